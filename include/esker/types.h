@@ -1,0 +1,53 @@
+/** Element types and shapes. */
+#ifndef ESKER_TYPES_H
+#define ESKER_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The most axes a tensor can have. */
+#define ESKER_MAX_RANK 6
+
+/** Element types. Values are part of files and plans and never change. */
+typedef enum esker_dtype {
+    ESKER_DTYPE_F32 = 0, /* IEEE 754 binary32 */
+    ESKER_DTYPE_I32 = 1, /* two's complement, 32 bits */
+    ESKER_DTYPE_U8  = 2  /* 0 to 255, four to a 32-bit word on the device */
+    /* 3 and 4 are kept for float16 and int8. */
+} esker_dtype;
+
+/** A row-major shape, outermost axis first. Rank 0 is a scalar with one element. */
+typedef struct esker_shape {
+    int     rank;                 /* 0 to ESKER_MAX_RANK */
+    int64_t dims[ESKER_MAX_RANK]; /* each >= 1 in a finished shape */
+} esker_shape;
+
+/** Bytes of one element; 0 for an unknown type. */
+ESKER_API size_t esker_dtype_bytes(esker_dtype dtype);
+/** "float32", "int32", "uint8"; "?" for an unknown type. */
+ESKER_API const char *esker_dtype_name(esker_dtype dtype);
+
+/**
+ * Number of elements.
+ * Errors     ESKER_ERR_INVALID: rank outside 0..ESKER_MAX_RANK, a dimension below 1, or a product over 2^62.
+ */
+ESKER_API esker_status esker_shape_elems(const esker_shape *shape, int64_t *out_elems);
+
+/** Whether rank and all dimensions agree. */
+ESKER_API bool esker_shape_equal(const esker_shape *a, const esker_shape *b);
+
+/** Room for the longest esker_shape_text(). */
+#define ESKER_SHAPE_TEXT_BYTES 144
+/** Write "[64, 1, 28, 28]" to `buffer` and return it. */
+ESKER_API const char *esker_shape_text(const esker_shape *shape, char buffer[ESKER_SHAPE_TEXT_BYTES]);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,27 @@
+/* Whole files: read at once, or written beside the target, synced, and renamed over it. */
+#ifndef ESKER_BASE_FILE_H
+#define ESKER_BASE_FILE_H
+
+#include <stdio.h>
+#include <esker/status.h>
+
+/**
+ * Read all of `path` into *out_data (esker__free it), with a zero byte after the end that is not counted.
+ * Errors     ESKER_ERR_IO with errno's text; ESKER_ERR_LIMIT over `max_bytes`; ESKER_ERR_NO_MEMORY.
+ */
+esker_status esker__file_read(const char *path, size_t max_bytes, unsigned char **out_data, size_t *out_bytes);
+
+/** A file being written: nothing appears under `path` until commit, and an existing one stays whole until then. */
+typedef struct esker__file_writer {
+    FILE *file;
+    char *path, *temporary;
+} esker__file_writer;
+
+esker_status esker__file_writer_open(esker__file_writer *writer, const char *path);
+esker_status esker__file_writer_write(esker__file_writer *writer, const void *data, size_t n_bytes);
+/** Flush, fsync, rename over the target and sync its folder. The writer is finished whether or not it succeeds. */
+esker_status esker__file_writer_commit(esker__file_writer *writer);
+/** Drop what was written; accepts a writer that was never opened (all zero) or is already committed. */
+void esker__file_writer_abort(esker__file_writer *writer);
+
+#endif

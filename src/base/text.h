@@ -1,0 +1,20 @@
+/* A growing piece of text. Running out of memory is remembered and asked for once, at the end. */
+#ifndef ESKER_BASE_TEXT_H
+#define ESKER_BASE_TEXT_H
+
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/fail.h"
+
+typedef struct esker__text {
+    char *chars; /* zero-terminated once anything was added; NULL before */
+    size_t n_chars, capacity;
+    bool failed;
+} esker__text;
+
+void esker__text_add(esker__text *text, const char *format, ...) ESKER__PRINTF(2, 3);
+void esker__text_add_bytes(esker__text *text, const char *bytes, size_t n_bytes);
+void esker__text_finish(esker__text *text);
+
+#endif

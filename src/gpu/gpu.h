@@ -1,0 +1,107 @@
+/*
+ * The device layer: the only place that calls GL. Everything above speaks of buffers, kernels, dispatches and fences.
+ * All functions run in the thread that owns the device.
+ */
+#ifndef ESKER_GPU_GPU_H
+#define ESKER_GPU_GPU_H
+
+#include <esker/device.h>
+
+/* ---- Buffers ---- */
+
+typedef enum esker__buffer_use {
+    ESKER__BUFFER_DEVICE,  /* arenas: the GPU reads and writes; the CPU only through write and read below */
+    ESKER__BUFFER_UPLOAD,  /* the CPU writes, the GPU reads (storage or uniform); mapped for good where the driver can */
+    ESKER__BUFFER_READBACK /* the GPU writes, the CPU reads; mapped for good where the driver can */
+} esker__buffer_use;
+
+typedef struct esker__buffer esker__buffer;
+
+/**
+ * Make a buffer of `n_bytes` (rounded up to 16) filled with zeros.
+ * Errors     ESKER_ERR_NO_MEMORY with the request and what is held already; ESKER_ERR_LIMIT over what one buffer may have.
+ */
+esker_status esker__buffer_create(esker_device *dev, uint64_t n_bytes, esker__buffer_use use, esker__buffer **out);
+void esker__buffer_destroy(esker__buffer *buffer); /* NULL is fine */
+uint64_t esker__buffer_bytes(const esker__buffer *buffer);
+
+/** Copy between host memory and a buffer of any use. Writing orders itself after queued GPU work; reading waits for it. */
+esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const void *data, uint64_t n_bytes);
+esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *data, uint64_t n_bytes);
+
+/**
+ * The address for the CPU's own accesses to an UPLOAD or READBACK buffer that no queued GPU work touches (fences are the
+ * caller's business). With GL_EXT_buffer_storage both are free and the address stays the same for the buffer's life, in any
+ * thread; without, map and unmap really happen. A map is always followed by an unmap before the GPU uses the buffer.
+ */
+esker_status esker__buffer_map(esker__buffer *buffer, void **out_address);
+esker_status esker__buffer_unmap(esker__buffer *buffer);
+/** The lasting address, or NULL where the driver has none (then use map and unmap). */
+void *esker__buffer_address(const esker__buffer *buffer);
+
+/* ---- Kernels ---- */
+
+typedef struct esker__kernel esker__kernel;
+
+/**
+ * Compile (or load from the binary cache) the kernel `name` ("gemm/direct") with `defines`, lines of "NAME value\n" ("" for
+ * none). The device keeps it: asking again for the same pair is a table look-up. Borrowed until the device closes.
+ * Errors     ESKER_ERR_COMPILE with the driver's log, lines numbered as in glsl/<name>.comp; ESKER_ERR_INVALID for a name
+ *            that is not in glsl/.
+ */
+esker_status esker__kernel_get(esker_device *dev, const char *name, const char *defines, const esker__kernel **out);
+const char *esker__kernel_name(const esker__kernel *kernel);
+
+/** The embedded sources; n of them, sorted by name. */
+typedef struct esker__kernel_source {
+    const char *name;
+    const unsigned char *text;
+    size_t n_bytes;
+} esker__kernel_source;
+extern const esker__kernel_source esker__kernel_sources[];
+extern const int esker__n_kernel_sources;
+
+/* ---- Submission ---- */
+
+typedef struct esker__range {
+    const esker__buffer *buffer;
+    uint64_t offset, n_bytes;
+} esker__range;
+
+#define ESKER__MAX_STORAGE 8
+#define ESKER__MAX_UNIFORM 2
+
+/** One dispatch. Storage range i binds to storage block i, uniform range i to uniform block i. */
+typedef struct esker__launch {
+    const esker__kernel *kernel;
+    uint32_t groups[3];
+    int n_storage, n_uniform;
+    esker__range storage[ESKER__MAX_STORAGE], uniform[ESKER__MAX_UNIFORM];
+    bool barrier; /* a storage barrier before it */
+} esker__launch;
+
+/** Queue `n` dispatches in order. Makes no object, allocates nothing, waits for nothing. */
+esker_status esker__submit(esker_device *dev, const esker__launch *launches, int n);
+/** Make what the queued dispatches wrote visible to CPU maps, fence it, and flush. Slots of fences are recycled. */
+typedef struct esker__fence { void *sync; uint64_t serial; } esker__fence;
+esker_status esker__fence_put(esker_device *dev, esker__fence *out);
+/** Whether it has passed, without blocking. ESKER_ERR_LOST in the status if the context was reset. */
+esker_status esker__fence_poll(esker_device *dev, esker__fence *fence, bool *out_passed);
+/** Block until it has passed. `throttle` says which counter counts it if it really blocks: throttles or waits. */
+esker_status esker__fence_wait(esker_device *dev, esker__fence *fence, bool throttle);
+void esker__fence_drop(esker_device *dev, esker__fence *fence); /* forget it; a zero fence is fine */
+
+/** GPU time between two points, where the device has timers (info.timer_query); otherwise ESKER_ERR_UNSUPPORTED. */
+typedef struct esker__timer esker__timer;
+esker_status esker__timer_create(esker_device *dev, esker__timer **out);
+void esker__timer_destroy(esker__timer *timer);
+esker_status esker__timer_begin(esker__timer *timer);
+esker_status esker__timer_end(esker__timer *timer);
+/** Wait for the result; *out_valid is false after a disjoint event (clock change), when the time means nothing. */
+esker_status esker__timer_read(esker__timer *timer, uint64_t *out_ns, bool *out_valid);
+
+/** Make the device's context current in this thread (cheap when it already is). Every function above does it itself. */
+esker_status esker__device_enter(esker_device *dev);
+const esker_limits *esker__device_limits(const esker_device *dev);
+
+#endif

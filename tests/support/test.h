@@ -1,0 +1,45 @@
+/* What the tests share: cmocka, a device, seeded random data, and comparisons that name the worst element. */
+#ifndef ESKER_TESTS_SUPPORT_TEST_H
+#define ESKER_TESTS_SUPPORT_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <esker/device.h>
+
+/** The seed of this run: ESKER_TEST_SEED, else 1. Printed by every failing comparison. */
+uint64_t test_seed(void);
+
+/** The process's device, opened once. Skips the running test (exit status 77 for the program) where there is no display. */
+esker_device *test_device(void);
+/** Give it back; call it after cmocka_run_group_tests and return its value: 0 passed, 1 failed, 77 all skipped for want of a device. */
+int test_finish(int n_failed);
+
+/** Uniform floats in [lo, hi), from test_seed() and `stream`. */
+void test_uniform(float *out, int64_t n, float lo, float hi, uint64_t stream);
+
+/** `call` must return ESKER_OK; else the test fails with the message. */
+#define assert_ok(call) test_assert_ok((call), #call, __FILE__, __LINE__)
+void test_assert_ok(esker_status st, const char *call, const char *file, int line);
+
+/** `call` must return `want`, and the message must contain `part` (NULL: any). */
+#define assert_fails(call, want, part) test_assert_fails((call), (want), (part), #call, __FILE__, __LINE__)
+void test_assert_fails(esker_status st, esker_status want, const char *part, const char *call, const char *file, int line);
+
+/**
+ * |got - want| <= bound for each element, written so that NaN fails; `bound` may be NULL for exactly `fixed` everywhere.
+ * Fails with the worst element, its index, both values, the bound, and the seed.
+ */
+#define assert_close(got, want, bound, fixed, n) test_assert_close((got), (want), (bound), (fixed), (n), __FILE__, __LINE__)
+void test_assert_close(const float *got, const double *want, const double *bound, double fixed, int64_t n, const char *file,
+                       int line);
+
+/** A fresh folder under the build tree for the running test; removed by nobody, emptied when asked for again. */
+const char *test_folder(const char *name);
+
+#endif
