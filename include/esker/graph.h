@@ -1,0 +1,147 @@
+/**
+ * Graphs: recorded operations, gradients, and the parameters they use.
+ *
+ * Recording never executes. Operations (ops.h) take nodes and return nodes. Errors stick: a call that fails returns NULL,
+ * passing NULL on returns NULL, and the graph keeps the first message, with the operation and its shapes, so that a program
+ * checks once: esker_graph_status(), or the plan that is compiled from the graph.
+ *
+ * Threads    A graph is used by one thread at a time. It needs no device.
+ */
+#ifndef ESKER_GRAPH_H
+#define ESKER_GRAPH_H
+
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct esker_graph esker_graph;
+/** A value in a graph. Owned by the graph; valid until the graph is destroyed. */
+typedef struct esker_node esker_node;
+/** A set of named parameters, their layout, and (once a plan on a device uses them) their values, gradients and optimizer state. */
+typedef struct esker_params esker_params;
+
+/* ---- Parameters ---- */
+
+/** How a parameter starts. Random ones are drawn from Philox4x32-10 under the seed given to esker_params_init_values(). */
+typedef enum esker_init_kind {
+    ESKER_INIT_ZEROS = 0,
+    ESKER_INIT_CONSTANT,       /* `value` */
+    ESKER_INIT_UNIFORM,        /* in [-value, value) */
+    ESKER_INIT_NORMAL,         /* mean 0, standard deviation `value` */
+    ESKER_INIT_HE_UNIFORM,     /* bound sqrt(6 / fan_in)              He, Zhang, Ren, Sun 2015 */
+    ESKER_INIT_HE_NORMAL,      /* deviation sqrt(2 / fan_in) */
+    ESKER_INIT_XAVIER_UNIFORM, /* bound sqrt(6 / (fan_in + fan_out))  Glorot, Bengio 2010 */
+    ESKER_INIT_XAVIER_NORMAL   /* deviation sqrt(2 / (fan_in + fan_out)) */
+} esker_init_kind;
+
+typedef struct esker_init {
+    esker_init_kind kind;
+    float value;
+    int64_t fan_in, fan_out; /* 0: from the shape, [out, in, kernel...] */
+} esker_init;
+
+typedef struct esker_param_desc {
+    const char *name;   /* copied; unique in its set, for example "conv1.weight" */
+    esker_shape shape;
+    esker_init init;
+    bool frozen;        /* gets no gradient and no update */
+} esker_param_desc;
+
+typedef struct esker_param_info {
+    const char *name; /* borrowed */
+    esker_shape shape;
+    int64_t n_elems;
+    bool frozen;
+} esker_param_info;
+
+/** An empty set, with one reference. */
+ESKER_API esker_status esker_params_create(esker_params **out);
+ESKER_API esker_params *esker_params_ref(esker_params *params);
+ESKER_API void esker_params_unref(esker_params *params); /* accepts NULL */
+
+ESKER_API int esker_params_count(const esker_params *params);
+/** Sum of elements over all parameters. */
+ESKER_API int64_t esker_params_elems(const esker_params *params);
+ESKER_API esker_status esker_params_get_info(const esker_params *params, int index, esker_param_info *out);
+/** Index of a name, or -1. */
+ESKER_API int esker_params_find(const esker_params *params, const char *name);
+
+/**
+ * Give every parameter its starting value. Happens with seed 0 when the first plan needs values and nobody chose any. Parameter
+ * i draws from stream i, so the values depend on the seed and the order of creation alone.
+ */
+ESKER_API esker_status esker_params_init_values(esker_params *params, uint64_t seed);
+
+/**
+ * Copy one parameter's values out or in; `n_elems` must be its number of elements. Once a plan uses the set these wait for the
+ * device; before that they work on host memory.
+ * Errors     ESKER_ERR_INVALID: index or count wrong, with both numbers.
+ */
+ESKER_API esker_status esker_params_read(esker_params *params, int index, float *out, int64_t n_elems);
+ESKER_API esker_status esker_params_write(esker_params *params, int index, const float *values, int64_t n_elems);
+/** The gradient that the last training step left. ESKER_ERR_INVALID before a plan with gradients was compiled for a device. */
+ESKER_API esker_status esker_params_read_gradient(esker_params *params, int index, float *out, int64_t n_elems);
+
+/* ---- Graphs ---- */
+
+/** A graph with its own empty parameter set, or with `params` (may be NULL), which it references. */
+ESKER_API esker_status esker_graph_create(esker_params *params, esker_graph **out);
+ESKER_API void esker_graph_destroy(esker_graph *graph); /* accepts NULL */
+
+/** ESKER_OK, or the status of the first call that failed; its message becomes esker_last_error(). */
+ESKER_API esker_status esker_graph_status(const esker_graph *graph);
+/** The graph's parameter set; borrowed. */
+ESKER_API esker_params *esker_graph_get_params(const esker_graph *graph);
+
+/** A value given anew for every run, by name. */
+ESKER_API esker_node *esker_input(esker_graph *graph, const char *name, esker_dtype dtype, const esker_shape *shape);
+/** A parameter of the graph's set; added to the set if the name is new, else shape must agree and the node is shared. float32. */
+ESKER_API esker_node *esker_parameter(esker_graph *graph, const esker_param_desc *desc);
+/** A float32 tensor filled with one value. */
+ESKER_API esker_node *esker_full(esker_graph *graph, const esker_shape *shape, float value);
+
+/** Name a node for messages, plans and reports; copied. Returns the node. */
+ESKER_API esker_node *esker_label(esker_node *node, const char *label);
+
+ESKER_API const esker_shape *esker_node_get_shape(const esker_node *node); /* NULL for NULL */
+ESKER_API esker_dtype esker_node_get_dtype(const esker_node *node);
+
+/**
+ * Record d loss / d wrt[i] into out_grads[i], for a float32 loss of one element. Only what a wanted gradient needs is recorded;
+ * contributions are added at joins and reduced over the axes that a broadcast widened. A wrt that the loss does not depend on
+ * gets zeros.
+ * Errors     (sticky) an operation without a gradient rule on the way: the message names it and the path to wrt[i].
+ */
+ESKER_API esker_status esker_gradients(esker_node *loss, esker_node *const *wrt, int n_wrt, esker_node **out_grads);
+
+/* ---- Optimizers ---- */
+
+typedef enum esker_optimizer_kind { ESKER_OPTIMIZER_SGD = 0, ESKER_OPTIMIZER_ADAM, ESKER_OPTIMIZER_ADAMW } esker_optimizer_kind;
+
+/** Zero means the usual value where one is named. */
+typedef struct esker_optimizer_desc {
+    esker_optimizer_kind kind;
+    float lr;           /* > 0; 0: 1e-2 for sgd, 1e-3 else */
+    float momentum;     /* sgd */
+    float weight_decay; /* sgd and adam: added to the gradient; adamw: decoupled (Loshchilov, Hutter 2019); 0 is none */
+    float beta1, beta2; /* adam, adamw (Kingma, Ba 2015); 0: 0.9, 0.999 */
+    float eps;          /* adam, adamw; 0: 1e-8 */
+} esker_optimizer_desc;
+
+/**
+ * Record the gradients of `loss` for every parameter that is not frozen, and the update that applies them: one dispatch over the
+ * contiguous parameters. The plan's step number and learning rate (plan.h) drive it.
+ * Errors     (sticky) ESKER_ERR_INVALID: a NaN, infinite or negative setting; a parameter that `loss` does not reach.
+ */
+ESKER_API esker_status esker_optimize(esker_node *loss, const esker_optimizer_desc *desc);
+
+/** "sgd", "adam", "adamw" to a kind; ESKER_ERR_INVALID lists the names. */
+ESKER_API esker_status esker_optimizer_from_name(const char *name, esker_optimizer_kind *out);
+ESKER_API const char *esker_optimizer_name(esker_optimizer_kind kind);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,94 @@
+/**
+ * Operations. Each takes nodes and returns a node of the same graph, or NULL after recording why not (graph.h).
+ *
+ * "Broadcast" is NumPy's rule: shapes are aligned at the last axis, and an axis of 1 stretches. Unless said otherwise inputs
+ * and results are float32, axes count from 0, and negative axes from the end. A sum of n terms differs from the exact one by at
+ * most 2 sqrt(n) eps times the sum of the terms' magnitudes (checked by the tests), eps = 2^-24.
+ */
+#ifndef ESKER_OPS_H
+#define ESKER_OPS_H
+
+#include "graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Elementwise; a and b broadcast ---- */
+ESKER_API esker_node *esker_add(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_sub(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_mul(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_div(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_neg(esker_node *x);
+ESKER_API esker_node *esker_exp(esker_node *x);
+ESKER_API esker_node *esker_log(esker_node *x);  /* x > 0 */
+ESKER_API esker_node *esker_sqrt(esker_node *x); /* x >= 0; the gradient at 0 is infinite */
+ESKER_API esker_node *esker_relu(esker_node *x); /* max(x, 0); the gradient at 0 is 0 */
+ESKER_API esker_node *esker_sigmoid(esker_node *x);
+ESKER_API esker_node *esker_tanh(esker_node *x);
+/** y = scale * x + shift with constants. */
+ESKER_API esker_node *esker_affine(esker_node *x, float scale, float shift);
+/** The same values as another type: float32 to integers rounds toward zero and clamps to the type's range. */
+ESKER_API esker_node *esker_convert(esker_node *x, esker_dtype dtype);
+
+/* ---- Contractions ---- */
+typedef struct esker_matmul_desc {
+    bool transpose_a, transpose_b; /* read the last two axes the other way round */
+} esker_matmul_desc;
+/** c [m, n] = op(a) op(b), a [m, k] (or [k, m] transposed), b [k, n] (or [n, k] transposed). `desc` may be NULL. */
+ESKER_API esker_node *esker_matmul(esker_node *a, esker_node *b, const esker_matmul_desc *desc);
+
+typedef struct esker_conv2d_desc {
+    int stride[2];  /* rows, columns; 0 means 1 */
+    int padding[2]; /* zeros added on both sides */
+} esker_conv2d_desc;
+/**
+ * y [n, f, oh, ow] from x [n, c, h, w] and filters w [f, c, kh, kw]; oh = (h + 2 padding - kh) / stride + 1, rounded down.
+ * Cross-correlation, as in PyTorch. `desc` may be NULL.
+ */
+ESKER_API esker_node *esker_conv2d(esker_node *x, esker_node *w, const esker_conv2d_desc *desc);
+
+/* ---- Pooling over [n, c, h, w] ---- */
+typedef struct esker_pool2d_desc {
+    int window[2];  /* rows, columns; >= 1 */
+    int stride[2];  /* 0: the window */
+    int padding[2]; /* at most half the window; max ignores it, average counts its zeros */
+} esker_pool2d_desc;
+ESKER_API esker_node *esker_max_pool2d(esker_node *x, const esker_pool2d_desc *desc); /* a tie's gradient goes to the first */
+ESKER_API esker_node *esker_avg_pool2d(esker_node *x, const esker_pool2d_desc *desc);
+
+/* ---- Reductions over `n_axes` axes (0: all), kept with length 1 if `keepdims` ---- */
+ESKER_API esker_node *esker_sum(esker_node *x, const int *axes, int n_axes, bool keepdims);
+ESKER_API esker_node *esker_mean(esker_node *x, const int *axes, int n_axes, bool keepdims);
+/** The gradient is shared equally between equal maxima. */
+ESKER_API esker_node *esker_max(esker_node *x, const int *axes, int n_axes, bool keepdims);
+
+/* ---- Shape ---- */
+/** A view. A dimension of 0 keeps that axis of x; one -1 takes what is left. */
+ESKER_API esker_node *esker_reshape(esker_node *x, const esker_shape *shape);
+/** [n, everything else]: reshape to two axes, keeping the first. */
+ESKER_API esker_node *esker_flatten(esker_node *x);
+/** Stretch axes of length 1, and add axes in front, until the shape is `shape`: the copy that broadcasting stands for. */
+ESKER_API esker_node *esker_expand(esker_node *x, const esker_shape *shape);
+/** Axis i of the result is axis order[i] of x; NULL reverses the axes. */
+ESKER_API esker_node *esker_transpose(esker_node *x, const int *order);
+
+/* ---- Softmax along `axis`; the maximum is subtracted first ---- */
+ESKER_API esker_node *esker_softmax(esker_node *x, int axis);
+ESKER_API esker_node *esker_log_softmax(esker_node *x, int axis);
+
+/* ---- Losses and metrics: one element ---- */
+/**
+ * Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels int32 [n]. Rows with label -1 count for nothing;
+ * if all are -1 the loss is 0. A label outside -1 .. classes-1 makes the loss NaN rather than reading out of bounds.
+ */
+ESKER_API esker_node *esker_cross_entropy(esker_node *logits, esker_node *labels);
+/** Mean of (prediction - target)^2 over all elements; equal shapes. */
+ESKER_API esker_node *esker_mse(esker_node *prediction, esker_node *target);
+/** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no gradient. */
+ESKER_API esker_node *esker_count_correct(esker_node *logits, esker_node *labels);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,73 @@
+/* How an operation describes its dispatches to the plan. */
+#ifndef ESKER_PLAN_LOWERING_H
+#define ESKER_PLAN_LOWERING_H
+
+#include <esker/device.h>
+#include "graph/graph.h"
+
+/** A piece of memory in the plan: a node's value, scratch, or the arenas that updates work on. */
+typedef struct esker__value {
+    int id;
+} esker__value;
+
+typedef struct esker__operand {
+    esker__value value;
+    bool write;              /* the kernel writes it (whether or not it also reads it) */
+    uint64_t offset_bytes;   /* into the value; a multiple of 256 */
+    uint64_t n_bytes;        /* 0: to the value's end */
+} esker__operand;
+
+#define ESKER__MAX_PARAM_WORDS 60
+
+/**
+ * One dispatch. The kernel sees:
+ *   - storage block i (binding = i): operand i;
+ *   - uniform block 0, std140: `uvec3 group_base;` then `params`, 32-bit words that begin at byte 12, so that
+ *     layout(std140, binding = 0) uniform Params { uvec3 group_base; uint a; uint b; float c; ... };  takes params {a, b, c}.
+ *     A vec4 member must start at a word whose index is 1 modulo 4. gl_WorkGroupID + group_base is the true group: a long dispatch is
+ *     cut into several along any axis, and nothing else in a kernel may depend on gl_WorkGroupID or gl_NumWorkGroups.
+ *   - uniform block 1, std140, only if `uses_step`:
+ *     layout(std140, binding = 1) uniform Step { uvec4 random; vec4 slots[16]; };  random = seed low, seed high, step low, step high.
+ */
+typedef struct esker__dispatch_desc {
+    const char *kernel;       /* file of glsl/ without ".comp" */
+    const char *defines;      /* "NAME value\n" lines; NULL for none; copied */
+    uint32_t groups[3];       /* each 1 .. limits->groups[i]: the lowering folds long grids itself */
+    esker__operand operands[8];
+    int n_operands;           /* at most limits->storage_blocks */
+    const void *params;
+    int n_params;             /* 32-bit words */
+    bool uses_step;
+    esker__cost cost;         /* of this dispatch; zero: an even share of the node's */
+} esker__dispatch_desc;
+
+/** Copy the description into the plan. */
+esker_status esker__emit(esker__lowering *lowering, const esker__dispatch_desc *desc);
+
+/** What the device can do, or the limits that a plan without a device is made for. */
+const esker_limits *esker__lowering_limits(const esker__lowering *lowering);
+/** The memory of a node's value (any input or output of the node being lowered). */
+esker__value esker__value_of(esker__lowering *lowering, const esker_node *node);
+/** Read and write operands for nodes, the usual case. */
+esker__operand esker__read(esker__lowering *lowering, const esker_node *node);
+esker__operand esker__write(esker__lowering *lowering, const esker_node *node);
+/** Whether anything reads output `output` of `node`: an op need not compute the others (pass no operand for them). */
+bool esker__output_is_used(const esker__lowering *lowering, const esker_node *node, int output);
+/** Memory that lives from this op's first dispatch that uses it to its last. */
+esker__value esker__scratch(esker__lowering *lowering, uint64_t n_bytes);
+/** The contiguous arenas of all parameters that are not frozen: values, gradients, and optimizer state `slot` (made on first use). */
+esker__value esker__params_value(esker__lowering *lowering);
+esker__value esker__gradients_value(esker__lowering *lowering);
+esker__value esker__state_value(esker__lowering *lowering, int slot);
+/** Elements in each of these arenas, a multiple of 64 (the gaps between parameters hold zeros). */
+uint64_t esker__params_value_elems(esker__lowering *lowering);
+/** Reserve two vec4 of the step block for this node's op->step; returns the index of the first in `slots`. */
+esker_status esker__step_slot(esker__lowering *lowering, uint32_t *out_slot);
+
+/**
+ * Fold `n_groups` into a grid whose axes stay within the limits: groups = {x, y, 1}; the kernel rebuilds the linear index as
+ * (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x, with groups_x among its params. Fails with ESKER_ERR_LIMIT beyond.
+ */
+esker_status esker__fold_groups(esker__lowering *lowering, uint64_t n_groups, uint32_t out_groups[3]);
+
+#endif
