@@ -100,6 +100,14 @@ struct esker__op {
      * appended to the node's inputs by the pass (at most those that keep the kernel inside four storage blocks).
      */
     bool (*absorb)(const esker_node *node, const esker_node *user, void *attr);
+
+    /**
+     * Elementwise ops: the value of one element as a GLSL expression over the operands `a`, `b`, `c` (float) and, if the op has
+     * attributes (two floats then), the constants `k0`, `k1`. NULL for all others. May call the helpers that glsl/elementwise/map.comp defines.
+     */
+    const char *expr;
+    /** What the op's own file keeps beside it (a family of ops shares its functions and finds its table row here); may be NULL. */
+    const void *detail;
 };
 
 /** What changes from step to step. */
