@@ -59,7 +59,7 @@ const char *esker__signature(char buffer[ESKER__SIGNATURE_BYTES], const char *op
 /* Source nodes (src/graph/sources.c). */
 extern const esker__op esker__op_input, esker__op_parameter, esker__op_full, esker__op_output;
 typedef struct esker__input_attr { char name[48]; esker__type type; } esker__input_attr;
-typedef struct esker__parameter_attr { int32_t index; } esker__parameter_attr;
+typedef struct esker__parameter_attr { int64_t index; esker__type type; } esker__parameter_attr;
 typedef struct esker__full_attr { esker_shape shape; float value; int32_t pad; } esker__full_attr;
 
 /**

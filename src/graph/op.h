@@ -102,6 +102,12 @@ struct esker__op {
     bool (*absorb)(const esker_node *node, const esker_node *user, void *attr);
 
     /**
+     * A simpler equal of what is about to be recorded in `graph` with `inputs` (x * 1 is x): returns it, or NULL. May record nodes.
+     * Exactly equal values only.
+     */
+    esker_node *(*simplify)(esker_graph *graph, const void *attr, esker_node *const *inputs, int n_inputs);
+
+    /**
      * Elementwise ops: the value of one element as a GLSL expression over the operands `a`, `b`, `c` (float) and, if the op has
      * attributes (two floats then), the constants `k0`, `k1`. NULL for all others. May call the helpers that glsl/elementwise/map.comp defines.
      */

@@ -1,0 +1,258 @@
+#include "graph/params.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/philox.h"
+
+esker_status esker_params_create(esker_params **out)
+{
+    *out = esker__calloc(1, sizeof **out);
+    if (!*out) return esker__fail_memory(sizeof **out, "parameters");
+    (*out)->n_references = 1;
+    return ESKER_OK;
+}
+
+esker_params *esker_params_ref(esker_params *params)
+{
+    if (params) params->n_references++;
+    return params;
+}
+
+void esker_params_unref(esker_params *params)
+{
+    if (!params || --params->n_references > 0) return;
+    esker__buffer_destroy(params->values);
+    esker__buffer_destroy(params->gradients);
+    for (int i = 0; i < ESKER__MAX_STATE; i++) esker__buffer_destroy(params->state[i]);
+    esker_device_unref(params->device);
+    esker__free(params->host);
+    esker__free(params->list);
+    esker__pool_finish(&params->pool);
+    esker__free(params);
+}
+
+int esker_params_count(const esker_params *params)
+{
+    return (int)params->n;
+}
+
+int64_t esker_params_elems(const esker_params *params)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < params->n; i++) n += params->list[i].n_elems;
+    return n;
+}
+
+static esker_status check_index(const esker_params *params, int index)
+{
+    if (index >= 0 && (size_t)index < params->n) return ESKER_OK;
+    return esker__fail(ESKER_ERR_INVALID, "parameter %d: there are %zu", index, params->n);
+}
+
+esker_status esker_params_get_info(const esker_params *params, int index, esker_param_info *out)
+{
+    esker_status st = check_index(params, index);
+    if (st != ESKER_OK) return st;
+    const esker__param *p = &params->list[index];
+    *out = (esker_param_info){.name = p->name, .shape = p->shape, .n_elems = p->n_elems, .frozen = p->frozen};
+    return ESKER_OK;
+}
+
+int esker_params_find(const esker_params *params, const char *name)
+{
+    for (size_t i = 0; i < params->n; i++)
+        if (strcmp(params->list[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+esker_status esker__params_add(esker_params *params, const esker_param_desc *desc, int *out_index)
+{
+    char have[ESKER_SHAPE_TEXT_BYTES], want[ESKER_SHAPE_TEXT_BYTES];
+    if (!desc->name || !desc->name[0]) return esker__fail(ESKER_ERR_INVALID, "parameter: a name is needed");
+    int index = esker_params_find(params, desc->name);
+    if (index >= 0) {
+        const esker__param *p = &params->list[index];
+        if (!esker_shape_equal(&p->shape, &desc->shape))
+            return esker__fail(ESKER_ERR_INVALID, "parameter %s: has shape %s already, %s was asked", desc->name,
+                               esker_shape_text(&p->shape, have), esker_shape_text(&desc->shape, want));
+        *out_index = index;
+        return ESKER_OK;
+    }
+    if (params->fixed)
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: cannot be added, the layout of %zu parameters is in use",
+                           desc->name, params->n);
+    int64_t n_elems;
+    esker_status st = esker_shape_elems(&desc->shape, &n_elems);
+    if (st != ESKER_OK) {
+        esker__fail_prefix("parameter %s", desc->name);
+        return st;
+    }
+    if (!isfinite(desc->init.value))
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: init value is not a finite number", desc->name);
+    char *name = esker__pool_strdup(&params->pool, desc->name);
+    if (!name || !esker__grow((void **)&params->list, &params->capacity, params->n, sizeof *params->list))
+        return esker__fail_memory(sizeof *params->list, desc->name);
+    *out_index = (int)params->n;
+    params->list[params->n++] = (esker__param){
+        .name = name, .shape = desc->shape, .init = desc->init, .frozen = desc->frozen, .n_elems = n_elems};
+    return ESKER_OK;
+}
+
+void esker__params_fix(esker_params *params)
+{
+    if (params->fixed) return;
+    uint64_t offset = 0;
+    for (int frozen = 0; frozen < 2; frozen++) {
+        for (size_t i = 0; i < params->n; i++) {
+            if (params->list[i].frozen != (frozen == 1)) continue;
+            params->list[i].offset = offset;
+            offset += esker__round_up((uint64_t)params->list[i].n_elems, ESKER__PARAM_ALIGN);
+        }
+        if (!frozen) params->trained_elems = offset;
+    }
+    params->total_elems = offset;
+    params->fixed = true;
+}
+
+/* PyTorch's rule: [out, in, kernel...]; a vector counts as fan_in of its length. */
+static void fans(const esker__param *p, double *fan_in, double *fan_out)
+{
+    double receptive = 1;
+    for (int i = 2; i < p->shape.rank; i++) receptive *= (double)p->shape.dims[i];
+    *fan_in = (p->shape.rank > 1 ? (double)p->shape.dims[1] : (double)p->n_elems) * receptive;
+    *fan_out = (p->shape.rank > 0 ? (double)p->shape.dims[0] : 1) * receptive;
+    if (p->init.fan_in > 0) *fan_in = (double)p->init.fan_in;
+    if (p->init.fan_out > 0) *fan_out = (double)p->init.fan_out;
+}
+
+static void fill(const esker__param *p, uint64_t seed, uint64_t stream, float *values)
+{
+    double fan_in, fan_out, uniform = -1, normal = -1;
+    fans(p, &fan_in, &fan_out);
+    switch (p->init.kind) {
+    case ESKER_INIT_ZEROS: break;
+    case ESKER_INIT_CONSTANT: break;
+    case ESKER_INIT_UNIFORM: uniform = p->init.value; break;
+    case ESKER_INIT_NORMAL: normal = p->init.value; break;
+    case ESKER_INIT_HE_UNIFORM: uniform = sqrt(6 / fan_in); break;
+    case ESKER_INIT_HE_NORMAL: normal = sqrt(2 / fan_in); break;
+    case ESKER_INIT_XAVIER_UNIFORM: uniform = sqrt(6 / (fan_in + fan_out)); break;
+    case ESKER_INIT_XAVIER_NORMAL: normal = sqrt(2 / (fan_in + fan_out)); break;
+    }
+    esker__random random;
+    esker__random_init(&random, seed, stream);
+    for (int64_t i = 0; i < p->n_elems; i++) {
+        if (uniform >= 0) values[i] = esker__random_range(&random, (float)-uniform, (float)uniform);
+        else if (normal >= 0) values[i] = (float)normal * esker__random_normal(&random);
+        else values[i] = p->init.kind == ESKER_INIT_CONSTANT ? p->init.value : 0.0f;
+    }
+}
+
+static esker_status need_host(esker_params *params)
+{
+    size_t n_bytes;
+    esker__params_fix(params);
+    if (params->host || params->values) return ESKER_OK;
+    if (!esker__mul_size((size_t)params->total_elems, sizeof(float), &n_bytes))
+        return esker__fail(ESKER_ERR_LIMIT, "parameters: %llu elements", (unsigned long long)params->total_elems);
+    params->host = esker__calloc(1, n_bytes);
+    return params->host ? ESKER_OK : esker__fail_memory(n_bytes, "parameters");
+}
+
+esker_status esker_params_init_values(esker_params *params, uint64_t seed)
+{
+    esker_status st = need_host(params);
+    if (st != ESKER_OK) return st;
+    float *values = params->host;
+    size_t n_bytes = (size_t)params->total_elems * sizeof(float);
+    if (!values && !(values = esker__calloc(1, n_bytes))) return esker__fail_memory(n_bytes, "parameters");
+    for (size_t i = 0; i < params->n; i++)
+        fill(&params->list[i], seed, i, values + params->list[i].offset);
+    if (params->values) {
+        st = n_bytes ? esker__buffer_write(params->values, 0, values, n_bytes) : ESKER_OK;
+        esker__free(values);
+    }
+    if (st == ESKER_OK) params->initialised = true;
+    return st;
+}
+
+static esker_status check_access(const esker_params *params, int index, int64_t n_elems)
+{
+    esker_status st = check_index(params, index);
+    if (st != ESKER_OK) return st;
+    const esker__param *p = &params->list[index];
+    if (n_elems != p->n_elems)
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: has %lld elements, %lld were asked", p->name,
+                           (long long)p->n_elems, (long long)n_elems);
+    return ESKER_OK;
+}
+
+esker_status esker_params_read(esker_params *params, int index, float *out, int64_t n_elems)
+{
+    esker_status st = check_access(params, index, n_elems);
+    if (st == ESKER_OK && !params->initialised) st = esker_params_init_values(params, 0);
+    if (st != ESKER_OK) return st;
+    const esker__param *p = &params->list[index];
+    size_t n_bytes = (size_t)n_elems * sizeof(float);
+    if (params->values) return esker__buffer_read(params->values, p->offset * sizeof(float), out, n_bytes);
+    memcpy(out, params->host + p->offset, n_bytes);
+    return ESKER_OK;
+}
+
+esker_status esker_params_write(esker_params *params, int index, const float *values, int64_t n_elems)
+{
+    esker_status st = check_access(params, index, n_elems);
+    if (st == ESKER_OK && !params->initialised) st = esker_params_init_values(params, 0);
+    if (st != ESKER_OK) return st;
+    const esker__param *p = &params->list[index];
+    size_t n_bytes = (size_t)n_elems * sizeof(float);
+    if (params->values) return esker__buffer_write(params->values, p->offset * sizeof(float), values, n_bytes);
+    memcpy(params->host + p->offset, values, n_bytes);
+    return ESKER_OK;
+}
+
+esker_status esker_params_read_gradient(esker_params *params, int index, float *out, int64_t n_elems)
+{
+    esker_status st = check_access(params, index, n_elems);
+    if (st != ESKER_OK) return st;
+    const esker__param *p = &params->list[index];
+    if (!params->gradients || p->frozen)
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: no gradient was computed yet", p->name);
+    return esker__buffer_read(params->gradients, p->offset * sizeof(float), out, (size_t)n_elems * sizeof(float));
+}
+
+esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gradients, int n_state)
+{
+    esker_status st = ESKER_OK;
+    esker__params_fix(params);
+    if (params->device && params->device != dev)
+        return esker__fail(ESKER_ERR_INVALID, "parameters: they live on another device");
+    if (!params->n) return ESKER_OK;
+    if (!params->values) {
+        if (!params->initialised) st = esker_params_init_values(params, 0);
+        if (st != ESKER_OK) return st;
+        uint64_t n_bytes = params->total_elems * sizeof(float);
+        esker__buffer *values = NULL;
+        st = esker__buffer_create(dev, n_bytes, ESKER__BUFFER_DEVICE, &values);
+        if (st == ESKER_OK) st = esker__buffer_write(values, 0, params->host, n_bytes);
+        if (st != ESKER_OK) {
+            esker__buffer_destroy(values);
+            esker__fail_prefix("parameters");
+            return st;
+        }
+        params->values = values;
+        params->device = esker_device_ref(dev);
+        esker__free(params->host);
+        params->host = NULL;
+    }
+    uint64_t trained_bytes = params->trained_elems * sizeof(float);
+    if (!trained_bytes) return ESKER_OK;
+    if (gradients && !params->gradients)
+        st = esker__buffer_create(dev, trained_bytes, ESKER__BUFFER_DEVICE, &params->gradients);
+    for (int i = 0; st == ESKER_OK && i < n_state; i++)
+        if (!params->state[i]) st = esker__buffer_create(dev, trained_bytes, ESKER__BUFFER_DEVICE, &params->state[i]);
+    if (st != ESKER_OK) esker__fail_prefix("gradients and optimizer state");
+    return st;
+}

@@ -1,0 +1,47 @@
+/*
+ * Parameter sets. Layout: those that are not frozen first, then the frozen ones, each in order of creation, each start at a
+ * multiple of 64 elements; the gaps hold zeros. Until a device is bound the values are on the host.
+ */
+#ifndef ESKER_GRAPH_PARAMS_H
+#define ESKER_GRAPH_PARAMS_H
+
+#include <esker/graph.h>
+#include "base/memory.h"
+#include "gpu/gpu.h"
+#include "graph/op.h"
+
+#define ESKER__PARAM_ALIGN 64 /* elements: 256 bytes, the largest binding alignment there is */
+
+typedef struct esker__param {
+    const char *name;
+    esker_shape shape;
+    esker_init init;
+    bool frozen;
+    int64_t n_elems;
+    uint64_t offset; /* elements from the start of the arena; set when the layout is fixed */
+} esker__param;
+
+struct esker_params {
+    int n_references;
+    esker__pool pool;
+    esker__param *list;
+    size_t n, capacity;
+    bool fixed;              /* the layout is; no parameter can be added any more */
+    bool initialised;        /* values were chosen */
+    uint64_t trained_elems;  /* the part of the arena before the frozen parameters */
+    uint64_t total_elems;
+    float *host;             /* total_elems values, until a device holds them */
+    esker_device *device;    /* referenced */
+    esker__buffer *values, *gradients, *state[ESKER__MAX_STATE];
+};
+
+/** Add a parameter, or find the one of that name with the same shape. */
+esker_status esker__params_add(esker_params *params, const esker_param_desc *desc, int *out_index);
+
+/** Fix the layout: offsets and totals are valid afterwards. */
+void esker__params_fix(esker_params *params);
+
+/** Move the values to `dev` (choosing them first if nobody did) and make the gradient arena and `n_state` state arenas there. */
+esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gradients, int n_state);
+
+#endif
