@@ -1,0 +1,231 @@
+/**
+ * Models: parameters, and a graph whose batch dimension is left open.
+ *
+ * A model is recorded once, with layers and with the operations of ops.h between them:
+ *
+ *   esker_model *net;
+ *   esker_model_create(&net);
+ *   esker_node *x = esker_model_input(net, "image", &(esker_shape){3, {1, 28, 28}});   (the shape of one sample)
+ *   x = esker_relu(esker_layer_conv2d(net, x, &(esker_layer_conv2d_desc){.filters = 8, .kernel = {3, 3}}));
+ *   x = esker_layer_linear(net, esker_flatten(x), &(esker_layer_linear_desc){.features = 10});
+ *   if (esker_model_output(net, x) != ESKER_OK) -> esker_last_error() says what went wrong, wherever it was
+ *
+ * or read from JSON (below). Then esker_model_instantiate() makes graphs of it for any batch size, all of which share the
+ * model's parameters. Needs no device.
+ *
+ * The nodes are recorded with a batch of 1 in front, so in a model x has the shape [1, 1, 28, 28], and an operation that is
+ * to work for every batch must not write that 1 down: esker_reshape() with a 0 keeps the axis, whatever it is.
+ *
+ * Errors stick, as in graphs: a layer that cannot be returns NULL, NULL passes through, and esker_model_output(), which
+ * every model needs once, reports the first failure.
+ *
+ * Threads    A model is used by one thread at a time.
+ */
+#ifndef ESKER_MODEL_H
+#define ESKER_MODEL_H
+
+#include "graph.h"
+#include "ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct esker_model esker_model;
+
+/* ---- Making a model ---- */
+
+/** An empty model named "model". Errors: ESKER_ERR_NO_MEMORY; *out is NULL then. */
+ESKER_API esker_status esker_model_create(esker_model **out);
+/** Graphs made from the model stay valid: they keep its parameters. Accepts NULL. */
+ESKER_API void esker_model_destroy(esker_model *net);
+
+/** A name for reports; copied. Errors: ESKER_ERR_NO_MEMORY; ESKER_ERR_INVALID for NULL. */
+ESKER_API esker_status esker_model_set_name(esker_model *net, const char *name);
+
+/**
+ * Names of the classes, in the order of the output's features; copied. Not needed: it lets reports say "cat" instead of 3.
+ * Errors     ESKER_ERR_INVALID: n_names outside 1 to 2^20, or not the output's features (told by esker_model_output too).
+ */
+ESKER_API esker_status esker_model_set_classes(esker_model *net, const char *const *names, int n_names);
+
+/**
+ * The model's one input: float32, of shape [batch, ...shape]; `shape` is that of one sample, of rank 0 to ESKER_MAX_RANK
+ * - 1. Instances may take uint8 in its place (esker_instance_desc).
+ */
+ESKER_API esker_node *esker_model_input(esker_model *net, const char *name, const esker_shape *shape);
+
+/**
+ * How a layer's parameters start. The default is PyTorch's: weight and bias uniform within 1 / sqrt(fan_in), where fan_in
+ * is the number of inputs that one output sums (for the weight this equals He et al.'s uniform bound with a = sqrt(5)).
+ * With every other kind the bias starts at zero.
+ */
+typedef enum esker_layer_init {
+    ESKER_LAYER_INIT_DEFAULT = 0,
+    ESKER_LAYER_INIT_HE_UNIFORM, /* as in esker_init_kind; for layers before a relu */
+    ESKER_LAYER_INIT_HE_NORMAL,
+    ESKER_LAYER_INIT_XAVIER_UNIFORM, /* for layers before sigmoid or tanh */
+    ESKER_LAYER_INIT_XAVIER_NORMAL,
+    ESKER_LAYER_INIT_ZEROS /* for the last layer of a residual branch */
+} esker_layer_init;
+
+typedef struct esker_layer_linear_desc {
+    int64_t features; /* of the result; >= 1 */
+    bool no_bias;
+    esker_layer_init init;
+    const char *name; /* copied; unique among the model's layers; NULL: "fc1", "fc2", ... */
+} esker_layer_linear_desc;
+
+/**
+ * y [n, features] = x [n, k] weight^T + bias. Parameters "NAME.weight" [features, k] and "NAME.bias" [features], named and
+ * laid out as in PyTorch.
+ */
+ESKER_API esker_node *esker_layer_linear(esker_model *net, esker_node *x, const esker_layer_linear_desc *desc);
+
+typedef struct esker_layer_conv2d_desc {
+    int64_t filters; /* channels of the result; >= 1 */
+    int kernel[2];   /* rows, columns; >= 1 */
+    int stride[2];   /* 0 means 1 */
+    int padding[2];  /* zeros added on both sides */
+    bool no_bias;
+    esker_layer_init init;
+    const char *name; /* copied; unique among the model's layers; NULL: "conv1", "conv2", ... */
+} esker_layer_conv2d_desc;
+
+/**
+ * y [n, filters, oh, ow] = conv2d(x [n, c, h, w], weight) + bias, sizes as in esker_conv2d(). Parameters "NAME.weight"
+ * [filters, c, kh, kw] and "NAME.bias" [filters], named and laid out as in PyTorch.
+ */
+ESKER_API esker_node *esker_layer_conv2d(esker_model *net, esker_node *x, const esker_layer_conv2d_desc *desc);
+
+/**
+ * Say which node is the result, [batch, ...], and finish the model: once, last. No layer can be added afterwards.
+ * Errors     The first failure while recording, with its own status and message. ESKER_ERR_INVALID: no input, called twice,
+ * x of another model, a result that does not depend on the input or has no batch axis in front, a layer with parameters
+ *            that does not lead to the result, class names that do not fit.
+ */
+ESKER_API esker_status esker_model_output(esker_model *net, esker_node *x);
+
+/** ESKER_OK, or the first failure while recording; its message becomes esker_last_error(). */
+ESKER_API esker_status esker_model_status(const esker_model *net);
+
+/* ---- What is in a model ---- */
+
+/** Texts are borrowed from the model. */
+typedef struct esker_model_info {
+    const char *name;
+    const char *input_name;         /* "" before esker_model_input() */
+    esker_shape input_shape;        /* of one sample, without the batch */
+    esker_shape output_shape;       /* the same; rank 0 before esker_model_output() */
+    int n_classes;                  /* 0: no names given */
+    const char *const *class_names; /* n_classes texts, or NULL */
+    int n_layers;
+    int64_t n_parameters; /* elements of all parameters */
+    double flops;         /* of the forward pass of one sample */
+} esker_model_info;
+
+ESKER_API void esker_model_get_info(const esker_model *net, esker_model_info *out);
+
+/** The model's parameter set; borrowed. Initialise, read and write values through it. */
+ESKER_API esker_params *esker_model_get_params(const esker_model *net);
+
+/** One layer, or one operation that stands between layers, in the order of recording. Texts are borrowed from the model. */
+typedef struct esker_layer_info {
+    const char *name;         /* "conv1"; operations without a label are numbered: "relu1" */
+    const char *kind;         /* "conv2d"; for operations their name in ops.h: "relu", "max_pool2d" */
+    esker_shape output_shape; /* for one sample, without the batch axis */
+    int64_t n_parameters;     /* elements of its parameters */
+    double flops;             /* forward, for one sample */
+} esker_layer_info;
+
+/** Layers that lead to the output; 0 before esker_model_output(). */
+ESKER_API int esker_model_layer_count(const esker_model *net);
+/** Errors: ESKER_ERR_INVALID outside 0 .. count - 1. */
+ESKER_API esker_status esker_model_get_layer_info(const esker_model *net, int index, esker_layer_info *out);
+
+/* ---- Facts that travel with a model into its file (checkpoint.h) ---- */
+
+/**
+ * Keep `value` under `key`, replacing an older one; NULL removes it. Both are copied, UTF-8. Keys of this library begin
+ * with "esker."; "esker.model" itself is written by esker_model_save() and cannot be set. Errors     ESKER_ERR_INVALID:
+ * NULL or empty key, or "esker.model". ESKER_ERR_NO_MEMORY.
+ */
+ESKER_API esker_status esker_model_set_metadata(esker_model *net, const char *key, const char *value);
+/** The value, or NULL; borrowed until the key is set again. */
+ESKER_API const char *esker_model_get_metadata(const esker_model *net, const char *key);
+ESKER_API int esker_model_metadata_count(const esker_model *net);
+/** Keys in the order they were first set; NULL outside 0 .. count - 1. */
+ESKER_API const char *esker_model_metadata_key(const esker_model *net, int index);
+
+/* ---- Graphs for a batch size ---- */
+
+/** What an instance is for. No layer of this version behaves differently in the two. */
+typedef enum esker_mode { ESKER_MODE_TRAIN = 0, ESKER_MODE_INFER } esker_mode;
+
+typedef struct esker_instance_desc {
+    int64_t batch; /* samples; >= 1 */
+    esker_mode mode;
+    esker_dtype input_dtype; /* ESKER_DTYPE_F32 (zero), or ESKER_DTYPE_U8: converted to float32 on the device */
+    float input_scale;       /* the model sees input * scale; 0: 1 for float32, 1/255 for uint8 */
+} esker_instance_desc;
+
+/**
+ * Record the model into a new graph for one batch size. The graph shares the model's parameters; add labels, a loss,
+ * gradients and an optimizer to it, and compile it. Out        *out_input is the graph's input, named as the model's,
+ * [batch, ...] of input_dtype; *out_output the model's result, [batch, ...]; either may be NULL if not wanted. Both belong
+ * to the graph. Ownership  *out_graph is the caller's, esker_graph_destroy(). Errors     ESKER_ERR_INVALID: batch < 1 (with
+ * the number), an unknown mode or type, a model that is not finished or failed, an operation that was recorded for a batch
+ * of 1 only (the message names it). ESKER_ERR_NO_MEMORY. *out_graph is NULL then.
+ */
+ESKER_API esker_status esker_model_instantiate(esker_model *net, const esker_instance_desc *desc, esker_graph **out_graph,
+                                               esker_node **out_input, esker_node **out_output);
+
+/* ---- Models as JSON ---- */
+
+/**
+ * A model as JSON is a graph of layers:
+ *
+ *   {"name": "tiny",
+ *    "input": {"name": "image", "shape": [1, 28, 28]},            name: "input" if left out
+ *    "classes": ["no", "yes"],                                    may be left out
+ *    "layers": [
+ *      {"name": "conv1", "type": "conv2d", "filters": 8, "kernel": 3, "padding": 1},
+ *      {"type": "relu"},
+ *      {"name": "side", "type": "conv2d", "input": "conv1", "filters": 8, "kernel": 1},
+ *      {"type": "add", "inputs": ["relu1", "side"]},
+ *      {"type": "flatten"},
+ *      {"type": "linear", "features": 2}],
+ *    "output": "fc1"}                                             the last of the list if left out
+ *
+ * A layer takes what "input" names, a layer or the model's input; without it the layer before it in the list, the first one
+ * the model's input. "inputs" lists several. Layers may stand in any order. A layer without a name is numbered by its type:
+ * conv1, fc1, pool1, relu1, add1, ... Sizes of two axes are one number or [rows, columns]. esker_model_layer_help() lists
+ * the types and their keys. Text in comments or after the end is not accepted.
+ *
+ * Errors     All name `source` and, where there is one, the layer and the key. ESKER_ERR_FORMAT: not JSON (line and
+ * column), a wrong type or a number out of range (with what is allowed), a missing or unknown key, an unknown type (with
+ * the known ones), two layers of one name, a reference to nothing, a cycle (with its path), a layer that does not lead to
+ *            the output, a shape that cannot be. ESKER_ERR_UNSUPPORTED: built without libcjson. ESKER_ERR_NO_MEMORY.
+ *            *out is NULL after any of them.
+ */
+ESKER_API esker_status esker_model_from_json(const char *text, size_t n_bytes, const char *source, esker_model **out);
+/** The same from a file of at most 16 MiB. Errors: also ESKER_ERR_IO, ESKER_ERR_LIMIT. */
+ESKER_API esker_status esker_model_load_json(const char *path, esker_model **out);
+
+/**
+ * Write a finished model as JSON in one canonical form: what reads equal writes equal, byte for byte.
+ * Ownership  *out_text is zero-terminated and the caller's: esker_text_free().
+ * Errors     ESKER_ERR_UNSUPPORTED: an operation that no layer type stands for (the message names it), or built without
+ *            libcjson. ESKER_ERR_INVALID: not finished. ESKER_ERR_NO_MEMORY. *out_text is NULL then.
+ */
+ESKER_API esker_status esker_model_to_json(const esker_model *net, char **out_text);
+/** Free a text that the library returned to be owned. Accepts NULL. */
+ESKER_API void esker_text_free(char *text);
+
+/** The layer types with their keys, ranges and defaults, one a line, for help texts; never NULL. */
+ESKER_API const char *esker_model_layer_help(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
