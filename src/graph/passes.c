@@ -1,0 +1,192 @@
+#include "graph/passes.h"
+
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/hash.h"
+
+void esker__mark_needed(const esker_graph *graph, esker_node *const *outputs, int n_outputs, bool *needed)
+{
+    for (int i = 0; i < n_outputs; i++) needed[outputs[i]->id] = true;
+    for (size_t i = graph->n_nodes; i-- > 0;) {
+        const esker_node *node = graph->nodes[i];
+        if (node->op->flags & ESKER__OP_EFFECT) needed[i] = true;
+        for (int j = 0; needed[i] && j < node->n_inputs; j++) needed[node->inputs[j]->id] = true;
+    }
+}
+
+/* What a pass works with: the new graph, where each old node went, and room for one node's inputs. */
+typedef struct rewrite {
+    const esker_graph *old;
+    esker_graph *graph;
+    esker_node **map;    /* by old id */
+    bool *needed;        /* by old id */
+    esker_node **inputs; /* of the node at hand, in the new graph */
+} rewrite;
+
+static void rewrite_finish(rewrite *r)
+{
+    esker__free(r->map);
+    esker__free(r->needed);
+    esker__free(r->inputs);
+    esker_graph_destroy(r->graph);
+}
+
+static esker_status rewrite_init(rewrite *r, const esker_graph *old, esker_node *const *outputs, int n_outputs)
+{
+    *r = (rewrite){.old = old};
+    esker_status st = esker_graph_create(old->params, &r->graph);
+    if (st != ESKER_OK) return st;
+    size_t max_inputs = 0;
+    for (size_t i = 0; i < old->n_nodes; i++)
+        if ((size_t)old->nodes[i]->n_inputs > max_inputs) max_inputs = (size_t)old->nodes[i]->n_inputs;
+    r->map = esker__calloc(old->n_nodes, sizeof *r->map);
+    r->needed = esker__calloc(old->n_nodes, sizeof *r->needed);
+    r->inputs = esker__calloc(max_inputs + 8, sizeof *r->inputs); /* a fused node has a few more */
+    if (!r->map || !r->needed || !r->inputs) {
+        rewrite_finish(r);
+        return esker__fail_memory(old->n_nodes * sizeof *r->map, "graph pass");
+    }
+    esker__mark_needed(old, outputs, n_outputs, r->needed);
+    return ESKER_OK;
+}
+
+static void gather_inputs(rewrite *r, const esker_node *node)
+{
+    for (int j = 0; j < node->n_inputs; j++) r->inputs[j] = r->map[node->inputs[j]->id];
+}
+
+static esker_status rewrite_result(rewrite *r, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
+                                   esker_node **out_outputs)
+{
+    esker_status st = esker_graph_status(r->graph);
+    if (st == ESKER_OK) {
+        for (int i = 0; i < n_outputs; i++) out_outputs[i] = r->map[outputs[i]->id];
+        *out_graph = r->graph;
+        r->graph = NULL;
+    }
+    rewrite_finish(r);
+    return st;
+}
+
+/* ---- Simplify ---- */
+
+/* A table of the new graph's nodes by structure: open addressing, ids + 1, never more than half full. */
+typedef struct node_table {
+    int *slots;
+    size_t n_slots;
+} node_table;
+
+static uint64_t node_hash(const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs)
+{
+    uint64_t hash = esker__hash(ESKER__HASH_START, &op, sizeof op);
+    if (op->attr_bytes && attr) hash = esker__hash(hash, attr, op->attr_bytes);
+    return n_inputs ? esker__hash(hash, inputs, (size_t)n_inputs * sizeof *inputs) : hash;
+}
+
+static bool same_node(const esker_node *node, const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs)
+{
+    return node->op == op && node->n_inputs == n_inputs && (!op->attr_bytes || !memcmp(node->attr, attr, op->attr_bytes)) &&
+           (!n_inputs || !memcmp(node->inputs, inputs, (size_t)n_inputs * sizeof *inputs));
+}
+
+static int *find_slot(const node_table *table, const esker_graph *graph, const esker_node *old, esker_node *const *inputs)
+{
+    size_t i = node_hash(old->op, old->attr, inputs, old->n_inputs) & (table->n_slots - 1);
+    while (table->slots[i] && !same_node(graph->nodes[table->slots[i] - 1], old->op, old->attr, inputs, old->n_inputs))
+        i = (i + 1) & (table->n_slots - 1);
+    return &table->slots[i];
+}
+
+static esker_node *simplify_node(rewrite *r, node_table *table, const esker_node *old)
+{
+    if (old->op == &esker__op_output) return esker__output(r->inputs[0], old->output);
+    if (old->op->flags & ESKER__OP_EFFECT) return esker__record_copy(r->graph, old, r->inputs);
+    r->graph->phase = old->phase;
+    esker_node *node = old->op->simplify ? old->op->simplify(r->graph, old->attr, r->inputs, old->n_inputs) : NULL;
+    if (node) return node;
+    int *slot = find_slot(table, r->graph, old, r->inputs);
+    if (*slot) return r->graph->nodes[*slot - 1];
+    node = esker__record_copy(r->graph, old, r->inputs);
+    if (node) *slot = node->id + 1;
+    return node;
+}
+
+esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
+                                  esker_node **out_outputs)
+{
+    rewrite r;
+    node_table table = {NULL, 16};
+    *out_graph = NULL;
+    esker_status st = rewrite_init(&r, graph, outputs, n_outputs);
+    if (st != ESKER_OK) return st;
+    while (table.n_slots < graph->n_nodes * 2) table.n_slots *= 2;
+    table.slots = esker__calloc(table.n_slots, sizeof *table.slots);
+    if (!table.slots) {
+        rewrite_finish(&r);
+        return esker__fail_memory(table.n_slots * sizeof *table.slots, "graph pass");
+    }
+    for (size_t i = 0; i < graph->n_nodes && r.graph->status == ESKER_OK; i++) {
+        if (!r.needed[i]) continue;
+        gather_inputs(&r, graph->nodes[i]);
+        r.map[i] = simplify_node(&r, &table, graph->nodes[i]);
+    }
+    esker__free(table.slots);
+    return rewrite_result(&r, outputs, n_outputs, out_graph, out_outputs);
+}
+
+/* ---- Fuse ---- */
+
+/* How many needed nodes read each node; an output counts as one more. */
+static int *count_users(const rewrite *r, esker_node *const *outputs, int n_outputs)
+{
+    int *users = esker__calloc(r->old->n_nodes, sizeof *users);
+    if (!users) return NULL;
+    for (size_t i = 0; i < r->old->n_nodes; i++)
+        for (int j = 0; r->needed[i] && j < r->old->nodes[i]->n_inputs; j++) users[r->old->nodes[i]->inputs[j]->id]++;
+    for (int i = 0; i < n_outputs; i++) users[outputs[i]->id]++;
+    return users;
+}
+
+/* `user` computed in the tail of the node that its input `which` became, or NULL. */
+static esker_node *try_absorb(rewrite *r, const esker_node *user, int which)
+{
+    const esker_node *node = r->inputs[which];
+    if (!node->op->absorb || node->producer != node) return NULL;
+    void *attr = esker__pool_alloc(&r->graph->pool, node->op->attr_bytes);
+    esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)(node->n_inputs + user->n_inputs) * sizeof *inputs);
+    if (!attr || !inputs) return esker__graph_fail(r->graph, esker__fail_memory(node->op->attr_bytes, "graph pass"));
+    if (node->op->attr_bytes) memcpy(attr, node->attr, node->op->attr_bytes);
+    if (!node->op->absorb(node, user, attr)) return NULL;
+    int n_inputs = 0;
+    for (int j = 0; j < node->n_inputs; j++) inputs[n_inputs++] = node->inputs[j];
+    for (int j = 0; j < user->n_inputs; j++)
+        if (j != which) inputs[n_inputs++] = r->inputs[j];
+    r->graph->phase = user->phase;
+    esker_node *fused = esker__record_in(r->graph, node->op, attr, inputs, n_inputs);
+    return fused && node->label ? esker_label(fused, node->label) : fused;
+}
+
+esker_status esker__pass_fuse(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
+                              esker_node **out_outputs)
+{
+    rewrite r;
+    *out_graph = NULL;
+    esker_status st = rewrite_init(&r, graph, outputs, n_outputs);
+    if (st != ESKER_OK) return st;
+    int *users = count_users(&r, outputs, n_outputs);
+    if (!users) {
+        rewrite_finish(&r);
+        return esker__fail_memory(graph->n_nodes * sizeof *users, "graph pass");
+    }
+    for (size_t i = 0; i < graph->n_nodes && r.graph->status == ESKER_OK; i++) {
+        const esker_node *node = graph->nodes[i];
+        if (!r.needed[i]) continue;
+        gather_inputs(&r, node);
+        for (int j = 0; j < node->n_inputs && !r.map[i]; j++)
+            if (users[node->inputs[j]->id] == 1) r.map[i] = try_absorb(&r, node, j);
+        if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
+    }
+    esker__free(users);
+    return rewrite_result(&r, outputs, n_outputs, out_graph, out_outputs);
+}

@@ -1,0 +1,21 @@
+/* Passes: each makes a new graph from an old one, and maps the outputs. The old graph stays as it was. */
+#ifndef ESKER_GRAPH_PASSES_H
+#define ESKER_GRAPH_PASSES_H
+
+#include "graph/graph.h"
+
+/** needed[id] (graph->n_nodes entries, zeroed by the caller): `outputs`, effects, and all they are computed from. */
+void esker__mark_needed(const esker_graph *graph, esker_node *const *outputs, int n_outputs, bool *needed);
+
+/**
+ * Drop what nobody needs, merge equal nodes (same op, attributes and inputs), and replace nodes by simpler equals (op->simplify).
+ * Values stay the same to the bit.
+ */
+esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
+                                  esker_node **out_outputs);
+
+/** Let contractions absorb the elementwise nodes that follow them (op->absorb). */
+esker_status esker__pass_fuse(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
+                              esker_node **out_outputs);
+
+#endif
