@@ -1,0 +1,23 @@
+# Layout is what .clang-format says. Other major versions of clang-format lay out differently, so they are not asked.
+#   cmake -DROOT=... -DCLANG_FORMAT=clang-format -P format.cmake
+if(NOT CLANG_FORMAT)
+  message("skipped: clang-format is not installed")
+  return()
+endif()
+execute_process(COMMAND "${CLANG_FORMAT}" --version OUTPUT_VARIABLE version)
+if(NOT version MATCHES "version 14\\.")
+  message("skipped: layout is checked with clang-format 14, not with ${version}")
+  return()
+endif()
+set(files "")
+foreach(folder include platform src tests demo)
+  file(GLOB_RECURSE found "${ROOT}/${folder}/*.c" "${ROOT}/${folder}/*.h")
+  list(APPEND files ${found})
+endforeach()
+execute_process(COMMAND "${CLANG_FORMAT}" --dry-run -Werror --ferror-limit=3 ${files} WORKING_DIRECTORY "${ROOT}"
+                RESULT_VARIABLE status ERROR_VARIABLE output)
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "run clang-format -i on these:\n${output}")
+endif()
+list(LENGTH files count)
+message("${count} files are laid out")

@@ -1,0 +1,28 @@
+# Every public header compiles alone, in the language and with the compiler given, with all warnings as errors.
+#   cmake -DINCLUDE=.../include -DCOMPILER=... -DLANGUAGE=c|c++ -DSTANDARD=c11|c++17 -P headers.cmake
+if(NOT COMPILER)
+  message("skipped: no ${LANGUAGE} compiler")
+  return()
+endif()
+file(GLOB headers "${INCLUDE}/esker/*.h")
+if(NOT headers)
+  message(FATAL_ERROR "no headers in ${INCLUDE}/esker")
+endif()
+set(failed 0)
+foreach(header IN LISTS headers)
+  # Twice, so that a missing include guard shows; as a system header would not be, so that warnings show.
+  get_filename_component(name "${header}" NAME)
+  set(source "${WORK}/${LANGUAGE}-${name}.txt")
+  file(WRITE "${source}" "#include <esker/${name}>\n#include <esker/${name}>\nint esker_header_test;\n")
+  execute_process(COMMAND "${COMPILER}" -x ${LANGUAGE} -std=${STANDARD} -Wall -Wextra -Wpedantic -Werror -fsyntax-only
+                  "-I${INCLUDE}" "${source}" RESULT_VARIABLE status ERROR_VARIABLE output)
+  if(NOT status EQUAL 0)
+    message("${name} as ${STANDARD}:\n${output}")
+    math(EXPR failed "${failed} + 1")
+  endif()
+endforeach()
+list(LENGTH headers count)
+if(failed)
+  message(FATAL_ERROR "${failed} of ${count} headers do not compile alone as ${STANDARD}")
+endif()
+message("${count} headers compile alone as ${STANDARD}")
