@@ -1,0 +1,250 @@
+/* Buffers: making them, filling them with zeros, and moving bytes between them and the host. */
+#include "gpu/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+
+/* Zeros travel in pieces of this: ES 3.1 has no glClearBufferData, and a whole arena of host zeros would double its cost.
+ */
+#define ZERO_BYTES ((uint64_t)1 << 20)
+
+/* Everything is bound to the storage target: some drivers place memory by the target a buffer was first bound to. */
+#define TARGET GL_SHADER_STORAGE_BUFFER
+
+static const char *use_name(esker__buffer_use use)
+{
+    return use == ESKER__BUFFER_DEVICE ? "device" : use == ESKER__BUFFER_UPLOAD ? "upload" : "readback";
+}
+
+static esker_status fill_with_zeros(uint64_t n_bytes)
+{
+    uint64_t piece = n_bytes < ZERO_BYTES ? n_bytes : ZERO_BYTES;
+    void *zeros = esker__calloc(1, (size_t)piece);
+    if (!zeros) return esker__fail_memory((size_t)piece, "zeros for a new buffer");
+    for (uint64_t at = 0; at < n_bytes; at += piece) {
+        uint64_t n = n_bytes - at < piece ? n_bytes - at : piece;
+        glBufferSubData(TARGET, (GLintptr)at, (GLsizeiptr)n, zeros);
+    }
+    esker__free(zeros);
+    return ESKER_OK;
+}
+
+/* The storage itself, with the buffer bound to TARGET. */
+static esker_status allocate(esker__buffer *buffer)
+{
+    esker_device *dev = buffer->dev;
+    GLsizeiptr n_bytes = (GLsizeiptr)buffer->n_bytes;
+    bool upload = buffer->use == ESKER__BUFFER_UPLOAD;
+    if (buffer->use == ESKER__BUFFER_DEVICE) {
+        glBufferData(TARGET, n_bytes, NULL, GL_DYNAMIC_COPY);
+    } else if (dev->gl.buffer_storage) {
+        /* READ only where the CPU reads: it makes Adreno's driver choose cached memory, and the others staging memory. */
+        GLbitfield access = upload ? GL_MAP_WRITE_BIT : GL_MAP_READ_BIT;
+        access |= GL_MAP_PERSISTENT_BIT_EXT | GL_MAP_COHERENT_BIT_EXT;
+        dev->gl.buffer_storage(TARGET, n_bytes, NULL, access | GL_DYNAMIC_STORAGE_BIT_EXT);
+    } else {
+        glBufferData(TARGET, n_bytes, NULL, upload ? GL_STREAM_DRAW : GL_STREAM_READ);
+    }
+    return esker__gl_check(dev, "allocating a buffer");
+}
+
+static esker_status map_for_good(esker__buffer *buffer)
+{
+    GLbitfield access = buffer->use == ESKER__BUFFER_UPLOAD ? GL_MAP_WRITE_BIT : GL_MAP_READ_BIT;
+    access |= GL_MAP_PERSISTENT_BIT_EXT | GL_MAP_COHERENT_BIT_EXT;
+    buffer->address = glMapBufferRange(TARGET, 0, (GLsizeiptr)buffer->n_bytes, access);
+    esker_status st = esker__gl_check(buffer->dev, "glMapBufferRange (persistent)");
+    if (st == ESKER_OK && !buffer->address)
+        st = esker__fail(ESKER_ERR_DEVICE, "glMapBufferRange (persistent): no address and no error");
+    return st;
+}
+
+esker_status esker__buffer_create(esker_device *dev, uint64_t n_bytes, esker__buffer_use use, esker__buffer **out)
+{
+    *out = NULL;
+    esker_status st = esker__device_enter(dev);
+    if (st != ESKER_OK) return st;
+    if (n_bytes > (uint64_t)PTRDIFF_MAX - 16)
+        return esker__fail(ESKER_ERR_LIMIT, "a %s buffer of %" PRIu64 " bytes: at most %td can be addressed here",
+                           use_name(use), n_bytes, (ptrdiff_t)PTRDIFF_MAX);
+    esker__buffer *buffer = esker__calloc(1, sizeof *buffer);
+    if (!buffer) return esker__fail_memory(sizeof *buffer, "a buffer");
+    buffer->dev = dev;
+    buffer->use = use;
+    buffer->n_bytes = n_bytes ? esker__round_up(n_bytes, 16) : 16;
+
+    GLuint name = 0;
+    glGenBuffers(1, &name);
+    buffer->name = esker__count_object(dev, name);
+    glBindBuffer(TARGET, name);
+    st = allocate(buffer);
+    if (st == ESKER_OK) st = fill_with_zeros(buffer->n_bytes);
+    /* Drivers that allocate lazily run out of memory only here. */
+    if (st == ESKER_OK) st = esker__gl_check(dev, "filling a buffer with zeros");
+    if (st == ESKER_OK && use != ESKER__BUFFER_DEVICE && dev->gl.buffer_storage) st = map_for_good(buffer);
+    if (st != ESKER_OK) goto failed;
+
+    dev->counters.buffer_bytes += buffer->n_bytes;
+    if (dev->counters.buffer_bytes > dev->counters.buffer_peak_bytes)
+        dev->counters.buffer_peak_bytes = dev->counters.buffer_bytes;
+    *out = buffer;
+    return ESKER_OK;
+failed:
+    if (st == ESKER_ERR_NO_MEMORY)
+        st = esker__fail(st, "no device memory for a %s buffer of %" PRIu64 " bytes; %" PRIu64 " bytes are held already%s",
+                         use_name(use), buffer->n_bytes, dev->counters.buffer_bytes,
+                         buffer->n_bytes >> 32 ? " (most drivers keep one buffer below 4 GiB)" : "");
+    glDeleteBuffers(1, &buffer->name);
+    esker__free(buffer);
+    return st;
+}
+
+/* GL unbinds a deleted buffer itself, and may give its name to the next one. */
+static void forget_bindings(esker__bound *bound, int n, GLuint name)
+{
+    for (int i = 0; i < n; i++)
+        if (bound[i].buffer == name) bound[i] = (esker__bound){0};
+}
+
+void esker__buffer_destroy(esker__buffer *buffer)
+{
+    if (!buffer) return;
+    esker_device *dev = buffer->dev;
+    forget_bindings(dev->bound_storage, ESKER__MAX_STORAGE, buffer->name);
+    forget_bindings(dev->bound_uniform, ESKER__MAX_UNIFORM, buffer->name);
+    /* Deleting unmaps. On a lost device the names still go back; only another thread's context is out of reach. */
+    bool ours = !dev->owned || pthread_equal(dev->owner, pthread_self());
+    if (ours && esker__platform_make_current(dev->platform) == ESKER_OK) glDeleteBuffers(1, &buffer->name);
+    dev->counters.buffer_bytes -= buffer->n_bytes;
+    esker__free(buffer);
+}
+
+uint64_t esker__buffer_bytes(const esker__buffer *buffer)
+{
+    return buffer->n_bytes;
+}
+
+void *esker__buffer_address(const esker__buffer *buffer)
+{
+    return buffer->address;
+}
+
+static esker_status check_range(const esker__buffer *buffer, const char *what, uint64_t offset, uint64_t n_bytes)
+{
+    if (offset <= buffer->n_bytes && n_bytes <= buffer->n_bytes - offset) {
+        if (!buffer->mapped) return ESKER_OK;
+        return esker__fail(ESKER_ERR_INVALID, "%s: the %s buffer is mapped; unmap it first", what, use_name(buffer->use));
+    }
+    return esker__fail(ESKER_ERR_INVALID, "%s: %" PRIu64 " bytes at %" PRIu64 " go past the end of a %s buffer of %" PRIu64,
+                       what, n_bytes, offset, use_name(buffer->use), buffer->n_bytes);
+}
+
+esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const void *data, uint64_t n_bytes)
+{
+    esker_device *dev = buffer->dev;
+    esker_status st = esker__device_enter(dev);
+    if (st == ESKER_OK) st = check_range(buffer, "writing a buffer", offset, n_bytes);
+    if (st != ESKER_OK || n_bytes == 0) return st;
+    /* Orders this write after shader writes; not needed when nothing is queued. */
+    if (dev->queued != dev->finished) glMemoryBarrier(GL_BUFFER_UPDATE_BARRIER_BIT);
+    glBindBuffer(TARGET, buffer->name);
+    /* Not through the address: GL orders this behind the queued work, a plain store would not be. */
+    glBufferSubData(TARGET, (GLintptr)offset, (GLsizeiptr)n_bytes, data);
+    dev->counters.uploaded_bytes += n_bytes;
+    return esker__gl_check(dev, "glBufferSubData");
+}
+
+/* Map `name` for reading, and copy. */
+static esker_status read_mapped(esker_device *dev, GLuint name, uint64_t offset, void *data, uint64_t n_bytes)
+{
+    glBindBuffer(TARGET, name);
+    const void *from = glMapBufferRange(TARGET, (GLintptr)offset, (GLsizeiptr)n_bytes, GL_MAP_READ_BIT);
+    esker_status st = esker__gl_check(dev, "glMapBufferRange (read)");
+    if (st != ESKER_OK) return st;
+    if (!from) return esker__fail(ESKER_ERR_DEVICE, "glMapBufferRange (read): no address and no error");
+    /* Once, in order: on most boards this memory is not cached. */
+    memcpy(data, from, (size_t)n_bytes);
+    if (!glUnmapBuffer(TARGET)) return esker__fail(ESKER_ERR_DEVICE, "glUnmapBuffer: the buffer's content was lost");
+    return ESKER_OK;
+}
+
+/* A write-only persistent buffer cannot be mapped for reading: go through a copy. Rare, for checks and tests. */
+static esker_status read_upload(esker__buffer *buffer, uint64_t offset, void *data, uint64_t n_bytes)
+{
+    esker_device *dev = buffer->dev;
+    GLuint copy = 0;
+    glGenBuffers(1, &copy);
+    esker__count_object(dev, copy);
+    glBindBuffer(GL_COPY_READ_BUFFER, buffer->name);
+    glBindBuffer(GL_COPY_WRITE_BUFFER, copy);
+    glBufferData(GL_COPY_WRITE_BUFFER, (GLsizeiptr)n_bytes, NULL, GL_STREAM_READ);
+    glCopyBufferSubData(GL_COPY_READ_BUFFER, GL_COPY_WRITE_BUFFER, (GLintptr)offset, 0, (GLsizeiptr)n_bytes);
+    glBindBuffer(GL_COPY_READ_BUFFER, 0);
+    glBindBuffer(GL_COPY_WRITE_BUFFER, 0);
+    esker_status st = esker__gl_check(dev, "copying an upload buffer");
+    if (st == ESKER_OK) st = read_mapped(dev, copy, 0, data, n_bytes);
+    glDeleteBuffers(1, &copy);
+    return st;
+}
+
+esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *data, uint64_t n_bytes)
+{
+    esker_device *dev = buffer->dev;
+    esker_status st = esker__device_enter(dev);
+    if (st == ESKER_OK) st = check_range(buffer, "reading a buffer", offset, n_bytes);
+    if (st != ESKER_OK || n_bytes == 0) return st;
+    /* An explicit wait rather than the one inside a map: it is counted, and it notices a reset. */
+    st = esker__wait_all(dev);
+    if (st != ESKER_OK) return st;
+    if (buffer->address && buffer->use == ESKER__BUFFER_READBACK)
+        memcpy(data, (const unsigned char *)buffer->address + offset, (size_t)n_bytes);
+    else if (buffer->address)
+        st = read_upload(buffer, offset, data, n_bytes);
+    else
+        st = read_mapped(dev, buffer->name, offset, data, n_bytes);
+    if (st == ESKER_OK) dev->counters.downloaded_bytes += n_bytes;
+    return st;
+}
+
+esker_status esker__buffer_map(esker__buffer *buffer, void **out_address)
+{
+    *out_address = buffer->address;
+    if (buffer->address) return ESKER_OK; /* in any thread */
+    esker_device *dev = buffer->dev;
+    esker_status st = esker__device_enter(dev);
+    if (st != ESKER_OK) return st;
+    if (buffer->use == ESKER__BUFFER_DEVICE)
+        return esker__fail(ESKER_ERR_INVALID, "mapping a buffer: a device buffer is reached by write and read only");
+    if (buffer->mapped)
+        return esker__fail(ESKER_ERR_INVALID, "mapping a buffer: the %s buffer is mapped already", use_name(buffer->use));
+    glBindBuffer(TARGET, buffer->name);
+    /* The caller knows by its fences that the GPU is done with it, so the driver need not wait or make a shadow copy. GL
+     * does not allow saying so for a read. */
+    GLbitfield access = buffer->use == ESKER__BUFFER_UPLOAD ? GL_MAP_WRITE_BIT | GL_MAP_UNSYNCHRONIZED_BIT
+                                                            : GL_MAP_READ_BIT;
+    void *address = glMapBufferRange(TARGET, 0, (GLsizeiptr)buffer->n_bytes, access);
+    st = esker__gl_check(dev, "glMapBufferRange");
+    if (st != ESKER_OK) return st;
+    if (!address) return esker__fail(ESKER_ERR_DEVICE, "glMapBufferRange: no address and no error");
+    buffer->mapped = true;
+    *out_address = address;
+    return ESKER_OK;
+}
+
+esker_status esker__buffer_unmap(esker__buffer *buffer)
+{
+    if (buffer->address) return ESKER_OK;
+    esker_device *dev = buffer->dev;
+    esker_status st = esker__device_enter(dev);
+    if (st != ESKER_OK) return st;
+    if (!buffer->mapped)
+        return esker__fail(ESKER_ERR_INVALID, "unmapping a buffer: the %s buffer is not mapped", use_name(buffer->use));
+    glBindBuffer(TARGET, buffer->name);
+    buffer->mapped = false;
+    if (!glUnmapBuffer(TARGET)) return esker__fail(ESKER_ERR_DEVICE, "glUnmapBuffer: the buffer's content was lost");
+    return esker__gl_check(dev, "glUnmapBuffer");
+}

@@ -1,0 +1,118 @@
+/* What the files of src/gpu/ share: the device's insides and the GL headers, which go no further. */
+#ifndef ESKER_GPU_INTERNAL_H
+#define ESKER_GPU_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <GLES3/gl31.h>
+#include <GLES2/gl2ext.h>
+
+#include "gpu/gpu.h"
+#include "platform.h"
+
+/** Extension functions; NULL where the extension is missing or capped away. Only ES 3.1 core is linked by name. */
+typedef struct esker__gl_procs {
+    PFNGLBUFFERSTORAGEEXTPROC buffer_storage;
+    PFNGLGETGRAPHICSRESETSTATUSKHRPROC reset_status;
+    PFNGLGETQUERYOBJECTUI64VEXTPROC get_query_u64;
+    PFNGLDEBUGMESSAGECALLBACKKHRPROC debug_callback;
+} esker__gl_procs;
+
+/** What is bound to an indexed binding point; buffer 0 is nothing. */
+typedef struct esker__bound {
+    GLuint buffer;
+    uint64_t offset, n_bytes;
+} esker__bound;
+
+struct esker__kernel {
+    uint64_t hash;
+    char *name, *defines;
+    GLuint program;
+    uint32_t storage_mask, uniform_mask; /* bit i: an active block has binding i */
+    uint32_t uniform_bytes[ESKER__MAX_UNIFORM];
+};
+
+struct esker__buffer {
+    esker_device *dev;
+    GLuint name;
+    esker__buffer_use use;
+    uint64_t n_bytes;
+    void *address; /* mapped for good */
+    bool mapped;   /* mapped by esker__buffer_map and not for good */
+};
+
+struct esker_device {
+    atomic_int refs;
+    esker__platform *platform;
+    pthread_t owner;
+    bool owned; /* false after esker__device_leave: the next thread to enter takes it */
+    bool lost;  /* the context was reset; nothing works any more */
+    char lost_how[64];
+    esker_device_info info;
+    char *extensions, *cache_dir;
+    char *driver; /* vendor, renderer, version and GLSL version on a line each: what a program binary depends on */
+    esker__gl_procs gl;
+    esker_counters counters;
+
+    /* Serials count dispatches: how many were queued, and up to which one the CPU knows that they have finished. */
+    uint64_t queued, finished;
+    bool timing; /* GL allows one elapsed-time query at a time */
+    bool cache_complained;
+
+    GLuint bound_program;
+    esker__bound bound_storage[ESKER__MAX_STORAGE], bound_uniform[ESKER__MAX_UNIFORM];
+
+    esker__kernel **kernels; /* open addressing by hash; a power of two of slots, NULL is empty */
+    size_t n_kernels, n_kernel_slots;
+};
+
+/* device.c */
+
+/** Drain glGetError into one message "what: GL_INVALID_VALUE": ESKER_ERR_LOST, ESKER_ERR_NO_MEMORY or ESKER_ERR_DEVICE. */
+esker_status esker__gl_check(esker_device *dev, const char *what);
+/** Ask the driver whether the context was reset; ESKER_ERR_LOST, for good, if so. */
+esker_status esker__check_reset(esker_device *dev);
+/** Count one GL object made (after a glGen* or glCreate* that gave `name`). */
+static inline GLuint esker__count_object(esker_device *dev, GLuint name)
+{
+    dev->counters.gl_objects++;
+    return name;
+}
+
+/* limits.c */
+void esker__limits_query(esker_limits *out);
+/** Lower every number of *limits to the ES 3.1 minimum. */
+void esker__limits_cap(esker_limits *limits);
+
+/* fence.c */
+/** Block until everything queued so far has finished; counted in `waits` if it blocks. */
+esker_status esker__wait_all(esker_device *dev);
+
+/* kernel.c */
+/** Free the table; delete the programs too if the context is current. */
+void esker__kernels_finish(esker_device *dev, bool current);
+
+/* debug.c */
+/** Send KHR_debug messages to the log. False where the context has none. */
+bool esker__debug_start(esker_device *dev);
+
+/* cache.c */
+
+/** A program binary as the driver gave it, with what kernel.c must find again after loading it. */
+typedef struct esker__binary {
+    unsigned char *memory; /* esker__free it */
+    const void *bytes;     /* inside memory */
+    uint32_t n_bytes, format, storage_mask, uniform_mask;
+} esker__binary;
+
+/** Where binaries are kept: desc, else the environment, else the user's cache folder. *out is "" for nowhere; esker__free
+ * it. */
+esker_status esker__cache_dir(const char *wanted, char **out);
+/** Look for the binary of `source` under this driver. Missing, damaged or foreign files give false, and a line in the log.
+ */
+bool esker__cache_load(esker_device *dev, const char *source, size_t source_bytes, esker__binary *out);
+/** Keep it. Failing only logs: a cache is never needed. */
+void esker__cache_store(esker_device *dev, const char *source, size_t source_bytes, const esker__binary *binary);
+
+#endif

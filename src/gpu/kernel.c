@@ -1,0 +1,376 @@
+/* Kernels: their sources, compiling them, what they bind, and the table of those that are ready. */
+#include "gpu/internal.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+#define MAX_SOURCE_BYTES ((size_t)1 << 20)
+
+/** A kernel's source as it stands in its file. */
+typedef struct source {
+    char path[512]; /* for messages: "glsl/gemm/direct.comp", or the file under ESKER_GLSL_DIR */
+    unsigned char *memory;
+    const char *text;
+    size_t n_bytes;
+} source;
+
+const char *esker__kernel_name(const esker__kernel *kernel)
+{
+    return kernel->name;
+}
+
+static bool is_good_name(const char *name)
+{
+    if (!name[0] || name[0] == '/' || strlen(name) > 200) return false;
+    for (const char *c = name; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("_-/", *c)) return false;
+    return true;
+}
+
+static esker_status find_source(const char *name, source *out)
+{
+    *out = (source){0};
+    if (!is_good_name(name)) return esker__fail(ESKER_ERR_INVALID, "\"%s\" is no kernel name, such as gemm/direct", name);
+    const char *folder = getenv("ESKER_GLSL_DIR");
+    if (folder && folder[0]) {
+        int n = snprintf(out->path, sizeof out->path, "%s/%s.comp", folder, name);
+        if (n >= (int)sizeof out->path)
+            return esker__fail(ESKER_ERR_INVALID, "ESKER_GLSL_DIR: the path %s/%s.comp is too long", folder, name);
+        /* A kernel that is not there comes from the built-in ones: the folder need only hold what is being worked on. */
+        if (access(out->path, F_OK) == 0) {
+            esker_status st = esker__file_read(out->path, MAX_SOURCE_BYTES, &out->memory, &out->n_bytes);
+            out->text = (const char *)out->memory;
+            return st;
+        }
+    }
+    for (int i = 0; i < esker__n_kernel_sources; i++) {
+        if (strcmp(esker__kernel_sources[i].name, name) != 0) continue;
+        snprintf(out->path, sizeof out->path, "glsl/%s.comp", name);
+        out->text = (const char *)esker__kernel_sources[i].text;
+        out->n_bytes = esker__kernel_sources[i].n_bytes;
+        return ESKER_OK;
+    }
+    return esker__fail(ESKER_ERR_INVALID, "there is no kernel glsl/%s.comp among the %d built in%s%s", name,
+                       esker__n_kernel_sources, folder && folder[0] ? ", nor in ESKER_GLSL_DIR " : "",
+                       folder && folder[0] ? folder : "");
+}
+
+/* "#version" stays line one, the defines follow it, and "#line 2" makes the driver count as our file does. */
+static esker_status assemble(const source *from, const char *defines, esker__text *out)
+{
+    const char *newline = memchr(from->text, '\n', from->n_bytes);
+    if (!newline || strncmp(from->text, "#version ", 9) != 0)
+        return esker__fail(ESKER_ERR_COMPILE, "%s:1: the first line must be #version 310 es", from->path);
+    size_t first = (size_t)(newline - from->text) + 1;
+    esker__text_add_bytes(out, from->text, first);
+    for (const char *line = defines; *line;) {
+        size_t n = strcspn(line, "\n");
+        if (n) esker__text_add(out, "#define %.*s\n", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
+    esker__text_add(out, "#line 2\n");
+    esker__text_add_bytes(out, from->text + first, from->n_bytes - first);
+    return out->failed ? esker__fail_memory(from->n_bytes + strlen(defines), from->path) : ESKER_OK;
+}
+
+/*
+ * The line of the first error. Drivers write "0:12(5): error", "0(12) : error", "ERROR: 0:12:", "0:12: L0001": a source
+ * number, which is always 0 here, one of ":" and "(", and the line.
+ */
+static int error_line(const char *log)
+{
+    int first = 0;
+    for (const char *line = log; line[0];) {
+        size_t n = strcspn(line, "\n");
+        for (size_t i = 0; i + 2 < n; i++) {
+            bool starts = line[i] == '0' && (i == 0 || !isalnum((unsigned char)line[i - 1]));
+            if (!starts || (line[i + 1] != ':' && line[i + 1] != '(') || !isdigit((unsigned char)line[i + 2])) continue;
+            int number = atoi(line + i + 2);
+            char lower[8] = "";
+            bool is_error = false;
+            for (size_t k = 0; k + 5 <= n && !is_error; k++) {
+                for (int c = 0; c < 5; c++) lower[c] = (char)tolower((unsigned char)line[k + (size_t)c]);
+                is_error = !strcmp(lower, "error");
+            }
+            if (is_error) return number;
+            if (!first) first = number; /* warnings, or a driver that does not say "error" */
+            break;
+        }
+        line += n + (line[n] == '\n');
+    }
+    return first;
+}
+
+/* Drivers end logs with newlines, and some with a zero inside the length they report. */
+static void trim(char *text)
+{
+    size_t n = strlen(text);
+    while (n && isspace((unsigned char)text[n - 1])) text[--n] = 0;
+}
+
+static void get_log(GLuint object, bool is_program, char *out, size_t room)
+{
+    out[0] = 0;
+    if (is_program)
+        glGetProgramInfoLog(object, (GLsizei)room, NULL, out);
+    else
+        glGetShaderInfoLog(object, (GLsizei)room, NULL, out);
+    out[room - 1] = 0;
+    trim(out);
+}
+
+/* "with WG 64, TILE 8" for messages. */
+static void describe_defines(const char *defines, char *out, size_t room)
+{
+    int n = snprintf(out, room, "%s%s", defines[0] ? " with " : "", defines);
+    if (n >= (int)room) n = (int)room - 1;
+    while (n > 0 && isspace((unsigned char)out[n - 1])) out[--n] = 0;
+    for (char *c = out; *c; c++)
+        if (*c == '\n') *c = ';';
+}
+
+static esker_status compile(esker_device *dev, const source *from, const char *defines, const char *text, GLuint *out)
+{
+    char log[800], with[160];
+    describe_defines(defines, with, sizeof with);
+    esker_status st = ESKER_OK;
+    GLuint program = 0;
+    GLuint shader = esker__count_object(dev, glCreateShader(GL_COMPUTE_SHADER));
+    glShaderSource(shader, 1, &text, NULL);
+    glCompileShader(shader);
+    /* A failed compile raises no GL error: its status must be asked for. */
+    GLint ok = GL_FALSE;
+    glGetShaderiv(shader, GL_COMPILE_STATUS, &ok);
+    get_log(shader, false, log, sizeof log);
+    if (!ok) {
+        int line = error_line(log);
+        if (line > 0)
+            st = esker__fail(ESKER_ERR_COMPILE, "%s:%d%s: %s", from->path, line, with, log[0] ? log : "no log");
+        else
+            st = esker__fail(ESKER_ERR_COMPILE, "%s%s: %s", from->path, with, log[0] ? log : "the driver gave no reason");
+        goto done;
+    }
+    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: %s", from->path, with, log);
+    program = esker__count_object(dev, glCreateProgram());
+    glProgramParameteri(program, GL_PROGRAM_BINARY_RETRIEVABLE_HINT, dev->cache_dir[0] ? GL_TRUE : GL_FALSE);
+    glAttachShader(program, shader);
+    glLinkProgram(program);
+    glDetachShader(program, shader);
+    glGetProgramiv(program, GL_LINK_STATUS, &ok);
+    get_log(program, true, log, sizeof log);
+    if (!ok) {
+        st = esker__fail(ESKER_ERR_COMPILE, "%s%s: linking: %s", from->path, with,
+                         log[0] ? log : "the driver gave no reason");
+        goto done;
+    }
+    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: linking: %s", from->path, with, log);
+    st = esker__gl_check(dev, from->path);
+    if (st != ESKER_OK) goto done;
+    *out = program;
+    program = 0;
+done:
+    glDeleteShader(shader);
+    if (program) glDeleteProgram(program);
+    return st;
+}
+
+static esker_status reflect_blocks(const esker__kernel *kernel, const char *path, GLenum interface, const char *kind,
+                                   uint32_t max, uint32_t *out_mask, uint32_t *out_bytes)
+{
+    GLint n = 0, n_active = 0;
+    *out_mask = 0;
+    glGetProgramInterfaceiv(kernel->program, interface, GL_ACTIVE_RESOURCES, &n);
+    for (GLint i = 0; i < n; i++) {
+        const GLenum properties[] = {GL_BUFFER_BINDING, GL_BUFFER_DATA_SIZE};
+        GLint values[2] = {-1, 0};
+        glGetProgramResourceiv(kernel->program, interface, (GLuint)i, 2, properties, 2, NULL, values);
+        if (values[0] < 0 || (uint32_t)values[0] >= max) {
+            char block[64] = "?";
+            glGetProgramResourceName(kernel->program, interface, (GLuint)i, sizeof block, NULL, block);
+            return esker__fail(ESKER_ERR_LIMIT, "%s: its %s block \"%s\" has binding %d; this device takes 0 to %u", path,
+                               kind, block, values[0], max - 1);
+        }
+        *out_mask |= 1u << values[0];
+        if (out_bytes) out_bytes[values[0]] = values[1] > 0 ? (uint32_t)values[1] : 0;
+        n_active++;
+    }
+    /* Two blocks with one binding are legal and never meant. */
+    if (__builtin_popcount(*out_mask) != n_active)
+        return esker__fail(ESKER_ERR_COMPILE, "%s: two of its %d %s blocks have the same binding", path, n_active, kind);
+    return ESKER_OK;
+}
+
+/* What the kernel binds and how large its groups are, against what the device takes (which may be capped below the
+ * driver's). */
+static esker_status reflect(esker_device *dev, const char *path, esker__kernel *kernel)
+{
+    const esker_limits *limits = &dev->info.limits;
+    uint32_t max_storage = limits->storage_blocks < ESKER__MAX_STORAGE ? limits->storage_blocks : ESKER__MAX_STORAGE;
+    esker_status st = reflect_blocks(kernel, path, GL_SHADER_STORAGE_BLOCK, "storage", max_storage, &kernel->storage_mask,
+                                     NULL);
+    if (st == ESKER_OK)
+        st = reflect_blocks(kernel, path, GL_UNIFORM_BLOCK, "uniform", ESKER__MAX_UNIFORM, &kernel->uniform_mask,
+                            kernel->uniform_bytes);
+    if (st != ESKER_OK) return st;
+    GLint size[3] = {0, 0, 0};
+    glGetProgramiv(kernel->program, GL_COMPUTE_WORK_GROUP_SIZE, size);
+    uint64_t invocations = 1;
+    bool fits = true;
+    for (int axis = 0; axis < 3; axis++) {
+        invocations *= (uint64_t)size[axis];
+        fits &= (uint64_t)size[axis] <= limits->group_size[axis];
+    }
+    if (!fits || invocations > limits->group_invocations)
+        return esker__fail(ESKER_ERR_LIMIT, "%s: groups of %d x %d x %d; this device takes %u x %u x %u and %u in all",
+                           path, size[0], size[1], size[2], limits->group_size[0], limits->group_size[1],
+                           limits->group_size[2], limits->group_invocations);
+    return esker__gl_check(dev, path);
+}
+
+static bool load_binary(esker_device *dev, const char *path, const esker__text *text, esker__kernel *kernel)
+{
+    esker__binary binary;
+    if (!esker__cache_load(dev, text->chars, text->n_chars, &binary)) return false;
+    GLuint program = esker__count_object(dev, glCreateProgram());
+    glProgramBinary(program, binary.format, binary.bytes, (GLsizei)binary.n_bytes);
+    GLint ok = GL_FALSE;
+    glGetProgramiv(program, GL_LINK_STATUS, &ok);
+    while (glGetError() != GL_NO_ERROR && !dev->lost) ok = GL_FALSE; /* an unknown format is an error, not a link failure */
+    if (ok) {
+        kernel->program = program;
+        ok = reflect(dev, path, kernel) == ESKER_OK;
+        /* Some drivers forget the bindings of blocks when they load a binary. */
+        ok = ok && kernel->storage_mask == binary.storage_mask && kernel->uniform_mask == binary.uniform_mask;
+    }
+    if (!ok) {
+        esker__log(ESKER_LOG_INFO, "%s: the driver does not take its cached binary; compiling from source", path);
+        glDeleteProgram(program);
+        kernel->program = 0;
+    }
+    esker__free(binary.memory);
+    return ok;
+}
+
+static void keep_binary(esker_device *dev, const char *path, const esker__text *text, const esker__kernel *kernel)
+{
+    GLint n_bytes = 0;
+    if (!dev->cache_dir[0]) return;
+    glGetProgramiv(kernel->program, GL_PROGRAM_BINARY_LENGTH, &n_bytes);
+    if (n_bytes <= 0) return;
+    unsigned char *memory = esker__malloc((size_t)n_bytes);
+    if (!memory) return;
+    GLsizei got = 0;
+    GLenum format = 0;
+    glGetProgramBinary(kernel->program, n_bytes, &got, &format, memory);
+    esker__binary binary = {.bytes = memory,
+                            .n_bytes = (uint32_t)got,
+                            .format = format,
+                            .storage_mask = kernel->storage_mask,
+                            .uniform_mask = kernel->uniform_mask};
+    if (esker__gl_check(dev, path) == ESKER_OK && got > 0)
+        esker__cache_store(dev, text->chars, text->n_chars, &binary);
+    else
+        esker__log(ESKER_LOG_INFO, "%s: the driver gives no binary: %s", path, esker_last_error());
+    esker__free(memory);
+}
+
+static esker_status build(esker_device *dev, esker__kernel *kernel)
+{
+    source from;
+    esker__text text = {0};
+    esker_status st = find_source(kernel->name, &from);
+    if (st == ESKER_OK) st = assemble(&from, kernel->defines, &text);
+    if (st != ESKER_OK) goto done;
+    if (load_binary(dev, from.path, &text, kernel)) {
+        dev->counters.binary_hits++;
+    } else {
+        st = compile(dev, &from, kernel->defines, text.chars, &kernel->program);
+        if (st == ESKER_OK) st = reflect(dev, from.path, kernel);
+        if (st != ESKER_OK) goto done;
+        keep_binary(dev, from.path, &text, kernel);
+    }
+    dev->counters.compiles++;
+done:
+    esker__text_finish(&text);
+    esker__free(from.memory);
+    return st;
+}
+
+static void free_kernel(esker__kernel *kernel, bool current)
+{
+    if (!kernel) return;
+    if (current && kernel->program) glDeleteProgram(kernel->program);
+    esker__free(kernel->name);
+    esker__free(kernel->defines);
+    esker__free(kernel);
+}
+
+void esker__kernels_finish(esker_device *dev, bool current)
+{
+    for (size_t i = 0; i < dev->n_kernel_slots; i++) free_kernel(dev->kernels[i], current);
+    esker__free(dev->kernels);
+    dev->kernels = NULL;
+    dev->n_kernels = dev->n_kernel_slots = 0;
+}
+
+static void insert(esker__kernel **slots, size_t n_slots, esker__kernel *kernel)
+{
+    size_t at = kernel->hash & (n_slots - 1);
+    while (slots[at]) at = (at + 1) & (n_slots - 1);
+    slots[at] = kernel;
+}
+
+/* Room for one more at no more than half full. */
+static esker_status make_room(esker_device *dev)
+{
+    if ((dev->n_kernels + 1) * 2 <= dev->n_kernel_slots) return ESKER_OK;
+    size_t n_slots = dev->n_kernel_slots ? dev->n_kernel_slots * 2 : 64;
+    esker__kernel **slots = esker__calloc(n_slots, sizeof *slots);
+    if (!slots) return esker__fail_memory(n_slots * sizeof *slots, "the table of kernels");
+    for (size_t i = 0; i < dev->n_kernel_slots; i++)
+        if (dev->kernels[i]) insert(slots, n_slots, dev->kernels[i]);
+    esker__free(dev->kernels);
+    dev->kernels = slots;
+    dev->n_kernel_slots = n_slots;
+    return ESKER_OK;
+}
+
+esker_status esker__kernel_get(esker_device *dev, const char *name, const char *defines, const esker__kernel **out)
+{
+    *out = NULL;
+    if (!defines) defines = "";
+    uint64_t hash = esker__hash_text(esker__hash_text(ESKER__HASH_START, name), defines);
+    for (size_t i = 0; i < dev->n_kernel_slots; i++) {
+        const esker__kernel *found = dev->kernels[(hash + i) & (dev->n_kernel_slots - 1)];
+        if (!found) break;
+        if (found->hash != hash || strcmp(found->name, name) != 0 || strcmp(found->defines, defines) != 0) continue;
+        *out = found;
+        return ESKER_OK;
+    }
+    esker_status st = esker__device_enter(dev);
+    if (st == ESKER_OK) st = make_room(dev);
+    if (st != ESKER_OK) return st;
+    esker__kernel *kernel = esker__calloc(1, sizeof *kernel);
+    if (!kernel) return esker__fail_memory(sizeof *kernel, name);
+    kernel->hash = hash;
+    kernel->name = esker__strdup(name);
+    kernel->defines = esker__strdup(defines);
+    st = kernel->name && kernel->defines ? build(dev, kernel) : esker__fail_memory(strlen(name) + strlen(defines), name);
+    if (st != ESKER_OK) {
+        free_kernel(kernel, true);
+        return st;
+    }
+    insert(dev->kernels, dev->n_kernel_slots, kernel);
+    dev->n_kernels++;
+    *out = kernel;
+    return ESKER_OK;
+}
