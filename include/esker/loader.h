@@ -17,8 +17,8 @@
  * The order is a function of (seed, epoch, n_samples) and of nothing else: not of threads, timing, slots or batch size. A
  * loader never runs out; it goes on with the next epoch. In steady state giving and taking allocate nothing.
  *
- * Threads    A loader may be used from any thread, also giving from one and taking in another. Only esker_loader_destroy() must
- *            be the last call.
+ * Threads    A loader may be used from any thread, also giving from one and taking in another. Only esker_loader_destroy()
+ * must be the last call.
  */
 #ifndef ESKER_LOADER_H
 #define ESKER_LOADER_H
@@ -36,18 +36,19 @@ typedef struct esker_loader esker_loader;
 
 typedef struct esker_loader_desc {
     esker_dataset *dataset; /* the loader takes a reference */
-    int32_t  batch;         /* samples of a batch, >= 1; may exceed the data set unless drop_last */
-    bool     shuffle;       /* another order each epoch; else 0, 1, 2, ... always */
-    bool     drop_last;     /* leave out a last batch that is not full; else it is padded: zero samples, labels -1 */
+    int32_t batch;          /* samples of a batch, >= 1; may exceed the data set unless drop_last */
+    bool shuffle;           /* another order each epoch; else 0, 1, 2, ... always */
+    bool drop_last;         /* leave out a last batch that is not full; else it is padded: zero samples, labels -1 */
     uint64_t seed;          /* of the shuffling */
-    int      n_slots;       /* slot numbers are 0..n_slots-1; 0 is 4, at most ESKER_LOADER_MAX_SLOTS */
+    int n_slots;            /* slot numbers are 0..n_slots-1; 0 is 4, at most ESKER_LOADER_MAX_SLOTS */
 } esker_loader_desc;
 
 /**
  * Create a loader and start its thread; it waits at epoch 0, batch 0 for the first slot.
  * Ownership  *out is destroyed with esker_loader_destroy().
- * Errors     ESKER_ERR_INVALID: no data set, batch < 1, n_slots out of range, or drop_last with a batch larger than the data set.
- *            ESKER_ERR_LIMIT: a batch whose bytes do not fit an address. ESKER_ERR_NO_MEMORY, also when no thread can be made.
+ * Errors     ESKER_ERR_INVALID: no data set, batch < 1, n_slots out of range, or drop_last with a batch larger than the
+ * data set. ESKER_ERR_LIMIT: a batch whose bytes do not fit an address. ESKER_ERR_NO_MEMORY, also when no thread can be
+ * made.
  */
 ESKER_API esker_status esker_loader_create(const esker_loader_desc *desc, esker_loader **out);
 
@@ -60,31 +61,31 @@ ESKER_API void esker_loader_destroy(esker_loader *loader);
 /** Fixed facts of a loader. */
 typedef struct esker_loader_info {
     int32_t batch;
-    int     n_slots;
-    int64_t n_samples;       /* samples of an epoch that are delivered: all, or fewer with drop_last */
-    int64_t n_batches;       /* batches of an epoch */
-    size_t  samples_bytes;   /* bytes a slot's samples need: batch * sample_bytes */
-    size_t  labels_bytes;    /* bytes a slot's labels need: batch * 4 */
+    int n_slots;
+    int64_t n_samples;    /* samples of an epoch that are delivered: all, or fewer with drop_last */
+    int64_t n_batches;    /* batches of an epoch */
+    size_t samples_bytes; /* bytes a slot's samples need: batch * sample_bytes */
+    size_t labels_bytes;  /* bytes a slot's labels need: batch * 4 */
 } esker_loader_info;
 
 ESKER_API void esker_loader_get_info(const esker_loader *loader, esker_loader_info *out);
 
 /**
  * Hand a free destination to the loader. Slots are filled in the order in which they are given.
- * Buffers    samples has samples_bytes bytes; labels has labels_bytes bytes, or is NULL when labels are not wanted. From now
- *            until the slot is taken (or recalled) the loader's thread writes there, front to back; it never reads.
- * Errors     ESKER_ERR_INVALID: a slot out of range, one that was given and not yet taken, or samples is NULL.
+ * Buffers    samples has samples_bytes bytes; labels has labels_bytes bytes, or is NULL when labels are not wanted. From
+ * now until the slot is taken (or recalled) the loader's thread writes there, front to back; it never reads. Errors
+ * ESKER_ERR_INVALID: a slot out of range, one that was given and not yet taken, or samples is NULL.
  */
 ESKER_API esker_status esker_loader_give(esker_loader *loader, int slot, void *samples, int32_t *labels);
 
 /** A filled batch. */
 typedef struct esker_batch {
-    int     slot;    /* where it is; yours again */
-    int64_t epoch;   /* from 0 */
-    int64_t index;   /* in its epoch, 0..n_batches-1 */
-    int32_t n_valid; /* samples that are real; the other batch - n_valid are padding at the end */
-    bool    first, last; /* of its epoch */
-    bool    waited;  /* take() had to wait for it: the loader was the slower side */
+    int slot;         /* where it is; yours again */
+    int64_t epoch;    /* from 0 */
+    int64_t index;    /* in its epoch, 0..n_batches-1 */
+    int32_t n_valid;  /* samples that are real; the other batch - n_valid are padding at the end */
+    bool first, last; /* of its epoch */
+    bool waited;      /* take() had to wait for it: the loader was the slower side */
 } esker_batch;
 
 /**
@@ -97,15 +98,15 @@ ESKER_API esker_status esker_loader_take(esker_loader *loader, esker_batch *out)
 ESKER_API void esker_loader_position(const esker_loader *loader, int64_t *out_epoch, int64_t *out_index);
 
 /**
- * Go on from another place, as after a resume: the next take() is batch `index` of `epoch`. Slots that were given stay with the
- * loader and are filled anew. Going where the loader already is keeps what was filled.
- * Errors     ESKER_ERR_INVALID: epoch outside 0..2^32-1, or index outside 0..n_batches-1.
+ * Go on from another place, as after a resume: the next take() is batch `index` of `epoch`. Slots that were given stay with
+ * the loader and are filled anew. Going where the loader already is keeps what was filled. Errors     ESKER_ERR_INVALID:
+ * epoch outside 0..2^32-1, or index outside 0..n_batches-1.
  */
 ESKER_API esker_status esker_loader_seek(esker_loader *loader, int64_t epoch, int64_t index);
 
 /**
- * Take all slots back unread, so that their memory may be freed; the position stays. On return the loader's thread no longer
- * writes to any of them.
+ * Take all slots back unread, so that their memory may be freed; the position stays. On return the loader's thread no
+ * longer writes to any of them.
  */
 ESKER_API void esker_loader_recall(esker_loader *loader);
 
