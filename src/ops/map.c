@@ -1,0 +1,116 @@
+#include "ops/map.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+
+#define GROUP_SIZE 64 /* a first choice that suits every GPU family: a multiple of 16 lanes, and Midgard's best */
+
+void esker__row_major(const esker_shape *shape, int64_t strides[ESKER_MAX_RANK])
+{
+    int64_t stride = 1;
+    for (int i = shape->rank - 1; i >= 0; i--) {
+        strides[i] = stride;
+        stride *= shape->dims[i];
+    }
+}
+
+void esker__broadcast_strides(const esker_shape *from, const esker_shape *to, int64_t strides[ESKER_MAX_RANK])
+{
+    int64_t own[ESKER_MAX_RANK];
+    esker__row_major(from, own);
+    for (int i = 0; i < to->rank; i++) {
+        int j = i - (to->rank - from->rank);
+        strides[i] = j < 0 || from->dims[j] == 1 ? 0 : own[j];
+    }
+}
+
+void esker__map_merge(esker__map *map)
+{
+    int rank = 0;
+    for (int i = 0; i < map->rank; i++) {
+        if (map->dims[i] == 1) continue;
+        bool joins = rank > 0;
+        for (int k = 0; joins && k < map->n_operands; k++)
+            joins = map->strides[k][rank - 1] == map->strides[k][i] * map->dims[i];
+        if (!joins) {
+            map->dims[rank] = map->dims[i];
+            for (int k = 0; k < map->n_operands; k++) map->strides[k][rank] = map->strides[k][i];
+            rank++;
+        } else {
+            map->dims[rank - 1] *= map->dims[i];
+            for (int k = 0; k < map->n_operands; k++) map->strides[k][rank - 1] = map->strides[k][i];
+        }
+    }
+    map->rank = rank;
+}
+
+/* How the kernel reads an operand; the numbers are those of map.comp. */
+enum { OWN_ELEMENT = 0, ONE_ELEMENT = 1, STRIDED = 2, STRIDED_QUADS = 3, STRIDED_CONSTANT = 4 };
+
+static int operand_mode(const esker__map *map, int k, bool inner4)
+{
+    bool own = true, one = true;
+    int64_t stride = 1;
+    for (int i = map->rank - 1; i >= 0; i--) {
+        own = own && map->strides[k][i] == stride;
+        one = one && map->strides[k][i] == 0;
+        stride *= map->dims[i];
+    }
+    if (own) return OWN_ELEMENT;
+    if (one) return ONE_ELEMENT;
+    if (!inner4) return STRIDED;
+    int64_t inner = map->strides[k][map->rank - 1];
+    if (inner == 0) return STRIDED_CONSTANT;
+    bool quads = inner == 1;
+    for (int i = 0; i + 1 < map->rank; i++) quads = quads && map->strides[k][i] % 4 == 0;
+    return quads ? STRIDED_QUADS : STRIDED;
+}
+
+esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const esker__operand *operands)
+{
+    esker__map_merge(map);
+    int64_t n = 1;
+    for (int i = 0; i < map->rank; i++) n *= map->dims[i];
+    if (n > INT32_MAX)
+        return esker__fail(ESKER_ERR_LIMIT, "%lld elements in one operation, the kernels index at most %d", (long long)n,
+                           INT32_MAX);
+
+    bool inner4 = map->rank > 0 && map->dims[map->rank - 1] % 4 == 0;
+    int modes[ESKER__MAP_OPERANDS] = {0};
+    bool strided = false;
+    for (int k = 0; k < map->n_operands; k++) {
+        modes[k] = operand_mode(map, k, inner4);
+        strided = strided || modes[k] >= STRIDED;
+    }
+    int rank = strided ? map->rank : 0;
+
+    char defines[1024];
+    int length = snprintf(defines, sizeof defines,
+                          "EXPR %s\nOPERANDS %d\nRANK %d\nINNER4 %d\nMODE_A %d\nMODE_B %d\nMODE_C %d\nWG %d\n%s", map->expr,
+                          map->n_operands, rank, strided && inner4, modes[0], modes[1], modes[2], GROUP_SIZE,
+                          map->words ? "WORDS 1\n" : "");
+    if (length >= (int)sizeof defines)
+        return esker__fail(ESKER_ERR_INTERNAL, "an elementwise expression of %zu characters", strlen(map->expr));
+
+    struct params {
+        uint32_t n, groups_x;
+        float k0, k1;
+        uint32_t unused, axes[ESKER_MAX_RANK][4]; /* word 5: 1 modulo 4 */
+    } params = {.n = (uint32_t)n, .k0 = map->k0, .k1 = map->k1};
+    for (int i = 0; i < rank; i++) {
+        uint32_t quad = inner4 && i == rank - 1 ? 4 : 1;
+        params.axes[i][0] = (uint32_t)map->dims[i] / quad;
+        for (int k = 0; k < map->n_operands; k++) params.axes[i][1 + k] = (uint32_t)map->strides[k][i] * quad;
+    }
+
+    esker__dispatch_desc desc = {
+        .kernel = "elementwise/map", .defines = defines, .params = &params, .n_params = 5 + 4 * rank};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
+    if (st != ESKER_OK) return st;
+    params.groups_x = desc.groups[0];
+    desc.n_operands = map->n_operands + 1;
+    memcpy(desc.operands, operands, (size_t)desc.n_operands * sizeof *operands);
+    return esker__emit(lowering, &desc);
+}

@@ -1,0 +1,34 @@
+/*
+ * The map kernel (glsl/elementwise/map.comp): one expression over one element of each operand, for each element of a result
+ * whose operands are read by strides. Elementwise operations, expand and the general transpose are all this.
+ */
+#ifndef ESKER_OPS_MAP_H
+#define ESKER_OPS_MAP_H
+
+#include "plan/lowering.h"
+
+#define ESKER__MAP_OPERANDS 3
+
+typedef struct esker__map {
+    int n_operands;                                       /* 1 to ESKER__MAP_OPERANDS */
+    int rank;                                             /* 0 to ESKER_MAX_RANK */
+    int64_t dims[ESKER_MAX_RANK];                         /* of the result, row-major */
+    int64_t strides[ESKER__MAP_OPERANDS][ESKER_MAX_RANK]; /* in elements of the operand; 0 where it is broadcast */
+    const char *expr;                                     /* over a, b, c and k0, k1; see esker__op.expr */
+    bool words; /* elements are 32-bit words of any meaning: the expression may only copy */
+    float k0, k1;
+} esker__map;
+
+/** Strides that broadcast a row-major `from` to `to` (which it must fit). */
+void esker__broadcast_strides(const esker_shape *from, const esker_shape *to, int64_t strides[ESKER_MAX_RANK]);
+
+/** Row-major strides of `shape`. */
+void esker__row_major(const esker_shape *shape, int64_t strides[ESKER_MAX_RANK]);
+
+/** Drop axes of length 1 and join neighbours that every operand walks through as one. The mapping is unchanged. */
+void esker__map_merge(esker__map *map);
+
+/** Emit the dispatch: operands[0 .. n_operands-1] are read, operands[n_operands] is the result. Merges `map`. */
+esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const esker__operand *operands);
+
+#endif

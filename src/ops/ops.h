@@ -1,0 +1,31 @@
+/* Operations that other operations and passes name: for recording in gradient rules, and for fusion to recognise. */
+#ifndef ESKER_OPS_OPS_H
+#define ESKER_OPS_OPS_H
+
+#include <esker/ops.h>
+#include "graph/graph.h"
+
+extern const esker__op esker__op_add, esker__op_sub, esker__op_mul, esker__op_div, esker__op_neg, esker__op_exp,
+    esker__op_log, esker__op_sqrt, esker__op_relu, esker__op_sigmoid, esker__op_tanh, esker__op_affine, esker__op_div_grad,
+    esker__op_sqrt_grad, esker__op_relu_grad, esker__op_sigmoid_grad, esker__op_tanh_grad, esker__op_equal;
+extern const esker__op esker__op_convert, esker__op_reshape, esker__op_expand, esker__op_transpose;
+extern const esker__op esker__op_sum, esker__op_mean, esker__op_max;
+
+/** esker_affine's attributes: k0 and k1 of its expression. */
+typedef struct esker__affine_attr {
+    float scale, shift;
+} esker__affine_attr;
+
+/** g * (y > 0), the gradient of relu from its output; the same for the others. All record one elementwise node. */
+esker_node *esker__relu_grad(esker_node *y, esker_node *grad);
+esker_node *esker__sigmoid_grad(esker_node *y, esker_node *grad);
+esker_node *esker__tanh_grad(esker_node *y, esker_node *grad);
+/** 1 where a == b, else 0; broadcasts; no gradient. */
+esker_node *esker__equal(esker_node *a, esker_node *b);
+
+/** Every value exact: the tolerance of ops that round nothing. Small results may still be flushed to zero (op.atol). */
+double esker__tolerance_exact(const esker_node *node);
+/** Smallest normal float: what a device that flushes denormals may lose. */
+#define ESKER__FLUSHED 1.1754944e-38
+
+#endif

@@ -1,0 +1,32 @@
+/* The list of operations. A new one is one line here: X(name) for the esker__op that its file calls esker__op_<name>. */
+#include "graph/op.h"
+
+/* clang-format off */
+#define OPERATIONS(X) \
+    X(add)            \
+    X(sub)            \
+    X(mul)            \
+    X(div)            \
+    X(neg)            \
+    X(exp)            \
+    X(log)            \
+    X(sqrt)           \
+    X(relu)           \
+    X(sigmoid)        \
+    X(tanh)           \
+    X(affine)         \
+    X(div_grad)       \
+    X(sqrt_grad)      \
+    X(relu_grad)      \
+    X(sigmoid_grad)   \
+    X(tanh_grad)      \
+    X(equal)
+/* clang-format on */
+
+#define DECLARE(name) extern const esker__op esker__op_##name;
+OPERATIONS(DECLARE)
+#undef DECLARE
+
+#define ENTRY(name) &esker__op_##name,
+const esker__op *const esker__ops[] = {OPERATIONS(ENTRY) NULL};
+#undef ENTRY
