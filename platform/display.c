@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <gbm.h>
+#include <xf86drm.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
@@ -46,6 +47,10 @@ static esker_status open_gbm(struct open_display *display)
     if (display->fd < 0)
         return esker__fail(ESKER_ERR_NO_DEVICE, "%s: open: %s%s", place->name, strerror(errno),
                            errno == EACCES ? " (the user may need to be in the group that owns it, often render)" : "");
+    /* Mesa makes a software GBM device even of /dev/null. */
+    if (drmGetNodeTypeFromFd(display->fd) < 0)
+        return esker__fail(ESKER_ERR_NO_DEVICE, "%s: not a DRM device node", place->name);
+    errno = 0;
     display->gbm = gbm_create_device(display->fd);
     if (!display->gbm)
         return esker__fail(ESKER_ERR_NO_DEVICE, "%s: gbm_create_device: %s", place->name,
