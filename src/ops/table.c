@@ -2,25 +2,35 @@
 #include "graph/op.h"
 
 /* clang-format off */
-#define OPERATIONS(X) \
-    X(add)            \
-    X(sub)            \
-    X(mul)            \
-    X(div)            \
-    X(neg)            \
-    X(exp)            \
-    X(log)            \
-    X(sqrt)           \
-    X(relu)           \
-    X(sigmoid)        \
-    X(tanh)           \
-    X(affine)         \
-    X(div_grad)       \
-    X(sqrt_grad)      \
-    X(relu_grad)      \
-    X(sigmoid_grad)   \
-    X(tanh_grad)      \
-    X(equal)
+#define OPERATIONS(X)   \
+    X(add)              \
+    X(sub)              \
+    X(mul)              \
+    X(div)              \
+    X(neg)              \
+    X(exp)              \
+    X(log)              \
+    X(sqrt)             \
+    X(relu)             \
+    X(sigmoid)          \
+    X(tanh)             \
+    X(affine)           \
+    X(div_grad)         \
+    X(sqrt_grad)        \
+    X(relu_grad)        \
+    X(sigmoid_grad)     \
+    X(tanh_grad)        \
+    X(equal)            \
+    X(softmax)          \
+    X(log_softmax)      \
+    X(softmax_grad)     \
+    X(log_softmax_grad) \
+    X(cross_entropy)    \
+    X(mse)              \
+    X(count_correct)    \
+    X(sgd)              \
+    X(adam)             \
+    X(adamw)
 /* clang-format on */
 
 #define DECLARE(name) extern const esker__op esker__op_##name;

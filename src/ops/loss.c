@@ -1,0 +1,281 @@
+/*
+ * Losses. Each computes its gradient in the same kernel: output 0 is the loss, output 1 its gradient for an upstream
+ * gradient of 1, left out where nothing reads it. The gradient rule is one multiplication by the upstream gradient, which
+ * folds away when that is the 1 that esker_gradients starts from.
+ */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "ops/ops.h"
+#include "ops/rows.h"
+#include "plan/lowering.h"
+
+static esker_node *times_upstream(esker_node *node, esker_node *grad)
+{
+    return esker_mul(esker__output(node, 1), grad);
+}
+
+/* ---- Cross-entropy ---- */
+
+#define COUNT_IN_GROUP 1024 /* rows up to which each group counts the labels itself: 8 for each invocation */
+#define COUNT_CHUNK    4096 /* labels for each group where a dispatch of its own counts them */
+#define MOST_COUNTS    1024
+
+static esker_status infer_cross_entropy(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    (void)attr;
+    (void)n_inputs;
+    esker_status st = esker__rows_infer("cross_entropy", inputs);
+    if (st != ESKER_OK) return st;
+    out[0] = (esker__type){.dtype = ESKER_DTYPE_F32};
+    out[1] = inputs[0]->type;
+    return ESKER_OK;
+}
+
+static esker_node *gradient_cross_entropy(esker_node *node, esker_node *grad, int input)
+{
+    (void)input;
+    return times_upstream(node, grad);
+}
+
+/* A label outside the classes: the loss is NaN, so that it is noticed, and the row's gradient 0, so that the parameters
+   live to see the labels corrected. */
+static void reference_cross_entropy(const esker__reference *r)
+{
+    const esker_shape *shape = &r->node->inputs[0]->type.shape;
+    int64_t rows = shape->dims[0], classes = shape->dims[1];
+    double count = 0, total = 0, size = 0;
+    for (int64_t i = 0; i < rows; i++) count += r->in[1][i] != -1;
+    for (int64_t i = 0; i < rows; i++) {
+        const double *x = r->in[0] + i * classes;
+        double *dx = r->out[1] ? r->out[1] + i * classes : NULL;
+        double *dx_size = r->magnitude[1] ? r->magnitude[1] + i * classes : NULL;
+        int64_t label = (int64_t)r->in[1][i];
+        if (label < 0 || label >= classes) {
+            for (int64_t k = 0; k < classes; k++) {
+                if (dx) dx[k] = 0;
+                if (dx_size) dx_size[k] = 0;
+            }
+            if (label != -1) total = NAN;
+            continue;
+        }
+        double max = -INFINITY, sum = 0, spread = 0;
+        for (int64_t k = 0; k < classes; k++) max = fmax(max, x[k]);
+        for (int64_t k = 0; k < classes; k++) {
+            sum += exp(x[k] - max);
+            spread += exp(x[k] - max) * (max - x[k]);
+        }
+        spread /= sum; /* how much the sum's rounding depends on large exponents: see softmax.c */
+        total += log(sum) - (x[label] - max);
+        size += log(sum) + fabs(x[label] - max) + 1 + spread;
+        for (int64_t k = 0; k < classes; k++) {
+            double y = exp(x[k] - max) / sum, one = k == label;
+            if (dx) dx[k] = (y - one) / count;
+            if (dx_size) dx_size[k] = (y * (1 + max - x[k] + spread) + one) / count;
+        }
+    }
+    r->out[0][0] = count > 0 ? total / count : 0;
+    if (r->magnitude[0]) r->magnitude[0][0] = count > 0 ? size / count : 0;
+}
+
+static double tolerance_cross_entropy(const esker_node *node)
+{
+    const esker_shape *shape = &node->inputs[0]->type.shape;
+    return 2 * sqrt((double)shape->dims[0]) + 2 * sqrt((double)shape->dims[1]) + 16;
+}
+
+static void cost_cross_entropy(const esker_node *node, esker__cost *out)
+{
+    const esker_shape *shape = &node->inputs[0]->type.shape;
+    double n = (double)shape->dims[0] * (double)shape->dims[1];
+    out->flops = 12 * n;
+    out->bytes = 8 * n + 4 * (double)shape->dims[0];
+}
+
+/* Partial counts of labels that are not -1, to word `counts_at` of the scratch and on; returns how many there are. */
+static esker_status emit_count(esker__lowering *lowering, const esker_node *node, esker__value scratch, uint32_t counts_at,
+                               uint32_t n_counts)
+{
+    uint32_t rows = (uint32_t)node->inputs[0]->type.shape.dims[0];
+    uint32_t params[] = {rows, (uint32_t)esker__ceil_div(rows, n_counts), counts_at};
+    return esker__emit(lowering, &(esker__dispatch_desc){.kernel = "loss/count_labels",
+                                                         .groups = {n_counts, 1, 1},
+                                                         .operands = {esker__read(lowering, node->inputs[1]),
+                                                                      {.value = scratch, .write = true}},
+                                                         .n_operands = 2,
+                                                         .params = params,
+                                                         .n_params = 3,
+                                                         .cost = {.flops = rows, .bytes = 4.0 * rows}});
+}
+
+static esker_status lower_cross_entropy(esker__lowering *lowering, const esker_node *node)
+{
+    esker__rows layout;
+    esker_status st = esker__rows_layout(lowering, node, &layout);
+    if (st != ESKER_OK) return st;
+    uint32_t partials = esker__rows_partials(&layout);
+    bool final = partials == 1, counted = !final && layout.rows > COUNT_IN_GROUP;
+    bool grad = esker__output_is_used(lowering, node, 1);
+
+    uint32_t n_counts = 0;
+    if (counted) {
+        n_counts = (uint32_t)esker__ceil_div((uint64_t)layout.rows, COUNT_CHUNK);
+        if (n_counts > MOST_COUNTS) n_counts = MOST_COUNTS;
+    }
+    esker__operand losses = esker__write(lowering, node);
+    if (!final) {
+        losses.value = esker__scratch(lowering, 4 * ((uint64_t)partials + 1 + n_counts));
+        if (counted) st = emit_count(lowering, node, losses.value, partials + 1, n_counts);
+        if (st != ESKER_OK) return st;
+    }
+
+    char defines[96];
+    snprintf(defines, sizeof defines, "LANES %d\nGRAD %d\nFINAL %d\nCOUNTED %d\n", layout.lanes, grad, final, counted);
+    uint32_t params[] = {layout.groups[0], layout.rounds, (uint32_t)layout.rows, (uint32_t)layout.classes, partials,
+                         n_counts,         0x7fc00000u /* a quiet NaN */};
+    esker__dispatch_desc desc = {
+        .kernel = "loss/cross_entropy",
+        .defines = defines,
+        .groups = {layout.groups[0], layout.groups[1], 1},
+        .operands = {esker__read(lowering, node->inputs[0]), esker__read(lowering, node->inputs[1]), losses},
+        .n_operands = 3,
+        .params = params,
+        .n_params = 7,
+    };
+    cost_cross_entropy(node, &desc.cost);
+    if (grad) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
+    st = esker__emit(lowering, &desc);
+    if (st != ESKER_OK || final) return st;
+    return esker__finish_sum(lowering, losses.value, partials, true, esker__write(lowering, node));
+}
+
+const esker__op esker__op_cross_entropy = {
+    .name = "cross_entropy",
+    .n_inputs = 2,
+    .n_outputs = 2,
+    .infer = infer_cross_entropy,
+    .gradient = gradient_cross_entropy,
+    .no_gradient = 2, /* labels */
+    .reference = reference_cross_entropy,
+    .tolerance = tolerance_cross_entropy,
+    .atol = ESKER__FLUSHED,
+    .cost = cost_cross_entropy,
+    .lower = lower_cross_entropy,
+};
+
+esker_node *esker_cross_entropy(esker_node *logits, esker_node *labels)
+{
+    esker_node *inputs[] = {logits, labels};
+    return esker__record(&esker__op_cross_entropy, NULL, inputs, 2);
+}
+
+/* ---- Mean squared error ---- */
+
+#define MSE_ONE_GROUP 2048
+#define MSE_CHUNK     1024
+#define MSE_MOST      4096 /* partial sums */
+
+static int64_t n_elems(const esker_node *node)
+{
+    int64_t n = 1;
+    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
+    return n;
+}
+
+static esker_status infer_mse(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    (void)attr;
+    char text[ESKER__SIGNATURE_BYTES];
+    if (inputs[0]->type.dtype != ESKER_DTYPE_F32 || inputs[1]->type.dtype != ESKER_DTYPE_F32)
+        return esker__fail(ESKER_ERR_INVALID, "%s: takes float32 alone", esker__signature(text, "mse", inputs, n_inputs));
+    if (!esker_shape_equal(&inputs[0]->type.shape, &inputs[1]->type.shape))
+        return esker__fail(ESKER_ERR_INVALID, "%s: prediction and target must have equal shapes",
+                           esker__signature(text, "mse", inputs, n_inputs));
+    out[0] = (esker__type){.dtype = ESKER_DTYPE_F32};
+    out[1] = inputs[0]->type;
+    return ESKER_OK;
+}
+
+static esker_node *gradient_mse(esker_node *node, esker_node *grad, int input)
+{
+    esker_node *to_prediction = times_upstream(node, grad);
+    return input == 0 ? to_prediction : esker_neg(to_prediction);
+}
+
+static void reference_mse(const esker__reference *r)
+{
+    int64_t n = n_elems(r->node->inputs[0]);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = r->in[0][i] - r->in[1][i];
+        sum += d * d;
+        if (r->out[1]) r->out[1][i] = 2 * d / (double)n;
+    }
+    r->out[0][0] = sum / (double)n;
+}
+
+static double tolerance_mse(const esker_node *node)
+{
+    return 2 * sqrt((double)n_elems(node->inputs[0])) + 8; /* every term is positive: the sum is its own magnitude */
+}
+
+static void cost_mse(const esker_node *node, esker__cost *out)
+{
+    double n = (double)n_elems(node->inputs[0]);
+    out->flops = 4 * n;
+    out->bytes = 12 * n;
+}
+
+static esker_status lower_mse(esker__lowering *lowering, const esker_node *node)
+{
+    uint64_t n = (uint64_t)n_elems(node->inputs[0]);
+    bool final = n <= MSE_ONE_GROUP, grad = esker__output_is_used(lowering, node, 1);
+    uint64_t chunk_n = esker__round_up(esker__ceil_div(n, MSE_MOST), 128);
+    if (chunk_n < MSE_CHUNK) chunk_n = MSE_CHUNK;
+    if (final) chunk_n = n;
+    uint32_t partials = (uint32_t)esker__ceil_div(n, chunk_n);
+
+    esker__operand sums = esker__write(lowering, node);
+    if (!final) sums.value = esker__scratch(lowering, 4 * ((uint64_t)partials + 1));
+    struct {
+        uint32_t n, chunk_n, total;
+        float scale;
+    } params = {(uint32_t)n, (uint32_t)chunk_n, partials, (float)(2 / (double)n)};
+    char defines[32];
+    snprintf(defines, sizeof defines, "GRAD %d\nFINAL %d\n", grad, final);
+    esker__dispatch_desc desc = {
+        .kernel = "loss/mse",
+        .defines = defines,
+        .groups = {partials, 1, 1},
+        .operands = {esker__read(lowering, node->inputs[0]), esker__read(lowering, node->inputs[1]), sums},
+        .n_operands = 3,
+        .params = &params,
+        .n_params = 4,
+    };
+    cost_mse(node, &desc.cost);
+    if (grad) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
+    esker_status st = esker__emit(lowering, &desc);
+    if (st != ESKER_OK || final) return st;
+    return esker__finish_sum(lowering, sums.value, partials, true, esker__write(lowering, node));
+}
+
+const esker__op esker__op_mse = {
+    .name = "mse",
+    .n_inputs = 2,
+    .n_outputs = 2,
+    .infer = infer_mse,
+    .gradient = gradient_mse,
+    .reference = reference_mse,
+    .tolerance = tolerance_mse,
+    .atol = ESKER__FLUSHED,
+    .cost = cost_mse,
+    .lower = lower_mse,
+};
+
+esker_node *esker_mse(esker_node *prediction, esker_node *target)
+{
+    esker_node *inputs[] = {prediction, target};
+    return esker__record(&esker__op_mse, NULL, inputs, 2);
+}

@@ -1,0 +1,33 @@
+/* How losses and metrics over logits [rows, classes] share their rows between groups of 128 invocations. */
+#ifndef ESKER_OPS_ROWS_H
+#define ESKER_OPS_ROWS_H
+
+#include "plan/lowering.h"
+
+/** More classes than this would keep one group busy for longer than a small GPU's watchdog waits. */
+#define ESKER__MAX_CLASSES 1048576
+
+typedef struct esker__rows {
+    int64_t rows, classes;
+    int lanes;          /* invocations that share a row, a power of two to 128 */
+    uint32_t groups[3]; /* folded; groups[2] is 1. A folded grid may hold groups without rows: they write zeros */
+    uint32_t rounds;    /* blocks of 128 / lanes rows that one group does */
+} esker__rows;
+
+/** The layout for a node's inputs: logits [rows, classes] first. One group does everything when there is little to do. */
+esker_status esker__rows_layout(esker__lowering *lowering, const esker_node *node, esker__rows *out);
+
+/** Partial results there is room for: one for each group of the grid. */
+static inline uint32_t esker__rows_partials(const esker__rows *layout)
+{
+    return layout->groups[0] * layout->groups[1];
+}
+
+/** Shape rule for (logits float32 [n, classes], labels int32 [n]). */
+esker_status esker__rows_infer(const char *op, esker_node *const *inputs);
+
+/** One dispatch of loss/finish: `n_parts` floats of `parts` added into `out`; `mean`: divided by the float after them. */
+esker_status esker__finish_sum(esker__lowering *lowering, esker__value parts, uint32_t n_parts, bool mean,
+                               esker__operand out);
+
+#endif
