@@ -28,6 +28,7 @@ typedef struct esker__operand {
  *     cut into several along any axis, and nothing else in a kernel may depend on gl_WorkGroupID or gl_NumWorkGroups.
  *   - uniform block 1, std140, only if `uses_step`:
  *     layout(std140, binding = 1) uniform Step { uvec4 random; vec4 slots[16]; };  random = seed low, seed high, step low, step high.
+ *     (A last member, uvec4 run, is for the plan itself.)
  */
 typedef struct esker__dispatch_desc {
     const char *kernel;       /* file of glsl/ without ".comp" */

@@ -1,0 +1,129 @@
+/* A plan on a device: kernels compiled, buffers made, and every launch of every slot written down once. */
+#include "plan/plan.h"
+
+#include <string.h>
+
+#include "base/fail.h"
+
+static esker_status make_buffers(esker_plan *plan, esker_device *dev)
+{
+    esker_status st = esker__params_bind(plan->params, dev, plan->has_gradients, plan->n_state);
+    if (st == ESKER_OK && plan->arena_bytes)
+        st = esker__buffer_create(dev, plan->arena_bytes, ESKER__BUFFER_DEVICE, &plan->arena);
+    if (st == ESKER_OK && plan->constants_bytes)
+        st = esker__buffer_create(dev, plan->constants_bytes, ESKER__BUFFER_DEVICE, &plan->constants_buffer);
+    if (st == ESKER_OK) st = esker__buffer_create(dev, plan->uniform_bytes, ESKER__BUFFER_DEVICE, &plan->uniforms);
+    for (int s = 0; s < ESKER_PLAN_SLOTS; s++) {
+        if (st == ESKER_OK)
+            st = esker__buffer_create(dev, plan->outputs_bytes, ESKER__BUFFER_READBACK, &plan->outputs_slots[s]);
+        if (st == ESKER_OK)
+            st = esker__buffer_create(dev, sizeof(esker__step_block), ESKER__BUFFER_UPLOAD, &plan->step_slots[s]);
+        for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++)
+            st = esker__buffer_create(dev, esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i),
+                                      ESKER__BUFFER_UPLOAD, &plan->inputs[i].slots[s]);
+    }
+    return st;
+}
+
+static esker_status fill_constants(esker_plan *plan)
+{
+    if (!plan->constants_bytes) return ESKER_OK;
+    float *data = esker__calloc(1, (size_t)plan->constants_bytes);
+    if (!data) return esker__fail_memory((size_t)plan->constants_bytes, "constants");
+    for (size_t i = 0; i < plan->n_constants; i++)
+        for (uint64_t j = 0; j < plan->constants[i].n_elems; j++)
+            data[plan->constants[i].offset / 4 + j] = plan->constants[i].fill;
+    esker_status st = esker__buffer_write(plan->constants_buffer, 0, data, plan->constants_bytes);
+    esker__free(data);
+    return st;
+}
+
+static uint64_t uniform_block_bytes(const esker__plan_dispatch *d)
+{
+    return esker__round_up(12 + 4 * (uint64_t)d->n_params, 16);
+}
+
+static esker_status fill_uniforms(esker_plan *plan)
+{
+    unsigned char *data = esker__calloc(1, (size_t)plan->uniform_bytes);
+    if (!data) return esker__fail_memory((size_t)plan->uniform_bytes, "uniform blocks");
+    for (size_t p = 0; p < plan->n_dispatches; p++) {
+        const esker__plan_dispatch *d = &plan->dispatches[p];
+        unsigned char *block = data + plan->uniform_offsets[p];
+        memcpy(block, d->group_base, 12);
+        memcpy(block + 12, d->params, (size_t)d->n_params * 4);
+    }
+    esker_status st = esker__buffer_write(plan->uniforms, 0, data, plan->uniform_bytes);
+    esker__free(data);
+    return st;
+}
+
+static const esker__buffer *storage_buffer(const esker_plan *plan, int storage, int slot)
+{
+    if (storage == ESKER__STORAGE_ARENA) return plan->arena;
+    if (storage == ESKER__STORAGE_PARAMETERS) return plan->params->values;
+    if (storage == ESKER__STORAGE_GRADIENTS) return plan->params->gradients;
+    if (storage == ESKER__STORAGE_CONSTANTS) return plan->constants_buffer;
+    if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_slots[slot];
+    if (storage >= ESKER__STORAGE_INPUTS) return plan->inputs[storage - ESKER__STORAGE_INPUTS].slots[slot];
+    return plan->params->state[storage - ESKER__STORAGE_STATE];
+}
+
+static void write_launch(const esker_plan *plan, size_t p, int slot, esker__launch *out)
+{
+    const esker__plan_dispatch *d = &plan->dispatches[p];
+    *out = (esker__launch){.kernel = plan->kernels[d->kernel].kernel,
+                           .n_storage = d->n_operands,
+                           .n_uniform = d->uses_step ? 2 : 1,
+                           .barrier = d->barrier};
+    memcpy(out->groups, d->groups, sizeof out->groups);
+    for (int i = 0; i < d->n_operands; i++) {
+        esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
+        out->storage[i] =
+            (esker__range){storage_buffer(plan, extent.storage, slot), extent.begin, extent.end - extent.begin};
+    }
+    out->uniform[0] = (esker__range){plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d)};
+    if (d->uses_step) out->uniform[1] = (esker__range){plan->step_slots[slot], 0, sizeof(esker__step_block)};
+}
+
+static esker_status write_launches(esker_plan *plan)
+{
+    plan->launches = esker__calloc(ESKER_PLAN_SLOTS * plan->n_dispatches, sizeof *plan->launches);
+    if (!plan->launches)
+        return esker__fail_memory(ESKER_PLAN_SLOTS * plan->n_dispatches * sizeof *plan->launches, "plan");
+    for (int s = 0; s < ESKER_PLAN_SLOTS; s++)
+        for (size_t p = 0; p < plan->n_dispatches; p++)
+            write_launch(plan, p, s, &plan->launches[(size_t)s * plan->n_dispatches + p]);
+    return ESKER_OK;
+}
+
+esker_status esker__plan_attach(esker_plan *plan, esker_device *dev)
+{
+    esker_status st = ESKER_OK;
+    plan->device = esker_device_ref(dev);
+    for (size_t i = 0; st == ESKER_OK && i < plan->n_kernels; i++)
+        st = esker__kernel_get(dev, plan->kernels[i].name, plan->kernels[i].defines, &plan->kernels[i].kernel);
+    if (st == ESKER_OK) st = make_buffers(plan, dev);
+    if (st == ESKER_OK) st = fill_constants(plan);
+    if (st == ESKER_OK) st = fill_uniforms(plan);
+    if (st == ESKER_OK) st = write_launches(plan);
+    return st;
+}
+
+void esker__plan_detach(esker_plan *plan)
+{
+    if (!plan->device) return;
+    for (int s = 0; s < ESKER_PLAN_SLOTS; s++) {
+        if (plan->in_flight[s]) esker__fence_wait(plan->device, &plan->fences[s], true);
+        esker__fence_drop(plan->device, &plan->fences[s]);
+        esker__buffer_destroy(plan->outputs_slots[s]);
+        esker__buffer_destroy(plan->step_slots[s]);
+        for (size_t i = 0; i < plan->n_inputs; i++) esker__buffer_destroy(plan->inputs[i].slots[s]);
+    }
+    esker__buffer_destroy(plan->arena);
+    esker__buffer_destroy(plan->constants_buffer);
+    esker__buffer_destroy(plan->uniforms);
+    esker__free(plan->launches);
+    esker_device_unref(plan->device);
+    plan->device = NULL;
+}

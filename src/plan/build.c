@@ -1,0 +1,500 @@
+/* From graph to dispatches: which value lives in which storage, and what each op's lowering describes. */
+#include "plan/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "graph/passes.h"
+#include "plan/copy.h"
+
+struct esker__lowering {
+    esker_plan *plan;
+    esker_graph *graph;
+    int *value_of;         /* by node id; -1: none yet */
+    int *claim;            /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
+    bool *needed, *used;   /* by node id: must be computed; is read by somebody */
+    const esker_node *node; /* being lowered */
+    size_t first_dispatch;  /* of that node */
+    int params_value, gradients_value, state_values[ESKER__MAX_STATE];
+    esker_status status;
+};
+
+static uint64_t node_bytes(const esker_node *node)
+{
+    uint64_t n = esker_dtype_bytes(node->type.dtype);
+    for (int i = 0; i < node->type.shape.rank; i++) n *= (uint64_t)node->type.shape.dims[i];
+    return n;
+}
+
+/* The node whose bytes `node` shows. */
+static const esker_node *root_of(const esker_node *node)
+{
+    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
+    return node;
+}
+
+/* Computed by dispatches of this plan, rather than given. */
+static bool is_computed(const esker_node *root)
+{
+    return root->op == &esker__op_output || !(root->op->flags & ESKER__OP_SOURCE);
+}
+
+/* ---- Values ---- */
+
+static int add_value(esker_plan *plan, int storage, uint64_t offset, uint64_t n_bytes, const char *label)
+{
+    if (!esker__grow((void **)&plan->values, &plan->values_capacity, plan->n_values, sizeof *plan->values)) {
+        esker__fail_memory(sizeof *plan->values, "plan");
+        return -1;
+    }
+    plan->values[plan->n_values] = (esker__plan_value){
+        .storage = storage, .offset = offset, .n_bytes = esker__round_up(n_bytes, 16), .block = -1, .label = label};
+    return (int)plan->n_values++;
+}
+
+static int add_constant(esker__lowering *l, const esker_node *node)
+{
+    esker_plan *plan = l->plan;
+    const esker__full_attr *attr = node->attr;
+    uint64_t n_bytes = node_bytes(node);
+    if (!esker__grow((void **)&plan->constants, &plan->constants_capacity, plan->n_constants, sizeof *plan->constants)) {
+        esker__fail_memory(sizeof *plan->constants, "plan");
+        return -1;
+    }
+    plan->constants[plan->n_constants++] =
+        (esker__plan_constant){.offset = plan->constants_bytes, .n_elems = n_bytes / 4, .fill = attr->value};
+    int value = add_value(plan, ESKER__STORAGE_CONSTANTS, plan->constants_bytes, n_bytes, node->label);
+    plan->constants_bytes += esker__round_up(n_bytes, ESKER__VALUE_ALIGN);
+    return value;
+}
+
+static int add_input(esker__lowering *l, const esker_node *node)
+{
+    const esker__input_attr *attr = node->attr;
+    for (size_t i = 0; i < l->plan->n_inputs; i++) {
+        esker__plan_input *input = &l->plan->inputs[i];
+        if (strcmp(input->name, attr->name) != 0) continue;
+        input->value = add_value(l->plan, ESKER__STORAGE_INPUTS + (int)i, 0, input->n_bytes, input->name);
+        return input->value;
+    }
+    return -1;
+}
+
+static int add_parameter(esker__lowering *l, const esker_node *node)
+{
+    const esker__parameter_attr *attr = node->attr;
+    const esker__param *p = &l->plan->params->list[attr->index];
+    char *name = esker__pool_strdup(&l->plan->pool, p->name);
+    return add_value(l->plan, ESKER__STORAGE_PARAMETERS, p->offset * 4, (uint64_t)p->n_elems * 4, name);
+}
+
+/* The value of a node, made when first asked for. */
+static int value_of(esker__lowering *l, const esker_node *asked)
+{
+    const esker_node *node = root_of(asked);
+    if (l->value_of[node->id] >= 0) return l->value_of[node->id];
+    esker_plan *plan = l->plan;
+    int value = -1, claim = l->claim[node->id];
+    char *label = node->label ? esker__pool_strdup(&plan->pool, node->label) : NULL;
+    if (node->op == &esker__op_full) value = add_constant(l, node);
+    else if (node->op == &esker__op_input) value = add_input(l, node);
+    else if (node->op == &esker__op_parameter) value = add_parameter(l, node);
+    else if (claim > 0)
+        value = add_value(plan, ESKER__STORAGE_GRADIENTS, plan->params->list[claim - 1].offset * 4, node_bytes(node), label);
+    else if (claim < 0) {
+        value = add_value(plan, ESKER__STORAGE_OUTPUTS, plan->outputs_bytes, node_bytes(node), label);
+        plan->outputs_bytes += esker__round_up(node_bytes(node), ESKER__VALUE_ALIGN);
+    } else value = add_value(plan, ESKER__STORAGE_ARENA, 0, node_bytes(node), label);
+    if (value < 0 && l->status == ESKER_OK) l->status = ESKER_ERR_NO_MEMORY;
+    l->value_of[node->id] = value;
+    return value;
+}
+
+/* ---- The interface of lowering.h ---- */
+
+const esker_limits *esker__lowering_limits(const esker__lowering *l)
+{
+    return &l->plan->limits;
+}
+
+esker__value esker__value_of(esker__lowering *l, const esker_node *node)
+{
+    return (esker__value){value_of(l, node)};
+}
+
+esker__operand esker__read(esker__lowering *l, const esker_node *node)
+{
+    return (esker__operand){.value = esker__value_of(l, node)};
+}
+
+esker__operand esker__write(esker__lowering *l, const esker_node *node)
+{
+    return (esker__operand){.value = esker__value_of(l, node), .write = true};
+}
+
+bool esker__output_is_used(const esker__lowering *l, const esker_node *node, int output)
+{
+    return l->used[node->id + output];
+}
+
+esker__value esker__scratch(esker__lowering *l, uint64_t n_bytes)
+{
+    int value = add_value(l->plan, ESKER__STORAGE_ARENA, 0, n_bytes, "scratch");
+    if (value < 0) l->status = ESKER_ERR_NO_MEMORY;
+    return (esker__value){value};
+}
+
+static esker__value arena_value(esker__lowering *l, int *cached, int storage, const char *label)
+{
+    if (*cached < 0) *cached = add_value(l->plan, storage, 0, l->plan->params->trained_elems * 4, label);
+    if (*cached < 0) l->status = ESKER_ERR_NO_MEMORY;
+    return (esker__value){*cached};
+}
+
+esker__value esker__params_value(esker__lowering *l)
+{
+    return arena_value(l, &l->params_value, ESKER__STORAGE_PARAMETERS, "parameters");
+}
+
+esker__value esker__gradients_value(esker__lowering *l)
+{
+    return arena_value(l, &l->gradients_value, ESKER__STORAGE_GRADIENTS, "gradients");
+}
+
+esker__value esker__state_value(esker__lowering *l, int slot)
+{
+    if (slot >= l->plan->n_state) l->plan->n_state = slot + 1;
+    return arena_value(l, &l->state_values[slot], ESKER__STORAGE_STATE + slot, "optimizer state");
+}
+
+uint64_t esker__params_value_elems(esker__lowering *l)
+{
+    return l->plan->params->trained_elems;
+}
+
+esker_status esker__step_slot(esker__lowering *l, uint32_t *out_slot)
+{
+    esker_plan *plan = l->plan;
+    uint32_t slot = (uint32_t)plan->n_step_ops * 2;
+    if (slot + 2 > ESKER__STEP_SLOTS)
+        return esker__fail(ESKER_ERR_LIMIT, "%s: more than %d operations that change with the step", l->node->op->name,
+                           ESKER__STEP_SLOTS / 2);
+    if (!esker__grow((void **)&plan->step_ops, &plan->step_ops_capacity, plan->n_step_ops, sizeof *plan->step_ops))
+        return esker__fail_memory(sizeof *plan->step_ops, "plan");
+    void *attr = esker__pool_alloc(&plan->pool, l->node->op->attr_bytes);
+    if (!attr) return esker__fail_memory(l->node->op->attr_bytes, "plan");
+    memcpy(attr, l->node->attr, l->node->op->attr_bytes);
+    plan->step_ops[plan->n_step_ops++] = (esker__plan_step_op){.op = l->node->op, .attr = attr, .slot = slot};
+    *out_slot = slot;
+    return ESKER_OK;
+}
+
+esker_status esker__fold_groups(esker__lowering *l, uint64_t n_groups, uint32_t out_groups[3])
+{
+    const esker_limits *limits = &l->plan->limits;
+    uint64_t x = n_groups ? n_groups : 1, y = 1;
+    if (x > limits->groups[0]) {
+        /* As square as possible, so that few groups of the last row are empty. */
+        y = esker__ceil_div(n_groups, limits->groups[0]);
+        x = esker__ceil_div(n_groups, y);
+    }
+    if (y > limits->groups[1])
+        return esker__fail(ESKER_ERR_LIMIT, "%s: %llu groups, at most %u x %u are possible", l->node->op->name,
+                           (unsigned long long)n_groups, limits->groups[0], limits->groups[1]);
+    out_groups[0] = (uint32_t)x;
+    out_groups[1] = (uint32_t)y;
+    out_groups[2] = 1;
+    return ESKER_OK;
+}
+
+static int find_kernel(esker_plan *plan, const char *name, const char *defines)
+{
+    for (size_t i = 0; i < plan->n_kernels; i++)
+        if (!strcmp(plan->kernels[i].name, name) && !strcmp(plan->kernels[i].defines, defines)) return (int)i;
+    if (!esker__grow((void **)&plan->kernels, &plan->kernels_capacity, plan->n_kernels, sizeof *plan->kernels)) return -1;
+    esker__plan_kernel kernel = {.name = esker__pool_strdup(&plan->pool, name),
+                                 .defines = esker__pool_strdup(&plan->pool, defines)};
+    if (!kernel.name || !kernel.defines) return -1;
+    plan->kernels[plan->n_kernels] = kernel;
+    return (int)plan->n_kernels++;
+}
+
+static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc *desc, int i, esker__plan_operand *out)
+{
+    const esker__operand *operand = &desc->operands[i];
+    if (l->status != ESKER_OK) return l->status;
+    const esker__plan_value *value = &l->plan->values[operand->value.id];
+    *out = (esker__plan_operand){.value = operand->value.id,
+                                 .offset = operand->offset_bytes,
+                                 .n_bytes = operand->n_bytes ? esker__round_up(operand->n_bytes, 16)
+                                                             : value->n_bytes - operand->offset_bytes,
+                                 .write = operand->write};
+    if (operand->offset_bytes % ESKER__VALUE_ALIGN || out->offset + out->n_bytes > value->n_bytes)
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d: bytes %llu to %llu of %llu", desc->kernel, i,
+                           (unsigned long long)out->offset, (unsigned long long)(out->offset + out->n_bytes),
+                           (unsigned long long)value->n_bytes);
+    if (out->n_bytes > l->plan->limits.storage_block_bytes)
+        return esker__fail(ESKER_ERR_LIMIT, "%s%s%s: a tensor of %llu bytes, one storage block holds %llu",
+                           l->node ? l->node->op->name : desc->kernel, value->label ? " " : "", value->label ? value->label : "",
+                           (unsigned long long)out->n_bytes, (unsigned long long)l->plan->limits.storage_block_bytes);
+    return ESKER_OK;
+}
+
+esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
+{
+    esker_plan *plan = l->plan;
+    const esker_limits *limits = &plan->limits;
+    if (l->status != ESKER_OK) return l->status;
+    if (desc->n_operands < 1 || desc->n_operands > 8 || (uint32_t)desc->n_operands > limits->storage_blocks)
+        return esker__fail(ESKER_ERR_LIMIT, "%s: %d storage blocks, this device takes %u", desc->kernel, desc->n_operands,
+                           limits->storage_blocks);
+    if (desc->n_params < 0 || desc->n_params > ESKER__MAX_PARAM_WORDS)
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: %d parameter words", desc->kernel, desc->n_params);
+    for (int i = 0; i < 3; i++)
+        if (desc->groups[i] < 1 || desc->groups[i] > limits->groups[i])
+            return esker__fail(ESKER_ERR_LIMIT, "%s: %u groups on axis %d, 1 to %u are possible", desc->kernel,
+                               desc->groups[i], i, limits->groups[i]);
+    if (!esker__grow((void **)&plan->dispatches, &plan->dispatches_capacity, plan->n_dispatches, sizeof *plan->dispatches))
+        return esker__fail_memory(sizeof *plan->dispatches, "plan");
+
+    esker__plan_dispatch d = {.kernel = find_kernel(plan, desc->kernel, desc->defines ? desc->defines : ""),
+                              .n_operands = desc->n_operands,
+                              .n_params = desc->n_params,
+                              .uses_step = desc->uses_step,
+                              .in_place = {-1, -1},
+                              .sequence = (int)plan->n_dispatches,
+                              .cost = desc->cost,
+                              .op = l->node ? l->node->op->name : "plan",
+                              .phase = l->node ? l->node->phase : ESKER__PHASE_UPDATE,
+                              .effect = l->node && (l->node->op->flags & ESKER__OP_EFFECT),
+                              .last = !l->node};
+    if (d.kernel < 0) return esker__fail_memory(sizeof *plan->kernels, "plan");
+    memcpy(d.groups, desc->groups, sizeof d.groups);
+    if (desc->n_params) memcpy(d.params, desc->params, (size_t)desc->n_params * 4);
+    for (int i = 0; i < desc->n_operands; i++) {
+        esker_status st = copy_operand(l, desc, i, &d.operands[i]);
+        if (st != ESKER_OK) return st;
+    }
+    if (l->node && l->node->label && !(d.label = esker__pool_strdup(&plan->pool, l->node->label)))
+        return esker__fail_memory(strlen(l->node->label) + 1, "plan");
+    plan->dispatches[plan->n_dispatches++] = d;
+    return ESKER_OK;
+}
+
+/* ---- Which node's bytes go where ---- */
+
+static bool copy_node(esker__lowering *l, esker_node **node)
+{
+    l->graph->phase = (*node)->phase;
+    esker_node *copy = esker__record(&esker__op_copy, NULL, node, 1);
+    if (copy) *node = copy;
+    return copy != NULL;
+}
+
+/*
+ * The gradients of an update must lie beside each other, and outputs in the slots that the CPU reads. A value that is given
+ * (an input, say), or that is claimed already, is copied there. Copies are recorded before the arrays by node id are made, so claims
+ * are kept in a list until then.
+ */
+typedef struct claim {
+    const esker_node *root;
+    int value;
+} claim;
+
+static claim *find_claim(claim *claims, size_t n, const esker_node *root)
+{
+    for (size_t i = 0; i < n; i++)
+        if (claims[i].root == root) return &claims[i];
+    return NULL;
+}
+
+static esker_status claim_gradients(esker__lowering *l, esker_node *update, claim **claims, size_t *n, size_t *capacity)
+{
+    const esker_params *params = l->plan->params;
+    int i = 0;
+    for (size_t p = 0; p < params->n && i < update->n_inputs; p++) {
+        if (params->list[p].frozen) continue;
+        esker_node **input = &update->inputs[i++];
+        const esker_node *root = root_of(*input);
+        if (!is_computed(root) || find_claim(*claims, *n, root)) {
+            if (!copy_node(l, input)) return esker_graph_status(l->graph);
+            root = *input;
+        }
+        if (!esker__grow((void **)claims, capacity, *n, sizeof **claims)) return esker__fail_memory(sizeof **claims, "plan");
+        (*claims)[(*n)++] = (claim){root, (int)p + 1};
+    }
+    return ESKER_OK;
+}
+
+static esker_status claim_outputs(esker__lowering *l, esker_node **outputs, int n_outputs, claim **claims, size_t *n,
+                                  size_t *capacity)
+{
+    for (int i = 0; i < n_outputs; i++) {
+        const esker_node *root = root_of(outputs[i]);
+        claim *found = find_claim(*claims, *n, root);
+        if (found && found->value < 0) continue; /* the same value twice */
+        if (found || !is_computed(root)) {
+            if (!copy_node(l, &outputs[i])) return esker_graph_status(l->graph);
+            root = outputs[i];
+        }
+        if (!esker__grow((void **)claims, capacity, *n, sizeof **claims)) return esker__fail_memory(sizeof **claims, "plan");
+        (*claims)[(*n)++] = (claim){root, -(i + 1)};
+    }
+    return ESKER_OK;
+}
+
+static esker_status add_inputs(esker__lowering *l)
+{
+    esker_plan *plan = l->plan;
+    for (size_t i = 0; i < l->graph->n_nodes; i++) {
+        const esker_node *node = l->graph->nodes[i];
+        if (node->op != &esker__op_input) continue;
+        const esker__input_attr *attr = node->attr;
+        if (!esker__grow((void **)&plan->inputs, &plan->inputs_capacity, plan->n_inputs, sizeof *plan->inputs))
+            return esker__fail_memory(sizeof *plan->inputs, "plan");
+        char name[sizeof attr->name + sizeof "input:"];
+        snprintf(name, sizeof name, "input:%s", attr->name);
+        char *kept = esker__pool_strdup(&plan->pool, name);
+        if (!kept) return esker__fail_memory(sizeof name, "plan");
+        plan->inputs[plan->n_inputs++] = (esker__plan_input){
+            .storage_name = kept, .name = kept + strlen("input:"), .n_bytes = node_bytes(node), .value = -1};
+    }
+    return ESKER_OK;
+}
+
+static void note_in_place(esker__lowering *l, const esker_node *node)
+{
+    esker_plan *plan = l->plan;
+    if (plan->n_dispatches != l->first_dispatch + 1) return;
+    esker__plan_dispatch *d = &plan->dispatches[l->first_dispatch];
+    const unsigned flags[2] = {ESKER__OP_IN_PLACE_0, ESKER__OP_IN_PLACE_1};
+    for (int i = 0; i < 2 && i < node->n_inputs; i++)
+        if ((node->op->flags & flags[i]) && node_bytes(node->inputs[i]) == node_bytes(node))
+            d->in_place[i] = value_of(l, node->inputs[i]);
+}
+
+/* A node's estimate, shared among its dispatches that named none of their own. */
+static void share_cost(esker__lowering *l, const esker_node *node)
+{
+    esker__cost cost = {0};
+    if (node->op->cost) node->op->cost(node, &cost);
+    else {
+        for (int i = 0; i < node->n_inputs; i++) cost.bytes += (double)node_bytes(node->inputs[i]);
+        cost.bytes += (double)node_bytes(node);
+        cost.flops = (double)node_bytes(node) / 4;
+    }
+    size_t n = l->plan->n_dispatches - l->first_dispatch;
+    for (size_t i = l->first_dispatch; i < l->plan->n_dispatches; i++) {
+        esker__cost *own = &l->plan->dispatches[i].cost;
+        if (own->flops == 0 && own->bytes == 0) *own = (esker__cost){cost.flops / (double)n, cost.bytes / (double)n};
+    }
+}
+
+static esker_status lower_node(esker__lowering *l, const esker_node *node)
+{
+    l->node = node;
+    l->first_dispatch = l->plan->n_dispatches;
+    if (!node->op->lower) return esker__fail(ESKER_ERR_INTERNAL, "%s: cannot be computed on a device", node->op->name);
+    esker_status st = node->op->lower(l, node);
+    if (st == ESKER_OK) st = l->status;
+    if (st != ESKER_OK) return st;
+    if (node->op->flags & ESKER__OP_UPDATE) l->plan->has_gradients = true;
+    note_in_place(l, node);
+    share_cost(l, node);
+    return ESKER_OK;
+}
+
+/* Where no driver reports a lost job, the step's last dispatch leaves a mark that the CPU looks for. */
+static esker_status lower_mark(esker__lowering *l)
+{
+    if (l->plan->limits.reports_reset) return ESKER_OK;
+    l->node = NULL;
+    int value = add_value(l->plan, ESKER__STORAGE_OUTPUTS, 0, 16, "mark");
+    if (value < 0) return ESKER_ERR_NO_MEMORY;
+    l->plan->marks = true;
+    return esker__emit(l, &(esker__dispatch_desc){.kernel = "runtime/mark",
+                                                  .groups = {1, 1, 1},
+                                                  .operands = {{.value = {value}, .write = true}},
+                                                  .n_operands = 1,
+                                                  .uses_step = true,
+                                                  .cost = {1, 16}});
+}
+
+static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_outputs)
+{
+    esker_graph *graph = l->graph;
+    esker_status st = ESKER_OK;
+    esker__mark_needed(graph, outputs, n_outputs, l->needed);
+    for (int i = 0; i < n_outputs; i++) l->used[outputs[i]->id] = true;
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        for (int j = 0; l->needed[i] && j < graph->nodes[i]->n_inputs; j++) l->used[graph->nodes[i]->inputs[j]->id] = true;
+    for (size_t i = 0; st == ESKER_OK && i < graph->n_nodes; i++) {
+        const esker_node *node = graph->nodes[i];
+        if (l->needed[i] && !(node->op->flags & (ESKER__OP_SOURCE | ESKER__OP_VIEW))) st = lower_node(l, node);
+    }
+    if (st != ESKER_OK) return st;
+    l->plan->outputs = esker__pool_alloc(&l->plan->pool, (size_t)n_outputs * sizeof *l->plan->outputs);
+    if (!l->plan->outputs) return esker__fail_memory((size_t)n_outputs * sizeof *l->plan->outputs, "plan");
+    l->plan->n_outputs = n_outputs;
+    for (int i = 0; i < n_outputs; i++)
+        l->plan->outputs[i] = (esker__plan_output){.value = value_of(l, outputs[i]), .n_bytes = node_bytes(outputs[i])};
+    return lower_mark(l);
+}
+
+/* Copies are recorded, then the arrays by node id are made, then everything is lowered. */
+static esker_status build(esker__lowering *l, esker_node **outputs, int n_outputs)
+{
+    esker_graph *graph = l->graph;
+    claim *claims = NULL;
+    size_t n_claims = 0, capacity = 0, n_nodes = graph->n_nodes;
+    esker_status st = add_inputs(l);
+    for (size_t i = 0; st == ESKER_OK && i < n_nodes; i++)
+        if (graph->nodes[i]->op->flags & ESKER__OP_UPDATE) st = claim_gradients(l, graph->nodes[i], &claims, &n_claims, &capacity);
+    if (st == ESKER_OK) st = claim_outputs(l, outputs, n_outputs, &claims, &n_claims, &capacity);
+    if (st != ESKER_OK) goto done;
+    n_nodes = graph->n_nodes;
+    l->value_of = esker__calloc(n_nodes, sizeof *l->value_of);
+    l->claim = esker__calloc(n_nodes, sizeof *l->claim);
+    l->needed = esker__calloc(n_nodes, sizeof *l->needed);
+    l->used = esker__calloc(n_nodes, sizeof *l->used);
+    if (!l->value_of || !l->claim || !l->needed || !l->used) {
+        st = esker__fail_memory(n_nodes * sizeof *l->value_of, "plan");
+        goto done;
+    }
+    for (size_t i = 0; i < n_nodes; i++) l->value_of[i] = -1;
+    for (size_t i = 0; i < n_claims; i++) l->claim[claims[i].root->id] = claims[i].value;
+    st = lower_graph(l, outputs, n_outputs);
+done:
+    esker__free(claims);
+    esker__free(l->value_of);
+    esker__free(l->claim);
+    esker__free(l->needed);
+    esker__free(l->used);
+    return st;
+}
+
+esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse)
+{
+    esker_graph *simple = NULL, *fused = NULL;
+    esker_node **mapped = esker__calloc((size_t)n_outputs, sizeof *mapped);
+    if (!mapped) return esker__fail_memory((size_t)n_outputs * sizeof *mapped, "plan");
+    esker__params_fix(plan->params);
+    plan->outputs_bytes = ESKER__OUTPUTS_HEAD_BYTES;
+    esker_status st = esker__pass_simplify(graph, outputs, n_outputs, &simple, mapped);
+    if (st == ESKER_OK && fuse) {
+        st = esker__pass_fuse(simple, mapped, n_outputs, &fused, mapped);
+        if (st == ESKER_OK) {
+            esker_graph_destroy(simple);
+            simple = fused;
+        }
+    }
+    if (st == ESKER_OK) {
+        esker__lowering l = {.plan = plan, .graph = simple, .params_value = -1, .gradients_value = -1};
+        for (int i = 0; i < ESKER__MAX_STATE; i++) l.state_values[i] = -1;
+        st = build(&l, mapped, n_outputs);
+    }
+    esker_graph_destroy(simple);
+    esker__free(mapped);
+    return st;
+}

@@ -1,0 +1,166 @@
+/*
+ * The proof of a plan: replay its dispatches over a map of who wrote which bytes when. Shares no code with the stages that placed the
+ * values and the barriers, beyond the plan itself.
+ */
+#include "plan/plan.h"
+
+#include "base/fail.h"
+
+/* An access that the map remembers: the newest write of a range, or a read since. */
+typedef struct access {
+    int dispatch, value, run; /* run: counts barriers */
+    bool write;
+    int storage;
+    uint64_t begin, end;
+} access;
+
+typedef struct map {
+    const esker_plan *plan;
+    access *list;
+    size_t n, capacity;
+    int *last_use, *first_use; /* by value */
+    int run;
+} map;
+
+static esker_status remember(map *m, access a)
+{
+    if (!esker__grow((void **)&m->list, &m->capacity, m->n, sizeof *m->list)) return esker__fail_memory(sizeof a, "plan check");
+    m->list[m->n++] = a;
+    return ESKER_OK;
+}
+
+static const char *name_of(const esker_plan *plan, int dispatch)
+{
+    return plan->kernels[plan->dispatches[dispatch].kernel].name;
+}
+
+static esker_status fail_pair(const map *m, const char *what, const access *a, const access *b)
+{
+    return esker__fail(ESKER_ERR_INTERNAL,
+                       "plan check: %s: dispatch %d (%s) bytes %llu to %llu, dispatch %d (%s) bytes %llu to %llu, storage %d", what,
+                       a->dispatch, name_of(m->plan, a->dispatch), (unsigned long long)a->begin, (unsigned long long)a->end,
+                       b->dispatch, name_of(m->plan, b->dispatch), (unsigned long long)b->begin, (unsigned long long)b->end,
+                       a->storage);
+}
+
+/* Slices of one dispatch may touch the same bytes: their groups would have done so in one dispatch too. */
+static bool same_dispatch(const esker_plan *plan, int a, int b)
+{
+    return plan->dispatches[a].sequence == plan->dispatches[b].sequence;
+}
+
+static esker_status check_access(map *m, const access *now)
+{
+    const esker_plan *plan = m->plan;
+    for (size_t i = 0; i < m->n; i++) {
+        const access *old = &m->list[i];
+        if (old->storage != now->storage || old->begin >= now->end || now->begin >= old->end) continue;
+        bool conflict = (old->write || now->write) && !same_dispatch(plan, old->dispatch, now->dispatch);
+        if (conflict && old->run == m->run) return fail_pair(m, "no barrier between", old, now);
+        if (now->storage != ESKER__STORAGE_ARENA || old->value == now->value) continue;
+        /* Another value has these bytes. A write may take them over once it is dead, or as an in-place result at its death. */
+        int death = m->last_use[old->value];
+        bool in_place = same_dispatch(plan, death, now->dispatch) &&
+                        (plan->dispatches[now->dispatch].in_place[0] == old->value ||
+                         plan->dispatches[now->dispatch].in_place[1] == old->value) &&
+                        m->first_use[now->value] <= now->dispatch;
+        if (now->write && death >= now->dispatch && !in_place) return fail_pair(m, "live bytes overwritten", old, now);
+    }
+    return ESKER_OK;
+}
+
+/* A temporary that is read must have been written by its own dispatches, and by nobody else since. */
+static esker_status check_read(const map *m, const access *now)
+{
+    if (now->storage != ESKER__STORAGE_ARENA) return ESKER_OK;
+    bool written = false;
+    for (size_t i = m->n; i-- > 0;) {
+        const access *old = &m->list[i];
+        if (!old->write || old->storage != now->storage || old->begin >= now->end || now->begin >= old->end) continue;
+        if (old->value != now->value && !same_dispatch(m->plan, old->dispatch, now->dispatch)) {
+            if (written) break;
+            return fail_pair(m, "bytes of another value read", old, now);
+        }
+        if (old->value == now->value) written = true;
+    }
+    if (!written)
+        return esker__fail(ESKER_ERR_INTERNAL, "plan check: dispatch %d (%s) reads bytes %llu to %llu that nobody wrote",
+                           now->dispatch, name_of(m->plan, now->dispatch), (unsigned long long)now->begin,
+                           (unsigned long long)now->end);
+    return ESKER_OK;
+}
+
+static esker_status check_bounds(const esker_plan *plan, int dispatch, const access *a)
+{
+    const esker_limits *limits = &plan->limits;
+    if (a->end > esker__plan_storage_bytes(plan, a->storage) || a->begin % limits->storage_align ||
+        a->end - a->begin > limits->storage_block_bytes)
+        return esker__fail(ESKER_ERR_INTERNAL, "plan check: dispatch %d (%s): bytes %llu to %llu of storage %d with %llu bytes",
+                           dispatch, name_of(plan, dispatch), (unsigned long long)a->begin, (unsigned long long)a->end,
+                           a->storage, (unsigned long long)esker__plan_storage_bytes(plan, a->storage));
+    return ESKER_OK;
+}
+
+/* Old accesses that can no longer matter: before the newest barrier, of dead values, or hidden by a newer write of the same range. */
+static void forget(map *m, const access *newer)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < m->n; i++) {
+        const access *old = &m->list[i];
+        bool hidden = old->run < m->run && old->storage == newer->storage && old->begin >= newer->begin &&
+                      old->end <= newer->end && old->dispatch != newer->dispatch;
+        if (!hidden) m->list[kept++] = *old;
+    }
+    m->n = kept;
+}
+
+static esker_status check_dispatch(map *m, int p)
+{
+    const esker_plan *plan = m->plan;
+    const esker__plan_dispatch *d = &plan->dispatches[p];
+    if (d->barrier) m->run++;
+    esker_status st = ESKER_OK;
+    size_t n_before = m->n;
+    for (int i = 0; st == ESKER_OK && i < d->n_operands; i++) {
+        esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
+        access now = {p, d->operands[i].value, m->run, d->operands[i].write, extent.storage, extent.begin, extent.end};
+        st = check_bounds(plan, p, &now);
+        size_t n_all = m->n;
+        m->n = n_before; /* not against its own other operands */
+        if (st == ESKER_OK) st = check_access(m, &now);
+        if (st == ESKER_OK && !now.write) st = check_read(m, &now);
+        m->n = n_all;
+        if (st == ESKER_OK) st = remember(m, now);
+    }
+    for (int i = 0; st == ESKER_OK && i < d->n_operands; i++) {
+        esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
+        access now = {p, d->operands[i].value, m->run, true, extent.storage, extent.begin, extent.end};
+        if (d->operands[i].write) forget(m, &now);
+    }
+    return st;
+}
+
+esker_status esker_plan_check(const esker_plan *plan)
+{
+    map m = {.plan = plan};
+    esker_status st = ESKER_OK;
+    m.last_use = esker__malloc(plan->n_values * sizeof *m.last_use);
+    m.first_use = esker__malloc(plan->n_values * sizeof *m.first_use);
+    if (!m.last_use || !m.first_use) {
+        st = esker__fail_memory(plan->n_values * sizeof *m.last_use, "plan check");
+        goto done;
+    }
+    for (size_t v = 0; v < plan->n_values; v++) m.last_use[v] = m.first_use[v] = -1;
+    for (size_t p = 0; p < plan->n_dispatches; p++)
+        for (int i = 0; i < plan->dispatches[p].n_operands; i++) {
+            int value = plan->dispatches[p].operands[i].value;
+            if (m.first_use[value] < 0) m.first_use[value] = (int)p;
+            m.last_use[value] = (int)p;
+        }
+    for (size_t p = 0; st == ESKER_OK && p < plan->n_dispatches; p++) st = check_dispatch(&m, (int)p);
+done:
+    esker__free(m.list);
+    esker__free(m.last_use);
+    esker__free(m.first_use);
+    return st;
+}

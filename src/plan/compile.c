@@ -1,0 +1,185 @@
+/* The public face of plans: compiling one, and looking into it. */
+#include "plan/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/fail.h"
+
+/* Of a plan for no device: a small board, so that the printed plan shows the slices such a board would need. */
+#define SMALL_FLOPS_PER_SECOND 1e10
+#define SMALL_BYTES_PER_SECOND 2e9
+#define SLICE_SECONDS 0.05
+
+/* The mean length of a run without barriers against the arena: an order by epochs may need this much more memory, not more. */
+#define EPOCH_MEMORY_FACTOR 1.25
+
+static esker_status check_desc(const esker_graph *graph, const esker_plan_desc *desc)
+{
+    bool any = desc->n_outputs > 0;
+    if (desc->n_outputs < 0) return esker__fail(ESKER_ERR_INVALID, "plan: %d outputs", desc->n_outputs);
+    for (int i = 0; i < desc->n_outputs; i++) {
+        if (!desc->outputs[i]) return esker__fail(ESKER_ERR_INVALID, "plan: output %d is NULL", i);
+        if (desc->outputs[i]->graph != graph) return esker__fail(ESKER_ERR_INVALID, "plan: output %d is of another graph", i);
+    }
+    for (size_t i = 0; i < graph->n_nodes && !any; i++) any = graph->nodes[i]->op->flags & ESKER__OP_EFFECT;
+    if (!any) return esker__fail(ESKER_ERR_INVALID, "plan: nothing to compute: no outputs and no updates");
+    if (isnan(desc->slice_seconds) || !(desc->flops_per_second >= 0) || !(desc->bytes_per_second >= 0))
+        return esker__fail(ESKER_ERR_INVALID, "plan: slice %g s, rates %g flops and %g bytes per second", desc->slice_seconds,
+                           desc->flops_per_second, desc->bytes_per_second);
+    return ESKER_OK;
+}
+
+static esker_status choose_rates(esker_plan *plan, const esker_plan_desc *desc)
+{
+    plan->slice_seconds = desc->slice_seconds != 0 ? desc->slice_seconds : SLICE_SECONDS;
+    plan->flops_per_second = desc->flops_per_second;
+    plan->bytes_per_second = desc->bytes_per_second;
+    if (plan->flops_per_second > 0 && plan->bytes_per_second > 0) return ESKER_OK;
+    double flops = SMALL_FLOPS_PER_SECOND, bytes = SMALL_BYTES_PER_SECOND;
+    if (desc->device && plan->slice_seconds > 0) {
+        esker_status st = esker__calibrate(desc->device, &flops, &bytes);
+        if (st != ESKER_OK) return st;
+    }
+    if (!(plan->flops_per_second > 0)) plan->flops_per_second = flops;
+    if (!(plan->bytes_per_second > 0)) plan->bytes_per_second = bytes;
+    return ESKER_OK;
+}
+
+/* By epochs there are fewest barriers; as recorded, temporaries die sooner in graphs with many branches. */
+static esker_status order_and_place(esker_plan *plan)
+{
+    esker_status st = esker__plan_order(plan, true);
+    if (st == ESKER_OK) st = esker__plan_place(plan);
+    uint64_t by_epochs = plan->arena_bytes;
+    if (st == ESKER_OK) st = esker__plan_order(plan, false);
+    if (st == ESKER_OK) st = esker__plan_place(plan);
+    if (st != ESKER_OK || (double)by_epochs > EPOCH_MEMORY_FACTOR * (double)plan->arena_bytes) return st;
+    st = esker__plan_order(plan, true);
+    return st == ESKER_OK ? esker__plan_place(plan) : st;
+}
+
+esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out)
+{
+    *out = NULL;
+    esker_status st = esker_graph_status(graph);
+    if (st == ESKER_OK) st = check_desc(graph, desc);
+    if (st != ESKER_OK) return st;
+    esker_plan *plan = esker__calloc(1, sizeof *plan);
+    if (!plan) return esker__fail_memory(sizeof *plan, "plan");
+    plan->params = esker_params_ref(graph->params);
+    plan->seed = desc->seed;
+    if (desc->device) plan->limits = *esker__device_limits(desc->device);
+    else if (desc->limits) plan->limits = *desc->limits;
+    else esker_limits_es31(&plan->limits);
+    st = choose_rates(plan, desc);
+    if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion);
+    if (st == ESKER_OK) st = order_and_place(plan);
+    if (st == ESKER_OK) st = esker__plan_barriers(plan);
+    if (st == ESKER_OK) st = esker__plan_slice(plan);
+    if (st == ESKER_OK) st = esker__plan_layout_uniforms(plan);
+    if (st == ESKER_OK) st = esker_plan_check(plan);
+    if (st == ESKER_OK && desc->device) st = esker__plan_attach(plan, desc->device);
+    if (st != ESKER_OK) {
+        esker_plan_destroy(plan);
+        return st;
+    }
+    *out = plan;
+    return ESKER_OK;
+}
+
+void esker_plan_destroy(esker_plan *plan)
+{
+    if (!plan) return;
+    esker__plan_detach(plan);
+    esker_params_unref(plan->params);
+    esker__free(plan->values);
+    esker__free(plan->dispatches);
+    esker__free(plan->kernels);
+    esker__free(plan->inputs);
+    esker__free(plan->step_ops);
+    esker__free(plan->constants);
+    esker__free(plan->uniform_offsets);
+    esker__pool_finish(&plan->pool);
+    esker__free(plan);
+}
+
+int esker_plan_find_input(const esker_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->n_inputs; i++)
+        if (strcmp(plan->inputs[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage)
+{
+    if (storage == ESKER__STORAGE_ARENA) return plan->arena_bytes;
+    if (storage == ESKER__STORAGE_PARAMETERS) return plan->params->total_elems * 4;
+    if (storage == ESKER__STORAGE_CONSTANTS) return plan->constants_bytes;
+    if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_bytes;
+    if (storage >= ESKER__STORAGE_INPUTS)
+        return esker__round_up(plan->inputs[storage - ESKER__STORAGE_INPUTS].n_bytes, ESKER__VALUE_ALIGN);
+    return plan->params->trained_elems * 4;
+}
+
+void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
+{
+    *out = (esker_plan_info){.n_dispatches = (int)plan->n_dispatches,
+                             .n_inputs = (int)plan->n_inputs,
+                             .n_outputs = plan->n_outputs,
+                             .n_kernels = (int)plan->n_kernels,
+                             .n_params = (int)plan->params->n,
+                             .arena_bytes = plan->arena_bytes,
+                             .arena_lower_bound = plan->arena_lower_bound,
+                             .parameter_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_PARAMETERS)};
+    uint64_t trained_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_GRADIENTS);
+    if (plan->has_gradients) out->gradient_bytes = trained_bytes;
+    out->state_bytes = (uint64_t)plan->n_state * trained_bytes;
+    out->io_bytes = plan->constants_bytes + plan->uniform_bytes +
+                    ESKER_PLAN_SLOTS * (plan->outputs_bytes + sizeof(esker__step_block));
+    for (size_t i = 0; i < plan->n_inputs; i++)
+        out->io_bytes += ESKER_PLAN_SLOTS * esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i);
+    out->peak_bytes =
+        out->arena_bytes + out->parameter_bytes + out->gradient_bytes + out->state_bytes + out->io_bytes;
+    for (size_t p = 0; p < plan->n_dispatches; p++) {
+        out->n_barriers += plan->dispatches[p].barrier;
+        out->flops += plan->dispatches[p].cost.flops;
+        out->bytes += plan->dispatches[p].cost.bytes;
+    }
+}
+
+static const char *storage_name(const esker_plan *plan, int storage)
+{
+    static const char *const names[] = {"arena",  "parameters", "gradients", "state0", "state1",
+                                        "state2", "state3",     "constants", "outputs"};
+    _Static_assert(sizeof names / sizeof names[0] == ESKER__STORAGE_INPUTS, "a name for each storage");
+    return storage < ESKER__STORAGE_INPUTS ? names[storage] : plan->inputs[storage - ESKER__STORAGE_INPUTS].storage_name;
+}
+
+esker_status esker_plan_get_dispatch(const esker_plan *plan, int index, esker_dispatch_info *out)
+{
+    static const char *const phases[] = {"forward", "backward", "update"};
+    if (index < 0 || (size_t)index >= plan->n_dispatches)
+        return esker__fail(ESKER_ERR_INVALID, "plan: dispatch %d of %zu", index, plan->n_dispatches);
+    const esker__plan_dispatch *d = &plan->dispatches[index];
+    const esker__plan_kernel *kernel = &plan->kernels[d->kernel];
+    *out = (esker_dispatch_info){.kernel = kernel->name,
+                                 .defines = kernel->defines,
+                                 .op = d->op,
+                                 .label = d->label ? d->label : "",
+                                 .phase = phases[d->phase],
+                                 .n_bindings = d->n_operands,
+                                 .barrier = d->barrier,
+                                 .flops = d->cost.flops,
+                                 .bytes = d->cost.bytes};
+    memcpy(out->groups, d->groups, sizeof out->groups);
+    memcpy(out->group_base, d->group_base, sizeof out->group_base);
+    for (int i = 0; i < d->n_operands; i++) {
+        esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
+        out->bindings[i] = (esker_binding_info){.storage = storage_name(plan, extent.storage),
+                                                .offset = extent.begin,
+                                                .n_bytes = extent.end - extent.begin,
+                                                .write = d->operands[i].write};
+    }
+    return ESKER_OK;
+}

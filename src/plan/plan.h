@@ -1,0 +1,198 @@
+/*
+ * The inside of a plan. It is built in stages, each in a file of its own:
+ *   build.c    passes, then values and dispatches from the ops' lowerings; which value lives in which storage
+ *   order.c    the order of dispatches, in epochs without a barrier inside
+ *   memory.c   offsets of temporaries in the arena
+ *   hazards.c  barriers, and the cutting of long dispatches
+ *   check.c    the replay over an interval map that proves the result
+ *   attach.c   buffers, kernels and launches on a device
+ *   run.c      steps
+ *   compile.c  calls them in this order, and answers questions about the result
+ */
+#ifndef ESKER_PLAN_PLAN_H
+#define ESKER_PLAN_PLAN_H
+
+#include <esker/plan.h>
+#include "base/memory.h"
+#include "gpu/gpu.h"
+#include "graph/graph.h"
+#include "graph/params.h"
+#include "plan/lowering.h"
+
+/* Which buffer. Inputs come after the others, one storage each. */
+enum {
+    ESKER__STORAGE_ARENA,
+    ESKER__STORAGE_PARAMETERS,
+    ESKER__STORAGE_GRADIENTS,
+    ESKER__STORAGE_STATE, /* ESKER__MAX_STATE of them */
+    ESKER__STORAGE_CONSTANTS = ESKER__STORAGE_STATE + ESKER__MAX_STATE,
+    ESKER__STORAGE_OUTPUTS,
+    ESKER__STORAGE_INPUTS
+};
+
+/* Offsets and sizes in every storage are multiples of this, so that any binding alignment is met. */
+#define ESKER__VALUE_ALIGN 256
+/* The head of each outputs slot: the number of the step that wrote it (runtime/mark). */
+#define ESKER__OUTPUTS_HEAD_BYTES 256
+
+#define ESKER__STEP_SLOTS 16
+/* The per-step uniform block, as kernels see it (lowering.h). */
+typedef struct esker__step_block {
+    uint32_t random[4];                 /* seed low, seed high, step low, step high */
+    float slots[ESKER__STEP_SLOTS][4];
+    uint32_t run[4];                    /* mark of this run, never 0; then zeros */
+} esker__step_block;
+
+typedef struct esker__plan_value {
+    int storage;
+    uint64_t offset;        /* in the storage; of an arena value it is set by memory.c */
+    uint64_t n_bytes;       /* as the kernels see it */
+    int block;              /* arena values: values of one block share its bytes one after the other; -1 else */
+    const char *label;
+} esker__plan_value;
+
+typedef struct esker__plan_operand {
+    int value;
+    uint64_t offset, n_bytes; /* inside the value */
+    bool write;
+} esker__plan_operand;
+
+typedef struct esker__plan_dispatch {
+    int kernel;               /* index in plan->kernels */
+    uint32_t groups[3], group_base[3];
+    int n_operands;
+    esker__plan_operand operands[8];
+    uint32_t params[ESKER__MAX_PARAM_WORDS];
+    int n_params;
+    bool uses_step;
+    bool barrier;
+    bool effect;              /* changes stored state: after every other dispatch */
+    bool last;                /* the mark, behind everything */
+    int in_place[2];          /* values whose bytes output 0 may take over, or -1 */
+    int epoch;
+    int sequence;             /* order of lowering */
+    esker__cost cost;
+    esker__phase phase;
+    const char *op, *label;   /* op: static; label: in the pool */
+} esker__plan_dispatch;
+
+typedef struct esker__plan_kernel {
+    const char *name, *defines;
+    const esker__kernel *kernel; /* on a device */
+} esker__plan_kernel;
+
+typedef struct esker__plan_input {
+    const char *storage_name;  /* "input:NAME" */
+    const char *name;          /* its tail */
+    uint64_t n_bytes;
+    int value;                 /* -1: nothing reads it */
+    bool written;              /* the next step's slot is filled */
+    esker__buffer *slots[ESKER_PLAN_SLOTS];
+} esker__plan_input;
+
+typedef struct esker__plan_output {
+    int value;
+    uint64_t n_bytes;
+} esker__plan_output;
+
+typedef struct esker__plan_step_op {
+    const esker__op *op;
+    void *attr;
+    uint32_t slot;
+} esker__plan_step_op;
+
+typedef struct esker__plan_constant {
+    uint64_t offset, n_elems;
+    float fill;
+} esker__plan_constant;
+
+struct esker_plan {
+    esker__pool pool;
+    esker_limits limits;
+    esker_params *params;
+    uint64_t seed;
+    double slice_seconds, flops_per_second, bytes_per_second;
+
+    esker__plan_value *values;
+    size_t n_values, values_capacity;
+    esker__plan_dispatch *dispatches;
+    size_t n_dispatches, dispatches_capacity;
+    esker__plan_kernel *kernels;
+    size_t n_kernels, kernels_capacity;
+    esker__plan_input *inputs;
+    size_t n_inputs, inputs_capacity;
+    esker__plan_output *outputs;
+    int n_outputs;
+    esker__plan_step_op *step_ops;
+    size_t n_step_ops, step_ops_capacity;
+    esker__plan_constant *constants;
+    size_t n_constants, constants_capacity;
+    int n_state;
+    bool has_gradients;
+    bool marks;                /* the last dispatch writes run[0] into the outputs' head */
+
+    uint64_t arena_bytes, arena_lower_bound, constants_bytes, outputs_bytes;
+    uint64_t uniform_bytes;    /* one dispatch's block, rounded to the alignment, times n_dispatches */
+    uint64_t *uniform_offsets; /* by dispatch */
+
+    /* On a device. */
+    esker_device *device;
+    esker__buffer *arena, *constants_buffer, *uniforms;
+    esker__buffer *outputs_slots[ESKER_PLAN_SLOTS], *step_slots[ESKER_PLAN_SLOTS];
+    esker__fence fences[ESKER_PLAN_SLOTS];
+    bool in_flight[ESKER_PLAN_SLOTS];    /* the slot's fence has not been seen to pass */
+    bool mark_seen, mark_missed;         /* the device ever wrote a mark; a warning was logged that it does not */
+    esker__launch *launches;             /* ESKER_PLAN_SLOTS times n_dispatches: everything a step needs, per slot */
+    uint64_t ticket, step;               /* of the next submission */
+    float lr;
+};
+
+/* One past the last value of storage numbers in use. */
+static inline int esker__plan_n_storages(const esker_plan *plan) { return ESKER__STORAGE_INPUTS + (int)plan->n_inputs; }
+uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage);
+
+/* The stages. */
+esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse);
+esker_status esker__plan_order(esker_plan *plan, bool by_epochs);
+esker_status esker__plan_place(esker_plan *plan);
+esker_status esker__plan_barriers(esker_plan *plan);
+esker_status esker__plan_slice(esker_plan *plan);
+esker_status esker__plan_layout_uniforms(esker_plan *plan);
+esker_status esker__plan_attach(esker_plan *plan, esker_device *dev);
+void esker__plan_detach(esker_plan *plan);
+
+/* The byte range of an operand in its storage. */
+typedef struct esker__extent {
+    int storage;
+    uint64_t begin, end;
+} esker__extent;
+
+static inline esker__extent esker__operand_extent(const esker_plan *plan, const esker__plan_operand *operand)
+{
+    const esker__plan_value *value = &plan->values[operand->value];
+    uint64_t begin = value->offset + operand->offset;
+    return (esker__extent){value->storage, begin, begin + operand->n_bytes};
+}
+
+static inline bool esker__extents_meet(esker__extent a, esker__extent b)
+{
+    return a.storage == b.storage && a.begin < b.end && b.begin < a.end;
+}
+
+/* ---- The placement itself, without a plan around it (memory.c; tested over random intervals) ---- */
+
+typedef struct esker__interval {
+    uint64_t n_bytes;    /* a multiple of ESKER__VALUE_ALIGN */
+    int first, last;     /* times, both inclusive */
+    uint64_t offset;     /* out */
+} esker__interval;
+
+/** Give every interval an offset so that no two that are alive at one time share bytes; *out_bytes is the arena's size. */
+esker_status esker__place_intervals(esker__interval *intervals, size_t n, uint64_t *out_bytes);
+/** The most bytes alive at one time. */
+esker_status esker__intervals_lower_bound(const esker__interval *intervals, size_t n, uint64_t *out_bytes);
+
+/** Rates for the estimate of a dispatch's time, measured once for each device (calibrate.c). */
+esker_status esker__calibrate(esker_device *dev, double *out_flops_per_second, double *out_bytes_per_second);
+
+#endif
