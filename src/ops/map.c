@@ -26,6 +26,21 @@ void esker__broadcast_strides(const esker_shape *from, const esker_shape *to, in
     }
 }
 
+void esker__map_copy(const esker__map *map, const double *in, double *out)
+{
+    int64_t n = 1, digit[ESKER_MAX_RANK] = {0}, at = 0;
+    for (int d = 0; d < map->rank; d++) n *= map->dims[d];
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = in[at];
+        for (int d = map->rank - 1; d >= 0; d--) {
+            at += map->strides[0][d];
+            if (++digit[d] < map->dims[d]) break;
+            at -= map->strides[0][d] * map->dims[d];
+            digit[d] = 0;
+        }
+    }
+}
+
 void esker__map_merge(esker__map *map)
 {
     int rank = 0;

@@ -25,6 +25,9 @@ void esker__broadcast_strides(const esker_shape *from, const esker_shape *to, in
 /** Row-major strides of `shape`. */
 void esker__row_major(const esker_shape *shape, int64_t strides[ESKER_MAX_RANK]);
 
+/** What a copy (expression "a") does, in double: out[i] = in[the strides of operand 0]. */
+void esker__map_copy(const esker__map *map, const double *in, double *out);
+
 /** Drop axes of length 1 and join neighbours that every operand walks through as one. The mapping is unchanged. */
 void esker__map_merge(esker__map *map);
 

@@ -12,6 +12,8 @@ extern const esker__op esker__op_convert, esker__op_reshape, esker__op_expand, e
 extern const esker__op esker__op_sum, esker__op_mean, esker__op_max;
 extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softmax_grad, esker__op_log_softmax_grad,
     esker__op_cross_entropy, esker__op_mse, esker__op_count_correct;
+extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_input_grad, esker__op_conv2d_weight_grad,
+    esker__op_max_pool2d, esker__op_max_pool2d_grad, esker__op_avg_pool2d, esker__op_avg_pool2d_grad;
 extern const esker__op esker__op_sgd, esker__op_adam, esker__op_adamw;
 
 /** esker_affine's attributes: k0 and k1 of its expression. */

@@ -21,6 +21,13 @@
     X(sigmoid_grad)     \
     X(tanh_grad)        \
     X(equal)            \
+    X(convert)          \
+    X(sum)              \
+    X(mean)             \
+    X(max)              \
+    X(reshape)          \
+    X(expand)           \
+    X(transpose)        \
     X(softmax)          \
     X(log_softmax)      \
     X(softmax_grad)     \

@@ -1,0 +1,137 @@
+#version 310 es
+// reduce: y[z][o] = scale * sum_r x[o, r]    or    max_r x[o, r], over the terms r of chunk z, for any split of the axes into kept (o)
+//         and reduced (r) ones
+// Bindings  0 in  x, row-major over all axes; f32    1 out y f32 [chunks, n_out]; no aliasing
+// Uniforms  n_out: outputs; n_terms: terms of one output; chunk: terms of one chunk; groups_x: width of the folded grid; scale: of the result
+//           kept[i] = {length, stride}, reduced[i] = {length, stride, digit of TY in the mixed radix of the lengths}, outermost first;
+//           reduced[REDUCED - 1].w: how far TY terms reach, if none wraps.
+//           V = 4 counts along x's last axis, a multiple of four, in vec4: it is the last reduced axis if ROWS, else the last kept one.
+// Groups    (groups_x, any, chunks); a group does TX outputs with TY lanes each. Chunks are not empty.
+// Order     lane l adds terms l, l + TY, ... of its chunk, then the lanes are added in a tree: the same bits every time
+// Limits    256 bytes shared, V times that for columns; none if TY is 1. TX * TY = 64, both powers of two.
+#ifndef TX
+#define MAXIMUM 0
+#define ROWS 0
+#define V 4
+#define KEPT 1
+#define REDUCED 2
+#define TX 16
+#define TY 4
+#endif
+precision highp float;
+precision highp int;
+
+layout(local_size_x = 64) in; // TX * TY, which only a literal can say here
+
+#if V == 4
+#define T vec4
+#else
+#define T float
+#endif
+#if ROWS == 1 // what one output is
+#define R float
+#else
+#define R T
+#endif
+
+layout(std430, binding = 0) readonly buffer X { T x[]; };
+layout(std430, binding = 1) writeonly buffer Y { R y[]; };
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint n_out;
+    uint groups_x, n_terms, chunk;
+    float scale;
+#if KEPT > 0
+    uvec4 kept[KEPT];
+#endif
+    uvec4 reduced[REDUCED];
+};
+
+#if MAXIMUM == 1
+#define JOIN(a, b) max(a, b)
+#else
+#define JOIN(a, b) ((a) + (b))
+#endif
+
+#if TY > 1
+shared R lanes[64];
+#endif
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint me = gl_LocalInvocationID.x;
+#if ROWS == 1 // neighbours read neighbouring addresses: along the terms, or along the outputs
+    uint lane = me % uint(TY);
+    uint column = me / uint(TY);
+#else
+    uint lane = me / uint(TX);
+    uint column = me % uint(TX);
+#endif
+    uint o = (group.y * groups_x + group.x) * uint(TX) + column;
+    uint at = 0u;
+#if KEPT > 0
+    uint left = min(o, n_out - 1u); // past the end: the last output again, not stored
+    for (int d = KEPT - 1; d > 0; d--) {
+        uint above = left / kept[d].x;
+        at += (left - above * kept[d].x) * kept[d].y;
+        left = above;
+    }
+    at += left * kept[0].y;
+#endif
+
+    uint first = group.z * chunk;
+    uint end = min(first + chunk, n_terms);
+    uint r = first + lane;
+    uint start = min(r, end - 1u);
+#if REDUCED > 1
+    uint digit[REDUCED];
+    for (int d = REDUCED - 1; d > 0; d--) {
+        uint above = start / reduced[d].x;
+        digit[d] = start - above * reduced[d].x;
+        at += digit[d] * reduced[d].y;
+        start = above;
+    }
+    digit[0] = start;
+#endif
+    at += start * reduced[0].y;
+
+#if MAXIMUM == 1
+    T sum = x[at]; // a term in any case: taking it twice changes no maximum
+#else
+    T sum = T(0.0);
+#endif
+    for (; r < end; r += uint(TY)) {
+        sum = JOIN(sum, x[at]);
+        at += reduced[REDUCED - 1].w;
+#if REDUCED > 1
+        for (int d = REDUCED - 1; d > 0; d--) {
+            digit[d] += reduced[d].z; // below twice the length, with the carry
+            if (digit[d] >= reduced[d].x) {
+                digit[d] -= reduced[d].x;
+                digit[d - 1]++;
+                at += reduced[d - 1].y - reduced[d].x * reduced[d].y; // wraps as intended
+            }
+        }
+        digit[0] += reduced[0].z;
+#endif
+    }
+
+#if ROWS == 1 && V == 4
+    R result = JOIN(JOIN(sum.x, sum.y), JOIN(sum.z, sum.w));
+#else
+    R result = sum;
+#endif
+#if TY > 1
+    lanes[lane * uint(TX) + column] = result;
+    for (uint half_lanes = uint(TY) / 2u; half_lanes > 0u; half_lanes >>= 1u) {
+        memoryBarrierShared();
+        barrier();
+        if (lane < half_lanes) {
+            result = JOIN(result, lanes[(lane + half_lanes) * uint(TX) + column]);
+            lanes[lane * uint(TX) + column] = result;
+        }
+    }
+#endif
+    if (lane == 0u && o < n_out) y[group.z * n_out + o] = result * scale;
+}

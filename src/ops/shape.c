@@ -1,0 +1,186 @@
+/* Operations that change the shape and not the values: reshape, flatten, expand. (transpose.c moves elements.) */
+#include <string.h>
+
+#include "base/fail.h"
+#include "ops/map.h"
+#include "ops/ops.h"
+
+/* ---- reshape: a view ---- */
+
+/* As the caller wrote it, with 0 and -1, so that a graph copied with another batch size means the same. */
+typedef struct reshape_attr {
+    esker_shape shape;
+} reshape_attr;
+
+static esker_status reshape_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const esker_shape *asked = &((const reshape_attr *)attr)->shape, *from = &inputs[0]->type.shape;
+    char signature[ESKER__SIGNATURE_BYTES], text[ESKER_SHAPE_TEXT_BYTES];
+    int64_t n, n_known = 1;
+    int open = -1;
+    esker_status st = esker_shape_elems(from, &n);
+    if (st != ESKER_OK) return st;
+    esker__signature(signature, "reshape", inputs, n_inputs);
+    if (asked->rank < 0 || asked->rank > ESKER_MAX_RANK)
+        return esker__fail(ESKER_ERR_INVALID, "%s: rank %d asked, 0 to %d are possible", signature, asked->rank,
+                           ESKER_MAX_RANK);
+    *out = (esker__type){inputs[0]->type.dtype, *asked};
+    esker_shape_text(asked, text);
+    for (int i = 0; i < asked->rank; i++) {
+        int64_t *dim = &out->shape.dims[i];
+        if (*dim == -1) {
+            if (open >= 0)
+                return esker__fail(ESKER_ERR_INVALID, "%s to %s: axes %d and %d are both -1, one can be left open",
+                                   signature, text, open, i);
+            open = i;
+            continue;
+        }
+        if (*dim == 0) {
+            if (i >= from->rank)
+                return esker__fail(ESKER_ERR_INVALID, "%s to %s: axis %d is 0 (keep), but the input has %d axes", signature,
+                                   text, i, from->rank);
+            *dim = from->dims[i];
+        }
+        if (*dim < 0 || *dim > n)
+            return esker__fail(ESKER_ERR_INVALID, "%s to %s: axis %d does not fit the input's %lld elements", signature,
+                               text, i, (long long)n);
+        if (n_known > n / *dim)
+            return esker__fail(ESKER_ERR_INVALID, "%s to %s: more elements than the input's %lld", signature, text,
+                               (long long)n);
+        n_known *= *dim;
+    }
+    if (open >= 0 ? n % n_known != 0 : n_known != n)
+        return esker__fail(ESKER_ERR_INVALID, "%s to %s: %lld elements do not %s %lld", signature, text, (long long)n,
+                           open >= 0 ? "divide by" : "make", (long long)n_known);
+    if (open >= 0) out->shape.dims[open] = n / n_known;
+    return ESKER_OK;
+}
+
+static esker_node *reshape_gradient(esker_node *node, esker_node *grad, int input)
+{
+    return esker_reshape(grad, &node->inputs[input]->type.shape);
+}
+
+static void reshape_reference(const esker__reference *r)
+{
+    int64_t n = 1;
+    for (int i = 0; i < r->node->type.shape.rank; i++) n *= r->node->type.shape.dims[i];
+    memcpy(r->out[0], r->in[0], (size_t)n * sizeof(double));
+}
+
+static void reshape_cost(const esker_node *node, esker__cost *out)
+{
+    (void)node;
+    *out = (esker__cost){0, 0};
+}
+
+const esker__op esker__op_reshape = {.name = "reshape",
+                                     .n_inputs = 1,
+                                     .n_outputs = 1,
+                                     .attr_bytes = sizeof(reshape_attr),
+                                     .flags = ESKER__OP_VIEW,
+                                     .infer = reshape_infer,
+                                     .gradient = reshape_gradient,
+                                     .reference = reshape_reference,
+                                     .tolerance = esker__tolerance_exact,
+                                     .cost = reshape_cost};
+
+/* Attributes are compared as bytes: dimensions past the rank must be zero. */
+static esker_shape tidy(const esker_shape *shape)
+{
+    esker_shape out;
+    memset(&out, 0, sizeof out);
+    out.rank = shape->rank;
+    for (int i = 0; i < shape->rank && i < ESKER_MAX_RANK; i++) out.dims[i] = shape->dims[i];
+    return out;
+}
+
+esker_node *esker_reshape(esker_node *x, const esker_shape *shape)
+{
+    reshape_attr attr;
+    memset(&attr, 0, sizeof attr);
+    attr.shape = tidy(shape);
+    return esker__record(&esker__op_reshape, &attr, &x, 1);
+}
+
+esker_node *esker_flatten(esker_node *x)
+{
+    if (x && x->type.shape.rank == 0)
+        return esker__graph_fail(x->graph, esker__fail(ESKER_ERR_INVALID, "flatten: a scalar has no first axis to keep"));
+    return esker_reshape(x, &(esker_shape){2, {0, -1}});
+}
+
+/* ---- expand: the copy that broadcasting stands for ---- */
+
+static esker_status expand_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const esker_shape *to = &((const reshape_attr *)attr)->shape, *from = &inputs[0]->type.shape;
+    char signature[ESKER__SIGNATURE_BYTES], text[ESKER_SHAPE_TEXT_BYTES];
+    int64_t n;
+    esker__signature(signature, "expand", inputs, n_inputs);
+    esker_status st = esker_shape_elems(to, &n);
+    if (st != ESKER_OK) {
+        esker__fail_prefix("%s", signature);
+        return st;
+    }
+    if (esker_dtype_bytes(inputs[0]->type.dtype) != 4)
+        return esker__fail(ESKER_ERR_UNSUPPORTED, "%s: only float32 and int32 can be expanded (esker_convert)", signature);
+    if (from->rank > to->rank)
+        return esker__fail(ESKER_ERR_INVALID, "%s to %s: rank %d cannot become %d", signature, esker_shape_text(to, text),
+                           from->rank, to->rank);
+    for (int j = 0, i = to->rank - from->rank; j < from->rank; j++, i++)
+        if (from->dims[j] != to->dims[i] && from->dims[j] != 1)
+            return esker__fail(ESKER_ERR_INVALID,
+                               "%s to %s: axis %d has %lld elements; only an axis of 1 stretches to %lld", signature,
+                               esker_shape_text(to, text), j, (long long)from->dims[j], (long long)to->dims[i]);
+    *out = (esker__type){inputs[0]->type.dtype, *to};
+    return ESKER_OK;
+}
+
+/* The caller sums what is wider than the input down to it: exactly the reverse of this. */
+static esker_node *expand_gradient(esker_node *node, esker_node *grad, int input)
+{
+    (void)node, (void)input;
+    return grad;
+}
+
+static void expand_map(const esker_node *node, esker__map *map)
+{
+    *map = (esker__map){.n_operands = 1, .rank = node->type.shape.rank, .expr = "a", .words = true};
+    memcpy(map->dims, node->type.shape.dims, sizeof map->dims);
+    esker__broadcast_strides(&node->inputs[0]->type.shape, &node->type.shape, map->strides[0]);
+}
+
+static void expand_reference(const esker__reference *r)
+{
+    esker__map map;
+    expand_map(r->node, &map);
+    esker__map_copy(&map, r->in[0], r->out[0]);
+}
+
+static esker_status expand_lower(esker__lowering *lowering, const esker_node *node)
+{
+    esker__map map;
+    expand_map(node, &map);
+    return esker__map_emit(lowering, &map,
+                           (esker__operand[]){esker__read(lowering, node->inputs[0]), esker__write(lowering, node)});
+}
+
+const esker__op esker__op_expand = {.name = "expand",
+                                    .n_inputs = 1,
+                                    .n_outputs = 1,
+                                    .attr_bytes = sizeof(reshape_attr),
+                                    .flags = ESKER__OP_IN_PLACE_0,
+                                    .infer = expand_infer,
+                                    .gradient = expand_gradient,
+                                    .reference = expand_reference,
+                                    .tolerance = esker__tolerance_exact,
+                                    .lower = expand_lower};
+
+esker_node *esker_expand(esker_node *x, const esker_shape *shape)
+{
+    reshape_attr attr;
+    memset(&attr, 0, sizeof attr);
+    attr.shape = tidy(shape);
+    return esker__record(&esker__op_expand, &attr, &x, 1);
+}

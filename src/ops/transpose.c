@@ -1,0 +1,132 @@
+/* transpose: any permutation of the axes. Neighbouring axes that stay neighbours are one axis; what is then a (batched)
+   exchange of two goes through shared memory, so that both reads and writes are contiguous; the rest is a gather by
+   strides. */
+#include <string.h>
+
+#include "base/fail.h"
+#include "ops/map.h"
+#include "ops/ops.h"
+
+typedef struct transpose_attr {
+    int32_t reverse; /* order was NULL */
+    int32_t rank;
+    int32_t order[ESKER_MAX_RANK];
+} transpose_attr;
+
+static int source_axis(const esker_node *node, int i)
+{
+    const transpose_attr *a = node->attr;
+    return a->reverse ? node->type.shape.rank - 1 - i : a->order[i];
+}
+
+static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const transpose_attr *a = attr;
+    const esker__type *x = &inputs[0]->type;
+    char signature[ESKER__SIGNATURE_BYTES];
+    esker__signature(signature, "transpose", inputs, n_inputs);
+    if (esker_dtype_bytes(x->dtype) != 4)
+        return esker__fail(ESKER_ERR_UNSUPPORTED, "%s: only float32 and int32 can be transposed (esker_convert)",
+                           signature);
+    if (!a->reverse && a->rank != x->shape.rank)
+        return esker__fail(ESKER_ERR_INVALID, "%s: an order of %d axes for %d", signature, a->rank, x->shape.rank);
+    unsigned seen = 0;
+    *out = *x;
+    for (int i = 0; i < x->shape.rank; i++) {
+        int axis = a->reverse ? x->shape.rank - 1 - i : a->order[i];
+        if (axis < 0 || axis >= x->shape.rank)
+            return esker__fail(ESKER_ERR_INVALID, "%s: order[%d] is %d, the axes are 0 to %d", signature, i, axis,
+                               x->shape.rank - 1);
+        if (seen & 1u << axis)
+            return esker__fail(ESKER_ERR_INVALID, "%s: axis %d stands twice in the order", signature, axis);
+        seen |= 1u << axis;
+        out->shape.dims[i] = x->shape.dims[axis];
+    }
+    return ESKER_OK;
+}
+
+static esker_node *gradient(esker_node *node, esker_node *grad, int input)
+{
+    int inverse[ESKER_MAX_RANK] = {0};
+    (void)input;
+    for (int i = 0; i < node->type.shape.rank; i++) inverse[source_axis(node, i)] = i;
+    return esker_transpose(grad, inverse);
+}
+
+static void describe(const esker_node *node, esker__map *map)
+{
+    int64_t strides[ESKER_MAX_RANK];
+    esker__row_major(&node->inputs[0]->type.shape, strides);
+    *map = (esker__map){.n_operands = 1, .rank = node->type.shape.rank, .expr = "a", .words = true};
+    for (int i = 0; i < map->rank; i++) {
+        map->dims[i] = node->type.shape.dims[i];
+        map->strides[0][i] = strides[source_axis(node, i)];
+    }
+}
+
+static void reference(const esker__reference *r)
+{
+    esker__map map;
+    describe(r->node, &map);
+    esker__map_copy(&map, r->in[0], r->out[0]);
+}
+
+#define TILE       16   /* rows and columns of a tile in glsl/elementwise/transpose.comp */
+#define TILE_BYTES 1088 /* its shared memory */
+/* V3D's driver allocates shared memory for every group of the grid at once; longer runs of tiles per group keep that within
+ * 16 MiB. */
+#define SHARED_TOTAL_BYTES (16u << 20)
+
+static esker_status lower(esker__lowering *lowering, const esker_node *node)
+{
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    esker__operand operands[] = {esker__read(lowering, node->inputs[0]), esker__write(lowering, node)};
+    esker__map map;
+    describe(node, &map);
+    esker__map_merge(&map);
+    int rank = map.rank;
+    const int64_t *strides = map.strides[0];
+
+    /* y [batch, columns, rows] from x [batch, rows, columns] */
+    int64_t batch = rank == 3 ? map.dims[0] : 1;
+    bool exchange = rank == 2 || (rank == 3 && strides[0] == map.dims[1] * map.dims[2]);
+    exchange = exchange && strides[rank - 2] == 1 && strides[rank - 1] == map.dims[rank - 2];
+    if (!exchange || batch > limits->groups[2]) return esker__map_emit(lowering, &map, operands);
+    int64_t rows = map.dims[rank - 1], columns = map.dims[rank - 2];
+    uint64_t across = esker__ceil_div((uint64_t)columns, TILE), down = esker__ceil_div((uint64_t)rows, TILE);
+    uint64_t run = esker__ceil_div(across * down * (uint64_t)batch * TILE_BYTES, SHARED_TOTAL_BYTES);
+    if (run > down) run = down;
+    uint64_t runs = esker__ceil_div(down, run);
+    if (batch * rows > INT32_MAX / columns || across > limits->groups[0] || runs > limits->groups[1])
+        return esker__map_emit(lowering, &map, operands);
+
+    uint32_t params[] = {(uint32_t)rows, (uint32_t)columns, (uint32_t)run};
+    return esker__emit(lowering, &(esker__dispatch_desc){.kernel = "elementwise/transpose",
+                                                         .groups = {(uint32_t)across, (uint32_t)runs, (uint32_t)batch},
+                                                         .operands = {operands[0], operands[1]},
+                                                         .n_operands = 2,
+                                                         .params = params,
+                                                         .n_params = 3});
+}
+
+const esker__op esker__op_transpose = {.name = "transpose",
+                                       .n_inputs = 1,
+                                       .n_outputs = 1,
+                                       .attr_bytes = sizeof(transpose_attr),
+                                       .infer = infer,
+                                       .gradient = gradient,
+                                       .reference = reference,
+                                       .tolerance = esker__tolerance_exact,
+                                       .lower = lower};
+
+esker_node *esker_transpose(esker_node *x, const int *order)
+{
+    if (!x) return NULL;
+    transpose_attr attr;
+    memset(&attr, 0, sizeof attr);
+    attr.reverse = order == NULL;
+    for (int i = 0; order && i < x->type.shape.rank; i++)
+        attr.order[i] = order[i] < 0 && order[i] >= -x->type.shape.rank ? order[i] + x->type.shape.rank : order[i];
+    attr.rank = order ? x->type.shape.rank : 0;
+    return esker__record(&esker__op_transpose, &attr, &x, 1);
+}
