@@ -1,0 +1,228 @@
+#version 310 es
+// gemm/direct: c[i][j] = act(sum_p opa(i, p) opb(p, j) + bias[j]), each invocation ROWS x 4 elements, straight from memory
+//
+// Order     every element is one running sum over p = 0, 1, 2, ..., in every variant: they differ in speed alone
+// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    last out c f32
+//           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split z over p in [z chunk, (z + 1) chunk)
+// Uniforms  m, n, k >= 1; chunk: multiple of 4 (read if SPLIT); bias_step: 1, or 0 for a bias of one element;
+//           groups_x: groups along x before folding (read if FOLD)
+// Groups    (ceil(tiles_n / LX), ceil(tiles_m / LY), splits), tiles_m = ceil(m / ROWS), tiles_n = ceil(n / 4); if FOLD the
+//           first two are multiplied and folded into x and y, `fold` wide
+// Variants  VA: a is read as vec4 across rows of op(a) if TA, else as vec2 along p (vec4 there needs more registers than V3D and
+//           Midgard have): its rows, as stored, are a multiple of that long; VB: the same for b; VC: n is a multiple of 4
+// Limits    no shared memory; 64 invocations; at most 4 storage blocks
+#ifndef TA
+#define TA 0
+#endif
+#ifndef TB
+#define TB 0
+#endif
+#ifndef VA
+#define VA 0
+#endif
+#ifndef VB
+#define VB 0
+#endif
+#ifndef VC
+#define VC 0
+#endif
+#ifndef ROWS
+#define ROWS 4 // 4, or 1 for a vector
+#endif
+#ifndef LX
+#define LX 8 // invocations along n and m, literals for layout(): powers of two with product 64
+#define LY 8
+#endif
+#ifndef SPLIT
+#define SPLIT 0
+#endif
+#ifndef FOLD
+#define FOLD 0
+#endif
+#ifndef BIAS
+#define BIAS 0
+#endif
+#ifndef ACT
+#define ACT 0 // 1 relu, 2 sigmoid, 3 tanh
+#endif
+#define ALONG ((VA && !TA) || (VB && TB)) // k is even
+precision highp float;
+precision highp int;
+layout(local_size_x = LX, local_size_y = LY) in;
+
+#if VA && !TA
+layout(std430, binding = 0) readonly buffer A { vec2 a[]; };
+#elif VA
+layout(std430, binding = 0) readonly buffer A { vec4 a[]; };
+#else
+layout(std430, binding = 0) readonly buffer A { float a[]; };
+#endif
+#if VB && TB
+layout(std430, binding = 1) readonly buffer B { vec2 b[]; };
+#elif VB
+layout(std430, binding = 1) readonly buffer B { vec4 b[]; };
+#else
+layout(std430, binding = 1) readonly buffer B { float b[]; };
+#endif
+#if BIAS
+layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
+#define C_BINDING 3
+#else
+#define C_BINDING 2
+#endif
+#if VC
+layout(std430, binding = C_BINDING) writeonly buffer C { vec4 c[]; };
+#else
+layout(std430, binding = C_BINDING) writeonly buffer C { float c[]; };
+#endif
+layout(std140, binding = 0) uniform Params { uvec3 group_base; uint m, n, k, chunk, bias_step, groups_x, fold; };
+
+// The same expressions as in elementwise/map.comp, so that fusing changes no bits.
+float act(float x)
+{
+#if ACT == 1
+    return max(x, 0.0);
+#elif ACT == 2
+    float e = exp(-abs(x));
+    return (x < 0.0 ? e : 1.0) / (1.0 + e);
+#elif ACT == 3
+    float s = x * x;
+    float series = x * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
+    float e = exp(-2.0 * abs(x));
+    float quotient = (1.0 - e) / (1.0 + e);
+    return s < 0.0625 ? series : x < 0.0 ? -quotient : quotient;
+#else
+    return x;
+#endif
+}
+vec4 act4(vec4 x) { return vec4(act(x.x), act(x.y), act(x.z), act(x.w)); }
+
+uint j0;                 // the first of this invocation's columns; those past the end are moved onto the last
+uint ra0, ra1, ra2, ra3; // where its rows of op(a) begin in a, in units of a
+uint rb0, rb1, rb2, rb3; // where its columns of op(b) begin in b
+
+// Column p of op(a) at our rows, row p of op(b) at our columns.
+#if ROWS == 1
+#if !VA
+float a_at(uint p) { return a[ra0 + p]; } // a vector is stored alike either way
+#endif
+#elif TA && VA
+vec4 a_at(uint p) { return a[p * (m >> 2) + ra0]; }
+#elif TA
+vec4 a_at(uint p) { return vec4(a[p * m + ra0], a[p * m + ra1], a[p * m + ra2], a[p * m + ra3]); }
+#elif !VA
+vec4 a_at(uint p) { return vec4(a[ra0 + p], a[ra1 + p], a[ra2 + p], a[ra3 + p]); }
+#endif
+#if !TB && VB
+vec4 b_at(uint p) { return b[p * (n >> 2) + rb0]; }
+#elif !TB
+vec4 b_at(uint p) { return vec4(b[p * n + rb0], b[p * n + rb1], b[p * n + rb2], b[p * n + rb3]); }
+#elif !VB
+vec4 b_at(uint p) { return vec4(b[rb0 + p], b[rb1 + p], b[rb2 + p], b[rb3 + p]); }
+#endif
+
+void store(uint i, vec4 s)
+{
+    if (i >= m) return;
+#if BIAS
+    uint j1 = min(j0 + 1u, n - 1u), j2 = min(j0 + 2u, n - 1u), j3 = min(j0 + 3u, n - 1u);
+    s += vec4(bias[j0 * bias_step], bias[j1 * bias_step], bias[j2 * bias_step], bias[j3 * bias_step]);
+#endif
+    s = act4(s);
+    uint at = i * n + j0;
+#if SPLIT
+    at += (gl_WorkGroupID.z + group_base.z) * m * n;
+#endif
+#if VC
+    c[at >> 2] = s;
+#else
+    c[at] = s.x;
+    if (j0 + 1u < n) c[at + 1u] = s.y;
+    if (j0 + 2u < n) c[at + 2u] = s.z;
+    if (j0 + 3u < n) c[at + 3u] = s.w;
+#endif
+}
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+#if FOLD
+    uint linear = group.y * fold + group.x;
+    group.y = linear / groups_x;
+    group.x = linear - group.y * groups_x;
+#endif
+    uint row = (group.y * uint(LY) + gl_LocalInvocationID.y) * uint(ROWS);
+    uint column = (group.x * uint(LX) + gl_LocalInvocationID.x) * 4u;
+    if (row >= m || column >= n) return;
+    j0 = column;
+    uint j1 = min(j0 + 1u, n - 1u), j2 = min(j0 + 2u, n - 1u), j3 = min(j0 + 3u, n - 1u);
+    uint i1 = min(row + 1u, m - 1u), i2 = min(row + 2u, m - 1u), i3 = min(row + 3u, m - 1u);
+#if TA && VA
+    ra0 = row >> 2;
+#elif TA
+    ra0 = row, ra1 = i1, ra2 = i2, ra3 = i3;
+#elif VA
+    ra0 = row * (k >> 1u), ra1 = i1 * (k >> 1u), ra2 = i2 * (k >> 1u), ra3 = i3 * (k >> 1u);
+#else
+    ra0 = row * k, ra1 = i1 * k, ra2 = i2 * k, ra3 = i3 * k;
+#endif
+#if !TB && VB
+    rb0 = j0 >> 2;
+#elif !TB
+    rb0 = j0, rb1 = j1, rb2 = j2, rb3 = j3;
+#elif VB
+    rb0 = j0 * (k >> 1u), rb1 = j1 * (k >> 1u), rb2 = j2 * (k >> 1u), rb3 = j3 * (k >> 1u);
+#else
+    rb0 = j0 * k, rb1 = j1 * k, rb2 = j2 * k, rb3 = j3 * k;
+#endif
+#if SPLIT
+    uint p = group.z * chunk, end = min(p + chunk, k);
+#else
+    uint p = 0u, end = k;
+#endif
+
+    vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0);
+#if ROWS == 1
+#define STEP(A, B) s0 += (A) * (B);
+#else
+#define STEP(A, B)                                                                                                               \
+    {                                                                                                                            \
+        vec4 u = A, v = B;                                                                                                       \
+        s0 += u.x * v;                                                                                                           \
+        s1 += u.y * v;                                                                                                           \
+        s2 += u.z * v;                                                                                                           \
+        s3 += u.w * v;                                                                                                           \
+    }
+#endif
+#if ALONG
+    for (; p < end; p += 2u) {
+        uint q = p >> 1u;
+#if VA && !TA && ROWS == 1
+        vec2 a0 = a[ra0 + q];
+#define A_AT(q, d) a0.d
+#elif VA && !TA
+        vec2 a0 = a[ra0 + q], a1 = a[ra1 + q], a2 = a[ra2 + q], a3 = a[ra3 + q];
+#define A_AT(q, d) vec4(a0.d, a1.d, a2.d, a3.d)
+#else
+#define A_AT(q, d) a_at(p + q)
+#endif
+#if VB && TB
+        vec2 b0 = b[rb0 + q], b1 = b[rb1 + q], b2 = b[rb2 + q], b3 = b[rb3 + q];
+#define B_AT(q, d) vec4(b0.d, b1.d, b2.d, b3.d)
+#else
+#define B_AT(q, d) b_at(p + q)
+#endif
+        STEP(A_AT(0u, x), B_AT(0u, x))
+        STEP(A_AT(1u, y), B_AT(1u, y))
+    }
+#else
+    for (; p < end; p++) STEP(a_at(p), b_at(p))
+#endif
+
+    store(row, s0);
+#if ROWS == 4
+    store(row + 1u, s1);
+    store(row + 2u, s2);
+    store(row + 3u, s3);
+#endif
+}

@@ -1,0 +1,107 @@
+/* Which kernel computes a matmul, and how it is cut. */
+#include "ops/matmul.h"
+
+#include <string.h>
+
+#include "base/fail.h"
+#include "ops/ops.h"
+
+/* The problem as the kernels see it: c [m, n] = op(a) op(b), with whatever swap or flag is simplest. */
+typedef struct problem {
+    const esker_node *a, *b, *bias, *out;
+    bool ta, tb;
+    uint32_t m, n, k, bias_step;
+    esker__tail tail;
+    esker__cost cost;
+} problem;
+
+static problem problem_of(const esker_node *node)
+{
+    const esker__matmul_attr *attr = node->attr;
+    esker__matmul_size s = esker__matmul_size_of(node);
+    problem p = {.a = node->inputs[0],
+                 .b = node->inputs[1],
+                 .out = node,
+                 .ta = attr->transpose_a,
+                 .tb = attr->transpose_b,
+                 .m = (uint32_t)s.m,
+                 .n = (uint32_t)s.n,
+                 .k = (uint32_t)s.k,
+                 .tail = attr->tail};
+    p.bias = attr->tail.has_bias ? node->inputs[2] : NULL;
+    p.bias_step = attr->tail.has_bias ? esker__tail_bias_step(&attr->tail, p.bias) : 0;
+    node->op->cost(node, &p.cost);
+    /* A column is stored as a row is: c' [1, m] = op(b)' op(a)', so that only rows need a variant. A bias then has one
+     * element. */
+    if (p.n == 1 && p.m > 1) {
+        const esker_node *t = p.a;
+        bool flag = p.ta;
+        p.a = p.b, p.b = t;
+        p.ta = !p.tb, p.tb = !flag;
+        p.n = p.m, p.m = 1;
+    }
+    /* So is a vector's transpose. */
+    if (p.m == 1) p.ta = false;
+    if (p.n == 1) p.tb = true;
+    return p;
+}
+
+static esker_status emit_direct(esker__lowering *lowering, const problem *p)
+{
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    uint32_t rows = p->m == 1 ? 1 : 4;
+    uint32_t tiles_m = (uint32_t)esker__ceil_div(p->m, rows), tiles_n = (uint32_t)esker__ceil_div(p->n, 4);
+    uint32_t lx = tiles_m == 1 ? 64 : 8; /* 8 x 8 shares most between neighbours; narrower where there are fewer columns */
+    while (lx > 1 && lx / 2 >= tiles_n) lx /= 2;
+    uint32_t ly = 64 / lx;
+
+    uint32_t chunk, splits = esker__choose_splits(limits, (uint64_t)tiles_m * tiles_n, p->k, 4, 64, &chunk);
+    bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
+    if (splits > 1 && p->tb && !vc) vb = false; /* else T860 lacks a register */
+
+    uint64_t groups_x = esker__ceil_div(tiles_n, lx), groups_y = esker__ceil_div(tiles_m, ly);
+    esker__dispatch_desc d = {
+        .kernel = "gemm/direct", .groups = {(uint32_t)groups_x, (uint32_t)groups_y, splits}, .cost = p->cost};
+    bool fold = groups_x > limits->groups[0] || groups_y > limits->groups[1];
+    if (fold) { /* such a result fills any device: there are no splits */
+        esker_status st = esker__fold_groups(lowering, groups_x * groups_y, d.groups);
+        if (st != ESKER_OK) return st;
+    }
+    uint32_t params[] = {p->m, p->n, p->k, chunk, p->bias_step, (uint32_t)groups_x, d.groups[0]};
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+
+    esker__text defines = {0};
+    esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\nROWS %u\nLX %u\nLY %u\n", p->ta, p->tb, va, vb, vc, rows,
+                    lx, ly);
+    if (splits > 1)
+        esker__text_add(&defines, "SPLIT 1\n");
+    else
+        esker__tail_defines(&p->tail, &defines);
+    if (fold) esker__text_add(&defines, "FOLD 1\n");
+    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
+    d.defines = defines.chars;
+
+    d.operands[d.n_operands++] = esker__read(lowering, p->a);
+    d.operands[d.n_operands++] = esker__read(lowering, p->b);
+    uint64_t n_elems = (uint64_t)p->m * p->n;
+    esker__value part = {0};
+    if (splits > 1) {
+        part = esker__scratch(lowering, 4 * n_elems * splits);
+        d.operands[d.n_operands++] = (esker__operand){.value = part, .write = true};
+        d.cost.bytes += 4 * (double)n_elems * (splits - 1);
+    } else {
+        if (p->bias) d.operands[d.n_operands++] = esker__read(lowering, p->bias);
+        d.operands[d.n_operands++] = esker__write(lowering, p->out);
+    }
+    esker_status st = esker__emit(lowering, &d);
+    esker__text_finish(&defines);
+    if (st != ESKER_OK || splits == 1) return st;
+    return esker__emit_sum_splits(lowering, part, n_elems, splits, &p->tail, p->bias, p->n, p->out);
+}
+
+esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node)
+{
+    problem p = problem_of(node);
+    return emit_direct(lowering, &p);
+}
