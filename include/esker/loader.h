@@ -9,7 +9,7 @@
  *     for (int s = 0; s < 4; s++) esker_loader_give(loader, s, samples[s], labels[s]);
  *     for (;;) {
  *         esker_batch b;
- *         esker_loader_take(loader, &b);              // blocks only when the loader is the slower side
+ *         esker_loader_take(loader, &b);              // blocks only where the loader is the slower side
  *         ...use samples[b.slot], labels[b.slot]; wait until the device has read them...
  *         esker_loader_give(loader, b.slot, samples[b.slot], labels[b.slot]);
  *     }
@@ -17,8 +17,8 @@
  * The order is a function of (seed, epoch, n_samples) and of nothing else: not of threads, timing, slots or batch size. A
  * loader never runs out; it goes on with the next epoch. In steady state giving and taking allocate nothing.
  *
- * Threads    A loader may be used from any thread, also giving from one and taking in another. Only esker_loader_destroy()
- * must be the last call.
+ * Threads    A loader may be used from any thread, also by several at once, giving in one and taking in another. Only
+ *            esker_loader_destroy() must be the last call.
  */
 #ifndef ESKER_LOADER_H
 #define ESKER_LOADER_H
@@ -47,8 +47,8 @@ typedef struct esker_loader_desc {
  * Create a loader and start its thread; it waits at epoch 0, batch 0 for the first slot.
  * Ownership  *out is destroyed with esker_loader_destroy().
  * Errors     ESKER_ERR_INVALID: no data set, batch < 1, n_slots out of range, or drop_last with a batch larger than the
- * data set. ESKER_ERR_LIMIT: a batch whose bytes do not fit an address. ESKER_ERR_NO_MEMORY, also when no thread can be
- * made.
+ *            data set. ESKER_ERR_LIMIT: a batch with more bytes than an address can say. ESKER_ERR_NO_MEMORY, also when no
+ *            thread can be made.
  */
 ESKER_API esker_status esker_loader_create(const esker_loader_desc *desc, esker_loader **out);
 
@@ -73,8 +73,9 @@ ESKER_API void esker_loader_get_info(const esker_loader *loader, esker_loader_in
 /**
  * Hand a free destination to the loader. Slots are filled in the order in which they are given.
  * Buffers    samples has samples_bytes bytes; labels has labels_bytes bytes, or is NULL when labels are not wanted. From
- * now until the slot is taken (or recalled) the loader's thread writes there, front to back; it never reads. Errors
- * ESKER_ERR_INVALID: a slot out of range, one that was given and not yet taken, or samples is NULL.
+ *            now until the slot is taken (or recalled) the loader's thread writes there, front to back; it never reads.
+ *            After a seek it may write a slot again.
+ * Errors     ESKER_ERR_INVALID: a slot out of range, one that was given and not yet taken, or samples is NULL.
  */
 ESKER_API esker_status esker_loader_give(esker_loader *loader, int slot, void *samples, int32_t *labels);
 
@@ -98,15 +99,15 @@ ESKER_API esker_status esker_loader_take(esker_loader *loader, esker_batch *out)
 ESKER_API void esker_loader_position(const esker_loader *loader, int64_t *out_epoch, int64_t *out_index);
 
 /**
- * Go on from another place, as after a resume: the next take() is batch `index` of `epoch`. Slots that were given stay with
- * the loader and are filled anew. Going where the loader already is keeps what was filled. Errors     ESKER_ERR_INVALID:
- * epoch outside 0..2^32-1, or index outside 0..n_batches-1.
+ * Go on from another place, as after a resume: the next take() is batch `index` of `epoch`. Slots that were given stay
+ * with the loader and are filled anew. Going where the loader already is keeps what was filled.
+ * Errors     ESKER_ERR_INVALID: epoch outside 0..2^32-1, or index outside 0..n_batches-1.
  */
 ESKER_API esker_status esker_loader_seek(esker_loader *loader, int64_t epoch, int64_t index);
 
 /**
  * Take all slots back unread, so that their memory may be freed; the position stays. On return the loader's thread no
- * longer writes to any of them.
+ * longer writes to any of them. A take() that waits in another thread fails.
  */
 ESKER_API void esker_loader_recall(esker_loader *loader);
 

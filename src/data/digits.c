@@ -87,8 +87,7 @@ static hand draw_hand(esker__random *random)
     return h;
 }
 
-/* A point of the font, already unsteady, in FONT units, to the picture. |x|, |y| stay below 2^10, so that 32 bits suffice.
- */
+/* A point of the font, already unsteady, in FONT units, to the picture. |x|, |y| are below 2^10: 32 bits suffice. */
 static point place(const hand *h, int32_t x, int32_t y)
 {
     const int32_t half = 50 * FONT;

@@ -1,6 +1,7 @@
 /*
  * IDX files, the format of MNIST: a big-endian magic number (two zero bytes, the element type, the number of axes), the
- * sizes of the axes, then the elements. Source  Y. LeCun, C. Cortes, C. Burges: The MNIST database of handwritten digits.
+ * sizes of the axes, then the elements.
+ * Source  Y. LeCun, C. Cortes, C. Burges: The MNIST database of handwritten digits.
  */
 #include "data/dataset.h"
 
@@ -33,6 +34,7 @@ typedef struct source {
 #else
     FILE *file;
 #endif
+    bool cut; /* a compressed stream stopped before its own end */
 } source;
 
 static bool is_there(const char *path)
@@ -88,7 +90,8 @@ static esker_status source_read(source *s, void *to, size_t n_bytes, size_t *out
 #ifdef ESKER_HAVE_ZLIB
     int got = gzread(s->file, to, (unsigned)n_bytes), error = Z_OK;
     const char *text = gzerror(s->file, &error);
-    /* Z_BUF_ERROR is a compressed stream that stops early: what is missing is told better by the caller, in bytes. */
+    /* Z_BUF_ERROR is a compressed stream that stops early: the caller tells what is missing, in bytes of content. */
+    if (error == Z_BUF_ERROR) s->cut = true;
     if (got < 0 && error == Z_ERRNO) return esker__fail(ESKER_ERR_IO, "%s: %s", s->path, strerror(errno));
     if (got < 0 && error != Z_BUF_ERROR)
         return esker__fail(error == Z_MEM_ERROR ? ESKER_ERR_NO_MEMORY : ESKER_ERR_FORMAT, "%s: cannot be decompressed: %s",
@@ -108,7 +111,8 @@ static uint32_t big_endian(const unsigned char *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static esker_status read_header(source *s, uint32_t magic, const char *content, uint32_t axes[MAX_AXES])
+/* *axes has room for as many as the magic number says. */
+static esker_status read_header(source *s, uint32_t magic, const char *content, uint32_t *axes)
 {
     int n_axes = (int)(magic & 255);
     size_t want = 4 + 4 * (size_t)n_axes, got;
@@ -158,6 +162,8 @@ static esker_status read_body(source *s, size_t n_bytes, const char *counted, un
         unsigned char extra;
         size_t got;
         st = source_read(s, &extra, 1, &got);
+        if (st == ESKER_OK && !got && s->cut) /* all is there but the checksum */
+            st = esker__fail(ESKER_ERR_FORMAT, "%s: truncated: the compressed stream lacks its end", s->path);
         if (st == ESKER_OK && got)
             st = esker__fail(ESKER_ERR_FORMAT, "%s: %s end after %zu bytes, but the file goes on", s->path, counted,
                              n_bytes);
@@ -192,7 +198,7 @@ static esker_status read_images(source *s, uint32_t axes[MAX_AXES], unsigned cha
 
 static esker_status read_labels(source *s, uint32_t n_images, const char *images_path, int32_t **out)
 {
-    uint32_t n;
+    uint32_t n = 0;
     unsigned char *bytes = NULL;
     int32_t *labels = NULL;
     esker_status st = read_header(s, MAGIC_LABELS, "labels", &n);
