@@ -21,6 +21,24 @@ typedef struct esker__affine_attr {
     float scale, shift;
 } esker__affine_attr;
 
+/** Of sum, mean and max. */
+typedef struct esker__reduce_attr {
+    uint32_t mask; /* bit i: axis i is reduced */
+    int32_t keepdims;
+} esker__reduce_attr;
+
+/** Of reshape and expand, as the caller wrote it: reshape's 0 and -1 are still there, so that a copy for another batch size
+ * means the same. */
+typedef struct esker__reshape_attr {
+    esker_shape shape;
+} esker__reshape_attr;
+
+/** Axis i of the result is axis order[i] of x. */
+typedef struct esker__transpose_attr {
+    int32_t rank;
+    int32_t order[ESKER_MAX_RANK];
+} esker__transpose_attr;
+
 /** g * (y > 0), the gradient of relu from its output; the same for the others. All record one elementwise node. */
 esker_node *esker__relu_grad(esker_node *y, esker_node *grad);
 esker_node *esker__sigmoid_grad(esker_node *y, esker_node *grad);

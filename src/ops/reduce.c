@@ -12,14 +12,9 @@
 #include "ops/map.h"
 #include "ops/ops.h"
 
-typedef struct reduce_attr {
-    uint32_t axes; /* bit i: axis i is reduced */
-    int32_t keepdims;
-} reduce_attr;
-
 static bool is_reduced(const esker_node *node, int axis)
 {
-    return ((const reduce_attr *)node->attr)->axes >> axis & 1;
+    return ((const esker__reduce_attr *)node->attr)->mask >> axis & 1;
 }
 
 static int64_t n_terms(const esker_node *node)
@@ -33,19 +28,19 @@ static int64_t n_terms(const esker_node *node)
 
 /* ---- Shapes ---- */
 
-static esker_status infer(const char *name, const reduce_attr *a, esker_node *const *inputs, esker__type *out)
+static esker_status infer(const char *name, const esker__reduce_attr *a, esker_node *const *inputs, esker__type *out)
 {
     const esker__type *x = &inputs[0]->type;
     char signature[ESKER__SIGNATURE_BYTES];
     if (x->dtype != ESKER_DTYPE_F32)
         return esker__fail(ESKER_ERR_INVALID, "%s: float32 is needed (esker_convert)",
                            esker__signature(signature, name, inputs, 1));
-    if (a->axes >> x->shape.rank != 0)
+    if (a->mask >> x->shape.rank != 0)
         return esker__fail(ESKER_ERR_INVALID, "%s: an axis past rank %d", esker__signature(signature, name, inputs, 1),
                            x->shape.rank);
     *out = (esker__type){.dtype = ESKER_DTYPE_F32};
     for (int i = 0; i < x->shape.rank; i++) {
-        if (!(a->axes >> i & 1))
+        if (!(a->mask >> i & 1))
             out->shape.dims[out->shape.rank++] = x->shape.dims[i];
         else if (a->keepdims)
             out->shape.dims[out->shape.rank++] = 1;
@@ -57,7 +52,7 @@ static esker_node *record(const esker__op *op, esker_node *x, const int *axes, i
 {
     if (!x) return NULL;
     int rank = x->type.shape.rank;
-    reduce_attr attr = {.keepdims = keepdims};
+    esker__reduce_attr attr = {.keepdims = keepdims};
     char signature[ESKER__SIGNATURE_BYTES];
     if (n_axes < 0 || (n_axes > 0 && !axes))
         return esker__graph_fail(x->graph, esker__fail(ESKER_ERR_INVALID, "%s: %d axes are no list",
@@ -68,19 +63,19 @@ static esker_node *record(const esker__op *op, esker_node *x, const int *axes, i
             return esker__graph_fail(x->graph,
                                      esker__fail(ESKER_ERR_INVALID, "%s: axis %d, the axes are %d to %d",
                                                  esker__signature(signature, op->name, &x, 1), axes[i], -rank, rank - 1));
-        if (attr.axes >> axis & 1)
+        if (attr.mask >> axis & 1)
             return esker__graph_fail(x->graph, esker__fail(ESKER_ERR_INVALID, "%s: axis %d is given twice",
                                                            esker__signature(signature, op->name, &x, 1), axis));
-        attr.axes |= 1u << axis;
+        attr.mask |= 1u << axis;
     }
-    if (n_axes == 0) attr.axes = (1u << rank) - 1;
+    if (n_axes == 0) attr.mask = (1u << rank) - 1;
     return esker__record(op, &attr, &x, 1);
 }
 
 /* A value of the node's shape with the reduced axes as ones, so that it broadcasts against the input. */
 static esker_node *kept_open(esker_node *node, esker_node *value)
 {
-    if (((const reduce_attr *)node->attr)->keepdims) return value;
+    if (((const esker__reduce_attr *)node->attr)->keepdims) return value;
     esker_shape shape = node->inputs[0]->type.shape;
     for (int i = 0; i < shape.rank; i++)
         if (is_reduced(node, i)) shape.dims[i] = 1;
@@ -327,7 +322,7 @@ static esker_status sum_lower(esker__lowering *lowering, const esker_node *node)
 const esker__op esker__op_sum = {.name = "sum",
                                  .n_inputs = 1,
                                  .n_outputs = 1,
-                                 .attr_bytes = sizeof(reduce_attr),
+                                 .attr_bytes = sizeof(esker__reduce_attr),
                                  .infer = sum_infer,
                                  .gradient = sum_gradient,
                                  .reference = sum_reference,
@@ -391,7 +386,7 @@ static esker_status mean_lower(esker__lowering *lowering, const esker_node *node
 const esker__op esker__op_mean = {.name = "mean",
                                   .n_inputs = 1,
                                   .n_outputs = 1,
-                                  .attr_bytes = sizeof(reduce_attr),
+                                  .attr_bytes = sizeof(esker__reduce_attr),
                                   .infer = mean_infer,
                                   .gradient = mean_gradient,
                                   .reference = mean_reference,
@@ -437,7 +432,7 @@ static esker_status max_lower(esker__lowering *lowering, const esker_node *node)
 const esker__op esker__op_max = {.name = "max",
                                  .n_inputs = 1,
                                  .n_outputs = 1,
-                                 .attr_bytes = sizeof(reduce_attr),
+                                 .attr_bytes = sizeof(esker__reduce_attr),
                                  .infer = max_infer,
                                  .gradient = max_gradient,
                                  .reference = max_reference,

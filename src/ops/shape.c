@@ -7,14 +7,9 @@
 
 /* ---- reshape: a view ---- */
 
-/* As the caller wrote it, with 0 and -1, so that a graph copied with another batch size means the same. */
-typedef struct reshape_attr {
-    esker_shape shape;
-} reshape_attr;
-
 static esker_status reshape_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const esker_shape *asked = &((const reshape_attr *)attr)->shape, *from = &inputs[0]->type.shape;
+    const esker_shape *asked = &((const esker__reshape_attr *)attr)->shape, *from = &inputs[0]->type.shape;
     char signature[ESKER__SIGNATURE_BYTES], text[ESKER_SHAPE_TEXT_BYTES];
     int64_t n, n_known = 1;
     int open = -1;
@@ -77,7 +72,7 @@ static void reshape_cost(const esker_node *node, esker__cost *out)
 const esker__op esker__op_reshape = {.name = "reshape",
                                      .n_inputs = 1,
                                      .n_outputs = 1,
-                                     .attr_bytes = sizeof(reshape_attr),
+                                     .attr_bytes = sizeof(esker__reshape_attr),
                                      .flags = ESKER__OP_VIEW,
                                      .infer = reshape_infer,
                                      .gradient = reshape_gradient,
@@ -97,7 +92,7 @@ static esker_shape tidy(const esker_shape *shape)
 
 esker_node *esker_reshape(esker_node *x, const esker_shape *shape)
 {
-    reshape_attr attr;
+    esker__reshape_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.shape = tidy(shape);
     return esker__record(&esker__op_reshape, &attr, &x, 1);
@@ -114,7 +109,7 @@ esker_node *esker_flatten(esker_node *x)
 
 static esker_status expand_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const esker_shape *to = &((const reshape_attr *)attr)->shape, *from = &inputs[0]->type.shape;
+    const esker_shape *to = &((const esker__reshape_attr *)attr)->shape, *from = &inputs[0]->type.shape;
     char signature[ESKER__SIGNATURE_BYTES], text[ESKER_SHAPE_TEXT_BYTES];
     int64_t n;
     esker__signature(signature, "expand", inputs, n_inputs);
@@ -169,7 +164,7 @@ static esker_status expand_lower(esker__lowering *lowering, const esker_node *no
 const esker__op esker__op_expand = {.name = "expand",
                                     .n_inputs = 1,
                                     .n_outputs = 1,
-                                    .attr_bytes = sizeof(reshape_attr),
+                                    .attr_bytes = sizeof(esker__reshape_attr),
                                     .flags = ESKER__OP_IN_PLACE_0,
                                     .infer = expand_infer,
                                     .gradient = expand_gradient,
@@ -179,7 +174,7 @@ const esker__op esker__op_expand = {.name = "expand",
 
 esker_node *esker_expand(esker_node *x, const esker_shape *shape)
 {
-    reshape_attr attr;
+    esker__reshape_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.shape = tidy(shape);
     return esker__record(&esker__op_expand, &attr, &x, 1);

@@ -7,33 +7,26 @@
 #include "ops/map.h"
 #include "ops/ops.h"
 
-typedef struct transpose_attr {
-    int32_t reverse; /* order was NULL */
-    int32_t rank;
-    int32_t order[ESKER_MAX_RANK];
-} transpose_attr;
-
 static int source_axis(const esker_node *node, int i)
 {
-    const transpose_attr *a = node->attr;
-    return a->reverse ? node->type.shape.rank - 1 - i : a->order[i];
+    return ((const esker__transpose_attr *)node->attr)->order[i];
 }
 
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const transpose_attr *a = attr;
+    const esker__transpose_attr *a = attr;
     const esker__type *x = &inputs[0]->type;
     char signature[ESKER__SIGNATURE_BYTES];
     esker__signature(signature, "transpose", inputs, n_inputs);
     if (esker_dtype_bytes(x->dtype) != 4)
         return esker__fail(ESKER_ERR_UNSUPPORTED, "%s: only float32 and int32 can be transposed (esker_convert)",
                            signature);
-    if (!a->reverse && a->rank != x->shape.rank)
+    if (a->rank != x->shape.rank)
         return esker__fail(ESKER_ERR_INVALID, "%s: an order of %d axes for %d", signature, a->rank, x->shape.rank);
     unsigned seen = 0;
     *out = *x;
     for (int i = 0; i < x->shape.rank; i++) {
-        int axis = a->reverse ? x->shape.rank - 1 - i : a->order[i];
+        int axis = a->order[i];
         if (axis < 0 || axis >= x->shape.rank)
             return esker__fail(ESKER_ERR_INVALID, "%s: order[%d] is %d, the axes are 0 to %d", signature, i, axis,
                                x->shape.rank - 1);
@@ -112,7 +105,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 const esker__op esker__op_transpose = {.name = "transpose",
                                        .n_inputs = 1,
                                        .n_outputs = 1,
-                                       .attr_bytes = sizeof(transpose_attr),
+                                       .attr_bytes = sizeof(esker__transpose_attr),
                                        .infer = infer,
                                        .gradient = gradient,
                                        .reference = reference,
@@ -122,11 +115,12 @@ const esker__op esker__op_transpose = {.name = "transpose",
 esker_node *esker_transpose(esker_node *x, const int *order)
 {
     if (!x) return NULL;
-    transpose_attr attr;
+    esker__transpose_attr attr;
     memset(&attr, 0, sizeof attr);
-    attr.reverse = order == NULL;
-    for (int i = 0; order && i < x->type.shape.rank; i++)
-        attr.order[i] = order[i] < 0 && order[i] >= -x->type.shape.rank ? order[i] + x->type.shape.rank : order[i];
-    attr.rank = order ? x->type.shape.rank : 0;
+    int rank = attr.rank = x->type.shape.rank;
+    for (int i = 0; i < rank; i++) {
+        attr.order[i] = order ? order[i] : rank - 1 - i;
+        if (attr.order[i] < 0 && attr.order[i] >= -rank) attr.order[i] += rank;
+    }
     return esker__record(&esker__op_transpose, &attr, &x, 1);
 }
