@@ -39,6 +39,11 @@ typedef struct esker__transpose_attr {
     int32_t order[ESKER_MAX_RANK];
 } esker__transpose_attr;
 
+/** The attribute of softmax, log_softmax and their gradients. */
+typedef struct esker__axis_attr {
+    int32_t axis; /* counted from 0 */
+} esker__axis_attr;
+
 /** g * (y > 0), the gradient of relu from its output; the same for the others. All record one elementwise node. */
 esker_node *esker__relu_grad(esker_node *y, esker_node *grad);
 esker_node *esker__sigmoid_grad(esker_node *y, esker_node *grad);

@@ -8,15 +8,11 @@
 #include "ops/ops.h"
 #include "plan/lowering.h"
 
-typedef struct softmax_attr {
-    int32_t axis;
-} softmax_attr;
-
 /* ---- Shapes ---- */
 
 static esker_status infer(const char *op, const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const softmax_attr *a = attr;
+    const esker__axis_attr *a = attr;
     const esker__type *x = &inputs[0]->type;
     char text[ESKER__SIGNATURE_BYTES];
     for (int i = 0; i < n_inputs; i++)
@@ -62,7 +58,7 @@ typedef struct around {
 static around around_axis(const esker_node *node)
 {
     const esker_shape *shape = &node->type.shape;
-    int axis = ((const softmax_attr *)node->attr)->axis;
+    int axis = ((const esker__axis_attr *)node->attr)->axis;
     around r = {1, shape->dims[axis], 1};
     for (int i = 0; i < axis; i++) r.outer *= shape->dims[i];
     for (int i = axis + 1; i < shape->rank; i++) r.inner *= shape->dims[i];
@@ -300,7 +296,7 @@ const esker__op esker__op_softmax = {
     .name = "softmax",
     .n_inputs = 1,
     .n_outputs = 1,
-    .attr_bytes = sizeof(softmax_attr),
+    .attr_bytes = sizeof(esker__axis_attr),
     .flags = ESKER__OP_IN_PLACE_0,
     .infer = infer_softmax,
     .gradient = gradient_softmax,
@@ -315,7 +311,7 @@ const esker__op esker__op_log_softmax = {
     .name = "log_softmax",
     .n_inputs = 1,
     .n_outputs = 1,
-    .attr_bytes = sizeof(softmax_attr),
+    .attr_bytes = sizeof(esker__axis_attr),
     .flags = ESKER__OP_IN_PLACE_0,
     .infer = infer_log_softmax,
     .gradient = gradient_log_softmax,
@@ -329,7 +325,7 @@ const esker__op esker__op_softmax_grad = {
     .name = "softmax_grad",
     .n_inputs = 2,
     .n_outputs = 1,
-    .attr_bytes = sizeof(softmax_attr),
+    .attr_bytes = sizeof(esker__axis_attr),
     .flags = ESKER__OP_IN_PLACE_0 | ESKER__OP_IN_PLACE_1,
     .infer = infer_softmax_grad,
     .reference = reference_softmax_grad,
@@ -343,7 +339,7 @@ const esker__op esker__op_log_softmax_grad = {
     .name = "log_softmax_grad",
     .n_inputs = 2,
     .n_outputs = 1,
-    .attr_bytes = sizeof(softmax_attr),
+    .attr_bytes = sizeof(esker__axis_attr),
     .flags = ESKER__OP_IN_PLACE_0 | ESKER__OP_IN_PLACE_1,
     .infer = infer_log_softmax_grad,
     .reference = reference_log_softmax_grad,
@@ -358,7 +354,7 @@ static esker_node *record(const esker__op *op, esker_node *x, int axis)
 {
     if (!x) return NULL;
     int rank = x->type.shape.rank;
-    softmax_attr attr = {.axis = axis < 0 && axis >= -rank ? axis + rank : axis};
+    esker__axis_attr attr = {.axis = axis < 0 && axis >= -rank ? axis + rank : axis};
     return esker__record(op, &attr, &x, 1);
 }
 
