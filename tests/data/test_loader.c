@@ -459,6 +459,39 @@ static void seek_and_recall_under_a_taker(void **state)
     esker_dataset_unref(ds);
 }
 
+static void *take_once(void *argument)
+{
+    esker_batch got;
+    return esker_loader_take(argument, &got) == ESKER_OK ? argument : NULL;
+}
+
+/* Two takers wait for one slot: one gets it, and the other is told that nothing is left to wait for (or this test hangs).
+ */
+static void a_taker_left_empty_handed_is_told(void **state)
+{
+    (void)state;
+    enum { BATCH = 1 << 18 }; /* takes long enough to fill that both really wait */
+    esker_dataset *ds = numbered(1000);
+    for (int round = 0; round < 5; round++) {
+        esker_loader *loader;
+        assert_ok(esker_loader_create(&(esker_loader_desc){.dataset = ds, .batch = BATCH, .n_slots = 1}, &loader));
+        buffers b = buffers_make(loader);
+        give_all(loader, &b);
+        pthread_t threads[2];
+        int n_taken = 0;
+        for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, take_once, loader), 0);
+        for (int i = 0; i < 2; i++) {
+            void *taken;
+            pthread_join(threads[i], &taken);
+            n_taken += taken != NULL;
+        }
+        assert_int_equal(n_taken, 1);
+        esker_loader_destroy(loader);
+        buffers_free(&b);
+    }
+    esker_dataset_unref(ds);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -472,6 +505,7 @@ int main(void)
         cmocka_unit_test(steady_state_allocates_nothing),
         cmocka_unit_test(serves_several_threads),
         cmocka_unit_test(seek_and_recall_under_a_taker),
+        cmocka_unit_test(a_taker_left_empty_handed_is_told),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
