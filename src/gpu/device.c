@@ -45,12 +45,17 @@ static esker_status load_extensions(esker_device *dev, const esker_device_desc *
     if (!dev->info.limits_capped) {
         dev->gl.buffer_storage = (PFNGLBUFFERSTORAGEEXTPROC)get_proc(have, "GL_EXT_buffer_storage", "glBufferStorageEXT",
                                                                      &in_use);
-        GLint bits = 0;
-        if (esker__has_token(have, "GL_EXT_disjoint_timer_query"))
-            glGetQueryiv(GL_TIME_ELAPSED_EXT, GL_QUERY_COUNTER_BITS_EXT, &bits);
-        if (bits > 0)
+        GLint elapsed_bits = 0, timestamp_bits = 0;
+        if (esker__has_token(have, "GL_EXT_disjoint_timer_query")) {
+            glGetQueryiv(GL_TIME_ELAPSED_EXT, GL_QUERY_COUNTER_BITS_EXT, &elapsed_bits);
+            glGetQueryiv(GL_TIMESTAMP_EXT, GL_QUERY_COUNTER_BITS_EXT, &timestamp_bits);
+        }
+        if (elapsed_bits > 0 || timestamp_bits > 0)
             dev->gl.get_query_u64 = (PFNGLGETQUERYOBJECTUI64VEXTPROC)get_proc(have, "GL_EXT_disjoint_timer_query",
                                                                               "glGetQueryObjectui64vEXT", &in_use);
+        if (dev->gl.get_query_u64 && timestamp_bits > 0)
+            dev->gl.query_counter = (PFNGLQUERYCOUNTEREXTPROC)esker__platform_get_proc("glQueryCounterEXT");
+        if (!dev->gl.query_counter && elapsed_bits <= 0) dev->gl.get_query_u64 = NULL;
     }
     if (esker__platform_is_robust(dev->platform)) {
         dev->gl.reset_status = (PFNGLGETGRAPHICSRESETSTATUSKHRPROC)get_proc(have, "GL_KHR_robustness",

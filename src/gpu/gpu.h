@@ -46,8 +46,9 @@ typedef struct esker__kernel esker__kernel;
 /**
  * Compile (or load from the binary cache) the kernel `name` ("gemm/direct") with `defines`, lines of "NAME value\n" ("" for
  * none). The device keeps it: asking again for the same pair is a table look-up. Borrowed until the device closes.
+ * Where ESKER_GLSL_DIR names a folder that has <name>.comp, that file is compiled in place of the built-in source.
  * Errors     ESKER_ERR_COMPILE with the driver's log, lines numbered as in glsl/<name>.comp; ESKER_ERR_INVALID for a name
- *            that is not in glsl/.
+ *            that is not in glsl/; ESKER_ERR_LIMIT for groups, or a block's binding, over what the device takes.
  */
 esker_status esker__kernel_get(esker_device *dev, const char *name, const char *defines, const esker__kernel **out);
 const char *esker__kernel_name(const esker__kernel *kernel);
@@ -80,10 +81,23 @@ typedef struct esker__launch {
     bool barrier; /* a storage barrier before it */
 } esker__launch;
 
-/** Queue `n` dispatches in order. Makes no object, allocates nothing, waits for nothing. */
+/**
+ * Queue `n` dispatches in order. Makes no object, allocates nothing, waits for nothing.
+ * Errors     All launches are checked before any is queued. ESKER_ERR_LIMIT: groups, bindings, or bytes of a binding over
+ * what the device takes (after capping by ESKER_LIMITS). ESKER_ERR_INVALID: 0 groups, a range that is empty, misaligned or
+ *            past its buffer's end, a mapped buffer, an active block of the kernel that the launch does not bind, or a
+ * uniform range shorter than its block. The message names the kernel and gives the numbers.
+ */
 esker_status esker__submit(esker_device *dev, const esker__launch *launches, int n);
-/** Make what the queued dispatches wrote visible to CPU maps, fence it, and flush. Slots of fences are recycled. */
-typedef struct esker__fence { void *sync; uint64_t serial; } esker__fence;
+/** A point in the command stream. All zero is one that has passed. */
+typedef struct esker__fence {
+    void *sync;      /* NULL once it is known to have passed */
+    uint64_t serial; /* dispatches queued before it */
+} esker__fence;
+/**
+ * Make what the queued dispatches wrote visible to CPU maps, fence it, and flush. *out is only written: a fence that has
+ * not passed must be dropped before its slot is used again.
+ */
 esker_status esker__fence_put(esker_device *dev, esker__fence *out);
 /** Whether it has passed, without blocking. ESKER_ERR_LOST in the status if the context was reset. */
 esker_status esker__fence_poll(esker_device *dev, esker__fence *fence, bool *out_passed);
@@ -91,7 +105,11 @@ esker_status esker__fence_poll(esker_device *dev, esker__fence *fence, bool *out
 esker_status esker__fence_wait(esker_device *dev, esker__fence *fence, bool throttle);
 void esker__fence_drop(esker_device *dev, esker__fence *fence); /* forget it; a zero fence is fine */
 
-/** GPU time between two points, where the device has timers (info.timer_query); otherwise ESKER_ERR_UNSUPPORTED. */
+/**
+ * GPU time between two points, where the device has timers (info.timer_query); otherwise ESKER_ERR_UNSUPPORTED. Timers may
+ * overlap where the driver has timestamps; beginning a second one is ESKER_ERR_INVALID where it has not. A timer may be
+ * begun again once it was ended.
+ */
 typedef struct esker__timer esker__timer;
 esker_status esker__timer_create(esker_device *dev, esker__timer **out);
 void esker__timer_destroy(esker__timer *timer);

@@ -16,6 +16,7 @@ typedef struct esker__gl_procs {
     PFNGLBUFFERSTORAGEEXTPROC buffer_storage;
     PFNGLGETGRAPHICSRESETSTATUSKHRPROC reset_status;
     PFNGLGETQUERYOBJECTUI64VEXTPROC get_query_u64;
+    PFNGLQUERYCOUNTEREXTPROC query_counter; /* only where timestamps have bits */
     PFNGLDEBUGMESSAGECALLBACKKHRPROC debug_callback;
 } esker__gl_procs;
 
@@ -57,7 +58,7 @@ struct esker_device {
 
     /* Serials count dispatches: how many were queued, and up to which one the CPU knows that they have finished. */
     uint64_t queued, finished;
-    bool timing; /* GL allows one elapsed-time query at a time */
+    bool timing; /* an elapsed-time query runs: GL allows one at a time */
     bool cache_complained;
 
     GLuint bound_program;
