@@ -95,11 +95,11 @@ struct esker__op {
     void (*step)(const void *attr, const esker__step *step, float out[8]);
 
     /**
-     * Fusion. If not NULL and `user` (an elementwise node whose only operand of this kind is `node`, which has no other user) can
-     * be computed in this op's tail, return true and change `attr` (a copy of node's) accordingly; extra inputs of `user` are
-     * appended to the node's inputs by the pass (at most those that keep the kernel inside four storage blocks).
+     * Fusion. If not NULL and `user`, an elementwise node whose input `which` is (what became) `node` and that node's only user, can be
+     * computed in this op's tail, return true and change `attr` (a copy of node's) accordingly. The pass appends user's other inputs
+     * to the node's inputs; the kernel must stay inside four storage blocks. `user` and its inputs are of the graph before the pass.
      */
-    bool (*absorb)(const esker_node *node, const esker_node *user, void *attr);
+    bool (*absorb)(const esker_node *node, const esker_node *user, int which, void *attr);
 
     /**
      * A simpler equal of what is about to be recorded in `graph` with `inputs` (x * 1 is x): returns it, or NULL. May record nodes.

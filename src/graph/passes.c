@@ -157,7 +157,7 @@ static esker_node *try_absorb(rewrite *r, const esker_node *user, int which)
     esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)(node->n_inputs + user->n_inputs) * sizeof *inputs);
     if (!attr || !inputs) return esker__graph_fail(r->graph, esker__fail_memory(node->op->attr_bytes, "graph pass"));
     if (node->op->attr_bytes) memcpy(attr, node->attr, node->op->attr_bytes);
-    if (!node->op->absorb(node, user, attr)) return NULL;
+    if (!node->op->absorb(node, user, which, attr)) return NULL;
     int n_inputs = 0;
     for (int j = 0; j < node->n_inputs; j++) inputs[n_inputs++] = node->inputs[j];
     for (int j = 0; j < user->n_inputs; j++)

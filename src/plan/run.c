@@ -157,7 +157,7 @@ static esker_status write_step_block(esker_plan *plan, int slot)
 
 esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
 {
-    int slot;
+    int slot = 0;
     esker_status st = need_device(plan);
     for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++)
         if (!plan->inputs[i].written)
