@@ -1,10 +1,17 @@
 /** Everything. */
 #ifndef ESKER_ESKER_H
 #define ESKER_ESKER_H
-#include "status.h"
-#include "types.h"
+#include "checkpoint.h"
+#include "dataset.h"
 #include "device.h"
+#include "evaluator.h"
 #include "graph.h"
+#include "loader.h"
+#include "model.h"
 #include "ops.h"
+#include "picture.h"
 #include "plan.h"
+#include "status.h"
+#include "trainer.h"
+#include "types.h"
 #endif

@@ -1,0 +1,84 @@
+/**
+ * Evaluators: what a model says of samples, and how right it is.
+ *
+ *     esker_evaluator *ev;
+ *     esker_evaluator_create(net, &(esker_evaluator_desc){.device = dev, .batch = 256}, &ev);
+ *     esker_evaluation e;
+ *     esker_evaluator_measure(ev, test_set, &e);            e.accuracy, e.loss, e.samples
+ *     esker_evaluator_predict(ev, test_set, NULL, classes); the class of every sample
+ *
+ * An evaluator is a forward plan that shares the model's parameters, so it always sees their newest values. The plan is
+ * compiled for the first data set and again only for one of another element type. Steps overlap: the CPU gathers a batch
+ * while the device works on earlier ones.
+ *
+ * Threads    The thread that owns the device.
+ */
+#ifndef ESKER_EVALUATOR_H
+#define ESKER_EVALUATOR_H
+
+#include "dataset.h"
+#include "device.h"
+#include "model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct esker_evaluator esker_evaluator;
+
+/** What training makes small, and evaluation reports. */
+typedef enum esker_loss_kind {
+    ESKER_LOSS_CROSS_ENTROPY = 0, /* -log softmax(output)[label] */
+    ESKER_LOSS_MSE /* (output - target)^2, mean over the classes; the target is 1 at the label and 0 elsewhere */
+} esker_loss_kind;
+
+/** "cross_entropy", "mse" to a kind; ESKER_ERR_INVALID lists the names. */
+ESKER_API esker_status esker_loss_from_name(const char *name, esker_loss_kind *out);
+/** "?" for an unknown kind. */
+ESKER_API const char *esker_loss_name(esker_loss_kind kind);
+
+typedef struct esker_evaluator_desc {
+    esker_device *device; /* referenced */
+    int32_t batch;        /* samples a step, >= 1; results depend on it by rounding alone */
+    esker_loss_kind loss;
+} esker_evaluator_desc;
+
+/**
+ * Make an evaluator. Nothing is compiled before the first use.
+ * Ownership  *out is destroyed with esker_evaluator_destroy(), before `net`, which it borrows.
+ * Errors     ESKER_ERR_INVALID: a NULL, batch < 1 (with the number), an unknown loss, a model that is not finished.
+ *            ESKER_ERR_NO_MEMORY. *out is NULL then.
+ */
+ESKER_API esker_status esker_evaluator_create(esker_model *net, const esker_evaluator_desc *desc, esker_evaluator **out);
+/** Waits for steps in flight. Accepts NULL. */
+ESKER_API void esker_evaluator_destroy(esker_evaluator *ev);
+
+/** How right a model is on a data set. */
+typedef struct esker_evaluation {
+    double accuracy; /* of all samples with a label, the part whose largest output is at the label: 0 to 1 */
+    double loss;     /* mean over the same samples; not a number if the model's outputs are not */
+    int64_t samples; /* with a label */
+    int64_t correct;
+    double seconds;
+} esker_evaluation;
+
+/**
+ * Run every sample of `ds` forward and compare with its label. The last batch is padded with samples that count for
+ * nothing. Errors     ESKER_ERR_INVALID: samples of another shape than the model's input (both), a model whose output is
+ * not one row of numbers or has another count of classes than `ds` (both), no labels. What compiling and running a plan may
+ * give.
+ */
+ESKER_API esker_status esker_evaluator_measure(esker_evaluator *ev, esker_dataset *ds, esker_evaluation *out);
+
+/**
+ * Run every sample of `ds` forward. out_outputs [n_samples, ...output_shape] gets the model's outputs, out_classes
+ * [n_samples] the place of the largest output (the first of equals); either may be NULL. Labels are not needed. Errors As
+ * esker_evaluator_measure(), but classes and labels do not matter.
+ */
+ESKER_API esker_status esker_evaluator_predict(esker_evaluator *ev, esker_dataset *ds, float *out_outputs,
+                                               int32_t *out_classes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
