@@ -42,7 +42,7 @@ const char *esker_last_error(void)
     return last_error;
 }
 
-esker_status esker__fail(esker_status status, const char *format, ...)
+void esker__fail_message(const char *format, ...)
 {
     /* A message may quote the previous one, so it is built beside it. */
     char text[ESKER__ERROR_BYTES];
@@ -51,7 +51,6 @@ esker_status esker__fail(esker_status status, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     memcpy(last_error, text, sizeof last_error);
-    return status;
 }
 
 void esker__fail_prefix(const char *format, ...)
@@ -64,11 +63,6 @@ void esker__fail_prefix(const char *format, ...)
     if (n < 0 || n >= (int)sizeof text - 3) return;
     snprintf(text + n, sizeof text - (size_t)n, ": %.*s", (int)(sizeof text - (size_t)n - 3), last_error);
     memcpy(last_error, text, sizeof last_error);
-}
-
-esker_status esker__fail_memory(size_t n_bytes, const char *what)
-{
-    return esker__fail(ESKER_ERR_NO_MEMORY, "%s: no host memory for %zu bytes", what, n_bytes);
 }
 
 void esker_log_set(esker_log_fn fn, void *user, esker_log_level max_level)
