@@ -1,0 +1,477 @@
+/* device test: sgd, adam and adamw: 50 steps against double precision, and what esker_optimize refuses. */
+#include <math.h>
+#include <stdio.h>
+
+#include <esker/ops.h>
+#include <esker/plan.h>
+#include "gpu/gpu.h"
+#include "graph/graph.h"
+#include "graph/params.h"
+#include "support/test.h"
+
+#define STEPS 50
+
+/*
+ * The problem: parameters of odd sizes, so that the arena has gaps; loss = sum over them of mse(a * p, t) with fixed a and
+ * t. The second one is frozen, and its loss term is there all the same.
+ */
+static const struct part {
+    const char *name;
+    esker_shape shape;
+    bool frozen;
+} parts[] = {
+    {"one", {1, {1}}, false},        {"frozen", {1, {65}}, true}, {"matrix", {2, {7, 11}}, false},
+    {"group", {1, {64}}, false},     {"past", {1, {129}}, false}, {"cube", {3, {3, 5, 9}}, false},
+    {"long", {2, {13, 101}}, false}, {"scalar", {0, {0}}, false},
+};
+#define PARTS ((int)(sizeof parts / sizeof *parts))
+
+typedef struct problem {
+    esker_graph *graph;
+    esker_params *params; /* the graph's */
+    esker_node *loss;
+    int64_t n[PARTS];
+    float *a[PARTS], *t[PARTS], *start[PARTS];
+} problem;
+
+static float *random_floats(int64_t n, float lo, float hi, uint64_t stream)
+{
+    float *out = malloc((size_t)n * sizeof *out);
+    assert_non_null(out);
+    test_uniform(out, n, lo, hi, stream);
+    return out;
+}
+
+static void problem_init(problem *p)
+{
+    memset(p, 0, sizeof *p);
+    assert_ok(esker_graph_create(NULL, &p->graph));
+    p->params = esker_graph_get_params(p->graph);
+    for (int i = 0; i < PARTS; i++) {
+        char name[32];
+        assert_ok(esker_shape_elems(&parts[i].shape, &p->n[i]));
+        p->a[i] = random_floats(p->n[i], 0.5f, 2, 100 + (uint64_t)i);
+        p->t[i] = random_floats(p->n[i], -2, 2, 200 + (uint64_t)i);
+        p->start[i] = random_floats(p->n[i], -1, 1, 300 + (uint64_t)i);
+        esker_node *w = esker_parameter(
+            p->graph, &(esker_param_desc){.name = parts[i].name, .shape = parts[i].shape, .frozen = parts[i].frozen});
+        snprintf(name, sizeof name, "a%d", i);
+        esker_node *a = esker_input(p->graph, name, ESKER_DTYPE_F32, &parts[i].shape);
+        snprintf(name, sizeof name, "t%d", i);
+        esker_node *term = esker_mse(esker_mul(w, a), esker_input(p->graph, name, ESKER_DTYPE_F32, &parts[i].shape));
+        p->loss = i ? esker_add(p->loss, term) : term;
+    }
+    assert_ok(esker_graph_status(p->graph));
+    for (int i = 0; i < PARTS; i++) assert_ok(esker_params_write(p->params, i, p->start[i], p->n[i]));
+}
+
+static void problem_finish(problem *p)
+{
+    for (int i = 0; i < PARTS; i++) {
+        free(p->a[i]);
+        free(p->t[i]);
+        free(p->start[i]);
+    }
+    esker_graph_destroy(p->graph);
+}
+
+static void write_inputs(const problem *p, esker_plan *plan)
+{
+    for (int i = 0; i < PARTS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "a%d", i);
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, name), p->a[i], (size_t)p->n[i] * sizeof(float)));
+        snprintf(name, sizeof name, "t%d", i);
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, name), p->t[i], (size_t)p->n[i] * sizeof(float)));
+    }
+}
+
+/* The learning rate of a step: the description's for the first half (set_lr 0), another one after. */
+#define LATER_LR 0.003f
+
+static double lr_of(const esker_optimizer_desc *d, int step, double usual)
+{
+    return step >= STEPS / 2 ? LATER_LR : d->lr > 0 ? d->lr : usual;
+}
+
+/* The recurrences as PyTorch's documentation writes them, one element after the other, apart from the library's own. */
+static double *trajectory(const problem *p, int part, const esker_optimizer_desc *d)
+{
+    int64_t n = p->n[part];
+    double *x = malloc((size_t)n * sizeof *x);
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++) {
+        double buf = 0, m = 0, v = 0, theta = p->start[part][i], a = p->a[part][i], t = p->t[part][i];
+        double b1 = d->beta1 > 0 ? d->beta1 : 0.9f, b2 = d->beta2 > 0 ? d->beta2 : 0.999f,
+               eps = d->eps > 0 ? d->eps : 1e-8f;
+        for (int step = 0; step < STEPS && !parts[part].frozen; step++) {
+            double g = 2 * (a * theta - t) * a / (double)n;
+            if (d->kind == ESKER_OPTIMIZER_SGD) {
+                double lr = lr_of(d, step, 1e-2f);
+                g += (double)d->weight_decay * theta;
+                if (d->momentum > 0) g = buf = step == 0 ? g : (double)d->momentum * buf + g;
+                theta -= lr * g;
+                continue;
+            }
+            double lr = lr_of(d, step, 1e-3f);
+            if (d->kind == ESKER_OPTIMIZER_ADAMW)
+                theta -= lr * (double)d->weight_decay * theta;
+            else
+                g += (double)d->weight_decay * theta;
+            m = b1 * m + (1 - b1) * g;
+            v = b2 * v + (1 - b2) * g * g;
+            double m_hat = m / (1 - pow(b1, step + 1)), v_hat = v / (1 - pow(b2, step + 1));
+            theta -= lr * m_hat / (sqrt(v_hat) + eps);
+        }
+        x[i] = theta;
+    }
+    return x;
+}
+
+static void check_values(const problem *p, const esker_optimizer_desc *d)
+{
+    for (int part = 0; part < PARTS; part++) {
+        float *got = malloc((size_t)p->n[part] * sizeof *got);
+        assert_non_null(got);
+        assert_ok(esker_params_read(p->params, part, got, p->n[part]));
+        if (parts[part].frozen) {
+            if (memcmp(got, p->start[part], (size_t)p->n[part] * sizeof *got) != 0) fail_msg("a frozen parameter changed");
+        } else {
+            double *want = trajectory(p, part, d), *bound = malloc((size_t)p->n[part] * sizeof *bound);
+            assert_non_null(bound);
+            /* Relative to where the parameter was and is: it may pass zero, the rounding of its steps does not. */
+            for (int64_t i = 0; i < p->n[part]; i++) bound[i] = 1e-5 * fmax(fabs(want[i]), fabs((double)p->start[part][i]));
+            assert_close(got, want, bound, 0, p->n[part]);
+            assert_true(memcmp(got, p->start[part], (size_t)p->n[part] * sizeof *got) != 0);
+            free(want);
+            free(bound);
+        }
+        free(got);
+    }
+}
+
+/* The gaps between parameters, in values and in state, hold zeros after the steps too. */
+static void check_gaps(const problem *p, int n_state)
+{
+    const esker_params *set = p->params;
+    uint64_t n = set->trained_elems;
+    float *all = malloc(n * sizeof *all);
+    bool *owned = calloc(n, sizeof *owned);
+    assert_true(all && owned);
+    uint64_t gaps = n;
+    for (size_t i = 0; i < set->n; i++)
+        for (int64_t k = 0; !set->list[i].frozen && k < set->list[i].n_elems; k++, gaps--)
+            owned[set->list[i].offset + (uint64_t)k] = true;
+    assert_true(gaps > 100);
+    for (int array = -1; array < n_state; array++) {
+        assert_ok(esker__buffer_read(array < 0 ? set->values : set->state[array], 0, all, n * sizeof *all));
+        for (uint64_t k = 0; k < n; k++)
+            if (!owned[k] && !(all[k] == 0))
+                fail_msg("%s %d: element %llu of a gap is %g", array < 0 ? "values" : "state", array, (unsigned long long)k,
+                         (double)all[k]);
+    }
+    free(all);
+    free(owned);
+}
+
+static void run_steps(const problem *p, esker_plan *plan)
+{
+    esker_device *dev = test_device();
+    esker_counters before, after;
+    float loss = 0, first_loss = 0;
+    for (int step = 0; step < STEPS; step++) {
+        if (step == 2) esker_device_get_counters(dev, &before);
+        if (step == STEPS / 2) assert_ok(esker_plan_set_lr(plan, LATER_LR));
+        write_inputs(p, plan);
+        uint64_t ticket;
+        assert_ok(esker_plan_submit(plan, &ticket));
+        if (step == 0) assert_ok(esker_plan_read(plan, ticket, 0, &first_loss, sizeof first_loss));
+        if (step == STEPS - 1) assert_ok(esker_plan_read(plan, ticket, 0, &loss, sizeof loss));
+    }
+    esker_device_get_counters(dev, &after);
+    assert_int_equal(after.compiles, before.compiles);
+    assert_int_equal(after.gl_objects, before.gl_objects);
+    if (!(loss < first_loss)) fail_msg("the loss went from %g to %g", (double)first_loss, (double)loss);
+}
+
+static const struct optimizer_case {
+    const char *name;
+    esker_optimizer_desc desc;
+    int n_state;
+} cases[] = {
+    {"sgd", {.kind = ESKER_OPTIMIZER_SGD, .lr = 0.05f}, 0},
+    {"sgd, the usual rate", {.kind = ESKER_OPTIMIZER_SGD}, 0},
+    {"sgd with weight decay", {.kind = ESKER_OPTIMIZER_SGD, .lr = 0.05f, .weight_decay = 0.1f}, 0},
+    {"sgd with momentum", {.kind = ESKER_OPTIMIZER_SGD, .lr = 0.02f, .momentum = 0.9f}, 1},
+    {"sgd with both", {.kind = ESKER_OPTIMIZER_SGD, .lr = 0.02f, .momentum = 0.5f, .weight_decay = 0.01f}, 1},
+    {"adam", {.kind = ESKER_OPTIMIZER_ADAM, .lr = 0.01f}, 2},
+    {"adam, the usual rate", {.kind = ESKER_OPTIMIZER_ADAM}, 2},
+    {"adam with weight decay", {.kind = ESKER_OPTIMIZER_ADAM, .lr = 0.01f, .weight_decay = 0.1f}, 2},
+    {"adam with other betas", {.kind = ESKER_OPTIMIZER_ADAM, .lr = 0.01f, .beta1 = 0.8f, .beta2 = 0.95f, .eps = 1e-3f}, 2},
+    {"adamw", {.kind = ESKER_OPTIMIZER_ADAMW, .lr = 0.01f}, 2},
+    {"adamw with weight decay", {.kind = ESKER_OPTIMIZER_ADAMW, .lr = 0.01f, .weight_decay = 0.3f}, 2},
+};
+#define CASES (sizeof cases / sizeof *cases)
+
+static void fifty_steps(void **state)
+{
+    const struct optimizer_case *c = *state;
+    esker_device *dev = test_device();
+    problem p;
+    esker_plan *plan;
+    problem_init(&p);
+    assert_ok(esker_optimize(p.loss, &c->desc));
+    assert_ok(esker_plan_compile(p.graph, &(esker_plan_desc){.device = dev, .outputs = &p.loss, .n_outputs = 1}, &plan));
+    assert_ok(esker_plan_check(plan));
+    run_steps(&p, plan);
+    check_values(&p, &c->desc);
+    check_gaps(&p, c->n_state);
+    esker_plan_destroy(plan);
+    problem_finish(&p);
+}
+
+/* The op's own double reference over the contiguous arenas, as check mode runs it, is the same recurrence. */
+static void the_reference_agrees(void **state)
+{
+    const struct optimizer_case *c = *state;
+    problem p;
+    problem_init(&p);
+    assert_ok(esker_optimize(p.loss, &c->desc));
+    esker_node *update = p.graph->nodes[p.graph->n_nodes - 1];
+    assert_true((update->op->flags & ESKER__OP_UPDATE) != 0);
+    assert_int_equal(update->phase, ESKER__PHASE_UPDATE);
+    esker__params_fix(p.params);
+    size_t n = p.params->trained_elems;
+    double *values = calloc(n, sizeof *values), *gradients = calloc(n, sizeof *gradients), *memory[2];
+    for (int i = 0; i < 2; i++) memory[i] = calloc(n, sizeof **memory);
+    assert_true(values && gradients && memory[0] && memory[1]);
+    for (int part = 0; part < PARTS; part++)
+        for (int64_t i = 0; !parts[part].frozen && i < p.n[part]; i++)
+            values[p.params->list[part].offset + (uint64_t)i] = p.start[part][i];
+    for (int step = 0; step < STEPS; step++) {
+        for (int part = 0; part < PARTS; part++)
+            for (int64_t i = 0; !parts[part].frozen && i < p.n[part]; i++) {
+                uint64_t at = p.params->list[part].offset + (uint64_t)i;
+                double a = p.a[part][i];
+                gradients[at] = 2 * (a * values[at] - p.t[part][i]) * a / (double)p.n[part];
+            }
+        update->op->reference(&(esker__reference){.node = update,
+                                                  .step = (uint64_t)step,
+                                                  .lr = step >= STEPS / 2 ? LATER_LR : 0,
+                                                  .n_update = (int64_t)n,
+                                                  .params = values,
+                                                  .gradients = gradients,
+                                                  .state = {memory[0], memory[1]}});
+    }
+    for (int part = 0; part < PARTS; part++) {
+        if (parts[part].frozen) continue;
+        double *want = trajectory(&p, part, &c->desc);
+        for (int64_t i = 0; i < p.n[part]; i++)
+            assert_true(fabs(values[p.params->list[part].offset + (uint64_t)i] - want[i]) <=
+                        1e-12 * fmax(1, fabs(want[i])));
+        free(want);
+    }
+    free(values);
+    free(gradients);
+    free(memory[0]);
+    free(memory[1]);
+    problem_finish(&p);
+}
+
+/* ---- The dispatch ---- */
+
+/* Dispatches of the update in a plan, checked to follow each other over the whole arena in aligned ranges. */
+static int count_updates(const esker_plan *plan, const char *op, int n_bindings, uint64_t n_bytes)
+{
+    esker_plan_info info;
+    esker_plan_get_info(plan, &info);
+    uint64_t covered = 0;
+    int n = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        if (strcmp(d.op, op) != 0) continue;
+        assert_string_equal(d.phase, "update");
+        assert_int_equal(d.n_bindings, n_bindings);
+        for (int b = 0; b < n_bindings; b++) {
+            assert_int_equal(d.bindings[b].offset, covered);
+            assert_int_equal(d.bindings[b].offset % 256, 0);
+            assert_int_equal(d.bindings[b].n_bytes, d.bindings[0].n_bytes);
+            assert_int_equal(d.bindings[b].write, b != 1);
+        }
+        covered += d.bindings[0].n_bytes;
+        n++;
+    }
+    assert_int_equal(covered, n_bytes);
+    return n;
+}
+
+static void one_dispatch_for_all_parameters(void **state)
+{
+    const struct optimizer_case *c = *state;
+    problem p;
+    esker_plan *plan;
+    problem_init(&p);
+    assert_ok(esker_optimize(p.loss, &c->desc));
+    assert_ok(esker_plan_compile(p.graph, &(esker_plan_desc){.outputs = &p.loss, .n_outputs = 1}, &plan));
+    assert_ok(esker_plan_check(plan));
+    const char *name = esker_optimizer_name(c->desc.kind);
+    assert_int_equal(count_updates(plan, name, 2 + c->n_state, p.params->trained_elems * 4), 1);
+    esker_plan_destroy(plan);
+    problem_finish(&p);
+}
+
+/* Blocks so small that the arena needs several: on the device as well, where it must change nothing. */
+static void an_arena_larger_than_a_block_is_cut(void **state)
+{
+    (void)state;
+    const struct optimizer_case *c = &cases[CASES - 1];
+    const uint64_t block = 5400; /* of 256 * 21 = 5376 usable bytes; the longest parameter has 5252 */
+    esker_limits limits;
+    esker_limits_es31(&limits);
+    limits.storage_block_bytes = block;
+    problem p;
+    esker_plan *plan;
+    problem_init(&p);
+    assert_ok(esker_optimize(p.loss, &c->desc));
+    assert_ok(
+        esker_plan_compile(p.graph, &(esker_plan_desc){.limits = &limits, .outputs = &p.loss, .n_outputs = 1}, &plan));
+    assert_ok(esker_plan_check(plan));
+    uint64_t n_bytes = p.params->trained_elems * 4;
+    int want = (int)((n_bytes + 5375) / 5376);
+    assert_true(want > 1);
+    assert_int_equal(count_updates(plan, "adamw", 4, n_bytes), want);
+    esker_plan_destroy(plan);
+
+    esker_device *dev = test_device();
+    esker_limits *real = (esker_limits *)(uintptr_t)esker__device_limits(dev), kept = *real;
+    real->storage_block_bytes = block;
+    esker_status st = esker_plan_compile(p.graph, &(esker_plan_desc){.device = dev, .outputs = &p.loss, .n_outputs = 1},
+                                         &plan);
+    *real = kept;
+    assert_ok(st);
+    assert_int_equal(count_updates(plan, "adamw", 4, n_bytes), want);
+    run_steps(&p, plan);
+    check_values(&p, &c->desc);
+    check_gaps(&p, c->n_state);
+    esker_plan_destroy(plan);
+    problem_finish(&p);
+}
+
+/* ---- What is refused ---- */
+
+static void refuses_settings_that_mean_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        esker_optimizer_desc desc;
+        const char *part;
+    } bad[] = {
+        {{.lr = -1}, "sgd: lr is -1, it must be positive"},
+        {{.lr = NAN}, "sgd: lr is"},
+        {{.lr = INFINITY}, "sgd: lr is inf"},
+        {{.momentum = -0.5f}, "sgd: momentum is -0.5"},
+        {{.momentum = 1}, "sgd: momentum is 1, it must be at least 0 and below 1"},
+        {{.weight_decay = -1e-4f}, "sgd: weight_decay is -0.0001"},
+        {{.kind = ESKER_OPTIMIZER_ADAMW, .weight_decay = INFINITY}, "adamw: weight_decay is inf"},
+        {{.kind = ESKER_OPTIMIZER_ADAM, .beta1 = 1}, "adam: beta1 is 1"},
+        {{.kind = ESKER_OPTIMIZER_ADAM, .beta2 = 1.5f}, "adam: beta2 is 1.5"},
+        {{.kind = ESKER_OPTIMIZER_ADAM, .beta2 = NAN}, "adam: beta2 is"},
+        {{.kind = ESKER_OPTIMIZER_ADAM, .eps = -1}, "adam: eps is -1"},
+        {{.kind = ESKER_OPTIMIZER_ADAM, .eps = 1e-38f}, "at least 1e-30"},
+        {{.kind = (esker_optimizer_kind)3}, "kind 3, there are 0 to 2"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        problem p;
+        problem_init(&p);
+        assert_fails(esker_optimize(p.loss, &bad[i].desc), ESKER_ERR_INVALID, bad[i].part);
+        assert_fails(esker_graph_status(p.graph), ESKER_ERR_INVALID, bad[i].part); /* it sticks */
+        problem_finish(&p);
+    }
+}
+
+static esker_node *parameter(esker_graph *graph, const char *name, bool frozen)
+{
+    return esker_parameter(graph, &(esker_param_desc){.name = name, .shape = {1, {5}}, .frozen = frozen});
+}
+
+static void refuses_parameters_that_the_loss_does_not_reach(void **state)
+{
+    (void)state;
+    esker_graph *graph, *other;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *loss = esker_sum(parameter(graph, "used", false), NULL, 0, false);
+    parameter(graph, "idle", true);
+    parameter(graph, "lonely", false);
+    assert_fails(esker_optimize(loss, NULL), ESKER_ERR_INVALID, "does not depend on parameter lonely");
+    esker_graph_destroy(graph);
+
+    assert_ok(esker_graph_create(NULL, &graph));
+    parameter(graph, "elsewhere", false);
+    assert_ok(esker_graph_create(esker_graph_get_params(graph), &other));
+    loss = esker_sum(parameter(other, "here", false), NULL, 0, false);
+    assert_fails(esker_optimize(loss, NULL), ESKER_ERR_INVALID, "parameter elsewhere is not used in this graph");
+    esker_graph_destroy(other);
+    esker_graph_destroy(graph);
+
+    assert_ok(esker_graph_create(NULL, &graph));
+    loss = esker_sum(parameter(graph, "still", true), NULL, 0, false);
+    assert_fails(esker_optimize(loss, NULL), ESKER_ERR_INVALID, "1 parameters of which all are frozen");
+    esker_graph_destroy(graph);
+}
+
+static void refuses_a_second_optimizer_and_no_loss(void **state)
+{
+    (void)state;
+    problem p;
+    assert_fails(esker_optimize(NULL, NULL), ESKER_ERR_INVALID, "the loss is NULL");
+    problem_init(&p);
+    assert_ok(esker_optimize(p.loss, NULL));
+    assert_fails(esker_optimize(p.loss, NULL), ESKER_ERR_INVALID, "has an optimizer already, sgd");
+    problem_finish(&p);
+    problem_init(&p);
+    esker_node *vector = esker_parameter(p.graph, &(esker_param_desc){.name = "past", .shape = {1, {129}}});
+    assert_fails(esker_optimize(vector, NULL), ESKER_ERR_INVALID, NULL);
+    problem_finish(&p);
+}
+
+static void names(void **state)
+{
+    (void)state;
+    for (int kind = ESKER_OPTIMIZER_SGD; kind <= ESKER_OPTIMIZER_ADAMW; kind++) {
+        esker_optimizer_kind found = (esker_optimizer_kind)-1;
+        assert_ok(esker_optimizer_from_name(esker_optimizer_name((esker_optimizer_kind)kind), &found));
+        assert_int_equal(found, kind);
+    }
+    esker_optimizer_kind kind;
+    assert_fails(esker_optimizer_from_name("adagrad", &kind), ESKER_ERR_INVALID,
+                 "\"adagrad\": there are sgd, adam and adamw");
+    assert_fails(esker_optimizer_from_name(NULL, &kind), ESKER_ERR_INVALID, "(none)");
+    assert_string_equal(esker_optimizer_name((esker_optimizer_kind)9), "?");
+}
+
+int main(void)
+{
+    static char titles[3 * CASES][80];
+    struct CMUnitTest tests[3 * CASES + 8];
+    size_t n = 0;
+    const struct {
+        const char *what;
+        CMUnitTestFunction run;
+    } kinds[] = {{"50 steps", fifty_steps}, {"reference", the_reference_agrees}, {"plan", one_dispatch_for_all_parameters}};
+    for (size_t k = 0; k < 3; k++)
+        for (size_t i = 0; i < CASES; i++, n++) {
+            snprintf(titles[n], sizeof titles[n], "%s: %s", kinds[k].what, cases[i].name);
+            tests[n] = (struct CMUnitTest){titles[n], kinds[k].run, NULL, NULL, (void *)(uintptr_t)&cases[i]};
+        }
+    const struct CMUnitTest more[] = {
+        cmocka_unit_test(an_arena_larger_than_a_block_is_cut),
+        cmocka_unit_test(refuses_settings_that_mean_nothing),
+        cmocka_unit_test(refuses_parameters_that_the_loss_does_not_reach),
+        cmocka_unit_test(refuses_a_second_optimizer_and_no_loss),
+        cmocka_unit_test(names),
+    };
+    memcpy(tests + n, more, sizeof more);
+    n += sizeof more / sizeof *more;
+    return test_finish(_cmocka_run_group_tests("optimizer", tests, n, NULL, NULL));
+}
