@@ -91,6 +91,8 @@ void esker__limits_cap(esker_limits *limits);
 esker_status esker__wait_all(esker_device *dev);
 
 /* kernel.c */
+/** The line of the first error in a driver's compile log; 0 if none is named. */
+int esker__compile_error_line(const char *log);
 /** Free the table; delete the programs too if the context is current. */
 void esker__kernels_finish(esker_device *dev, bool current);
 

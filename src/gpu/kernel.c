@@ -83,10 +83,11 @@ static esker_status assemble(const source *from, const char *defines, esker__tex
 }
 
 /*
- * The line of the first error. Drivers write "0:12(5): error", "0(12) : error", "ERROR: 0:12:", "0:12: L0001": a source
- * number, which is always 0 here, one of ":" and "(", and the line.
+ * Drivers write "0:12(5): error", "0(12) : error", "ERROR: 0:12:", "0:12: L0001": a source number, which is always 0 here,
+ * one of
+ * ":" and "(", and the line.
  */
-static int error_line(const char *log)
+int esker__compile_error_line(const char *log)
 {
     int first = 0;
     for (const char *line = log; line[0];) {
@@ -152,7 +153,7 @@ static esker_status compile(esker_device *dev, const source *from, const char *d
     glGetShaderiv(shader, GL_COMPILE_STATUS, &ok);
     get_log(shader, false, log, sizeof log);
     if (!ok) {
-        int line = error_line(log);
+        int line = esker__compile_error_line(log);
         if (line > 0)
             st = esker__fail(ESKER_ERR_COMPILE, "%s:%d%s: %s", from->path, line, with, log[0] ? log : "no log");
         else

@@ -164,6 +164,29 @@ static void broken_sources_name_file_and_line(void **state)
     fixture_close(&f);
 }
 
+/* Drivers that are not at hand: the shape of each is taken from what its users posted. */
+static void error_lines_are_found_in_all_dialects(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *log;
+        int want;
+    } cases[] = {
+        {"0:12(5): error: `x' undeclared", 12},                                         /* Mesa */
+        {"0:3(1): warning: unused\n0:9(2): error: `y' undeclared\n", 9},                /* a warning comes first */
+        {"0(17) : error C1503: undefined variable \"x\"", 17},                          /* NVIDIA */
+        {"ERROR: 0:21: 'x' : undeclared identifier\nERROR: 1 compilation errors.", 21}, /* Adreno, PowerVR, ANGLE */
+        {"0:8: L0002: Undeclared variable 'x'", 8},                                     /* Mali */
+        {"10:30: error: of another source", 0},
+        {"Compile failed.", 0},
+        {"", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int got = esker__compile_error_line(cases[i].log);
+        if (got != cases[i].want) fail_msg("\"%s\": line %d, want %d", cases[i].log, got, cases[i].want);
+    }
+}
+
 static void kernels_keep_to_the_limits(void **state)
 {
     (void)state;
@@ -413,15 +436,11 @@ static void the_cache_folder_is_chosen_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(asking_again_is_a_look_up),
-        cmocka_unit_test(names_are_checked),
-        cmocka_unit_test(broken_sources_name_file_and_line),
-        cmocka_unit_test(kernels_keep_to_the_limits),
-        cmocka_unit_test(binaries_are_found_again),
-        cmocka_unit_test(bad_files_are_ignored_and_replaced),
-        cmocka_unit_test(foreign_binaries_fall_back),
-        cmocka_unit_test(an_unwritable_folder_only_logs),
-        cmocka_unit_test(the_cache_folder_is_chosen_in_order),
+        cmocka_unit_test(asking_again_is_a_look_up),          cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(broken_sources_name_file_and_line),  cmocka_unit_test(error_lines_are_found_in_all_dialects),
+        cmocka_unit_test(kernels_keep_to_the_limits),         cmocka_unit_test(binaries_are_found_again),
+        cmocka_unit_test(bad_files_are_ignored_and_replaced), cmocka_unit_test(foreign_binaries_fall_back),
+        cmocka_unit_test(an_unwritable_folder_only_logs),     cmocka_unit_test(the_cache_folder_is_chosen_in_order),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
