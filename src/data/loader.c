@@ -98,6 +98,7 @@ static void *worker(void *argument)
             loader->slots[number].index = index;
             loader->n_filled++;
         }
+        /* All takers, not one: whom the first leaves without a slot must learn that there is nothing to wait for. */
         pthread_cond_broadcast(&loader->done);
     }
     pthread_mutex_unlock(&loader->lock);
@@ -262,8 +263,6 @@ esker_status esker_loader_take(esker_loader *loader, esker_batch *out)
         loader->n_given--;
         loader->n_filled--;
         advance(loader);
-        /* Another taker may wait for a slot that this call was the last to hold. */
-        if (loader->n_given == 0) pthread_cond_broadcast(&loader->done);
     }
     pthread_mutex_unlock(&loader->lock);
     if (nothing)

@@ -470,9 +470,9 @@ static void *take_once(void *argument)
 static void a_taker_left_empty_handed_is_told(void **state)
 {
     (void)state;
-    enum { BATCH = 1 << 18 }; /* takes long enough to fill that both really wait */
+    enum { BATCH = 1 << 20 }; /* takes long enough to fill that both really wait */
     esker_dataset *ds = numbered(1000);
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 10; round++) {
         esker_loader *loader;
         assert_ok(esker_loader_create(&(esker_loader_desc){.dataset = ds, .batch = BATCH, .n_slots = 1}, &loader));
         buffers b = buffers_make(loader);
