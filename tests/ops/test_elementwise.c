@@ -1,0 +1,198 @@
+/* device test: elementwise operations, broadcasting, affine and convert, forward and backward. */
+#include <math.h>
+#include <stdio.h>
+
+#include "support/op_check.h"
+
+typedef esker_node *(*unary_fn)(esker_node *x);
+typedef esker_node *(*binary_fn)(esker_node *a, esker_node *b);
+
+/* Functions travel inside a struct: a function pointer does not fit a const void *. */
+typedef struct unary {
+    unary_fn fn;
+} unary;
+typedef struct binary {
+    binary_fn fn;
+} binary;
+
+static const unary neg = {esker_neg}, exp_ = {esker_exp}, log_ = {esker_log}, sqrt_ = {esker_sqrt}, relu = {esker_relu},
+                   sigmoid = {esker_sigmoid}, tanh_ = {esker_tanh};
+static const binary add = {esker_add}, sub = {esker_sub}, mul = {esker_mul}, div_ = {esker_div};
+
+static esker_node *build_unary(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return ((const unary *)args)->fn(in[0]);
+}
+
+static esker_node *build_binary(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return ((const binary *)args)->fn(in[0], in[1]);
+}
+
+/* One value twice, in one operation: both operands are the same memory. */
+static esker_node *build_square(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_mul(in[0], in[0]);
+}
+
+/* A chain whose steps may all be done in place, with a join. */
+static esker_node *build_chain(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    esker_node *h = esker_tanh(esker_affine(in[0], 0.5f, 0.25f));
+    return esker_add(esker_relu(esker_mul(h, in[1])), esker_neg(h));
+}
+
+typedef struct affine {
+    float scale, shift;
+} affine;
+
+static esker_node *build_affine(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_affine(in[0], ((const affine *)args)->scale, ((const affine *)args)->shift);
+}
+
+static esker_node *build_convert(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_convert(in[0], *(const esker_dtype *)args);
+}
+
+/* float32 -> integers -> float32: what a stranger would write to quantise. */
+static esker_node *build_round_trip(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_convert(esker_convert(in[0], *(const esker_dtype *)args), ESKER_DTYPE_F32);
+}
+
+static const esker_dtype f32 = ESKER_DTYPE_F32, i32 = ESKER_DTYPE_I32, u8 = ESKER_DTYPE_U8;
+
+#define DIMS(...)                                   \
+    {                                               \
+        sizeof((int[]){__VA_ARGS__}) / sizeof(int), \
+        {                                           \
+            __VA_ARGS__                             \
+        }                                           \
+    }
+#define SCALAR \
+    {          \
+        0,     \
+        {      \
+            0  \
+        }      \
+    }
+/* One operand: its shape and range. */
+#define IN(shape_, lo_, hi_)                  \
+    {                                         \
+        .shape = shape_, .lo = lo_, .hi = hi_ \
+    }
+#define UNARY(name_, fn_, shape_, lo_, hi_)                               \
+    {                                                                     \
+        name_, build_unary, 1, {IN(SHAPE shape_, lo_, hi_)}, .args = &fn_ \
+    }
+/* Two operands; the second stays away from 0. */
+#define BINARY(name_, fn_, a_, b_)                                                          \
+    {                                                                                       \
+        name_, build_binary, 2, {IN(SHAPE a_, -2, 2), IN(SHAPE b_, 0.5, 2.5)}, .args = &fn_ \
+    }
+#define SHAPE(...) DIMS(__VA_ARGS__)
+
+/* clang-format off */
+static const op_check_row rows[] = {
+    /* Quads with every remainder, around a group of 64 quads and around more than one. */
+    {"neg of a scalar", build_unary, 1, {IN(SCALAR, -2, 2)}, .args = &neg},
+    UNARY("neg of 1", neg, (1), -2, 2),
+    UNARY("neg of 3", neg, (3), -2, 2),
+    UNARY("neg of 64, a whole 256 bytes", neg, (64), -2, 2),
+    UNARY("neg of 127", neg, (127), -2, 2),
+    UNARY("neg of 128", neg, (128), -2, 2),
+    UNARY("neg of 129", neg, (129), -2, 2),
+    UNARY("neg of 257", neg, (257), -2, 2),
+    UNARY("neg of 5 x 7 x 11", neg, (5, 7, 11), -2, 2),
+
+    UNARY("exp", exp_, (3, 43), -4, 4),
+    {"exp far out", build_unary, 1, {IN(DIMS(129), -80, 10)}, .args = &exp_, .difference_atol = 1e-3},
+    UNARY("log", log_, (3, 43), 0.01, 8),
+    UNARY("log near 1", log_, (127), 0.9, 1.1),
+    UNARY("sqrt", sqrt_, (5, 13), 0.05, 9),
+    {"relu", build_unary, 1, {{.shape = DIMS(9, 15), .lo = -2, .hi = 2, .gap = 0.01}}, .args = &relu},
+    UNARY("sigmoid", sigmoid, (3, 43), -6, 6),
+    UNARY("sigmoid saturated", sigmoid, (65), -60, 60),
+    UNARY("sigmoid where float's exp overflows", sigmoid, (129), -200, 200),
+    UNARY("tanh", tanh_, (3, 43), -3, 3),
+    UNARY("tanh around the end of its series", tanh_, (129), -0.3, 0.3),
+    UNARY("tanh of tiny values", tanh_, (33), -1e-4, 1e-4),
+    UNARY("tanh where float's exp overflows", tanh_, (129), -200, 200),
+
+    {"add of scalars", build_binary, 2, {IN(SCALAR, -2, 2), IN(SCALAR, -2, 2)}, .args = &add},
+    BINARY("add of 129", add, (129), (129)),
+    {"add that cancels", build_binary, 2, {IN(DIMS(127), 1, 1.001), IN(DIMS(127), -1.001, -1)}, .args = &add, .end_to_end = 1e-3},
+    BINARY("sub", sub, (5, 27), (5, 27)),
+    BINARY("mul", mul, (5, 27), (5, 27)),
+    BINARY("div", div_, (5, 27), (5, 27)),
+    {"x * x", build_square, 1, {IN(DIMS(131), -2, 2)}, .args = NULL},
+    {"a chain in place", build_chain, 2, {IN(DIMS(6, 33), 0.2, 2), IN(DIMS(33), 0.5, 1.5)}, .args = NULL},
+
+    /* Broadcasting: the second, the first, both; last axes that are multiples of four and not. */
+    {"scalar on the right", build_binary, 2, {IN(DIMS(3, 43), -2, 2), IN(SCALAR, 0.5, 2.5)}, .args = &div_},
+    {"scalar on the left", build_binary, 2, {IN(SCALAR, -2, 2), IN(DIMS(3, 43), 0.5, 2.5)}, .args = &div_},
+    BINARY("one element of rank 3", sub, (1, 1, 1), (2, 3, 5)),
+    BINARY("a row of 10", add, (64, 10), (10)),
+    BINARY("a row of 12", add, (64, 12), (12)),
+    BINARY("a row of 12 on the left", sub, (12), (11, 12)),
+    BINARY("a row of 1 in each", mul, (7, 1), (1, 9)),
+    BINARY("a column of 7, rows of 16", mul, (7, 16), (7, 1)),
+    BINARY("a column of 7, rows of 129", div_, (7, 129), (7, 1)),
+    BINARY("column on column", sub, (129, 1), (129, 3)),
+    BINARY("outer product of 127 and 128", div_, (127, 1), (1, 128)),
+    BINARY("a bias for each channel, 7 x 7", add, (4, 6, 7, 7), (6, 1, 1)),
+    BINARY("a bias for each channel, 4 x 4", add, (3, 5, 4, 4), (1, 5, 1, 1)),
+    BINARY("the middle axis stretched", mul, (3, 1, 8), (3, 5, 8)),
+    BINARY("first and last stretched", mul, (1, 6, 1), (5, 6, 9)),
+    BINARY("rank 4, crossed", sub, (2, 1, 4, 1), (1, 3, 1, 8)),
+    BINARY("rank 5, crossed, odd", mul, (2, 1, 3, 1, 5), (1, 3, 1, 5, 1)),
+    BINARY("rank 6, crossed", div_, (2, 1, 3, 1, 2, 1), (1, 3, 1, 2, 1, 7)),
+    BINARY("rank 6, crossed, last of 4", div_, (2, 1, 3, 1, 2, 1), (1, 3, 1, 2, 1, 4)),
+    BINARY("rank 6, ones that vanish", add, (1, 2, 1, 3, 1, 5), (2, 1, 3, 1, 5)),
+    BINARY("rank 6 on rank 1", add, (2, 2, 3, 2, 2, 3), (3)),
+
+    {"affine", build_affine, 1, {IN(DIMS(129), -2, 2)}, .args = &(affine){-1.75f, 0.3f}},
+    {"affine, scale 0", build_affine, 1, {IN(DIMS(5), -2, 2)}, .args = &(affine){0, 3}},
+
+    {"float32 to int32", build_convert, 1, {IN(DIMS(131), -1000, 1000)}, .args = &i32, .no_gradient = true},
+    {"float32 to int32, clamped", build_convert, 1, {IN(DIMS(131), -9e9, 9e9)}, .args = &i32, .no_gradient = true},
+    {"float32 to uint8, clamped", build_convert, 1, {IN(DIMS(131), -100, 400)}, .args = &u8, .no_gradient = true},
+    {"float32 to uint8, 1 element", build_convert, 1, {IN(DIMS(1), 7, 9)}, .args = &u8, .no_gradient = true},
+    {"int32 to float32", build_convert, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(3, 43), .lo = -2e9, .hi = 2e9}}, .args = &f32, .no_gradient = true},
+    {"int32 to uint8, clamped", build_convert, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(3, 43), .lo = -300, .hi = 600}}, .args = &u8, .no_gradient = true},
+    {"uint8 to float32", build_convert, 1, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(7, 37), .lo = 0, .hi = 255}}, .args = &f32, .no_gradient = true},
+    {"uint8 to int32", build_convert, 1, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(2), .lo = 0, .hi = 255}}, .args = &i32, .no_gradient = true},
+    {"through uint8", build_round_trip, 1, {IN(DIMS(9, 29), -20, 300)}, .args = &u8, .no_gradient = true},
+    {"through int32", build_round_trip, 1, {IN(DIMS(9, 29), -20, 300)}, .args = &i32, .no_gradient = true},
+};
+/* clang-format on */
+
+static void refusals_name_the_rule(void **state)
+{
+    (void)state;
+    const op_check_input shapes[] = {IN(DIMS(3, 4), -1, 1), IN(DIMS(4, 3), -1, 1)};
+    op_check_refused(build_binary, &add, shapes, 2, ESKER_ERR_INVALID, "add(float32 [3, 4], float32 [4, 3])");
+    op_check_refused(build_binary, &mul, shapes, 2, ESKER_ERR_INVALID, "do not broadcast: axis 2 from the end is 3");
+    const op_check_input types[] = {IN(DIMS(3), -1, 1), {.dtype = ESKER_DTYPE_I32, .shape = DIMS(3), .lo = 0, .hi = 1}};
+    op_check_refused(build_binary, &div_, types, 2, ESKER_ERR_INVALID, "operand 1 is int32, float32 is needed");
+    const op_check_input bytes = {.dtype = ESKER_DTYPE_U8, .shape = DIMS(3), .lo = 0, .hi = 1};
+    op_check_refused(build_unary, &relu, &bytes, 1, ESKER_ERR_INVALID, "relu(uint8 [3])");
+    op_check_refused(build_affine, &(affine){NAN, 0}, shapes, 1, ESKER_ERR_INVALID, "must be finite");
+    const esker_dtype unknown = (esker_dtype)17;
+    op_check_refused(build_convert, &unknown, shapes, 1, ESKER_ERR_INVALID, "unknown element type 17");
+}
+
+int main(void)
+{
+    const struct CMUnitTest more[] = {cmocka_unit_test(refusals_name_the_rule)};
+    return op_check_main("elementwise", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
+}
