@@ -79,8 +79,8 @@ static void write_launch(const esker_plan *plan, size_t p, int slot, esker__laun
     memcpy(out->groups, d->groups, sizeof out->groups);
     for (int i = 0; i < d->n_operands; i++) {
         esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
-        out->storage[i] =
-            (esker__range){storage_buffer(plan, extent.storage, slot), extent.begin, extent.end - extent.begin};
+        out->storage[i] = (esker__range){storage_buffer(plan, extent.storage, slot), extent.begin,
+                                         extent.end - extent.begin};
     }
     out->uniform[0] = (esker__range){plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d)};
     if (d->uses_step) out->uniform[1] = (esker__range){plan->step_slots[slot], 0, sizeof(esker__step_block)};
@@ -89,8 +89,7 @@ static void write_launch(const esker_plan *plan, size_t p, int slot, esker__laun
 static esker_status write_launches(esker_plan *plan)
 {
     plan->launches = esker__calloc(ESKER_PLAN_SLOTS * plan->n_dispatches, sizeof *plan->launches);
-    if (!plan->launches)
-        return esker__fail_memory(ESKER_PLAN_SLOTS * plan->n_dispatches * sizeof *plan->launches, "plan");
+    if (!plan->launches) return esker__fail_memory(ESKER_PLAN_SLOTS * plan->n_dispatches * sizeof *plan->launches, "plan");
     for (int s = 0; s < ESKER_PLAN_SLOTS; s++)
         for (size_t p = 0; p < plan->n_dispatches; p++)
             write_launch(plan, p, s, &plan->launches[(size_t)s * plan->n_dispatches + p]);

@@ -11,9 +11,9 @@
 struct esker__lowering {
     esker_plan *plan;
     esker_graph *graph;
-    int *value_of;         /* by node id; -1: none yet */
-    int *claim;            /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
-    bool *needed, *used;   /* by node id: must be computed; is read by somebody */
+    int *value_of;       /* by node id; -1: none yet */
+    int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
+    bool *needed, *used; /* by node id: must be computed; is read by somebody */
     const esker_node *node; /* being lowered */
     size_t first_dispatch;  /* of that node */
     int params_value, gradients_value, state_values[ESKER__MAX_STATE];
@@ -62,8 +62,8 @@ static int add_constant(esker__lowering *l, const esker_node *node)
         esker__fail_memory(sizeof *plan->constants, "plan");
         return -1;
     }
-    plan->constants[plan->n_constants++] =
-        (esker__plan_constant){.offset = plan->constants_bytes, .n_elems = n_bytes / 4, .fill = attr->value};
+    plan->constants[plan->n_constants++] = (esker__plan_constant){
+        .offset = plan->constants_bytes, .n_elems = n_bytes / 4, .fill = attr->value};
     int value = add_value(plan, ESKER__STORAGE_CONSTANTS, plan->constants_bytes, n_bytes, node->label);
     plan->constants_bytes += esker__round_up(n_bytes, ESKER__VALUE_ALIGN);
     return value;
@@ -97,15 +97,20 @@ static int value_of(esker__lowering *l, const esker_node *asked)
     esker_plan *plan = l->plan;
     int value = -1, claim = l->claim[node->id];
     char *label = node->label ? esker__pool_strdup(&plan->pool, node->label) : NULL;
-    if (node->op == &esker__op_full) value = add_constant(l, node);
-    else if (node->op == &esker__op_input) value = add_input(l, node);
-    else if (node->op == &esker__op_parameter) value = add_parameter(l, node);
+    if (node->op == &esker__op_full)
+        value = add_constant(l, node);
+    else if (node->op == &esker__op_input)
+        value = add_input(l, node);
+    else if (node->op == &esker__op_parameter)
+        value = add_parameter(l, node);
     else if (claim > 0)
-        value = add_value(plan, ESKER__STORAGE_GRADIENTS, plan->params->list[claim - 1].offset * 4, node_bytes(node), label);
+        value = add_value(plan, ESKER__STORAGE_GRADIENTS, plan->params->list[claim - 1].offset * 4, node_bytes(node),
+                          label);
     else if (claim < 0) {
         value = add_value(plan, ESKER__STORAGE_OUTPUTS, plan->outputs_bytes, node_bytes(node), label);
         plan->outputs_bytes += esker__round_up(node_bytes(node), ESKER__VALUE_ALIGN);
-    } else value = add_value(plan, ESKER__STORAGE_ARENA, 0, node_bytes(node), label);
+    } else
+        value = add_value(plan, ESKER__STORAGE_ARENA, 0, node_bytes(node), label);
     if (value < 0 && l->status == ESKER_OK) l->status = ESKER_ERR_NO_MEMORY;
     l->value_of[node->id] = value;
     return value;
@@ -236,8 +241,9 @@ static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc 
                            (unsigned long long)value->n_bytes);
     if (out->n_bytes > l->plan->limits.storage_block_bytes)
         return esker__fail(ESKER_ERR_LIMIT, "%s%s%s: a tensor of %llu bytes, one storage block holds %llu",
-                           l->node ? l->node->op->name : desc->kernel, value->label ? " " : "", value->label ? value->label : "",
-                           (unsigned long long)out->n_bytes, (unsigned long long)l->plan->limits.storage_block_bytes);
+                           l->node ? l->node->op->name : desc->kernel, value->label ? " " : "",
+                           value->label ? value->label : "", (unsigned long long)out->n_bytes,
+                           (unsigned long long)l->plan->limits.storage_block_bytes);
     return ESKER_OK;
 }
 
@@ -294,8 +300,8 @@ static bool copy_node(esker__lowering *l, esker_node **node)
 
 /*
  * The gradients of an update must lie beside each other, and outputs in the slots that the CPU reads. A value that is given
- * (an input, say), or that is claimed already, is copied there. Copies are recorded before the arrays by node id are made, so claims
- * are kept in a list until then.
+ * (an input, say), or that is claimed already, is copied there. Copies are recorded before the arrays by node id are made,
+ * so claims are kept in a list until then.
  */
 typedef struct claim {
     const esker_node *root;
@@ -321,7 +327,8 @@ static esker_status claim_gradients(esker__lowering *l, esker_node *update, clai
             if (!copy_node(l, input)) return esker_graph_status(l->graph);
             root = *input;
         }
-        if (!esker__grow((void **)claims, capacity, *n, sizeof **claims)) return esker__fail_memory(sizeof **claims, "plan");
+        if (!esker__grow((void **)claims, capacity, *n, sizeof **claims))
+            return esker__fail_memory(sizeof **claims, "plan");
         (*claims)[(*n)++] = (claim){root, (int)p + 1};
     }
     return ESKER_OK;
@@ -338,7 +345,8 @@ static esker_status claim_outputs(esker__lowering *l, esker_node **outputs, int 
             if (!copy_node(l, &outputs[i])) return esker_graph_status(l->graph);
             root = outputs[i];
         }
-        if (!esker__grow((void **)claims, capacity, *n, sizeof **claims)) return esker__fail_memory(sizeof **claims, "plan");
+        if (!esker__grow((void **)claims, capacity, *n, sizeof **claims))
+            return esker__fail_memory(sizeof **claims, "plan");
         (*claims)[(*n)++] = (claim){root, -(i + 1)};
     }
     return ESKER_OK;
@@ -378,7 +386,8 @@ static void note_in_place(esker__lowering *l, const esker_node *node)
 static void share_cost(esker__lowering *l, const esker_node *node)
 {
     esker__cost cost = {0};
-    if (node->op->cost) node->op->cost(node, &cost);
+    if (node->op->cost)
+        node->op->cost(node, &cost);
     else {
         for (int i = 0; i < node->n_inputs; i++) cost.bytes += (double)node_bytes(node->inputs[i]);
         cost.bytes += (double)node_bytes(node);
@@ -450,7 +459,8 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     size_t n_claims = 0, capacity = 0, n_nodes = graph->n_nodes;
     esker_status st = add_inputs(l);
     for (size_t i = 0; st == ESKER_OK && i < n_nodes; i++)
-        if (graph->nodes[i]->op->flags & ESKER__OP_UPDATE) st = claim_gradients(l, graph->nodes[i], &claims, &n_claims, &capacity);
+        if (graph->nodes[i]->op->flags & ESKER__OP_UPDATE)
+            st = claim_gradients(l, graph->nodes[i], &claims, &n_claims, &capacity);
     if (st == ESKER_OK) st = claim_outputs(l, outputs, n_outputs, &claims, &n_claims, &capacity);
     if (st != ESKER_OK) goto done;
     n_nodes = graph->n_nodes;

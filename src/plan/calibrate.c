@@ -1,7 +1,7 @@
 /*
- * How fast a device computes and copies, for the estimate of a dispatch's time. Measured once for each driver and kept beside the
- * program binaries. Real kernels reach a part of these peaks, so the rates returned are an eighth of the one and a quarter of the other:
- * slices come out shorter than they need be rather than longer.
+ * How fast a device computes and copies, for the estimate of a dispatch's time. Measured once for each driver and kept
+ * beside the program binaries. Real kernels reach a part of these peaks, so the rates returned are an eighth of the one and
+ * a quarter of the other: slices come out shorter than they need be rather than longer.
  */
 #include "plan/plan.h"
 
@@ -15,9 +15,9 @@
 #include "base/file.h"
 #include "base/hash.h"
 
-#define WG 64
-#define GROUPS 256
-#define COPY_BYTES (4u << 20)
+#define WG             64
+#define GROUPS         256
+#define COPY_BYTES     (4u << 20)
 #define LONG_ENOUGH_NS 3000000u
 #define SHARE_OF_FLOPS 0.125
 #define SHARE_OF_BYTES 0.25
@@ -66,7 +66,11 @@ static esker_status time_launches(esker_device *dev, const esker__launch *launch
 static esker_status measure_flops(esker_device *dev, esker__launch *launch, esker__buffer *uniform, double *out)
 {
     esker_status st = ESKER_OK;
-    struct { uint32_t base[3], rounds; float x; uint32_t pad[3]; } block = {.rounds = 16, .x = 0.999f};
+    struct {
+        uint32_t base[3], rounds;
+        float x;
+        uint32_t pad[3];
+    } block = {.rounds = 16, .x = 0.999f};
     uint64_t ns = 0;
     for (int i = 0; st == ESKER_OK && i < 16 && ns < LONG_ENOUGH_NS; i++, block.rounds *= 2) {
         st = esker__buffer_write(uniform, 0, &block, sizeof block);
@@ -129,8 +133,10 @@ static void save(const char *path, const rates *r)
     esker__file_writer writer;
     esker_status st = esker__file_writer_open(&writer, path);
     if (st == ESKER_OK) st = esker__file_writer_write(&writer, text, (size_t)n);
-    if (st == ESKER_OK) st = esker__file_writer_commit(&writer);
-    else esker__file_writer_abort(&writer);
+    if (st == ESKER_OK)
+        st = esker__file_writer_commit(&writer);
+    else
+        esker__file_writer_abort(&writer);
     if (st != ESKER_OK) esker__log(ESKER_LOG_INFO, "calibration was not kept: %s", esker_last_error());
 }
 
@@ -141,8 +147,7 @@ esker_status esker__calibrate(esker_device *dev, double *out_flops_per_second, d
     esker_device_get_info(dev, &info);
     rates r = {.key = esker__hash_text(esker__hash_text(ESKER__HASH_START, info.display.renderer), info.display.version)};
     esker_status st = ESKER_OK;
-    if (info.cache_dir && info.cache_dir[0])
-        snprintf(path, sizeof path, "%s/rates-%016" PRIx64, info.cache_dir, r.key);
+    if (info.cache_dir && info.cache_dir[0]) snprintf(path, sizeof path, "%s/rates-%016" PRIx64, info.cache_dir, r.key);
     if (!recall(r.key, &r)) {
         if (!path[0] || !load(path, &r)) {
             st = measure(dev, &r);

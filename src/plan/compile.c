@@ -9,9 +9,10 @@
 /* Of a plan for no device: a small board, so that the printed plan shows the slices such a board would need. */
 #define SMALL_FLOPS_PER_SECOND 1e10
 #define SMALL_BYTES_PER_SECOND 2e9
-#define SLICE_SECONDS 0.05
+#define SLICE_SECONDS          0.05
 
-/* The mean length of a run without barriers against the arena: an order by epochs may need this much more memory, not more. */
+/* The mean length of a run without barriers against the arena: an order by epochs may need this much more memory, not more.
+ */
 #define EPOCH_MEMORY_FACTOR 1.25
 
 static esker_status check_desc(const esker_graph *graph, const esker_plan_desc *desc)
@@ -20,13 +21,14 @@ static esker_status check_desc(const esker_graph *graph, const esker_plan_desc *
     if (desc->n_outputs < 0) return esker__fail(ESKER_ERR_INVALID, "plan: %d outputs", desc->n_outputs);
     for (int i = 0; i < desc->n_outputs; i++) {
         if (!desc->outputs[i]) return esker__fail(ESKER_ERR_INVALID, "plan: output %d is NULL", i);
-        if (desc->outputs[i]->graph != graph) return esker__fail(ESKER_ERR_INVALID, "plan: output %d is of another graph", i);
+        if (desc->outputs[i]->graph != graph)
+            return esker__fail(ESKER_ERR_INVALID, "plan: output %d is of another graph", i);
     }
     for (size_t i = 0; i < graph->n_nodes && !any; i++) any = graph->nodes[i]->op->flags & ESKER__OP_EFFECT;
     if (!any) return esker__fail(ESKER_ERR_INVALID, "plan: nothing to compute: no outputs and no updates");
     if (isnan(desc->slice_seconds) || !(desc->flops_per_second >= 0) || !(desc->bytes_per_second >= 0))
-        return esker__fail(ESKER_ERR_INVALID, "plan: slice %g s, rates %g flops and %g bytes per second", desc->slice_seconds,
-                           desc->flops_per_second, desc->bytes_per_second);
+        return esker__fail(ESKER_ERR_INVALID, "plan: slice %g s, rates %g flops and %g bytes per second",
+                           desc->slice_seconds, desc->flops_per_second, desc->bytes_per_second);
     return ESKER_OK;
 }
 
@@ -69,9 +71,12 @@ esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc,
     if (!plan) return esker__fail_memory(sizeof *plan, "plan");
     plan->params = esker_params_ref(graph->params);
     plan->seed = desc->seed;
-    if (desc->device) plan->limits = *esker__device_limits(desc->device);
-    else if (desc->limits) plan->limits = *desc->limits;
-    else esker_limits_es31(&plan->limits);
+    if (desc->device)
+        plan->limits = *esker__device_limits(desc->device);
+    else if (desc->limits)
+        plan->limits = *desc->limits;
+    else
+        esker_limits_es31(&plan->limits);
     st = choose_rates(plan, desc);
     if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion);
     if (st == ESKER_OK) st = order_and_place(plan);
@@ -139,8 +144,7 @@ void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
                     ESKER_PLAN_SLOTS * (plan->outputs_bytes + sizeof(esker__step_block));
     for (size_t i = 0; i < plan->n_inputs; i++)
         out->io_bytes += ESKER_PLAN_SLOTS * esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i);
-    out->peak_bytes =
-        out->arena_bytes + out->parameter_bytes + out->gradient_bytes + out->state_bytes + out->io_bytes;
+    out->peak_bytes = out->arena_bytes + out->parameter_bytes + out->gradient_bytes + out->state_bytes + out->io_bytes;
     for (size_t p = 0; p < plan->n_dispatches; p++) {
         out->n_barriers += plan->dispatches[p].barrier;
         out->flops += plan->dispatches[p].cost.flops;

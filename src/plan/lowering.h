@@ -12,9 +12,9 @@ typedef struct esker__value {
 
 typedef struct esker__operand {
     esker__value value;
-    bool write;              /* the kernel writes it (whether or not it also reads it) */
-    uint64_t offset_bytes;   /* into the value; a multiple of 256 */
-    uint64_t n_bytes;        /* 0: to the value's end */
+    bool write;            /* the kernel writes it (whether or not it also reads it) */
+    uint64_t offset_bytes; /* into the value; a multiple of 256 */
+    uint64_t n_bytes;      /* 0: to the value's end */
 } esker__operand;
 
 #define ESKER__MAX_PARAM_WORDS 60
@@ -23,23 +23,24 @@ typedef struct esker__operand {
  * One dispatch. The kernel sees:
  *   - storage block i (binding = i): operand i;
  *   - uniform block 0, std140: `uvec3 group_base;` then `params`, 32-bit words that begin at byte 12, so that
- *     layout(std140, binding = 0) uniform Params { uvec3 group_base; uint a; uint b; float c; ... };  takes params {a, b, c}.
- *     A vec4 member must start at a word whose index is 1 modulo 4. gl_WorkGroupID + group_base is the true group: a long dispatch is
- *     cut into several along any axis, and nothing else in a kernel may depend on gl_WorkGroupID or gl_NumWorkGroups.
+ *     layout(std140, binding = 0) uniform Params { uvec3 group_base; uint a; uint b; float c; ... };  takes params {a, b,
+ * c}. A vec4 member must start at a word whose index is 1 modulo 4. gl_WorkGroupID + group_base is the true group: a long
+ * dispatch is cut into several along any axis, and nothing else in a kernel may depend on gl_WorkGroupID or
+ * gl_NumWorkGroups.
  *   - uniform block 1, std140, only if `uses_step`:
- *     layout(std140, binding = 1) uniform Step { uvec4 random; vec4 slots[16]; };  random = seed low, seed high, step low, step high.
- *     (A last member, uvec4 run, is for the plan itself.)
+ *     layout(std140, binding = 1) uniform Step { uvec4 random; vec4 slots[16]; };  random = seed low, seed high, step low,
+ * step high. (A last member, uvec4 run, is for the plan itself.)
  */
 typedef struct esker__dispatch_desc {
-    const char *kernel;       /* file of glsl/ without ".comp" */
-    const char *defines;      /* "NAME value\n" lines; NULL for none; copied */
-    uint32_t groups[3];       /* each 1 .. limits->groups[i]: the lowering folds long grids itself */
+    const char *kernel;  /* file of glsl/ without ".comp" */
+    const char *defines; /* "NAME value\n" lines; NULL for none; copied */
+    uint32_t groups[3];  /* each 1 .. limits->groups[i]: the lowering folds long grids itself */
     esker__operand operands[8];
-    int n_operands;           /* at most limits->storage_blocks */
+    int n_operands; /* at most limits->storage_blocks */
     const void *params;
-    int n_params;             /* 32-bit words */
+    int n_params; /* 32-bit words */
     bool uses_step;
-    esker__cost cost;         /* of this dispatch; zero: an even share of the node's */
+    esker__cost cost; /* of this dispatch; zero: an even share of the node's */
 } esker__dispatch_desc;
 
 /** Copy the description into the plan. */
@@ -56,7 +57,8 @@ esker__operand esker__write(esker__lowering *lowering, const esker_node *node);
 bool esker__output_is_used(const esker__lowering *lowering, const esker_node *node, int output);
 /** Memory that lives from this op's first dispatch that uses it to its last. */
 esker__value esker__scratch(esker__lowering *lowering, uint64_t n_bytes);
-/** The contiguous arenas of all parameters that are not frozen: values, gradients, and optimizer state `slot` (made on first use). */
+/** The contiguous arenas of all parameters that are not frozen: values, gradients, and optimizer state `slot` (made on
+ * first use). */
 esker__value esker__params_value(esker__lowering *lowering);
 esker__value esker__gradients_value(esker__lowering *lowering);
 esker__value esker__state_value(esker__lowering *lowering, int slot);
@@ -66,8 +68,9 @@ uint64_t esker__params_value_elems(esker__lowering *lowering);
 esker_status esker__step_slot(esker__lowering *lowering, uint32_t *out_slot);
 
 /**
- * Fold `n_groups` into a grid whose axes stay within the limits: groups = {x, y, 1}; the kernel rebuilds the linear index as
- * (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x, with groups_x among its params. Fails with ESKER_ERR_LIMIT beyond.
+ * Fold `n_groups` into a grid whose axes stay within the limits: groups = {x, y, 1}; the kernel rebuilds the linear index
+ * as (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x, with groups_x among its params. Fails
+ * with ESKER_ERR_LIMIT beyond.
  */
 esker_status esker__fold_groups(esker__lowering *lowering, uint64_t n_groups, uint32_t out_groups[3]);
 

@@ -1,7 +1,7 @@
 /*
- * Offsets of temporaries in the arena, from their lifetimes: in place first, then the largest first at the lowest free offset, with
- * several tie-breaks, the best of which stays.
- * Source  Offline dynamic storage allocation by decreasing size, a first-fit heuristic (Pisarchyk, Lee 2020, "greedy by size").
+ * Offsets of temporaries in the arena, from their lifetimes: in place first, then the largest first at the lowest free
+ * offset, with several tie-breaks, the best of which stays. Source  Offline dynamic storage allocation by decreasing size,
+ * a first-fit heuristic (Pisarchyk, Lee 2020, "greedy by size").
  */
 #include "plan/plan.h"
 
@@ -50,8 +50,8 @@ static bool meet_in_time(const esker__interval *a, const esker__interval *b)
 }
 
 /*
- * The lowest offset at which `wanted` meets none of the placed intervals, which are sorted by offset: walk up past each one that is alive
- * at the same time and starts before the gap is large enough.
+ * The lowest offset at which `wanted` meets none of the placed intervals, which are sorted by offset: walk up past each one
+ * that is alive at the same time and starts before the gap is large enough.
  */
 static uint64_t lowest_gap(const esker__interval *wanted, const esker__interval *intervals, const uint64_t *offsets,
                            const size_t *placed, size_t n_placed)
@@ -162,7 +162,8 @@ static void join_in_place(esker_plan *plan, const life *lives, int p)
     esker__plan_dispatch *d = &plan->dispatches[p];
     for (int k = 0; k < 2; k++) {
         int from = d->in_place[k];
-        if (from < 0 || plan->values[from].block < 0 || lives[from].last != p || lives[from].last_epoch_users != 1) continue;
+        if (from < 0 || plan->values[from].block < 0 || lives[from].last != p || lives[from].last_epoch_users != 1)
+            continue;
         for (int i = 0; i < d->n_operands; i++) {
             esker__plan_value *to = &plan->values[d->operands[i].value];
             if (!d->operands[i].write || d->operands[i].value == from || to->block < 0) continue;

@@ -38,16 +38,16 @@ enum {
 #define ESKER__STEP_SLOTS 16
 /* The per-step uniform block, as kernels see it (lowering.h). */
 typedef struct esker__step_block {
-    uint32_t random[4];                 /* seed low, seed high, step low, step high */
+    uint32_t random[4]; /* seed low, seed high, step low, step high */
     float slots[ESKER__STEP_SLOTS][4];
-    uint32_t run[4];                    /* mark of this run, never 0; then zeros */
+    uint32_t run[4]; /* mark of this run, never 0; then zeros */
 } esker__step_block;
 
 typedef struct esker__plan_value {
     int storage;
-    uint64_t offset;        /* in the storage; of an arena value it is set by memory.c */
-    uint64_t n_bytes;       /* as the kernels see it */
-    int block;              /* arena values: values of one block share its bytes one after the other; -1 else */
+    uint64_t offset;  /* in the storage; of an arena value it is set by memory.c */
+    uint64_t n_bytes; /* as the kernels see it */
+    int block;        /* arena values: values of one block share its bytes one after the other; -1 else */
     const char *label;
 } esker__plan_value;
 
@@ -58,7 +58,7 @@ typedef struct esker__plan_operand {
 } esker__plan_operand;
 
 typedef struct esker__plan_dispatch {
-    int kernel;               /* index in plan->kernels */
+    int kernel; /* index in plan->kernels */
     uint32_t groups[3], group_base[3];
     int n_operands;
     esker__plan_operand operands[8];
@@ -66,14 +66,14 @@ typedef struct esker__plan_dispatch {
     int n_params;
     bool uses_step;
     bool barrier;
-    bool effect;              /* changes stored state: after every other dispatch */
-    bool last;                /* the mark, behind everything */
-    int in_place[2];          /* values whose bytes output 0 may take over, or -1 */
+    bool effect;     /* changes stored state: after every other dispatch */
+    bool last;       /* the mark, behind everything */
+    int in_place[2]; /* values whose bytes output 0 may take over, or -1 */
     int epoch;
-    int sequence;             /* order of lowering */
+    int sequence; /* order of lowering */
     esker__cost cost;
     esker__phase phase;
-    const char *op, *label;   /* op: static; label: in the pool */
+    const char *op, *label; /* op: static; label: in the pool */
 } esker__plan_dispatch;
 
 typedef struct esker__plan_kernel {
@@ -82,11 +82,11 @@ typedef struct esker__plan_kernel {
 } esker__plan_kernel;
 
 typedef struct esker__plan_input {
-    const char *storage_name;  /* "input:NAME" */
-    const char *name;          /* its tail */
+    const char *storage_name; /* "input:NAME" */
+    const char *name;         /* its tail */
     uint64_t n_bytes;
-    int value;                 /* -1: nothing reads it */
-    bool written;              /* the next step's slot is filled */
+    int value;    /* -1: nothing reads it */
+    bool written; /* the next step's slot is filled */
     esker__buffer *slots[ESKER_PLAN_SLOTS];
 } esker__plan_input;
 
@@ -129,7 +129,7 @@ struct esker_plan {
     size_t n_constants, constants_capacity;
     int n_state;
     bool has_gradients;
-    bool marks;                /* the last dispatch writes run[0] into the outputs' head */
+    bool marks; /* the last dispatch writes run[0] into the outputs' head */
 
     uint64_t arena_bytes, arena_lower_bound, constants_bytes, outputs_bytes;
     uint64_t uniform_bytes;    /* one dispatch's block, rounded to the alignment, times n_dispatches */
@@ -140,15 +140,18 @@ struct esker_plan {
     esker__buffer *arena, *constants_buffer, *uniforms;
     esker__buffer *outputs_slots[ESKER_PLAN_SLOTS], *step_slots[ESKER_PLAN_SLOTS];
     esker__fence fences[ESKER_PLAN_SLOTS];
-    bool in_flight[ESKER_PLAN_SLOTS];    /* the slot's fence has not been seen to pass */
-    bool mark_seen, mark_missed;         /* the device ever wrote a mark; a warning was logged that it does not */
-    esker__launch *launches;             /* ESKER_PLAN_SLOTS times n_dispatches: everything a step needs, per slot */
-    uint64_t ticket, step;               /* of the next submission */
+    bool in_flight[ESKER_PLAN_SLOTS]; /* the slot's fence has not been seen to pass */
+    bool mark_seen, mark_missed;      /* the device ever wrote a mark; a warning was logged that it does not */
+    esker__launch *launches;          /* ESKER_PLAN_SLOTS times n_dispatches: everything a step needs, per slot */
+    uint64_t ticket, step;            /* of the next submission */
     float lr;
 };
 
 /* One past the last value of storage numbers in use. */
-static inline int esker__plan_n_storages(const esker_plan *plan) { return ESKER__STORAGE_INPUTS + (int)plan->n_inputs; }
+static inline int esker__plan_n_storages(const esker_plan *plan)
+{
+    return ESKER__STORAGE_INPUTS + (int)plan->n_inputs;
+}
 uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage);
 
 /* The stages. */
@@ -182,9 +185,9 @@ static inline bool esker__extents_meet(esker__extent a, esker__extent b)
 /* ---- The placement itself, without a plan around it (memory.c; tested over random intervals) ---- */
 
 typedef struct esker__interval {
-    uint64_t n_bytes;    /* a multiple of ESKER__VALUE_ALIGN */
-    int first, last;     /* times, both inclusive */
-    uint64_t offset;     /* out */
+    uint64_t n_bytes; /* a multiple of ESKER__VALUE_ALIGN */
+    int first, last;  /* times, both inclusive */
+    uint64_t offset;  /* out */
 } esker__interval;
 
 /** Give every interval an offset so that no two that are alive at one time share bytes; *out_bytes is the arena's size. */

@@ -54,8 +54,9 @@ static uint32_t mark_of(uint64_t ticket)
 }
 
 /*
- * Where no driver reports a dropped job, the mark that the last dispatch writes shows that the step ran to its end. A device that
- * never wrote one executes nothing at all (a driver without hardware behind it): that is said once, and is no loss.
+ * Where no driver reports a dropped job, the mark that the last dispatch writes shows that the step ran to its end. A
+ * device that never wrote one executes nothing at all (a driver without hardware behind it): that is said once, and is no
+ * loss.
  */
 static esker_status check_mark(esker_plan *plan, int slot, uint64_t ticket)
 {
@@ -68,7 +69,8 @@ static esker_status check_mark(esker_plan *plan, int slot, uint64_t ticket)
         return ESKER_OK;
     }
     if (plan->mark_seen)
-        return esker__fail(ESKER_ERR_LOST, "plan: step %llu did not finish (mark %u, expected %u): the driver dropped a job",
+        return esker__fail(ESKER_ERR_LOST,
+                           "plan: step %llu did not finish (mark %u, expected %u): the driver dropped a job",
                            (unsigned long long)ticket, mark, mark_of(ticket));
     if (!plan->mark_missed) esker__log(ESKER_LOG_WARNING, "plan: the device executes nothing; results mean nothing");
     plan->mark_missed = true;
@@ -146,9 +148,9 @@ esker_status esker_plan_set_step(esker_plan *plan, uint64_t step)
 
 static esker_status write_step_block(esker_plan *plan, int slot)
 {
-    esker__step_block block = {.random = {(uint32_t)plan->seed, (uint32_t)(plan->seed >> 32), (uint32_t)plan->step,
-                                          (uint32_t)(plan->step >> 32)},
-                               .run = {mark_of(plan->ticket), 0, 0, 0}};
+    esker__step_block block = {
+        .random = {(uint32_t)plan->seed, (uint32_t)(plan->seed >> 32), (uint32_t)plan->step, (uint32_t)(plan->step >> 32)},
+        .run = {mark_of(plan->ticket), 0, 0, 0}};
     esker__step step = {.step = plan->step, .seed = plan->seed, .lr = plan->lr};
     for (size_t i = 0; i < plan->n_step_ops; i++)
         plan->step_ops[i].op->step(plan->step_ops[i].attr, &step, block.slots[plan->step_ops[i].slot]);
