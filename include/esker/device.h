@@ -16,8 +16,8 @@ extern "C" {
 typedef struct esker_device esker_device;
 
 /**
- * What a device can do, as far as planning needs it. Plans are made from this struct alone, without a GPU; zero-initialise it
- * with esker_limits_es31() rather than by hand.
+ * What a device can do, as far as planning needs it. Plans are made from this struct alone, without a GPU; zero-initialise
+ * it with esker_limits_es31() rather than by hand.
  */
 typedef struct esker_limits {
     uint32_t groups[3];           /* work groups per axis of one dispatch; >= 65535 */
@@ -29,7 +29,7 @@ typedef struct esker_limits {
     uint32_t storage_align;       /* byte alignment of a storage binding's start; a power of two, <= 256 */
     uint32_t uniform_align;       /* the same for uniform blocks */
     uint32_t uniform_block_bytes; /* bytes of one uniform binding; >= 16384 */
-    bool     reports_reset;       /* a lost context or dropped job is reported by the driver */
+    bool reports_reset;           /* a lost context or dropped job is reported by the driver */
 } esker_limits;
 
 /** The minimum every OpenGL ES 3.1 device meets, with alignments of 256 and no reset reports. */
@@ -45,13 +45,13 @@ typedef enum esker_display_kind {
 
 /** One way to reach a GPU (or a software driver), as found by esker_display_list(). */
 typedef struct esker_display_info {
-    char name[ESKER_NAME_BYTES];     /* as ESKER_DISPLAY takes it: "gbm:/dev/dri/renderD128", "device:0", "surfaceless" */
+    char name[ESKER_NAME_BYTES]; /* as ESKER_DISPLAY takes it: "gbm:/dev/dri/renderD128", "device:0", "surfaceless" */
     esker_display_kind kind;
-    bool usable;                     /* an ES 3.1 context was made on it */
-    bool software;                   /* the driver computes on the CPU */
-    bool chosen;                     /* esker_device_open(NULL) would take this one */
+    bool usable;   /* an ES 3.1 context was made on it */
+    bool software; /* the driver computes on the CPU */
+    bool chosen;   /* esker_device_open(NULL) would take this one */
     char vendor[ESKER_NAME_BYTES], renderer[ESKER_NAME_BYTES], version[ESKER_NAME_BYTES]; /* GL strings; "" if not usable */
-    char reason[256];                /* why it is not usable: the EGL call and its error; "" if usable */
+    char reason[256]; /* why it is not usable: the EGL call and its error; "" if usable */
 } esker_display_info;
 
 /**
@@ -65,8 +65,9 @@ ESKER_API esker_status esker_display_list(esker_display_info *out, int capacity,
 typedef struct esker_device_desc {
     const char *display; /* NULL: the environment variable ESKER_DISPLAY, else the best display there is */
     const char *limits;  /* "es31": report the ES 3.1 minimum; "native"; NULL: ESKER_LIMITS, else native */
-    const char *cache_dir; /* program binaries; NULL: ESKER_CACHE_DIR, else $XDG_CACHE_HOME/esker, else ~/.cache/esker; "": none */
-    bool debug;          /* a KHR_debug context; its messages go to the log */
+    const char
+        *cache_dir; /* program binaries; NULL: ESKER_CACHE_DIR, else $XDG_CACHE_HOME/esker, else ~/.cache/esker; "": none */
+    bool debug;     /* a KHR_debug context; its messages go to the log */
 } esker_device_desc;
 
 /**
@@ -84,17 +85,17 @@ ESKER_API void esker_device_unref(esker_device *dev);
 typedef struct esker_device_info {
     esker_display_info display;
     char glsl_version[ESKER_NAME_BYTES];
-    int  es_major, es_minor;
-    esker_limits limits;          /* after capping by ESKER_LIMITS: what plans use */
-    esker_limits native_limits;   /* what the driver reports */
+    int es_major, es_minor;
+    esker_limits limits;        /* after capping by ESKER_LIMITS: what plans use */
+    esker_limits native_limits; /* what the driver reports */
     bool limits_capped;
-    bool robust;                  /* a robust context; a reset is reported as ESKER_ERR_LOST */
-    bool buffer_storage;          /* GL_EXT_buffer_storage: persistently mapped buffers */
-    bool program_binary;          /* at least one binary format: kernels are kept on disk */
-    bool timer_query;             /* GL_EXT_disjoint_timer_query */
-    bool debug;                   /* a KHR_debug context */
-    const char *extensions;       /* the GL extensions in use, space-separated; borrowed from the device */
-    const char *cache_dir;        /* where binaries are kept; "" if nowhere; borrowed */
+    bool robust;            /* a robust context; a reset is reported as ESKER_ERR_LOST */
+    bool buffer_storage;    /* GL_EXT_buffer_storage: persistently mapped buffers */
+    bool program_binary;    /* at least one binary format: kernels are kept on disk */
+    bool timer_query;       /* GL_EXT_disjoint_timer_query */
+    bool debug;             /* a KHR_debug context */
+    const char *extensions; /* the GL extensions in use, space-separated; borrowed from the device */
+    const char *cache_dir;  /* where binaries are kept; "" if nowhere; borrowed */
 } esker_device_info;
 
 ESKER_API void esker_device_get_info(const esker_device *dev, esker_device_info *out);
@@ -102,15 +103,15 @@ ESKER_API void esker_device_get_info(const esker_device *dev, esker_device_info 
 /** Events since the device was opened. A steady training step adds to `dispatches`, `barriers` and `fences` only. */
 typedef struct esker_counters {
     uint64_t dispatches, barriers;
-    uint64_t gl_objects;       /* buffers, shaders, programs and queries made */
-    uint64_t compiles;         /* programs compiled or loaded from binaries */
-    uint64_t binary_hits;      /* of these, loaded from binaries */
-    uint64_t fences;           /* sync objects put into the command stream */
-    uint64_t waits;            /* the CPU blocked until work that was just queued had finished */
-    uint64_t throttles;        /* the CPU blocked because the bounded queue of submitted steps was full */
+    uint64_t gl_objects;  /* buffers, shaders, programs and queries made */
+    uint64_t compiles;    /* programs compiled or loaded from binaries */
+    uint64_t binary_hits; /* of these, loaded from binaries */
+    uint64_t fences;      /* sync objects put into the command stream */
+    uint64_t waits;       /* the CPU blocked until work that was just queued had finished */
+    uint64_t throttles;   /* the CPU blocked because the bounded queue of submitted steps was full */
     uint64_t uploaded_bytes, downloaded_bytes;
     uint64_t buffer_bytes, buffer_peak_bytes; /* device memory held in buffers now, and the most so far */
-    uint64_t heap_allocations; /* host allocations of the library, process-wide */
+    uint64_t heap_allocations;                /* host allocations of the library, process-wide */
 } esker_counters;
 
 ESKER_API void esker_device_get_counters(const esker_device *dev, esker_counters *out);
@@ -120,9 +121,9 @@ ESKER_API esker_status esker_device_finish(esker_device *dev);
 
 /** Facts about the board, where /proc and /sys tell them. Unknown numbers are negative, unknown texts "". */
 typedef struct esker_board_info {
-    char   model[ESKER_NAME_BYTES]; /* device tree, or DMI product name */
-    char   cpu[ESKER_NAME_BYTES];
-    int    cpu_cores;
+    char model[ESKER_NAME_BYTES]; /* device tree, or DMI product name */
+    char cpu[ESKER_NAME_BYTES];
+    int cpu_cores;
     double memory_total_bytes, memory_available_bytes;
     double cpu_celsius, gpu_celsius;
     double cpu_hertz, gpu_hertz;

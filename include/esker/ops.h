@@ -1,9 +1,9 @@
 /**
  * Operations. Each takes nodes and returns a node of the same graph, or NULL after recording why not (graph.h).
  *
- * "Broadcast" is NumPy's rule: shapes are aligned at the last axis, and an axis of 1 stretches. Unless said otherwise inputs
- * and results are float32, axes count from 0, and negative axes from the end. A sum of n terms differs from the exact one by at
- * most 2 sqrt(n) eps times the sum of the terms' magnitudes (checked by the tests), eps = 2^-24.
+ * "Broadcast" is NumPy's rule: shapes are aligned at the last axis, and an axis of 1 stretches. Unless said otherwise
+ * inputs and results are float32, axes count from 0, and negative axes from the end. A sum of n terms differs from the
+ * exact one by at most 2 sqrt(n) eps times the sum of the terms' magnitudes (checked by the tests), eps = 2^-24.
  */
 #ifndef ESKER_OPS_H
 #define ESKER_OPS_H
@@ -54,7 +54,8 @@ typedef struct esker_pool2d_desc {
     int stride[2];  /* 0: the window */
     int padding[2]; /* at most half the window; max ignores it, average counts its zeros */
 } esker_pool2d_desc;
-ESKER_API esker_node *esker_max_pool2d(esker_node *x, const esker_pool2d_desc *desc); /* a tie's gradient goes to the first */
+ESKER_API esker_node *esker_max_pool2d(esker_node *x,
+                                       const esker_pool2d_desc *desc); /* a tie's gradient goes to the first */
 ESKER_API esker_node *esker_avg_pool2d(esker_node *x, const esker_pool2d_desc *desc);
 
 /* ---- Reductions over `n_axes` axes (0: all), kept with length 1 if `keepdims` ---- */
@@ -79,13 +80,15 @@ ESKER_API esker_node *esker_log_softmax(esker_node *x, int axis);
 
 /* ---- Losses and metrics: one element ---- */
 /**
- * Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels int32 [n]. Rows with label -1 count for nothing;
- * if all are -1 the loss is 0. A label outside -1 .. classes-1 makes the loss NaN rather than reading out of bounds.
+ * Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels int32 [n]. Rows with label -1 count for
+ * nothing; if all are -1 the loss is 0. A label outside -1 .. classes-1 makes the loss NaN rather than reading out of
+ * bounds.
  */
 ESKER_API esker_node *esker_cross_entropy(esker_node *logits, esker_node *labels);
 /** Mean of (prediction - target)^2 over all elements; equal shapes. */
 ESKER_API esker_node *esker_mse(esker_node *prediction, esker_node *target);
-/** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no gradient. */
+/** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no
+ * gradient. */
 ESKER_API esker_node *esker_count_correct(esker_node *logits, esker_node *labels);
 
 #ifdef __cplusplus

@@ -28,22 +28,23 @@ typedef struct esker_plan esker_plan;
 #define ESKER_PLAN_SLOTS 4
 
 typedef struct esker_plan_desc {
-    esker_device *device;              /* NULL: plan for `limits` only; such a plan cannot run */
-    const esker_limits *limits;        /* without a device; NULL: the ES 3.1 minimum */
-    esker_node *const *outputs;        /* values to read after each step */
+    esker_device *device;       /* NULL: plan for `limits` only; such a plan cannot run */
+    const esker_limits *limits; /* without a device; NULL: the ES 3.1 minimum */
+    esker_node *const *outputs; /* values to read after each step */
     int n_outputs;
-    uint64_t seed;                     /* of random operations */
-    double slice_seconds;              /* longest estimated time of one dispatch before it is cut; 0: 0.05; negative: never cut */
-    double flops_per_second;           /* the estimate's rates; 0: measured on the device once (and kept with its binaries), or without */
-    double bytes_per_second;           /* a device those of a small GPU, 1e10 and 2e9 */
-    bool no_fusion;                    /* leave elementwise tails of contractions as dispatches of their own */
+    uint64_t seed;           /* of random operations */
+    double slice_seconds;    /* longest estimated time of one dispatch before it is cut; 0: 0.05; negative: never cut */
+    double flops_per_second; /* the estimate's rates; 0: measured on the device once (and kept with its binaries), or
+                                without */
+    double bytes_per_second; /* a device those of a small GPU, 1e10 and 2e9 */
+    bool no_fusion;          /* leave elementwise tails of contractions as dispatches of their own */
 } esker_plan_desc;
 
 /**
- * Compile everything that desc->outputs and the graph's effects (optimizer updates) need. The graph may be destroyed afterwards;
- * the parameters stay shared with other plans of the same esker_params.
- * Errors     The graph's first failure, if it has one; ESKER_ERR_INVALID: nothing to compute, an output of another graph, two
- *            inputs of one name; ESKER_ERR_LIMIT: a value larger than a storage block; ESKER_ERR_NO_MEMORY; ESKER_ERR_COMPILE.
+ * Compile everything that desc->outputs and the graph's effects (optimizer updates) need. The graph may be destroyed
+ * afterwards; the parameters stay shared with other plans of the same esker_params. Errors     The graph's first failure,
+ * if it has one; ESKER_ERR_INVALID: nothing to compute, an output of another graph, two inputs of one name;
+ * ESKER_ERR_LIMIT: a value larger than a storage block; ESKER_ERR_NO_MEMORY; ESKER_ERR_COMPILE.
  */
 ESKER_API esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out);
 /** Waits for steps in flight. Accepts NULL. */
@@ -53,16 +54,17 @@ ESKER_API void esker_plan_destroy(esker_plan *plan);
 ESKER_API int esker_plan_find_input(const esker_plan *plan, const char *name);
 
 /**
- * Copy `n_bytes` (all of the input) into the staging slot of the next step. An input that is not written keeps nothing from earlier steps:
- * every input must be given for every step.
- * Errors     ESKER_ERR_INVALID: bad index, or a byte count that is not the input's, with both numbers.
+ * Copy `n_bytes` (all of the input) into the staging slot of the next step. An input that is not written keeps nothing from
+ * earlier steps: every input must be given for every step. Errors     ESKER_ERR_INVALID: bad index, or a byte count that is
+ * not the input's, with both numbers.
  */
 ESKER_API esker_status esker_plan_write(esker_plan *plan, int input, const void *data, size_t n_bytes);
 
 /**
- * The address of staging slot `slot` (0 .. ESKER_PLAN_SLOTS - 1) of an input, for filling it from another thread; NULL in *out_address where the
- * driver has no persistent mapping (then use esker_plan_write). The slot of the step with ticket t is t % ESKER_PLAN_SLOTS; it is free to be filled once
- * the step that used it before has finished (esker_plan_wait for ticket t - ESKER_PLAN_SLOTS), and is passed on by esker_plan_mark_written.
+ * The address of staging slot `slot` (0 .. ESKER_PLAN_SLOTS - 1) of an input, for filling it from another thread; NULL in
+ * *out_address where the driver has no persistent mapping (then use esker_plan_write). The slot of the step with ticket t
+ * is t % ESKER_PLAN_SLOTS; it is free to be filled once the step that used it before has finished (esker_plan_wait for
+ * ticket t - ESKER_PLAN_SLOTS), and is passed on by esker_plan_mark_written.
  */
 ESKER_API esker_status esker_plan_input_slot(esker_plan *plan, int input, int slot, void **out_address);
 /** Say that the next step's slot of `input` was filled through its address. */
@@ -94,9 +96,9 @@ typedef struct esker_plan_info {
     uint64_t arena_bytes;       /* temporaries, as placed */
     uint64_t arena_lower_bound; /* most bytes of temporaries alive at one dispatch: no placement needs less */
     uint64_t parameter_bytes, gradient_bytes, state_bytes;
-    uint64_t io_bytes;          /* inputs, outputs, constants and uniform blocks, all slots */
-    uint64_t peak_bytes;        /* all of these: what a device allocates for the plan and its parameters */
-    double flops, bytes;        /* of one step, as the operations estimate them */
+    uint64_t io_bytes;   /* inputs, outputs, constants and uniform blocks, all slots */
+    uint64_t peak_bytes; /* all of these: what a device allocates for the plan and its parameters */
+    double flops, bytes; /* of one step, as the operations estimate them */
 } esker_plan_info;
 
 ESKER_API void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out);
@@ -115,7 +117,7 @@ typedef struct esker_dispatch_info {
     uint32_t groups[3], group_base[3];                 /* a slice of a longer dispatch starts at group_base */
     int n_bindings;
     esker_binding_info bindings[ESKER_PLAN_MAX_BINDINGS];
-    bool barrier;                                      /* before this dispatch */
+    bool barrier; /* before this dispatch */
     double flops, bytes;
 } esker_dispatch_info;
 

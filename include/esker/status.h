@@ -43,12 +43,7 @@ ESKER_API const char *esker_status_name(esker_status status);
  */
 ESKER_API const char *esker_last_error(void);
 
-typedef enum esker_log_level {
-    ESKER_LOG_ERROR = 0,
-    ESKER_LOG_WARNING,
-    ESKER_LOG_INFO,
-    ESKER_LOG_DEBUG
-} esker_log_level;
+typedef enum esker_log_level { ESKER_LOG_ERROR = 0, ESKER_LOG_WARNING, ESKER_LOG_INFO, ESKER_LOG_DEBUG } esker_log_level;
 
 /** Receives one line without a newline. May run in any thread that uses the library; must not call it back. */
 typedef void (*esker_log_fn)(esker_log_level level, const char *message, void *user);

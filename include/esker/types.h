@@ -18,13 +18,13 @@ extern "C" {
 typedef enum esker_dtype {
     ESKER_DTYPE_F32 = 0, /* IEEE 754 binary32 */
     ESKER_DTYPE_I32 = 1, /* two's complement, 32 bits */
-    ESKER_DTYPE_U8  = 2  /* 0 to 255, four to a 32-bit word on the device */
+    ESKER_DTYPE_U8 = 2   /* 0 to 255, four to a 32-bit word on the device */
     /* 3 and 4 are kept for float16 and int8. */
 } esker_dtype;
 
 /** A row-major shape, outermost axis first. Rank 0 is a scalar with one element. */
 typedef struct esker_shape {
-    int     rank;                 /* 0 to ESKER_MAX_RANK */
+    int rank;                     /* 0 to ESKER_MAX_RANK */
     int64_t dims[ESKER_MAX_RANK]; /* each >= 1 in a finished shape */
 } esker_shape;
 

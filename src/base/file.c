@@ -26,8 +26,7 @@ esker_status esker__file_read(const char *path, size_t max_bytes, unsigned char 
         goto done;
     }
     if ((uint64_t)info.st_size > max_bytes) {
-        st = esker__fail(ESKER_ERR_LIMIT, "%s: %lld bytes, at most %zu are read", path, (long long)info.st_size,
-                         max_bytes);
+        st = esker__fail(ESKER_ERR_LIMIT, "%s: %lld bytes, at most %zu are read", path, (long long)info.st_size, max_bytes);
         goto done;
     }
     size_t n_bytes = (size_t)info.st_size;

@@ -17,12 +17,24 @@ void esker__free(void *memory);
 uint64_t esker__heap_allocations(void);
 
 /** Whether the sum or product fits; *out is set only then. */
-static inline bool esker__add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
-static inline bool esker__mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
+static inline bool esker__add_size(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
+static inline bool esker__mul_size(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
 
 /** Smallest multiple of `unit` (>= 1) that is not below `n`. */
-static inline uint64_t esker__round_up(uint64_t n, uint64_t unit) { return (n + unit - 1) / unit * unit; }
-static inline uint64_t esker__ceil_div(uint64_t n, uint64_t unit) { return (n + unit - 1) / unit; }
+static inline uint64_t esker__round_up(uint64_t n, uint64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+static inline uint64_t esker__ceil_div(uint64_t n, uint64_t unit)
+{
+    return (n + unit - 1) / unit;
+}
 
 /**
  * Make room for one more item in a growable array of `*n` items: doubles *items when full.

@@ -11,7 +11,10 @@
 void esker__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 /** A word as a float in [0, 1), multiples of 2^-24. */
-static inline float esker__unit_float(uint32_t word) { return (float)(word >> 8) * (1.0f / 16777216.0f); }
+static inline float esker__unit_float(uint32_t word)
+{
+    return (float)(word >> 8) * (1.0f / 16777216.0f);
+}
 
 /** A sequence for host code: word i of stream `stream` under `seed`, drawn in order. */
 typedef struct esker__random {

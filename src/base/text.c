@@ -31,7 +31,8 @@ void esker__text_add(esker__text *text, const char *format, ...)
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (n < 0) text->failed = true;
+    if (n < 0)
+        text->failed = true;
     else if (reserve(text, (size_t)n)) {
         vsnprintf(text->chars + text->n_chars, (size_t)n + 1, format, again);
         text->n_chars += (size_t)n;

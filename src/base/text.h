@@ -2,7 +2,6 @@
 #ifndef ESKER_BASE_TEXT_H
 #define ESKER_BASE_TEXT_H
 
-
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/fail.h"

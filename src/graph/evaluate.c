@@ -40,8 +40,10 @@ static esker_status evaluate_node(const esker_graph *graph, const esker_node *no
         if (magnitudes) magnitudes[output->id] = r.magnitude[i] = new_value(output, NAN);
         if (!r.out[i] || (magnitudes && !r.magnitude[i])) return esker__fail_memory((size_t)elems(output) * 8, "reference");
     }
-    if (node->op->flags & ESKER__OP_VIEW) memcpy(r.out[0], inputs[0], (size_t)elems(node) * sizeof(double));
-    else node->op->reference(&r);
+    if (node->op->flags & ESKER__OP_VIEW)
+        memcpy(r.out[0], inputs[0], (size_t)elems(node) * sizeof(double));
+    else
+        node->op->reference(&r);
     for (int i = 0; magnitudes && i < node->op->n_outputs; i++) {
         int64_t n = elems(graph->nodes[node->id + i]);
         for (int64_t j = 0; j < n; j++)

@@ -39,8 +39,8 @@ static esker_status fail_no_rule(const esker_node *node, int input, const bool *
         if (!next) break;
         at = next;
     }
-    return esker__fail(ESKER_ERR_UNSUPPORTED, "%s has no gradient with respect to input %d, on the path %s",
-                       node->op->name, input, path);
+    return esker__fail(ESKER_ERR_UNSUPPORTED, "%s has no gradient with respect to input %d, on the path %s", node->op->name,
+                       input, path);
 }
 
 static esker_status propagate(esker_node *node, esker_node **grads, const bool *reach)
@@ -66,7 +66,8 @@ static esker_status check_arguments(esker_node *loss, esker_node *const *wrt, in
         return esker__fail(ESKER_ERR_INVALID, "gradients: the loss must be one float32 element, it is %s %s",
                            esker_dtype_name(loss->type.dtype), esker_shape_text(&loss->type.shape, text));
     for (int i = 0; i < n_wrt; i++) {
-        if (wrt[i]->graph != loss->graph) return esker__fail(ESKER_ERR_INVALID, "gradients: wrt[%d] is of another graph", i);
+        if (wrt[i]->graph != loss->graph)
+            return esker__fail(ESKER_ERR_INVALID, "gradients: wrt[%d] is of another graph", i);
         if (wrt[i]->type.dtype != ESKER_DTYPE_F32)
             return esker__fail(ESKER_ERR_INVALID, "gradients: wrt[%d] is %s, only float32 has gradients", i,
                                esker_dtype_name(wrt[i]->type.dtype));

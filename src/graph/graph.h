@@ -10,7 +10,7 @@ typedef enum esker__phase { ESKER__PHASE_FORWARD, ESKER__PHASE_BACKWARD, ESKER__
 
 struct esker_node {
     esker_graph *graph;
-    int id;               /* index in graph->nodes */
+    int id; /* index in graph->nodes */
     const esker__op *op;
     int n_inputs;
     esker_node **inputs;  /* in the graph's pool */
@@ -19,7 +19,7 @@ struct esker_node {
     int output;           /* which output of `producer` this value is; 0 for a producer itself */
     esker_node *producer; /* the node that computes it: itself, except for outputs 1 and up */
     esker__phase phase;
-    const char *label;    /* may be NULL; in the graph's pool */
+    const char *label; /* may be NULL; in the graph's pool */
 };
 
 struct esker_graph {
@@ -29,17 +29,18 @@ struct esker_graph {
     esker_params *params;
     esker__phase phase; /* given to nodes recorded now */
     esker_status status;
-    char *message;      /* of the first failure; in the pool */
+    char *message; /* of the first failure; in the pool */
 };
 
 /**
- * Record `op`. The one way nodes come into being: checks that no input is NULL and all are of one graph, copies attr (may be
- * NULL), asks op->infer for the types, and makes one node for each output.
- * Returns    The node of output 0 (of an op without outputs, the node of the effect itself), or NULL with the graph's error set. For output i see esker__output.
+ * Record `op`. The one way nodes come into being: checks that no input is NULL and all are of one graph, copies attr (may
+ * be NULL), asks op->infer for the types, and makes one node for each output. Returns    The node of output 0 (of an op
+ * without outputs, the node of the effect itself), or NULL with the graph's error set. For output i see esker__output.
  */
 esker_node *esker__record(const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs);
 /** The same for ops without inputs, or where all inputs may be absent. */
-esker_node *esker__record_in(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs);
+esker_node *esker__record_in(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs,
+                             int n_inputs);
 /** The node of output `i` of what esker__record returned; NULL for NULL. */
 esker_node *esker__output(esker_node *node, int i);
 
@@ -58,15 +59,25 @@ const char *esker__signature(char buffer[ESKER__SIGNATURE_BYTES], const char *op
 
 /* Source nodes (src/graph/sources.c). */
 extern const esker__op esker__op_input, esker__op_parameter, esker__op_full, esker__op_output;
-typedef struct esker__input_attr { char name[48]; esker__type type; } esker__input_attr;
-typedef struct esker__parameter_attr { int64_t index; esker__type type; } esker__parameter_attr;
-typedef struct esker__full_attr { esker_shape shape; float value; int32_t pad; } esker__full_attr;
+typedef struct esker__input_attr {
+    char name[48];
+    esker__type type;
+} esker__input_attr;
+typedef struct esker__parameter_attr {
+    int64_t index;
+    esker__type type;
+} esker__parameter_attr;
+typedef struct esker__full_attr {
+    esker_shape shape;
+    float value;
+    int32_t pad;
+} esker__full_attr;
 
 /**
  * Evaluate the nodes that `outputs` need in double precision with the ops' references.
  * `values[i]` of an input or parameter node must be given in `given` (same indexing as graph->nodes; NULL elsewhere).
- * On success (*out_values)[i] holds the value of node i or NULL; free with esker__evaluate_free. `out_magnitudes` may be NULL;
- * else each value's sum of |terms| as op.h says.
+ * On success (*out_values)[i] holds the value of node i or NULL; free with esker__evaluate_free. `out_magnitudes` may be
+ * NULL; else each value's sum of |terms| as op.h says.
  */
 esker_status esker__evaluate(esker_graph *graph, const double *const *given, esker_node *const *outputs, int n_outputs,
                              double ***out_values, double ***out_magnitudes);

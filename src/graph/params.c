@@ -144,9 +144,12 @@ static void fill(const esker__param *p, uint64_t seed, uint64_t stream, float *v
     esker__random random;
     esker__random_init(&random, seed, stream);
     for (int64_t i = 0; i < p->n_elems; i++) {
-        if (uniform >= 0) values[i] = esker__random_range(&random, (float)-uniform, (float)uniform);
-        else if (normal >= 0) values[i] = (float)normal * esker__random_normal(&random);
-        else values[i] = p->init.kind == ESKER_INIT_CONSTANT ? p->init.value : 0.0f;
+        if (uniform >= 0)
+            values[i] = esker__random_range(&random, (float)-uniform, (float)uniform);
+        else if (normal >= 0)
+            values[i] = (float)normal * esker__random_normal(&random);
+        else
+            values[i] = p->init.kind == ESKER_INIT_CONSTANT ? p->init.value : 0.0f;
     }
 }
 
@@ -168,8 +171,7 @@ esker_status esker_params_init_values(esker_params *params, uint64_t seed)
     float *values = params->host;
     size_t n_bytes = (size_t)params->total_elems * sizeof(float);
     if (!values && !(values = esker__calloc(1, n_bytes))) return esker__fail_memory(n_bytes, "parameters");
-    for (size_t i = 0; i < params->n; i++)
-        fill(&params->list[i], seed, i, values + params->list[i].offset);
+    for (size_t i = 0; i < params->n; i++) fill(&params->list[i], seed, i, values + params->list[i].offset);
     if (params->values) {
         st = n_bytes ? esker__buffer_write(params->values, 0, values, n_bytes) : ESKER_OK;
         esker__free(values);

@@ -26,12 +26,12 @@ struct esker_params {
     esker__pool pool;
     esker__param *list;
     size_t n, capacity;
-    bool fixed;              /* the layout is; no parameter can be added any more */
-    bool initialised;        /* values were chosen */
-    uint64_t trained_elems;  /* the part of the arena before the frozen parameters */
+    bool fixed;             /* the layout is; no parameter can be added any more */
+    bool initialised;       /* values were chosen */
+    uint64_t trained_elems; /* the part of the arena before the frozen parameters */
     uint64_t total_elems;
-    float *host;             /* total_elems values, until a device holds them */
-    esker_device *device;    /* referenced */
+    float *host;          /* total_elems values, until a device holds them */
+    esker_device *device; /* referenced */
     esker__buffer *values, *gradients, *state[ESKER__MAX_STATE];
 };
 
@@ -41,7 +41,8 @@ esker_status esker__params_add(esker_params *params, const esker_param_desc *des
 /** Fix the layout: offsets and totals are valid afterwards. */
 void esker__params_fix(esker_params *params);
 
-/** Move the values to `dev` (choosing them first if nobody did) and make the gradient arena and `n_state` state arenas there. */
+/** Move the values to `dev` (choosing them first if nobody did) and make the gradient arena and `n_state` state arenas
+ * there. */
 esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gradients, int n_state);
 
 #endif

@@ -84,7 +84,8 @@ static uint64_t node_hash(const esker__op *op, const void *attr, esker_node *con
     return n_inputs ? esker__hash(hash, inputs, (size_t)n_inputs * sizeof *inputs) : hash;
 }
 
-static bool same_node(const esker_node *node, const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs)
+static bool same_node(const esker_node *node, const esker__op *op, const void *attr, esker_node *const *inputs,
+                      int n_inputs)
 {
     return node->op == op && node->n_inputs == n_inputs && (!op->attr_bytes || !memcmp(node->attr, attr, op->attr_bytes)) &&
            (!n_inputs || !memcmp(node->inputs, inputs, (size_t)n_inputs * sizeof *inputs));
@@ -112,8 +113,8 @@ static esker_node *simplify_node(rewrite *r, node_table *table, const esker_node
     return node;
 }
 
-esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
-                                  esker_node **out_outputs)
+esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs,
+                                  esker_graph **out_graph, esker_node **out_outputs)
 {
     rewrite r;
     node_table table = {NULL, 16};

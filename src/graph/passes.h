@@ -8,11 +8,11 @@
 void esker__mark_needed(const esker_graph *graph, esker_node *const *outputs, int n_outputs, bool *needed);
 
 /**
- * Drop what nobody needs, merge equal nodes (same op, attributes and inputs), and replace nodes by simpler equals (op->simplify).
- * Values stay the same to the bit.
+ * Drop what nobody needs, merge equal nodes (same op, attributes and inputs), and replace nodes by simpler equals
+ * (op->simplify). Values stay the same to the bit.
  */
-esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
-                                  esker_node **out_outputs);
+esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs,
+                                  esker_graph **out_graph, esker_node **out_outputs);
 
 /** Let contractions absorb the elementwise nodes that follow them (op->absorb). */
 esker_status esker__pass_fuse(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,

@@ -13,8 +13,10 @@ esker_status esker_graph_create(esker_params *params, esker_graph **out)
     esker_graph *graph = esker__calloc(1, sizeof *graph);
     if (!graph) return esker__fail_memory(sizeof *graph, "graph");
     esker_status st = ESKER_OK;
-    if (params) graph->params = esker_params_ref(params);
-    else st = esker_params_create(&graph->params);
+    if (params)
+        graph->params = esker_params_ref(params);
+    else
+        st = esker_params_create(&graph->params);
     if (st != ESKER_OK) {
         esker__free(graph);
         return st;
@@ -107,12 +109,14 @@ static esker_status check_inputs(esker_graph *graph, const esker__op *op, esker_
         return esker__fail(ESKER_ERR_INTERNAL, "%s: %d inputs given, %d are needed", op->name, n_inputs, op->n_inputs);
     for (int i = 0; i < n_inputs; i++) {
         if (!inputs[i]) return esker__fail(ESKER_ERR_INVALID, "%s: input %d is NULL", op->name, i);
-        if (inputs[i]->graph != graph) return esker__fail(ESKER_ERR_INVALID, "%s: input %d is of another graph", op->name, i);
+        if (inputs[i]->graph != graph)
+            return esker__fail(ESKER_ERR_INVALID, "%s: input %d is of another graph", op->name, i);
     }
     return ESKER_OK;
 }
 
-esker_node *esker__record_in(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs)
+esker_node *esker__record_in(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs,
+                             int n_inputs)
 {
     if (!graph || graph->status != ESKER_OK) return NULL;
     esker__type types[ESKER__MAX_OUTPUTS] = {{0}};
@@ -151,7 +155,8 @@ no_memory:
 
 esker_node *esker__record(const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs)
 {
-    /* A NULL among the inputs follows an earlier failure, which the graph of the others has kept; if it has none, say so there. */
+    /* A NULL among the inputs follows an earlier failure, which the graph of the others has kept; if it has none, say so
+     * there. */
     for (int i = 0; i < n_inputs; i++)
         if (inputs[i]) return esker__record_in(inputs[i]->graph, op, attr, inputs, n_inputs);
     return NULL;

@@ -16,8 +16,11 @@ static esker_status infer_input(const void *attr, esker_node *const *inputs, int
     return ESKER_OK;
 }
 
-const esker__op esker__op_input = {
-    .name = "input", .n_outputs = 1, .attr_bytes = sizeof(esker__input_attr), .flags = ESKER__OP_SOURCE, .infer = infer_input};
+const esker__op esker__op_input = {.name = "input",
+                                   .n_outputs = 1,
+                                   .attr_bytes = sizeof(esker__input_attr),
+                                   .flags = ESKER__OP_SOURCE,
+                                   .infer = infer_input};
 
 esker_node *esker_input(esker_graph *graph, const char *name, esker_dtype dtype, const esker_shape *shape)
 {
@@ -25,8 +28,8 @@ esker_node *esker_input(esker_graph *graph, const char *name, esker_dtype dtype,
     esker__input_attr attr;
     memset(&attr, 0, sizeof attr); /* attributes are compared as bytes */
     if (!name || !name[0] || strlen(name) >= sizeof attr.name)
-        return esker__graph_fail(graph, esker__fail(ESKER_ERR_INVALID, "input: the name needs 1 to %zu characters",
-                                                    sizeof attr.name - 1));
+        return esker__graph_fail(
+            graph, esker__fail(ESKER_ERR_INVALID, "input: the name needs 1 to %zu characters", sizeof attr.name - 1));
     if (!esker_dtype_bytes(dtype))
         return esker__graph_fail(graph, esker__fail(ESKER_ERR_INVALID, "input %s: unknown element type %d", name, dtype));
     for (size_t i = 0; i < graph->n_nodes; i++) {

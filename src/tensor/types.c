@@ -56,8 +56,7 @@ const char *esker_shape_text(const esker_shape *shape, char buffer[ESKER_SHAPE_T
     size_t n = 0;
     n += (size_t)snprintf(buffer, ESKER_SHAPE_TEXT_BYTES, "[");
     for (int i = 0; i < shape->rank && i < ESKER_MAX_RANK; i++)
-        n += (size_t)snprintf(buffer + n, ESKER_SHAPE_TEXT_BYTES - n, "%s%lld", i ? ", " : "",
-                              (long long)shape->dims[i]);
+        n += (size_t)snprintf(buffer + n, ESKER_SHAPE_TEXT_BYTES - n, "%s%lld", i ? ", " : "", (long long)shape->dims[i]);
     snprintf(buffer + n, ESKER_SHAPE_TEXT_BYTES - n, "]");
     return buffer;
 }
