@@ -195,7 +195,7 @@ static esker_status fail_lost(const esker_device *dev)
 static esker_status lose(esker_device *dev, const char *how)
 {
     dev->lost = true;
-    snprintf(dev->lost_how, sizeof dev->lost_how, "%s", how);
+    dev->lost_how = how;
     return fail_lost(dev);
 }
 

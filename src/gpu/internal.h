@@ -49,7 +49,7 @@ struct esker_device {
     pthread_t owner;
     bool owned; /* false after esker__device_leave: the next thread to enter takes it */
     bool lost;  /* the context was reset; nothing works any more */
-    char lost_how[64];
+    const char *lost_how; /* a literal */
     esker_device_info info;
     char *extensions, *cache_dir;
     char *driver; /* vendor, renderer, version and GLSL version on a line each: what a program binary depends on */
