@@ -47,8 +47,8 @@ struct esker_device {
     atomic_int refs;
     esker__platform *platform;
     pthread_t owner;
-    bool owned; /* false after esker__device_leave: the next thread to enter takes it */
-    bool lost;  /* the context was reset; nothing works any more */
+    bool owned;           /* false after esker__device_leave: the next thread to enter takes it */
+    bool lost;            /* the context was reset; nothing works any more */
     const char *lost_how; /* a literal */
     esker_device_info info;
     char *extensions, *cache_dir;
