@@ -197,13 +197,14 @@ static esker_node *gradient_relu_grad(esker_node *node, esker_node *grad, int in
  */
 #define EXP_EPS(x) (2 * (3 + 2 * fabs(x)))
 #define DIV_EPS    5
+#define ONE_EPS    2 /* one rounding, whose direction is open */
 #define SQRT_EPS   9
 
 /* clang-format off */
 #define ROWS(X) \
-    X(add, 2, "a + b", a + b, fabs(a) + fabs(b), NULL, gradient_add, 0, 0, IN_01) \
-    X(sub, 2, "a - b", a - b, fabs(a) + fabs(b), NULL, gradient_sub, 0, 0, IN_01) \
-    X(mul, 2, "a * b", a * b, fabs(y), NULL, gradient_mul, 0, 0, IN_01) \
+    X(add, 2, "a + b", a + b, fabs(y) * ONE_EPS / 4, NULL, gradient_add, 0, 0, IN_01) \
+    X(sub, 2, "a - b", a - b, fabs(y) * ONE_EPS / 4, NULL, gradient_sub, 0, 0, IN_01) \
+    X(mul, 2, "a * b", a * b, fabs(y) * ONE_EPS / 4, NULL, gradient_mul, 0, 0, IN_01) \
     X(div, 2, "a / b", a / b, fabs(y) * (DIV_EPS + 1) / 4, NULL, gradient_div, 0, 0, IN_01) \
     X(neg, 1, "-a", -a, fabs(y), EXACT, gradient_neg, 0, 0, IN_0) \
     X(exp, 1, "exp(a)", exp(a), fabs(y) * EXP_EPS(a) / 4, NULL, gradient_exp, 0, 0, IN_0) \
@@ -212,7 +213,7 @@ static esker_node *gradient_relu_grad(esker_node *node, esker_node *grad, int in
     X(relu, 1, "a < 0.0 ? 0.0 : a", a < 0 ? 0 : a, fabs(y), EXACT, gradient_relu, 0, 0, IN_0) /* NaN stays NaN */ \
     X(sigmoid, 1, "sigmoid_stable(a)", sigmoid(a), fabs(y) * (DIV_EPS + 1 + EXP_EPS(a)) / 4, NULL, gradient_sigmoid, 0, 0, IN_0) \
     X(tanh, 1, "tanh_stable(a)", tanh(a), fabs(y) * tanh_eps(a) / 4, NULL, gradient_tanh, 0, 0, IN_0) \
-    X(affine, 1, "k0 * a + k1", k[0] * a + k[1], fabs(k[0] * a) + fabs(k[1]), NULL, gradient_affine, 0, sizeof(esker__affine_attr), IN_0) \
+    X(affine, 1, "k0 * a + k1", k[0] * a + k[1], (fabs(k[0] * a) + fabs(y)) * ONE_EPS / 4, NULL, gradient_affine, 0, sizeof(esker__affine_attr), IN_0) \
     /* -g y / b for y = x / b: the gradient of b. Operands g, y, b. */ \
     X(div_grad, 3, "-(a * b) / c", -(a * b) / c, fabs(y) * (DIV_EPS + 2) / 4, NULL, NULL, 0, 0, IN_01) \
     /* From the output y and its gradient g: operands y, g. */ \
