@@ -13,15 +13,11 @@ static esker_status make_buffers(esker_plan *plan, esker_device *dev)
     if (st == ESKER_OK && plan->constants_bytes)
         st = esker__buffer_create(dev, plan->constants_bytes, ESKER__BUFFER_DEVICE, &plan->constants_buffer);
     if (st == ESKER_OK) st = esker__buffer_create(dev, plan->uniform_bytes, ESKER__BUFFER_DEVICE, &plan->uniforms);
-    for (int s = 0; s < ESKER_PLAN_SLOTS; s++) {
-        if (st == ESKER_OK)
-            st = esker__buffer_create(dev, plan->outputs_bytes, ESKER__BUFFER_READBACK, &plan->outputs_slots[s]);
-        if (st == ESKER_OK)
-            st = esker__buffer_create(dev, sizeof(esker__step_block), ESKER__BUFFER_UPLOAD, &plan->step_slots[s]);
-        for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++)
-            st = esker__buffer_create(dev, esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i),
-                                      ESKER__BUFFER_UPLOAD, &plan->inputs[i].slots[s]);
-    }
+    if (st == ESKER_OK) st = esker__staging_init(&plan->outputs_staging, dev, plan->outputs_bytes, ESKER__BUFFER_READBACK);
+    if (st == ESKER_OK) st = esker__staging_init(&plan->step_staging, dev, sizeof(esker__step_block), ESKER__BUFFER_UPLOAD);
+    for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++)
+        st = esker__staging_init(&plan->inputs[i].staging, dev,
+                                 esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i), ESKER__BUFFER_UPLOAD);
     return st;
 }
 
@@ -64,8 +60,8 @@ static const esker__buffer *storage_buffer(const esker_plan *plan, int storage, 
     if (storage == ESKER__STORAGE_PARAMETERS) return plan->params->values;
     if (storage == ESKER__STORAGE_GRADIENTS) return plan->params->gradients;
     if (storage == ESKER__STORAGE_CONSTANTS) return plan->constants_buffer;
-    if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_slots[slot];
-    if (storage >= ESKER__STORAGE_INPUTS) return plan->inputs[storage - ESKER__STORAGE_INPUTS].slots[slot];
+    if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_staging.slots[slot];
+    if (storage >= ESKER__STORAGE_INPUTS) return plan->inputs[storage - ESKER__STORAGE_INPUTS].staging.slots[slot];
     return plan->params->state[storage - ESKER__STORAGE_STATE];
 }
 
@@ -83,7 +79,7 @@ static void write_launch(const esker_plan *plan, size_t p, int slot, esker__laun
                                          extent.end - extent.begin};
     }
     out->uniform[0] = (esker__range){plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d)};
-    if (d->uses_step) out->uniform[1] = (esker__range){plan->step_slots[slot], 0, sizeof(esker__step_block)};
+    if (d->uses_step) out->uniform[1] = (esker__range){plan->step_staging.slots[slot], 0, sizeof(esker__step_block)};
 }
 
 static esker_status write_launches(esker_plan *plan)
@@ -115,10 +111,10 @@ void esker__plan_detach(esker_plan *plan)
     for (int s = 0; s < ESKER_PLAN_SLOTS; s++) {
         if (plan->in_flight[s]) esker__fence_wait(plan->device, &plan->fences[s], true);
         esker__fence_drop(plan->device, &plan->fences[s]);
-        esker__buffer_destroy(plan->outputs_slots[s]);
-        esker__buffer_destroy(plan->step_slots[s]);
-        for (size_t i = 0; i < plan->n_inputs; i++) esker__buffer_destroy(plan->inputs[i].slots[s]);
     }
+    esker__staging_finish(&plan->outputs_staging);
+    esker__staging_finish(&plan->step_staging);
+    for (size_t i = 0; i < plan->n_inputs; i++) esker__staging_finish(&plan->inputs[i].staging);
     esker__buffer_destroy(plan->arena);
     esker__buffer_destroy(plan->constants_buffer);
     esker__buffer_destroy(plan->uniforms);

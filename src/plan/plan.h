@@ -18,6 +18,7 @@
 #include "graph/graph.h"
 #include "graph/params.h"
 #include "plan/lowering.h"
+#include "tensor/staging.h"
 
 /* Which buffer. Inputs come after the others, one storage each. */
 enum {
@@ -87,7 +88,7 @@ typedef struct esker__plan_input {
     uint64_t n_bytes;
     int value;    /* -1: nothing reads it */
     bool written; /* the next step's slot is filled */
-    esker__buffer *slots[ESKER_PLAN_SLOTS];
+    esker__staging staging;
 } esker__plan_input;
 
 typedef struct esker__plan_output {
@@ -138,7 +139,7 @@ struct esker_plan {
     /* On a device. */
     esker_device *device;
     esker__buffer *arena, *constants_buffer, *uniforms;
-    esker__buffer *outputs_slots[ESKER_PLAN_SLOTS], *step_slots[ESKER_PLAN_SLOTS];
+    esker__staging outputs_staging, step_staging;
     esker__fence fences[ESKER_PLAN_SLOTS];
     bool in_flight[ESKER_PLAN_SLOTS]; /* the slot's fence has not been seen to pass */
     bool mark_seen, mark_missed;      /* the device ever wrote a mark; a warning was logged that it does not */

@@ -6,6 +6,8 @@
 
 #include "base/fail.h"
 
+_Static_assert(ESKER_PLAN_SLOTS == ESKER__STAGING_SLOTS, "a staging slot for each step in flight");
+
 static esker_status need_device(const esker_plan *plan)
 {
     return plan->device ? ESKER_OK : esker__fail(ESKER_ERR_INVALID, "plan: made for limits only, it cannot run");
@@ -17,32 +19,6 @@ static esker_status need_input(const esker_plan *plan, int input)
     if (st != ESKER_OK) return st;
     if (input >= 0 && (size_t)input < plan->n_inputs) return ESKER_OK;
     return esker__fail(ESKER_ERR_INVALID, "plan: input %d of %zu", input, plan->n_inputs);
-}
-
-static esker_status copy_in(esker__buffer *buffer, const void *data, size_t n_bytes)
-{
-    void *address = esker__buffer_address(buffer);
-    if (address) {
-        memcpy(address, data, n_bytes);
-        return ESKER_OK;
-    }
-    esker_status st = esker__buffer_map(buffer, &address);
-    if (st != ESKER_OK) return st;
-    memcpy(address, data, n_bytes);
-    return esker__buffer_unmap(buffer);
-}
-
-static esker_status copy_out(esker__buffer *buffer, uint64_t offset, void *out, size_t n_bytes)
-{
-    void *address = esker__buffer_address(buffer);
-    if (address) {
-        memcpy(out, (const unsigned char *)address + offset, n_bytes);
-        return ESKER_OK;
-    }
-    esker_status st = esker__buffer_map(buffer, &address);
-    if (st != ESKER_OK) return st;
-    memcpy(out, (const unsigned char *)address + offset, n_bytes);
-    return esker__buffer_unmap(buffer);
 }
 
 /* ---- The state of a slot ---- */
@@ -62,7 +38,7 @@ static esker_status check_mark(esker_plan *plan, int slot, uint64_t ticket)
 {
     uint32_t mark = 0;
     if (!plan->marks) return ESKER_OK;
-    esker_status st = copy_out(plan->outputs_slots[slot], 0, &mark, sizeof mark);
+    esker_status st = esker__staging_read(&plan->outputs_staging, slot, 0, &mark, sizeof mark);
     if (st != ESKER_OK) return st;
     if (mark == mark_of(ticket)) {
         plan->mark_seen = true;
@@ -108,7 +84,7 @@ esker_status esker_plan_write(esker_plan *plan, int input, const void *data, siz
         return esker__fail(ESKER_ERR_INVALID, "plan: input %s has %llu bytes, %zu were given", in->name,
                            (unsigned long long)in->n_bytes, n_bytes);
     st = next_slot(plan, &slot);
-    if (st == ESKER_OK) st = copy_in(in->slots[slot], data, n_bytes);
+    if (st == ESKER_OK) st = esker__staging_write(&in->staging, slot, 0, data, n_bytes);
     if (st == ESKER_OK) in->written = true;
     return st;
 }
@@ -120,7 +96,7 @@ esker_status esker_plan_input_slot(esker_plan *plan, int input, int slot, void *
     if (st != ESKER_OK) return st;
     if (slot < 0 || slot >= ESKER_PLAN_SLOTS)
         return esker__fail(ESKER_ERR_INVALID, "plan: slot %d of %d", slot, ESKER_PLAN_SLOTS);
-    *out_address = esker__buffer_address(plan->inputs[input].slots[slot]);
+    *out_address = esker__staging_address(&plan->inputs[input].staging, slot);
     return ESKER_OK;
 }
 
@@ -154,7 +130,7 @@ static esker_status write_step_block(esker_plan *plan, int slot)
     esker__step step = {.step = plan->step, .seed = plan->seed, .lr = plan->lr};
     for (size_t i = 0; i < plan->n_step_ops; i++)
         plan->step_ops[i].op->step(plan->step_ops[i].attr, &step, block.slots[plan->step_ops[i].slot]);
-    return copy_in(plan->step_slots[slot], &block, sizeof block);
+    return esker__staging_write(&plan->step_staging, slot, 0, &block, sizeof block);
 }
 
 esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
@@ -234,7 +210,8 @@ esker_status esker_plan_read(esker_plan *plan, uint64_t ticket, int output, void
         return esker__fail(ESKER_ERR_INVALID, "plan: output %d has %llu bytes, %zu were asked", output,
                            (unsigned long long)o->n_bytes, n_bytes);
     st = finish_slot(plan, slot, ticket, ticket + 1 != plan->ticket);
-    return st == ESKER_OK ? copy_out(plan->outputs_slots[slot], plan->values[o->value].offset, out, n_bytes) : st;
+    return st == ESKER_OK ? esker__staging_read(&plan->outputs_staging, slot, plan->values[o->value].offset, out, n_bytes)
+                          : st;
 }
 
 esker_status esker_plan_run(esker_plan *plan)
