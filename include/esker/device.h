@@ -16,8 +16,8 @@ extern "C" {
 typedef struct esker_device esker_device;
 
 /**
- * What a device can do, as far as planning needs it. Plans are made from this struct alone, without a GPU; zero-initialise
- * it with esker_limits_es31() rather than by hand.
+ * What a device can do, as far as planning needs it. Plans are made from this struct alone, without a GPU; zero-
+ * initialise it with esker_limits_es31() rather than by hand.
  */
 typedef struct esker_limits {
     uint32_t groups[3];           /* work groups per axis of one dispatch; >= 65535 */
@@ -66,7 +66,8 @@ typedef struct esker_device_desc {
     const char *display; /* NULL: the environment variable ESKER_DISPLAY, else the best display there is */
     const char *limits;  /* "es31": report the ES 3.1 minimum; "native"; NULL: ESKER_LIMITS, else native */
     const char
-        *cache_dir; /* program binaries; NULL: ESKER_CACHE_DIR, else $XDG_CACHE_HOME/esker, else ~/.cache/esker; "": none */
+        * cache_dir; /* program binaries; NULL: ESKER_CACHE_DIR, else $XDG_CACHE_HOME/esker, else ~/.cache/esker; "": none
+        * */
     bool debug;     /* a KHR_debug context; its messages go to the log */
 } esker_device_desc;
 

@@ -19,8 +19,7 @@ extern "C" {
 typedef struct esker_graph esker_graph;
 /** A value in a graph. Owned by the graph; valid until the graph is destroyed. */
 typedef struct esker_node esker_node;
-/** A set of named parameters, their layout, and (once a plan on a device uses them) their values, gradients and optimizer
- * state. */
+/** A set of named parameters, their layout, and (once a plan on a device uses them) their values, gradients and optimizer state. */
 typedef struct esker_params esker_params;
 
 /* ---- Parameters ---- */
@@ -76,13 +75,13 @@ ESKER_API int esker_params_find(const esker_params *params, const char *name);
 ESKER_API esker_status esker_params_init_values(esker_params *params, uint64_t seed);
 
 /**
- * Copy one parameter's values out or in; `n_elems` must be its number of elements. Once a plan uses the set these wait for
- * the device; before that they work on host memory. Errors     ESKER_ERR_INVALID: index or count wrong, with both numbers.
+ * Copy one parameter's values out or in; `n_elems` must be its number of elements. Once a plan uses the set these wait
+ * for the device; before that they work on host memory.
+ * Errors     ESKER_ERR_INVALID: index or count wrong, with both numbers.
  */
 ESKER_API esker_status esker_params_read(esker_params *params, int index, float *out, int64_t n_elems);
 ESKER_API esker_status esker_params_write(esker_params *params, int index, const float *values, int64_t n_elems);
-/** The gradient that the last training step left. ESKER_ERR_INVALID before a plan with gradients was compiled for a device.
- */
+/** The gradient that the last training step left. ESKER_ERR_INVALID before a plan with gradients was compiled for a device. */
 ESKER_API esker_status esker_params_read_gradient(esker_params *params, int index, float *out, int64_t n_elems);
 
 /* ---- Graphs ---- */
@@ -98,8 +97,7 @@ ESKER_API esker_params *esker_graph_get_params(const esker_graph *graph);
 
 /** A value given anew for every run, by name. */
 ESKER_API esker_node *esker_input(esker_graph *graph, const char *name, esker_dtype dtype, const esker_shape *shape);
-/** A parameter of the graph's set; added to the set if the name is new, else shape must agree and the node is shared.
- * float32. */
+/** A parameter of the graph's set; added to the set if the name is new, else shape must agree and the node is shared. float32. */
 ESKER_API esker_node *esker_parameter(esker_graph *graph, const esker_param_desc *desc);
 /** A float32 tensor filled with one value. */
 ESKER_API esker_node *esker_full(esker_graph *graph, const esker_shape *shape, float value);
@@ -113,8 +111,8 @@ ESKER_API esker_dtype esker_node_get_dtype(const esker_node *node);
 /**
  * Record d loss / d wrt[i] into out_grads[i], for a float32 loss of one element. Only what a wanted gradient needs is
  * recorded; contributions are added at joins and reduced over the axes that a broadcast widened. A wrt that the loss does
- * not depend on gets zeros. Errors     (sticky) an operation without a gradient rule on the way: the message names it and
- * the path to wrt[i].
+ * not depend on gets zeros.
+ * Errors     (sticky) an operation without a gradient rule on the way: the message names it and the path to wrt[i].
  */
 ESKER_API esker_status esker_gradients(esker_node *loss, esker_node *const *wrt, int n_wrt, esker_node **out_grads);
 
@@ -138,8 +136,8 @@ typedef struct esker_optimizer_desc {
 
 /**
  * Record the gradients of `loss` for every parameter that is not frozen, and the update that applies them: one dispatch
- * over the contiguous parameters. The plan's step number and learning rate (plan.h) drive it. Errors     (sticky)
- * ESKER_ERR_INVALID: a NaN, infinite or negative setting; a parameter that `loss` does not reach.
+ * over the contiguous parameters. The plan's step number and learning rate (plan.h) drive it.
+ * Errors     (sticky) ESKER_ERR_INVALID: a NaN, infinite or negative setting; a parameter that `loss` does not reach.
  */
 ESKER_API esker_status esker_optimize(esker_node *loss, const esker_optimizer_desc *desc);
 

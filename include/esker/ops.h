@@ -87,8 +87,7 @@ ESKER_API esker_node *esker_log_softmax(esker_node *x, int axis);
 ESKER_API esker_node *esker_cross_entropy(esker_node *logits, esker_node *labels);
 /** Mean of (prediction - target)^2 over all elements; equal shapes. */
 ESKER_API esker_node *esker_mse(esker_node *prediction, esker_node *target);
-/** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no
- * gradient. */
+/** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no gradient. */
 ESKER_API esker_node *esker_count_correct(esker_node *logits, esker_node *labels);
 
 #ifdef __cplusplus

@@ -32,19 +32,20 @@ typedef struct esker_plan_desc {
     const esker_limits *limits; /* without a device; NULL: the ES 3.1 minimum */
     esker_node *const *outputs; /* values to read after each step */
     int n_outputs;
-    uint64_t seed;           /* of random operations */
-    double slice_seconds;    /* longest estimated time of one dispatch before it is cut; 0: 0.05; negative: never cut */
-    double flops_per_second; /* the estimate's rates; 0: measured on the device once (and kept with its binaries), or
-                                without */
+    uint64_t seed;        /* of random operations */
+    double slice_seconds; /* longest estimated time of one dispatch before it is cut; 0: 0.05; negative: never cut */
+    double
+        flops_per_second; /* the estimate's rates; 0: measured on the device once (and kept with its binaries), or without */
     double bytes_per_second; /* a device those of a small GPU, 1e10 and 2e9 */
     bool no_fusion;          /* leave elementwise tails of contractions as dispatches of their own */
 } esker_plan_desc;
 
 /**
  * Compile everything that desc->outputs and the graph's effects (optimizer updates) need. The graph may be destroyed
- * afterwards; the parameters stay shared with other plans of the same esker_params. Errors     The graph's first failure,
- * if it has one; ESKER_ERR_INVALID: nothing to compute, an output of another graph, two inputs of one name;
- * ESKER_ERR_LIMIT: a value larger than a storage block; ESKER_ERR_NO_MEMORY; ESKER_ERR_COMPILE.
+ * afterwards; the parameters stay shared with other plans of the same esker_params.
+ * Errors     The graph's first failure, if it has one; ESKER_ERR_INVALID: nothing to compute, an output of another graph,
+ *            two inputs of one name; ESKER_ERR_LIMIT: a value larger than a storage block; ESKER_ERR_NO_MEMORY;
+ *            ESKER_ERR_COMPILE.
  */
 ESKER_API esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out);
 /** Waits for steps in flight. Accepts NULL. */
@@ -54,9 +55,9 @@ ESKER_API void esker_plan_destroy(esker_plan *plan);
 ESKER_API int esker_plan_find_input(const esker_plan *plan, const char *name);
 
 /**
- * Copy `n_bytes` (all of the input) into the staging slot of the next step. An input that is not written keeps nothing from
- * earlier steps: every input must be given for every step. Errors     ESKER_ERR_INVALID: bad index, or a byte count that is
- * not the input's, with both numbers.
+ * Copy `n_bytes` (all of the input) into the staging slot of the next step. An input that is not written keeps nothing
+ * from earlier steps: every input must be given for every step.
+ * Errors     ESKER_ERR_INVALID: bad index, or a byte count that is not the input's, with both numbers.
  */
 ESKER_API esker_status esker_plan_write(esker_plan *plan, int input, const void *data, size_t n_bytes);
 

@@ -34,8 +34,9 @@ struct esker_graph {
 
 /**
  * Record `op`. The one way nodes come into being: checks that no input is NULL and all are of one graph, copies attr (may
- * be NULL), asks op->infer for the types, and makes one node for each output. Returns    The node of output 0 (of an op
- * without outputs, the node of the effect itself), or NULL with the graph's error set. For output i see esker__output.
+ * be NULL), asks op->infer for the types, and makes one node for each output.
+ * Returns    The node of output 0 (of an op without outputs, the node of the effect itself), or NULL with the graph's
+ *            error set. For output i see esker__output.
  */
 esker_node *esker__record(const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs);
 /** The same for ops without inputs, or where all inputs may be absent. */
@@ -74,10 +75,10 @@ typedef struct esker__full_attr {
 } esker__full_attr;
 
 /**
- * Evaluate the nodes that `outputs` need in double precision with the ops' references.
- * `values[i]` of an input or parameter node must be given in `given` (same indexing as graph->nodes; NULL elsewhere).
- * On success (*out_values)[i] holds the value of node i or NULL; free with esker__evaluate_free. `out_magnitudes` may be
- * NULL; else each value's sum of |terms| as op.h says.
+ * Evaluate the nodes that `outputs` need in double precision with the ops' references. `values[i]` of an input or
+ * parameter node must be given in `given` (same indexing as graph->nodes; NULL elsewhere). On success (*out_values)[i]
+ * holds the value of node i or NULL; free with esker__evaluate_free. `out_magnitudes` may be NULL; else each value's sum
+ * of |terms| as op.h says.
  */
 esker_status esker__evaluate(esker_graph *graph, const double *const *given, esker_node *const *outputs, int n_outputs,
                              double ***out_values, double ***out_magnitudes);

@@ -1,6 +1,6 @@
 /*
- * What an operation must provide. One file of src/ops/ defines each esker__op and the public function that records it; the
- * table in src/ops/table.c lists them all.
+ * What an operation must provide. One file of src/ops/ defines each esker__op and the public function that records it;
+ * the table in src/ops/table.c lists them all.
  */
 #ifndef ESKER_GRAPH_OP_H
 #define ESKER_GRAPH_OP_H
@@ -23,10 +23,11 @@ typedef struct esker__type {
 typedef struct esker__reference {
     const esker_node *node; /* for attributes and shapes: node->inputs[i]->type, node->type */
     double **in;            /* n_inputs arrays, row-major; an op with ESKER__OP_EFFECT may write those it changes */
-    double *out[ESKER__MAX_OUTPUTS];       /* to fill */
-    double *magnitude[ESKER__MAX_OUTPUTS]; /* NULL, or to fill: the sum of |terms| behind each element. Left untouched (it
-                                              holds NAN) where |out| says it, as in most elementwise ops */
-    uint64_t seed, step;                   /* for random and update ops; step counts from 0 */
+    double *out[ESKER__MAX_OUTPUTS]; /* to fill */
+    double *
+        magnitude[ESKER__MAX_OUTPUTS]; /* NULL, or to fill: the sum of |terms| behind each element. Left untouched (it holds
+                                               NAN) where |out| says it, as in most elementwise ops */
+    uint64_t seed, step;               /* for random and update ops; step counts from 0 */
     /* For update ops, contiguous as in the arenas, `n_update` elements each: */
     float lr;
     int64_t n_update;
@@ -40,14 +41,16 @@ typedef struct esker__cost {
 } esker__cost;
 
 enum {
-    ESKER__OP_VIEW = 1,    /* output 0 is input 0's bytes under another shape; nothing runs */
-    ESKER__OP_SOURCE = 2,  /* input, parameter, full: nothing to run when planned, or run by the plan itself */
-    ESKER__OP_EFFECT = 4,  /* changes stored state (parameters, optimizer state); never removed or merged; runs after every
-                              other reader of what it changes */
-    ESKER__OP_UPDATE = 64, /* (with EFFECT) an optimizer: input i is the gradient of the i-th parameter that is not frozen,
-                              and the plan places it there in the gradient arena */
-    ESKER__OP_IN_PLACE_0 = 8, /* output 0 may be written over input 0 when both have as many bytes: each invocation reads
-                                 its own elements of input 0 before it writes them, and no others */
+    ESKER__OP_VIEW = 1,   /* output 0 is input 0's bytes under another shape; nothing runs */
+    ESKER__OP_SOURCE = 2, /* input, parameter, full: nothing to run when planned, or run by the plan itself */
+    ESKER__OP_EFFECT = 4, /* changes stored state (parameters, optimizer state); never removed or merged; runs after every
+                                 other reader of what it changes */
+    ESKER__OP_UPDATE =
+        64, /* (with EFFECT) an optimizer: input i is the gradient of the i-th parameter that is not frozen, and the plan
+                                 places it there in the gradient arena */
+    ESKER__OP_IN_PLACE_0 =
+        8, /* output 0 may be written over input 0 when both have as many bytes: each invocation reads its own
+                                 elements of input 0 before it writes them, and no others */
     ESKER__OP_IN_PLACE_1 = 16 /* the same for input 1 */
 };
 
@@ -60,16 +63,16 @@ struct esker__op {
 
     /**
      * Shape and type rule. `inputs` are non-NULL nodes of one graph, n as declared. Fills out[0 .. n_outputs-1].
-     * Errors     esker__fail(ESKER_ERR_INVALID, "op(shapes): the rule that is broken"), with esker__signature for the first
-     * part.
+     * Errors     esker__fail(ESKER_ERR_INVALID, "op(shapes): the rule that is broken"), with esker__signature for the
+     *            first part.
      */
     esker_status (*infer)(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out);
 
     /**
      * Record the gradient with respect to input `input`, given `grad`, the gradient of output 0 (same shape as output 0).
-     * May return a node that is wider than the input where a broadcast stretched it: the caller sums it down to the input's
-     * shape. To widen instead, use esker_expand(). NULL after a failure. NULL member: no gradient rule. `no_gradient` has
-     * bit i set for inputs that never get one (labels, indices).
+     * May return a node that is wider than the input where a broadcast stretched it: the caller sums it down to the
+     * input's shape. To widen instead, use esker_expand(). NULL after a failure. NULL member: no gradient rule.
+     * `no_gradient` has bit i set for inputs that never get one (labels, indices).
      */
     esker_node *(*gradient)(esker_node *node, esker_node *grad, int input);
     unsigned no_gradient;
@@ -77,8 +80,8 @@ struct esker__op {
     /** The obvious loops in double. NULL only for sources. */
     void (*reference)(const esker__reference *r);
     /**
-     * The error bound: |got - want| <= atol + k eps magnitude, eps = 2^-24. `tolerance` returns k, for n-term sums about 2
-     * sqrt(n) plus a few for the rest of the formula. NULL: k = 4.
+     * The error bound: |got - want| <= atol + k eps magnitude, eps = 2^-24. `tolerance` returns k, for n-term sums about
+     * 2 sqrt(n) plus a few for the rest of the formula. NULL: k = 4.
      */
     double (*tolerance)(const esker_node *node);
     double atol;
@@ -90,16 +93,16 @@ struct esker__op {
     esker_status (*lower)(esker__lowering *lowering, const esker_node *node);
 
     /**
-     * Update ops: fill this node's slot in the per-step uniform block (lowering asked for it with esker__step_slot) before
-     * each run: `out` has 8 floats, two vec4 in the kernel.
+     * Update ops: fill this node's slot in the per-step uniform block (lowering asked for it with esker__step_slot)
+     * before each run: `out` has 8 floats, two vec4 in the kernel.
      */
     void (*step)(const void *attr, const esker__step *step, float out[8]);
 
     /**
-     * Fusion. If not NULL and `user`, an elementwise node whose input `which` is (what became) `node` and that node's only
-     * user, can be computed in this op's tail, return true and change `attr` (a copy of node's) accordingly. The pass
-     * appends user's other inputs to the node's inputs; the kernel must stay inside four storage blocks. `user` and its
-     * inputs are of the graph before the pass.
+     * Fusion. If not NULL and `user`, an elementwise node whose input `which` is (what became) `node` and that node's
+     * only user, can be computed in this op's tail, return true and change `attr` (a copy of node's) accordingly. The
+     * pass appends user's other inputs to the node's inputs; the kernel must stay inside four storage blocks. `user` and
+     * its inputs are of the graph before the pass.
      */
     bool (*absorb)(const esker_node *node, const esker_node *user, int which, void *attr);
 
@@ -110,13 +113,12 @@ struct esker__op {
     esker_node *(*simplify)(esker_graph *graph, const void *attr, esker_node *const *inputs, int n_inputs);
 
     /**
-     * Elementwise ops: the value of one element as a GLSL expression over the operands `a`, `b`, `c` (float) and, if the op
-     * has attributes (two floats then), the constants `k0`, `k1`. NULL for all others. May call the helpers that
+     * Elementwise ops: the value of one element as a GLSL expression over the operands `a`, `b`, `c` (float) and, if the
+     * op has attributes (two floats then), the constants `k0`, `k1`. NULL for all others. May call the helpers that
      * glsl/elementwise/map.comp defines.
      */
     const char *expr;
-    /** What the op's own file keeps beside it (a family of ops shares its functions and finds its table row here); may be
-     * NULL. */
+    /** What the op's own file keeps beside it (a family of ops shares its functions and finds its table row here); may be NULL. */
     const void *detail;
 };
 

@@ -41,8 +41,7 @@ esker_status esker__params_add(esker_params *params, const esker_param_desc *des
 /** Fix the layout: offsets and totals are valid afterwards. */
 void esker__params_fix(esker_params *params);
 
-/** Move the values to `dev` (choosing them first if nobody did) and make the gradient arena and `n_state` state arenas
- * there. */
+/** Move the values to `dev` (choosing them first if nobody did) and make the gradient arena and `n_state` state arenas there. */
 esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gradients, int n_state);
 
 #endif

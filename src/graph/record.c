@@ -155,8 +155,7 @@ no_memory:
 
 esker_node *esker__record(const esker__op *op, const void *attr, esker_node *const *inputs, int n_inputs)
 {
-    /* A NULL among the inputs follows an earlier failure, which the graph of the others has kept; if it has none, say so
-     * there. */
+    /* A NULL among the inputs follows an earlier failure, which the graph of the others has kept; if it has none, say so there. */
     for (int i = 0; i < n_inputs; i++)
         if (inputs[i]) return esker__record_in(inputs[i]->graph, op, attr, inputs, n_inputs);
     return NULL;
