@@ -21,8 +21,8 @@ static const struct part {
     bool frozen;
 } parts[] = {
     {"one", {1, {1}}, false},        {"frozen", {1, {65}}, true}, {"matrix", {2, {7, 11}}, false},
-    {"group", {1, {64}}, false},     {"past", {1, {129}}, false}, {"cube", {3, {3, 5, 9}}, false},
-    {"long", {2, {13, 101}}, false}, {"scalar", {0, {0}}, false},
+    {"past", {1, {129}}, false},     {"scalar", {0, {0}}, false}, {"cube", {3, {3, 5, 9}}, false},
+    {"long", {2, {13, 101}}, false}, {"group", {1, {64}}, false}, /* ends where the arena ends */
 };
 #define PARTS ((int)(sizeof parts / sizeof *parts))
 
