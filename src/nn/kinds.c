@@ -1,0 +1,373 @@
+/* The table of layer kinds, and what can be said of a kind without a model. */
+#include "nn/model.h"
+
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "ops/ops.h"
+
+static const char *const init_names[] = {"default",       "he_uniform", "he_normal", "xavier_uniform",
+                                         "xavier_normal", "zeros",      NULL};
+
+static int rank_of(const esker__layer *layer)
+{
+    return layer->inputs[0]->type.shape.rank;
+}
+
+/* ---- Pooling ---- */
+
+static esker_node *build_pool(esker__layer *layer, esker_node *(*record)(esker_node *, const esker_pool2d_desc *))
+{
+    const esker__layer_value *v = layer->values;
+    return record(layer->inputs[0], &(esker_pool2d_desc){.window = {(int)v[0].v[0], (int)v[0].v[1]},
+                                                         .stride = {(int)v[1].v[0], (int)v[1].v[1]},
+                                                         .padding = {(int)v[2].v[0], (int)v[2].v[1]}});
+}
+
+static esker_node *build_max_pool2d(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_pool(layer, esker_max_pool2d);
+}
+
+static esker_node *build_avg_pool2d(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_pool(layer, esker_avg_pool2d);
+}
+
+static bool decode_pool(const esker_node *node, esker__layer_value *values)
+{
+    const esker_pool2d_desc *a = node->attr;
+    for (int i = 0; i < 2; i++) {
+        values[0].v[i] = a->window[i];
+        values[1].v[i] = a->stride[i] ? a->stride[i] : a->window[i];
+        values[2].v[i] = a->padding[i];
+    }
+    values[0].n = values[1].n = values[2].n = 2;
+    return true;
+}
+
+/* ---- Softmax: the axis counts with the batch; the last is written -1 ---- */
+
+static esker_node *build_softmax_along(esker__layer *layer, esker_node *(*record)(esker_node *, int))
+{
+    double *axis = &layer->values[0].v[0];
+    int rank = rank_of(layer);
+    if (*axis == rank - 1)
+        *axis = -1;
+    else if (*axis < -1 && *axis >= -rank)
+        *axis += rank;
+    return record(layer->inputs[0], (int)*axis);
+}
+
+static esker_node *build_softmax(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_softmax_along(layer, esker_softmax);
+}
+
+static esker_node *build_log_softmax(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_softmax_along(layer, esker_log_softmax);
+}
+
+static bool decode_softmax(const esker_node *node, esker__layer_value *values)
+{
+    int axis = ((const esker__axis_attr *)node->attr)->axis;
+    values[0] = (esker__layer_value){1, {axis == node->type.shape.rank - 1 ? -1 : axis}};
+    return true;
+}
+
+/* ---- Reductions: axes count with the batch, which is axis 0 and stays ---- */
+
+static esker_node *build_reduction(esker__layer *layer, esker_node *(*record)(esker_node *, const int *, int, bool))
+{
+    int axes[ESKER_MAX_RANK], n = layer->values[0].n;
+    bool taken[ESKER_MAX_RANK] = {false};
+    for (int i = 0; i < n; i++) {
+        axes[i] = (int)layer->values[0].v[i];
+        if (axes[i] < 0) axes[i] += rank_of(layer);
+        if (axes[i] == 0)
+            return esker__graph_fail(layer->inputs[0]->graph,
+                                     esker__fail(ESKER_ERR_INVALID, "axes: axis 0 is the batch, which has to stay"));
+        if (axes[i] >= 0 && axes[i] < ESKER_MAX_RANK) taken[axes[i]] = true;
+    }
+    esker_node *result = record(layer->inputs[0], axes, n, layer->values[1].v[0] != 0);
+    if (!result) return NULL;
+    /* Only now are they known to be in range and different: from 1 up, in ascending order. */
+    int k = 0;
+    for (int i = 1; i < ESKER_MAX_RANK; i++)
+        if (taken[i]) layer->values[0].v[k++] = i;
+    return result;
+}
+
+static esker_node *build_sum(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_reduction(layer, esker_sum);
+}
+
+static esker_node *build_mean(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_reduction(layer, esker_mean);
+}
+
+static esker_node *build_max(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_reduction(layer, esker_max);
+}
+
+static bool decode_reduction(const esker_node *node, esker__layer_value *values)
+{
+    const esker__reduce_attr *a = node->attr;
+    if (a->mask & 1u) return false; /* it ends the batch */
+    values[0] = (esker__layer_value){0};
+    for (int i = 1; i < ESKER_MAX_RANK; i++)
+        if (a->mask & (1u << i)) values[0].v[values[0].n++] = i;
+    values[1] = (esker__layer_value){1, {a->keepdims != 0}};
+    return values[0].n > 0;
+}
+
+/* ---- Shape: sizes and orders are those of a sample, the batch stays in front ---- */
+
+static esker_node *build_reshape(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    esker_shape shape = {.rank = layer->values[0].n + 1}; /* dims[0] = 0 keeps the batch */
+    for (int i = 0; i < layer->values[0].n; i++) shape.dims[i + 1] = (int64_t)layer->values[0].v[i];
+    return esker_reshape(layer->inputs[0], &shape);
+}
+
+static bool decode_flatten(const esker_node *node, esker__layer_value *values)
+{
+    const esker_shape *shape = &((const esker__reshape_attr *)node->attr)->shape;
+    (void)values;
+    return shape->rank == 2 && shape->dims[0] == 0 && shape->dims[1] == -1;
+}
+
+static bool decode_reshape(const esker_node *node, esker__layer_value *values)
+{
+    const esker_shape *shape = &((const esker__reshape_attr *)node->attr)->shape;
+    if (shape->rank < 2 || shape->dims[0] != 0) return false;
+    values[0].n = shape->rank - 1;
+    for (int i = 1; i < shape->rank; i++) values[0].v[i - 1] = (double)shape->dims[i];
+    return true;
+}
+
+static esker_node *build_transpose(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    int order[ESKER_MAX_RANK] = {0}, n = layer->values[0].n;
+    if (n != rank_of(layer) - 1)
+        return esker__graph_fail(
+            layer->inputs[0]->graph,
+            esker__fail(ESKER_ERR_INVALID, "order: %d axes, the input has %d without the batch", n, rank_of(layer) - 1));
+    for (int i = 0; i < n; i++) order[i + 1] = (int)layer->values[0].v[i];
+    return esker_transpose(layer->inputs[0], order);
+}
+
+static bool decode_transpose(const esker_node *node, esker__layer_value *values)
+{
+    const esker__transpose_attr *a = node->attr;
+    int rank = node->type.shape.rank;
+    if (rank < 2 || a->order[0] != 0) return false;
+    values[0].n = rank - 1;
+    for (int i = 1; i < rank; i++) values[0].v[i - 1] = a->order[i];
+    return true;
+}
+
+/* ---- Affine ---- */
+
+static esker_node *build_affine(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return esker_affine(layer->inputs[0], (float)layer->values[0].v[0], (float)layer->values[1].v[0]);
+}
+
+static bool decode_affine(const esker_node *node, esker__layer_value *values)
+{
+    const esker__affine_attr *a = node->attr;
+    values[0] = (esker__layer_value){1, {a->scale}};
+    values[1] = (esker__layer_value){1, {a->shift}};
+    return isfinite(a->scale) && isfinite(a->shift);
+}
+
+/* clang-format off */
+#define KERNEL_KEY(key)  {.name = key, .type = ESKER__KEY_PAIR, .required = true, .lo = 1, .hi = 65535}
+#define PADDING_KEY      {.name = "padding", .type = ESKER__KEY_PAIR, .lo = 0, .hi = 65535}
+#define INIT_KEY         {.name = "init", .type = ESKER__KEY_CHOICE, .choices = init_names}
+#define BIAS_KEY         {.name = "bias", .type = ESKER__KEY_BOOL, .standard = 1}
+#define COUNT_KEY(key)   {.name = key, .type = ESKER__KEY_INT, .required = true, .lo = 1, .hi = INT_MAX}
+#define AXES_KEYS        {{.name = "axes", .type = ESKER__KEY_INTS, .required = true, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}, \
+                          {.name = "keepdims", .type = ESKER__KEY_BOOL}}
+#define POOL_KEYS        {KERNEL_KEY("window"), {.name = "stride", .type = ESKER__KEY_PAIR, .like = 1, .lo = 1, .hi = 65535}, PADDING_KEY}
+#define AXIS_KEYS        {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = -1}}
+
+const esker__layer_kind esker__layer_kinds[] = {
+    {"linear", "fc", 1, {COUNT_KEY("features"), BIAS_KEY, INIT_KEY}, .build = esker__build_linear, .has_parameters = true},
+    {"conv2d", "conv", 1, {COUNT_KEY("filters"), KERNEL_KEY("kernel"),
+                           {.name = "stride", .type = ESKER__KEY_PAIR, .lo = 1, .hi = 65535, .standard = 1}, PADDING_KEY, BIAS_KEY, INIT_KEY},
+     .build = esker__build_conv2d, .has_parameters = true},
+    {"relu",        "relu",        1, .unary = esker_relu},
+    {"sigmoid",     "sigmoid",     1, .unary = esker_sigmoid},
+    {"tanh",        "tanh",        1, .unary = esker_tanh},
+    {"softmax",     "softmax",     1, AXIS_KEYS, .build = build_softmax, .decode = decode_softmax},
+    {"log_softmax", "log_softmax", 1, AXIS_KEYS, .build = build_log_softmax, .decode = decode_softmax},
+    {"max_pool2d",  "pool",        1, POOL_KEYS, .build = build_max_pool2d, .decode = decode_pool},
+    {"avg_pool2d",  "pool",        1, POOL_KEYS, .build = build_avg_pool2d, .decode = decode_pool},
+    {"flatten",     "flatten",     1, .unary = esker_flatten, .decode = decode_flatten, .op = "reshape"},
+    {"reshape",     "reshape",     1, {{.name = "shape", .type = ESKER__KEY_INTS, .required = true, .lo = -1, .hi = INT_MAX}},
+     .build = build_reshape, .decode = decode_reshape},
+    {"transpose",   "transpose",   1, {{.name = "order", .type = ESKER__KEY_INTS, .required = true, .lo = 1, .hi = ESKER_MAX_RANK - 1}},
+     .build = build_transpose, .decode = decode_transpose},
+    {"add",         "add",         2, .binary = esker_add},
+    {"sub",         "sub",         2, .binary = esker_sub},
+    {"mul",         "mul",         2, .binary = esker_mul},
+    {"div",         "div",         2, .binary = esker_div},
+    {"neg",         "neg",         1, .unary = esker_neg},
+    {"exp",         "exp",         1, .unary = esker_exp},
+    {"log",         "log",         1, .unary = esker_log},
+    {"sqrt",        "sqrt",        1, .unary = esker_sqrt},
+    {"affine",      "affine",      1, {{.name = "scale", .type = ESKER__KEY_NUMBER, .standard = 1}, {.name = "shift", .type = ESKER__KEY_NUMBER}},
+     .build = build_affine, .decode = decode_affine},
+    {"sum",         "sum",         1, AXES_KEYS, .build = build_sum, .decode = decode_reduction},
+    {"mean",        "mean",        1, AXES_KEYS, .build = build_mean, .decode = decode_reduction},
+    {"max",         "max",         1, AXES_KEYS, .build = build_max, .decode = decode_reduction},
+    {NULL},
+};
+
+/* The same table in words. A test compares the names. */
+static const char help[] =
+    "linear       features N; bias true|false (true); init I (default)\n"
+    "conv2d       filters N; kernel P; stride P (1); padding P (0); bias true|false (true); init I (default)\n"
+    "relu, sigmoid, tanh, neg, exp, log, sqrt\n"
+    "affine       scale X (1); shift X (0): scale * x + shift\n"
+    "softmax      axis N (-1, the last)\n"
+    "log_softmax  axis N (-1, the last)\n"
+    "max_pool2d   window P; stride P (the window); padding P (0)\n"
+    "avg_pool2d   window P; stride P (the window); padding P (0)\n"
+    "flatten      to [batch, everything]\n"
+    "reshape      shape [N, ...]: of one sample, at most one -1 for what is left\n"
+    "transpose    order [N, ...]: axes from 1 up; axis 0, the batch, stays in front\n"
+    "add, sub, mul, div: two inputs, broadcast\n"
+    "sum          axes [N, ...]: from 1 up, or from the end; keepdims true|false (false)\n"
+    "mean         the same: over axes [2, 3] it is global average pooling\n"
+    "max          the same\n"
+    "P is N or [rows, columns]. I is default, he_uniform, he_normal, xavier_uniform, xavier_normal or zeros.\n";
+/* clang-format on */
+
+const char *esker_model_layer_help(void)
+{
+    return help;
+}
+
+const esker__layer_kind *esker__layer_kind_find(const char *name)
+{
+    for (const esker__layer_kind *kind = esker__layer_kinds; kind->name; kind++)
+        if (strcmp(kind->name, name) == 0) return kind;
+    return NULL;
+}
+
+int esker__layer_kind_n_keys(const esker__layer_kind *kind)
+{
+    int n = 0;
+    while (n < ESKER__MAX_LAYER_KEYS && kind->keys[n].name) n++;
+    return n;
+}
+
+const esker__layer_kind *esker__layer_kind_decode(const esker_node *node, esker__layer_value *values)
+{
+    for (const esker__layer_kind *kind = esker__layer_kinds; kind->name; kind++) {
+        if (kind->has_parameters || node->n_inputs != kind->n_inputs) continue;
+        if (strcmp(kind->op ? kind->op : kind->name, node->op->name) != 0) continue;
+        if (!kind->decode || kind->decode(node, values)) return kind;
+    }
+    return NULL;
+}
+
+static esker__layer_value standard_value(const esker__layer_kind *kind, const esker__layer_value *values, int key)
+{
+    const esker__layer_key *k = &kind->keys[key];
+    if (k->like) return values[k->like - 1];
+    return (esker__layer_value){k->type == ESKER__KEY_PAIR ? 2 : 1, {k->standard, k->standard}};
+}
+
+void esker__layer_fill(const esker__layer_kind *kind, esker__layer_value *values)
+{
+    for (int i = 0; i < esker__layer_kind_n_keys(kind); i++)
+        if (!values[i].n && !kind->keys[i].required) values[i] = standard_value(kind, values, i);
+}
+
+bool esker__layer_is_standard(const esker__layer_kind *kind, const esker__layer_value *values, int key)
+{
+    if (kind->keys[key].required) return false;
+    esker__layer_value standard = standard_value(kind, values, key);
+    if (values[key].n != standard.n) return false;
+    for (int i = 0; i < standard.n; i++)
+        if (values[key].v[i] != standard.v[i]) return false;
+    return true;
+}
+
+const char *esker__layer_allowed(const esker__layer_key *key, char buffer[ESKER__ALLOWED_BYTES])
+{
+    size_t n = 0;
+    switch (key->type) {
+    case ESKER__KEY_INT: snprintf(buffer, ESKER__ALLOWED_BYTES, "an integer from %.0f to %.0f", key->lo, key->hi); break;
+    case ESKER__KEY_PAIR:
+        snprintf(buffer, ESKER__ALLOWED_BYTES, "an integer from %.0f to %.0f or [rows, columns] of them", key->lo, key->hi);
+        break;
+    case ESKER__KEY_INTS:
+        snprintf(buffer, ESKER__ALLOWED_BYTES, "a list of 1 to %d integers from %.0f to %.0f", ESKER_MAX_RANK - 1, key->lo,
+                 key->hi);
+        break;
+    case ESKER__KEY_NUMBER: snprintf(buffer, ESKER__ALLOWED_BYTES, "a number that a float32 holds"); break;
+    case ESKER__KEY_BOOL: snprintf(buffer, ESKER__ALLOWED_BYTES, "true or false"); break;
+    case ESKER__KEY_CHOICE:
+        n = (size_t)snprintf(buffer, ESKER__ALLOWED_BYTES, "one of");
+        for (int i = 0; key->choices[i] && n < ESKER__ALLOWED_BYTES; i++)
+            n += (size_t)snprintf(buffer + n, ESKER__ALLOWED_BYTES - n, "%s \"%s\"", i ? "," : "", key->choices[i]);
+        break;
+    }
+    return buffer;
+}
+
+/* Written so that NaN is outside. */
+bool esker__layer_fits(const esker__layer_key *key, double v)
+{
+    int n_choices = 0;
+    switch (key->type) {
+    case ESKER__KEY_INT:
+    case ESKER__KEY_PAIR:
+    case ESKER__KEY_INTS: return v >= key->lo && v <= key->hi && v == floor(v);
+    case ESKER__KEY_NUMBER: return fabs(v) <= (double)FLT_MAX;
+    case ESKER__KEY_BOOL: return v == 0 || v == 1;
+    case ESKER__KEY_CHOICE:
+        while (key->choices[n_choices]) n_choices++;
+        return v >= 0 && v < n_choices && v == floor(v);
+    }
+    return false;
+}
+
+esker_status esker__layer_check(const esker__layer_kind *kind, const esker__layer_value *values)
+{
+    char allowed[ESKER__ALLOWED_BYTES];
+    for (int i = 0; i < esker__layer_kind_n_keys(kind); i++) {
+        const esker__layer_key *key = &kind->keys[i];
+        if (!values[i].n)
+            return esker__fail(ESKER_ERR_INVALID, "%s is missing, %s is needed", key->name,
+                               esker__layer_allowed(key, allowed));
+        for (int j = 0; j < values[i].n; j++)
+            if (!esker__layer_fits(key, values[i].v[j]))
+                return esker__fail(ESKER_ERR_INVALID, "%s: %.15g is not allowed, %s is", key->name, values[i].v[j],
+                                   esker__layer_allowed(key, allowed));
+    }
+    return ESKER_OK;
+}

@@ -1,0 +1,161 @@
+/* Layers: how one is added to a model, and those that have parameters. */
+#include "nn/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+
+/* ---- Parameters ---- */
+
+/* "NAME.weight" or "NAME.bias", with the start that the layer's key "init" chooses. */
+static esker_node *parameter(esker_model *net, const esker__layer *layer, const char *part, esker_shape shape,
+                             double fan_in, esker_layer_init init)
+{
+    static const esker_init_kind kinds[] = {[ESKER_LAYER_INIT_HE_UNIFORM] = ESKER_INIT_HE_UNIFORM,
+                                            [ESKER_LAYER_INIT_HE_NORMAL] = ESKER_INIT_HE_NORMAL,
+                                            [ESKER_LAYER_INIT_XAVIER_UNIFORM] = ESKER_INIT_XAVIER_UNIFORM,
+                                            [ESKER_LAYER_INIT_XAVIER_NORMAL] = ESKER_INIT_XAVIER_NORMAL,
+                                            [ESKER_LAYER_INIT_ZEROS] = ESKER_INIT_ZEROS};
+    char name[ESKER__MAX_NAME_BYTES + sizeof ".weight"];
+    esker_param_desc desc = {.name = name, .shape = shape};
+    snprintf(name, sizeof name, "%s.%s", layer->name, part);
+    if (init == ESKER_LAYER_INIT_DEFAULT)
+        desc.init = (esker_init){.kind = ESKER_INIT_UNIFORM, .value = (float)(1 / sqrt(fan_in))};
+    else if (shape.rank > 1)
+        desc.init.kind = kinds[init];
+    return esker_parameter(net->graph, &desc);
+}
+
+static esker_node *wrong_rank(esker_model *net, const esker_node *x, const char *wanted)
+{
+    char text[ESKER_SHAPE_TEXT_BYTES];
+    esker_shape sample = esker__sample_shape(&x->type.shape);
+    return esker__graph_fail(net->graph, esker__fail(ESKER_ERR_INVALID, "the input's samples are %s, %s",
+                                                     esker_shape_text(&sample, text), wanted));
+}
+
+esker_node *esker__build_linear(esker_model *net, esker__layer *layer)
+{
+    esker_node *x = layer->inputs[0];
+    if (x->type.shape.rank != 2) return wrong_rank(net, x, "[features] are needed: flatten first");
+    int64_t features = (int64_t)layer->values[0].v[0], n_inputs = x->type.shape.dims[1];
+    esker_layer_init init = (esker_layer_init)layer->values[2].v[0];
+    esker_node *weight = parameter(net, layer, "weight", (esker_shape){2, {features, n_inputs}}, (double)n_inputs, init);
+    esker_node *y = esker_matmul(x, weight, &(esker_matmul_desc){.transpose_b = true});
+    if (layer->values[1].v[0] == 0) return y;
+    return esker_add(y, parameter(net, layer, "bias", (esker_shape){1, {features}}, (double)n_inputs, init));
+}
+
+esker_node *esker__build_conv2d(esker_model *net, esker__layer *layer)
+{
+    esker_node *x = layer->inputs[0];
+    const esker__layer_value *v = layer->values;
+    if (x->type.shape.rank != 4) return wrong_rank(net, x, "[channels, height, width] are needed");
+    int64_t filters = (int64_t)v[0].v[0], channels = x->type.shape.dims[1];
+    int64_t kernel[2] = {(int64_t)v[1].v[0], (int64_t)v[1].v[1]};
+    double fan_in = (double)channels * (double)kernel[0] * (double)kernel[1];
+    esker_layer_init init = (esker_layer_init)v[5].v[0];
+    esker_node *weight = parameter(net, layer, "weight", (esker_shape){4, {filters, channels, kernel[0], kernel[1]}},
+                                   fan_in, init);
+    esker_node *y = esker_conv2d(
+        x, weight,
+        &(esker_conv2d_desc){.stride = {(int)v[2].v[0], (int)v[2].v[1]}, .padding = {(int)v[3].v[0], (int)v[3].v[1]}});
+    if (v[4].v[0] == 0) return y;
+    /* The parameter is [filters], as in PyTorch; [filters, 1, 1] lines it up with the channels. */
+    esker_node *bias = parameter(net, layer, "bias", (esker_shape){1, {filters}}, fan_in, init);
+    return esker_add(y, esker_reshape(bias, &(esker_shape){3, {filters, 1, 1}}));
+}
+
+/* ---- Adding ---- */
+
+static esker_node *fail(esker_model *net, esker_status st)
+{
+    return esker__graph_fail(net->graph, st);
+}
+
+static esker_status check_addition(esker_model *net, const esker__layer_kind *kind, const char *name,
+                                   esker_node *const *inputs)
+{
+    if (net->output) return esker__fail(ESKER_ERR_INVALID, "a layer after esker_model_output()");
+    if (net->n_layers >= ESKER__MAX_LAYERS) return esker__fail(ESKER_ERR_LIMIT, "more than %d layers", ESKER__MAX_LAYERS);
+    for (int i = 0; i < kind->n_inputs; i++) {
+        if (!inputs[i]) return esker__fail(ESKER_ERR_INVALID, "input %d is NULL", i);
+        if (inputs[i]->graph != net->graph) return esker__fail(ESKER_ERR_INVALID, "input %d is of another model", i);
+    }
+    if (!name) return ESKER_OK;
+    esker_status st = esker__check_name("the name", name);
+    if (st != ESKER_OK) return st;
+    if (esker__model_find_layer(net, name) || (net->input_name && strcmp(net->input_name, name) == 0))
+        return esker__fail(ESKER_ERR_INVALID, "there is a layer or input of that name already");
+    return ESKER_OK;
+}
+
+esker_node *esker__layer_add(esker_model *net, const esker__layer_kind *kind, const char *name, esker_node *const *inputs,
+                             const esker__layer_value *values)
+{
+    if (net->graph->status != ESKER_OK) return NULL;
+    esker_status st = check_addition(net, kind, name, inputs);
+    if (st != ESKER_OK) {
+        esker__fail_prefix("layer %s%s%s", name ? name : "", name ? ", " : "", kind->name);
+        return fail(net, st);
+    }
+    esker__layer *layer = esker__pool_alloc(&net->pool, sizeof *layer);
+    if (layer) layer->name = name ? esker__pool_strdup(&net->pool, name) : esker__model_number_name(net, kind->prefix);
+    if (!layer || !layer->name ||
+        !esker__grow((void **)&net->layers, &net->layers_capacity, net->n_layers, sizeof *net->layers))
+        return fail(net, esker__fail_memory(sizeof *layer, "layer"));
+    layer->kind = kind;
+    for (int i = 0; i < kind->n_inputs; i++) layer->inputs[i] = inputs[i];
+    memcpy(layer->values, values, sizeof layer->values);
+    esker__layer_fill(kind, layer->values);
+    layer->first = (int)net->graph->n_nodes;
+    st = esker__layer_check(kind, layer->values);
+    if (st == ESKER_OK) {
+        if (kind->unary)
+            layer->node = kind->unary(inputs[0]);
+        else if (kind->binary)
+            layer->node = kind->binary(inputs[0], inputs[1]);
+        else
+            layer->node = kind->build(net, layer);
+        if (layer->node) layer->node = esker_label(layer->node, layer->name);
+        if (!layer->node) st = esker_graph_status(net->graph);
+    }
+    if (st != ESKER_OK) {
+        /* The graph keeps the first message; it should say which layer. */
+        esker__fail_prefix("layer %s, %s", layer->name, kind->name);
+        net->graph->status = ESKER_OK;
+        return fail(net, st);
+    }
+    layer->end = (int)net->graph->n_nodes;
+    net->layers[net->n_layers++] = layer;
+    return layer->node;
+}
+
+esker_node *esker_layer_linear(esker_model *net, esker_node *x, const esker_layer_linear_desc *desc)
+{
+    if (!desc) return fail(net, esker__fail(ESKER_ERR_INVALID, "layer linear: desc is NULL, features are needed"));
+    esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {
+        {1, {(double)desc->features}}, {1, {!desc->no_bias}}, {1, {(double)desc->init}}};
+    return esker__layer_add(net, esker__layer_kind_find("linear"), desc->name, &x, values);
+}
+
+/* C's zero for "the usual one". */
+static double or_one(int n)
+{
+    return n ? n : 1;
+}
+
+esker_node *esker_layer_conv2d(esker_model *net, esker_node *x, const esker_layer_conv2d_desc *desc)
+{
+    if (!desc)
+        return fail(net, esker__fail(ESKER_ERR_INVALID, "layer conv2d: desc is NULL, filters and kernel are needed"));
+    esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {{1, {(double)desc->filters}},
+                                                        {2, {desc->kernel[0], desc->kernel[1]}},
+                                                        {2, {or_one(desc->stride[0]), or_one(desc->stride[1])}},
+                                                        {2, {desc->padding[0], desc->padding[1]}},
+                                                        {1, {!desc->no_bias}},
+                                                        {1, {(double)desc->init}}};
+    return esker__layer_add(net, esker__layer_kind_find("conv2d"), desc->name, &x, values);
+}
