@@ -96,7 +96,7 @@ typedef struct esker_fit_desc {
  * bad_losses, its first appearance goes to the log as a warning, and the means become what they then are. Errors
  * ESKER_ERR_INVALID: epochs < 0; samples of another shape than the model's input (both), another count of classes than the
  * model's outputs (both), no labels, in either data set; drop_last and fewer samples than a batch. ESKER_ERR_CANCELLED: a
- * callback returned false; the steps submitted until then are finished, and the model can be used and saved. ESKER_ERR_LOST
+ * callback returned false; the steps submitted until then are finished, and the model can be used and saved; the epoch begins anew with the next fit(). ESKER_ERR_LOST
  * and others as of plans.
  */
 ESKER_API esker_status esker_trainer_fit(esker_trainer *trainer, esker_dataset *train_set, const esker_fit_desc *desc);

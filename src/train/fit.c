@@ -1,0 +1,236 @@
+/* The training loop. */
+#include "train/trainer.h"
+
+#include <limits.h>
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/memory.h"
+
+#define PROGRESS_SECONDS 0.25
+
+/* One call of fit(). */
+typedef struct fit {
+    esker_trainer *trainer;
+    const esker_fit_desc *desc;
+    esker_loader *loader;
+    int64_t n_batches;
+    int epoch, last_epoch; /* from 1 */
+    uint64_t start_ns, next_progress_ns, progress_ns;
+    uint64_t validation_ns; /* what the latest validation took */
+    int64_t bad_losses;
+    bool stop;
+    esker__meter meter;
+} fit;
+
+/* ---- Telling ---- */
+
+static double estimate_left(const fit *f, double epoch_seconds)
+{
+    const esker__meter *m = &f->meter;
+    if (!m->steps) return -1;
+    double epochs_left = f->last_epoch - f->epoch;
+    double steps_left = (double)(m->n_steps - m->steps) + epochs_left * (double)f->n_batches;
+    return epoch_seconds / (double)m->steps * steps_left + (epochs_left + 1) * (double)f->validation_ns * 1e-9;
+}
+
+static void tell(fit *f, bool epoch_done, uint64_t epoch_end_ns, const esker_evaluation *validation)
+{
+    const esker__meter *m = &f->meter;
+    uint64_t now = esker__now_ns();
+    double epoch_seconds = (double)((epoch_done ? epoch_end_ns : now) - m->epoch_start_ns) * 1e-9;
+    f->next_progress_ns = now + f->progress_ns;
+    if (!f->desc->progress) return;
+    esker_progress p = {.epoch = f->epoch,
+                        .epochs = f->last_epoch,
+                        .step = m->steps,
+                        .steps = m->n_steps,
+                        .total_steps = f->trainer->steps_done,
+                        .seconds = (double)(now - f->start_ns) * 1e-9,
+                        .seconds_left = estimate_left(f, epoch_seconds),
+                        .bad_losses = f->bad_losses,
+                        .epoch_done = epoch_done,
+                        .validated = validation != NULL};
+    if (m->samples) {
+        p.loss = m->loss_sum / (double)m->samples;
+        p.accuracy = m->correct_sum / (double)m->samples;
+        if (epoch_seconds > 0) p.samples_per_second = (double)m->samples / epoch_seconds;
+    }
+    if (epoch_done && f->epoch == f->last_epoch) p.seconds_left = 0;
+    if (validation) p.validation = *validation;
+    if (!f->desc->progress(&p, f->desc->user)) f->stop = true;
+}
+
+/* ---- Steps ---- */
+
+static void note_loss(fit *f, float loss)
+{
+    if (isfinite(loss)) return;
+    if (!f->bad_losses++)
+        esker__log(ESKER_LOG_WARNING,
+                   "training: the loss of step %lld (epoch %d) is %g; from here on the model learns nothing",
+                   (long long)f->trainer->steps_done, f->epoch, (double)loss);
+}
+
+/* Read the oldest step's results, waiting for it if need be, and give its slot back to the loader. */
+static esker_status finish_oldest(fit *f)
+{
+    esker_trainer *t = f->trainer;
+    const esker__pending *p = &t->pending[t->first_pending];
+    float loss, correct;
+    esker_status st = esker_plan_read(t->plan, p->ticket, 0, &loss, sizeof loss);
+    if (st == ESKER_OK) st = esker_plan_read(t->plan, p->ticket, 1, &correct, sizeof correct);
+    if (st == ESKER_OK) st = esker_loader_give(f->loader, p->slot, t->feed.samples[p->slot], t->feed.labels[p->slot]);
+    if (st != ESKER_OK) return st;
+    t->steps_done++;
+    note_loss(f, loss);
+    esker__meter_add(&f->meter, loss, correct, p->n_valid);
+    esker_step_record record = {.epoch = f->epoch,
+                                .step = t->steps_done,
+                                .samples = p->n_valid,
+                                .loss = loss,
+                                .accuracy = correct / (float)p->n_valid,
+                                .lr = p->lr};
+    t->first_pending = (t->first_pending + 1) % ESKER_PLAN_SLOTS;
+    t->n_pending--;
+    if (f->desc->log && !f->desc->log(&record, f->desc->user)) f->stop = true;
+    return ESKER_OK;
+}
+
+/* Finish what has finished without being waited for, and wait only for what is more than ESKER__LAG steps old. */
+static esker_status finish_ready(fit *f)
+{
+    esker_trainer *t = f->trainer;
+    while (t->n_pending) {
+        bool done = t->n_pending > ESKER__LAG;
+        esker_status st = ESKER_OK;
+        if (!done) st = esker_plan_poll(t->plan, t->pending[t->first_pending].ticket, &done);
+        if (st != ESKER_OK || !done) return st;
+        st = finish_oldest(f);
+        if (st != ESKER_OK) return st;
+    }
+    return ESKER_OK;
+}
+
+static esker_status drain(fit *f)
+{
+    esker_status st = ESKER_OK;
+    while (st == ESKER_OK && f->trainer->n_pending) st = finish_oldest(f);
+    return st;
+}
+
+static esker_status submit_next(fit *f)
+{
+    esker_trainer *t = f->trainer;
+    esker_batch batch;
+    esker_status st = esker_loader_take(f->loader, &batch);
+    if (st != ESKER_OK) return st;
+    if (batch.slot != (int)(t->feed.ticket % ESKER_PLAN_SLOTS))
+        return esker__fail(ESKER_ERR_INTERNAL, "training: batch in slot %d, step %llu needs slot %d", batch.slot,
+                           (unsigned long long)t->feed.ticket, (int)(t->feed.ticket % ESKER_PLAN_SLOTS));
+    esker__pending *p = &t->pending[(t->first_pending + t->n_pending) % ESKER_PLAN_SLOTS];
+    *p = (esker__pending){.slot = batch.slot, .n_valid = batch.n_valid, .lr = t->lr};
+    st = esker__feed_submit(&t->feed, batch.n_valid, &p->ticket);
+    if (st != ESKER_OK) return st;
+    t->n_pending++;
+    t->steps_submitted++;
+    esker__meter_submitted(&f->meter, batch.waited);
+    return ESKER_OK;
+}
+
+/* ---- Epochs ---- */
+
+static esker_status run_epoch(fit *f)
+{
+    esker_trainer *t = f->trainer;
+    esker_status st = ESKER_OK;
+    esker__meter_begin_epoch(&f->meter, f->n_batches);
+    for (int64_t i = 0; i < f->n_batches && !f->stop; i++) {
+        esker__meter_before_step(&f->meter, t->desc.device, i);
+        st = submit_next(f);
+        if (st == ESKER_OK) st = finish_ready(f);
+        if (st != ESKER_OK) return st;
+        if (esker__now_ns() >= f->next_progress_ns) tell(f, false, 0, NULL);
+    }
+    if (!f->stop) esker__meter_end_window(&f->meter, t->desc.device, &t->stats);
+    st = drain(f);
+    if (st != ESKER_OK || f->stop) return st;
+    uint64_t end = esker__now_ns();
+    t->epochs_done++;
+    esker_evaluation validation;
+    if (f->desc->validation) {
+        st = esker_trainer_evaluate(t, f->desc->validation, &validation);
+        if (st != ESKER_OK) return st;
+        f->validation_ns = esker__now_ns() - end;
+    }
+    tell(f, true, end, f->desc->validation ? &validation : NULL);
+    return ESKER_OK;
+}
+
+static esker_status start_loader(fit *f, esker_dataset *train_set)
+{
+    esker_trainer *t = f->trainer;
+    esker_status st = esker_loader_create(&(esker_loader_desc){.dataset = train_set,
+                                                               .batch = t->desc.batch,
+                                                               .shuffle = !t->desc.keep_order,
+                                                               .drop_last = t->desc.drop_last,
+                                                               .seed = t->desc.seed,
+                                                               .n_slots = ESKER_PLAN_SLOTS},
+                                          &f->loader);
+    if (st == ESKER_OK) st = esker_loader_seek(f->loader, t->epochs_done, 0);
+    /* A fit that failed may have left steps behind that still read their slots. */
+    if (st == ESKER_OK && t->feed.ticket) st = esker_plan_wait(t->plan, t->feed.ticket - 1);
+    /* Slots are filled in the order of their use. */
+    for (int i = 0; st == ESKER_OK && i < ESKER_PLAN_SLOTS; i++) {
+        int slot = (int)((t->feed.ticket + (uint64_t)i) % ESKER_PLAN_SLOTS);
+        st = esker_loader_give(f->loader, slot, t->feed.samples[slot], t->feed.labels[slot]);
+    }
+    if (st != ESKER_OK) return st;
+    esker_loader_info info;
+    esker_loader_get_info(f->loader, &info);
+    f->n_batches = info.n_batches;
+    size_t n_bytes;
+    if (!esker__mul_size((size_t)info.n_batches, sizeof *f->meter.intervals, &n_bytes)) n_bytes = 0;
+    f->meter.intervals = n_bytes ? esker__malloc(n_bytes) : NULL;
+    return f->meter.intervals ? ESKER_OK : esker__fail_memory(n_bytes, "the times of an epoch's steps");
+}
+
+static esker_status check(const esker_trainer *trainer, const esker_dataset *train_set, const esker_fit_desc *desc)
+{
+    if (!trainer || !desc) return esker__fail(ESKER_ERR_INVALID, "esker_trainer_fit: a pointer is NULL");
+    if (desc->epochs < 0) return esker__fail(ESKER_ERR_INVALID, "training: %d epochs, it must be 0 or more", desc->epochs);
+    if (desc->epochs > INT_MAX - trainer->epochs_done)
+        return esker__fail(ESKER_ERR_INVALID, "training: %d epochs after %d, more than %d in all", desc->epochs,
+                           trainer->epochs_done, INT_MAX);
+    if (!(desc->progress_seconds >= 0))
+        return esker__fail(ESKER_ERR_INVALID, "training: progress each %g seconds", desc->progress_seconds);
+    esker_status st = esker__check_data(trainer->net, train_set, true);
+    if (st == ESKER_OK && desc->validation) st = esker__check_data(trainer->net, desc->validation, true);
+    return st;
+}
+
+esker_status esker_trainer_fit(esker_trainer *trainer, esker_dataset *train_set, const esker_fit_desc *desc)
+{
+    esker_status st = check(trainer, train_set, desc);
+    if (st != ESKER_OK) return st;
+    esker_dataset_info data;
+    esker_dataset_get_info(train_set, &data);
+    fit f = {.trainer = trainer, .desc = desc, .start_ns = esker__now_ns()};
+    f.last_epoch = trainer->epochs_done + desc->epochs;
+    f.progress_ns = (uint64_t)((desc->progress_seconds > 0 ? desc->progress_seconds : PROGRESS_SECONDS) * 1e9);
+    f.next_progress_ns = f.start_ns + f.progress_ns;
+    st = esker__trainer_prepare(trainer, &data);
+    if (st == ESKER_OK) st = start_loader(&f, train_set);
+    for (int i = 0; st == ESKER_OK && !f.stop && i < desc->epochs; i++) {
+        f.epoch = trainer->epochs_done + 1;
+        st = run_epoch(&f);
+    }
+    trainer->n_pending = 0; /* after a failure their results are not wanted */
+    esker_loader_destroy(f.loader);
+    esker__free(f.meter.intervals);
+    if (st == ESKER_OK && f.stop)
+        st = esker__fail(ESKER_ERR_CANCELLED, "training: stopped in epoch %d after step %lld", f.epoch,
+                         (long long)trainer->steps_done);
+    return st;
+}

@@ -1,0 +1,90 @@
+/* A model with its loss, as a graph. */
+#include "train/step.h"
+
+#include <string.h>
+
+#include "base/fail.h"
+
+static const char *const loss_names[] = {"cross_entropy", "mse"};
+enum { N_LOSSES = sizeof loss_names / sizeof loss_names[0] };
+
+esker_status esker_loss_from_name(const char *name, esker_loss_kind *out)
+{
+    for (int i = 0; name && i < N_LOSSES; i++) {
+        if (strcmp(name, loss_names[i]) != 0) continue;
+        *out = (esker_loss_kind)i;
+        return ESKER_OK;
+    }
+    return esker__fail(ESKER_ERR_INVALID, "loss \"%s\": known are cross_entropy and mse", name ? name : "(null)");
+}
+
+const char *esker_loss_name(esker_loss_kind kind)
+{
+    return (unsigned)kind < N_LOSSES ? loss_names[kind] : "?";
+}
+
+esker_status esker__check_step(const char *who, int32_t batch, esker_loss_kind loss)
+{
+    if (batch < 1) return esker__fail(ESKER_ERR_INVALID, "%s: batch of %d, it must be 1 or more", who, batch);
+    if ((unsigned)loss >= N_LOSSES) return esker__fail(ESKER_ERR_INVALID, "%s: loss %d is unknown", who, (int)loss);
+    return ESKER_OK;
+}
+
+/*
+ * The mean over real samples alone, from mse over all: with weights w, sqrt(batch / n_valid) for real rows and 0 for padding,
+ *   mse(w output, w target) = 1 / (batch classes) sum w^2 (output - target)^2 = 1 / (n_valid classes) sum over real rows.
+ * The feed gives targets that are multiplied by w already.
+ */
+static esker_node *record_mse(esker_graph *graph, esker_node *output, int64_t batch, int64_t n_classes)
+{
+    esker_node *targets = esker_input(graph, "targets", ESKER_DTYPE_F32, &(esker_shape){2, {batch, n_classes}});
+    esker_node *weights = esker_input(graph, "weights", ESKER_DTYPE_F32, &(esker_shape){2, {batch, 1}});
+    return esker_mse(esker_mul(output, weights), targets);
+}
+
+esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch, esker_dtype dtype, esker_loss_kind loss,
+                                bool with_loss, esker__step_graph *out)
+{
+    char text[ESKER_SHAPE_TEXT_BYTES];
+    *out = (esker__step_graph){0};
+    esker_status st = esker_model_instantiate(
+        net, &(esker_instance_desc){.batch = batch, .mode = mode, .input_dtype = dtype}, &out->graph, NULL, &out->output);
+    if (st != ESKER_OK || !with_loss) return st;
+    esker_model_info info;
+    esker_model_get_info(net, &info);
+    if (info.output_shape.rank != 1) {
+        st = esker__fail(ESKER_ERR_INVALID, "model %s: its output for a sample is %s; labels need one row, [classes]",
+                         info.name, esker_shape_text(&info.output_shape, text));
+        goto fail;
+    }
+    esker_node *labels = esker_input(out->graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {batch}});
+    out->loss = loss == ESKER_LOSS_MSE ? record_mse(out->graph, out->output, batch, info.output_shape.dims[0])
+                                       : esker_cross_entropy(out->output, labels);
+    out->correct = esker_count_correct(out->output, labels);
+    st = esker_graph_status(out->graph);
+    if (st == ESKER_OK) return st;
+fail:
+    esker_graph_destroy(out->graph);
+    *out = (esker__step_graph){0};
+    return st;
+}
+
+esker_status esker__check_data(const esker_model *net, const esker_dataset *ds, bool with_labels)
+{
+    char have[ESKER_SHAPE_TEXT_BYTES], want[ESKER_SHAPE_TEXT_BYTES];
+    esker_model_info model;
+    esker_dataset_info data;
+    if (!ds) return esker__fail(ESKER_ERR_INVALID, "no data set was given");
+    esker_model_get_info(net, &model);
+    esker_dataset_get_info(ds, &data);
+    if (!esker_shape_equal(&model.input_shape, &data.sample_shape))
+        return esker__fail(ESKER_ERR_INVALID, "data set %s: its samples are %s, model %s takes %s", data.name,
+                           esker_shape_text(&data.sample_shape, have), model.name,
+                           esker_shape_text(&model.input_shape, want));
+    if (!with_labels) return ESKER_OK;
+    if (!data.labels) return esker__fail(ESKER_ERR_INVALID, "data set %s: it has no labels", data.name);
+    if (model.output_shape.rank != 1 || model.output_shape.dims[0] != data.n_classes)
+        return esker__fail(ESKER_ERR_INVALID, "data set %s: it has %d classes, the output of model %s is %s", data.name,
+                           data.n_classes, model.name, esker_shape_text(&model.output_shape, want));
+    return ESKER_OK;
+}

@@ -1,0 +1,137 @@
+/* Making trainers, and the plan of a training step. */
+#include "train/trainer.h"
+
+#include <math.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+
+/* Evaluation keeps no gradients, so a larger batch costs little and needs fewer submissions. */
+#define EVAL_BATCH 256
+
+static esker_status record(esker_model *net, const esker_trainer_desc *desc, esker_dtype dtype, esker__step_graph *out)
+{
+    esker_status st = esker__record_step(net, ESKER_MODE_TRAIN, desc->batch, dtype, desc->loss, true, out);
+    if (st != ESKER_OK) return st;
+    st = esker_optimize(out->loss, &desc->optimizer);
+    if (st != ESKER_OK) {
+        esker_graph_destroy(out->graph);
+        *out = (esker__step_graph){0};
+    }
+    return st;
+}
+
+esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc, esker_dtype sample_dtype,
+                                const esker_limits *limits, esker_plan **out)
+{
+    if (!out) return esker__fail(ESKER_ERR_INVALID, "esker_trainer_plan: out is NULL");
+    *out = NULL;
+    if (!net || !desc) return esker__fail(ESKER_ERR_INVALID, "trainer: no model or desc");
+    esker__step_graph step;
+    esker_status st = esker__check_step("trainer", desc->batch, desc->loss);
+    if (st == ESKER_OK) st = record(net, desc, sample_dtype, &step);
+    if (st != ESKER_OK) return st;
+    esker_node *outputs[] = {step.loss, step.correct};
+    st = esker_plan_compile(
+        step.graph,
+        &(esker_plan_desc){
+            .device = desc->device, .limits = limits, .outputs = outputs, .n_outputs = 2, .seed = desc->seed},
+        out);
+    esker_graph_destroy(step.graph);
+    return st;
+}
+
+esker_status esker_trainer_create(esker_model *net, const esker_trainer_desc *desc, esker_trainer **out)
+{
+    if (!out) return esker__fail(ESKER_ERR_INVALID, "esker_trainer_create: out is NULL");
+    *out = NULL;
+    if (!net || !desc || !desc->device) return esker__fail(ESKER_ERR_INVALID, "trainer: no model, desc or device");
+    if (desc->eval_batch < 0)
+        return esker__fail(ESKER_ERR_INVALID, "trainer: evaluation batch of %d, it must be 1 or more (0: chosen)",
+                           desc->eval_batch);
+    esker_status st = esker__check_step("trainer", desc->batch, desc->loss);
+    if (st != ESKER_OK) return st;
+    /* Everything that can be wrong with model, loss and optimizer is said now, not with the first data set. */
+    esker__step_graph step;
+    st = record(net, desc, ESKER_DTYPE_F32, &step);
+    if (st != ESKER_OK) return st;
+    esker_graph_destroy(step.graph);
+
+    esker_trainer *trainer = esker__calloc(1, sizeof *trainer);
+    if (!trainer) return esker__fail_memory(sizeof *trainer, "a trainer");
+    trainer->net = net;
+    trainer->desc = *desc;
+    esker_device_ref(desc->device);
+    trainer->lr = desc->optimizer.lr > 0 ? desc->optimizer.lr : desc->optimizer.kind == ESKER_OPTIMIZER_SGD ? 1e-2f : 1e-3f;
+    int32_t eval_batch = desc->eval_batch;
+    if (!eval_batch) eval_batch = desc->batch > EVAL_BATCH ? desc->batch : EVAL_BATCH;
+    st = esker_evaluator_create(
+        net, &(esker_evaluator_desc){.device = desc->device, .batch = eval_batch, .loss = desc->loss}, &trainer->evaluator);
+    if (st != ESKER_OK) {
+        esker_trainer_destroy(trainer);
+        return st;
+    }
+    *out = trainer;
+    return ESKER_OK;
+}
+
+static void drop_plan(esker_trainer *trainer)
+{
+    esker__feed_finish(&trainer->feed);
+    esker_plan_destroy(trainer->plan);
+    trainer->plan = NULL;
+}
+
+void esker_trainer_destroy(esker_trainer *trainer)
+{
+    if (!trainer) return;
+    drop_plan(trainer);
+    esker_evaluator_destroy(trainer->evaluator);
+    esker_device_unref(trainer->desc.device);
+    esker__free(trainer);
+}
+
+esker_status esker__trainer_prepare(esker_trainer *trainer, const esker_dataset_info *data)
+{
+    if (trainer->plan && trainer->dtype == data->sample_dtype) return ESKER_OK;
+    drop_plan(trainer);
+    esker_counters before, after;
+    esker_device_get_counters(trainer->desc.device, &before);
+    esker_status st = esker_trainer_plan(trainer->net, &trainer->desc, data->sample_dtype, NULL, &trainer->plan);
+    if (st != ESKER_OK) return st;
+    esker_device_get_counters(trainer->desc.device, &after);
+    esker_plan_info info;
+    esker_plan_get_info(trainer->plan, &info);
+    trainer->stats.peak_bytes = info.peak_bytes;
+    trainer->stats.allocated_bytes = after.buffer_bytes - before.buffer_bytes;
+    trainer->dtype = data->sample_dtype;
+    /* The optimizer's state is the parameters' and goes on, so its step number must too. */
+    st = esker_plan_set_step(trainer->plan, trainer->steps_submitted);
+    if (st == ESKER_OK) st = esker_plan_set_lr(trainer->plan, trainer->lr);
+    if (st == ESKER_OK) st = esker__feed_init(&trainer->feed, trainer->plan, trainer->net, data, trainer->desc.batch);
+    if (st != ESKER_OK) drop_plan(trainer);
+    return st;
+}
+
+esker_status esker_trainer_set_lr(esker_trainer *trainer, float lr)
+{
+    if (!trainer) return esker__fail(ESKER_ERR_INVALID, "esker_trainer_set_lr: trainer is NULL");
+    if (!(lr > 0) || isinf(lr))
+        return esker__fail(ESKER_ERR_INVALID, "trainer: learning rate %g, it must be over 0 and finite", (double)lr);
+    trainer->lr = lr;
+    return trainer->plan ? esker_plan_set_lr(trainer->plan, lr) : ESKER_OK;
+}
+
+esker_status esker_trainer_evaluate(esker_trainer *trainer, esker_dataset *ds, esker_evaluation *out)
+{
+    if (!trainer) return esker__fail(ESKER_ERR_INVALID, "esker_trainer_evaluate: trainer is NULL");
+    return esker_evaluator_measure(trainer->evaluator, ds, out);
+}
+
+void esker_trainer_get_stats(const esker_trainer *trainer, esker_train_stats *out)
+{
+    *out = trainer->stats;
+    esker_counters now;
+    esker_device_get_counters(trainer->desc.device, &now);
+    out->buffer_peak_bytes = now.buffer_peak_bytes;
+}
