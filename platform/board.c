@@ -188,15 +188,14 @@ static void read_cpu(const char *root, esker_board_info *out)
 static void read_memory(const char *root, esker_board_info *out)
 {
     char full[PATH_BYTES], line[256];
-    double kib;
     if (snprintf(full, sizeof full, "%s/proc/meminfo", root) >= (int)sizeof full) return;
     FILE *file = fopen(full, "re");
     if (!file) return;
-    while (fgets(line, sizeof line, file)) {
-        if (sscanf(line, "MemTotal: %lf kB", &kib) == 1)
-            out->memory_total_bytes = kib * 1024;
-        else if (sscanf(line, "MemAvailable: %lf kB", &kib) == 1)
-            out->memory_available_bytes = kib * 1024;
+    while (fgets(line, sizeof line, file)) { /* "MemTotal:   4142112 kB" */
+        if (!strncmp(line, "MemTotal:", 9))
+            out->memory_total_bytes = strtod(line + 9, NULL) * 1024;
+        else if (!strncmp(line, "MemAvailable:", 13))
+            out->memory_available_bytes = strtod(line + 13, NULL) * 1024;
     }
     fclose(file);
 }

@@ -59,7 +59,7 @@ typedef struct esker__display {
 
 /** Open, or share, the display at `place`. Any thread. */
 esker_status esker__display_acquire(const esker__place *place, const esker__display **out);
-void esker__display_release(const esker__display *display); /* NULL is fine */
+void esker__display_release(const esker__display *shown); /* NULL is fine */
 
 /** Open a context at one place; esker__platform_open() chooses the place. */
 esker_status esker__platform_open_place(const esker__place *place, bool debug, esker__platform **out);

@@ -36,7 +36,7 @@ esker_status esker__wish_parse(const char *text, esker__wish *out)
         /* The name of the place, "gbm:" and the node, must fit as well. */
         if (node[0] != '/' || strlen(text) >= sizeof out->node) return bad_name(text);
         out->kind = ESKER_DISPLAY_GBM;
-        strcpy(out->node, node);
+        snprintf(out->node, sizeof out->node, "%s", node);
         return ESKER_OK;
     }
     if (!strncmp(text, "device:", 7)) {
@@ -78,10 +78,14 @@ static int find_nodes(esker__place *out, int capacity)
 {
     DIR *dir = opendir(RENDER_NODES);
     if (!dir) return 0;
-    int numbers[ESKER__MAX_PLACES], n = 0, number;
+    int numbers[ESKER__MAX_PLACES], n = 0;
     struct dirent *entry;
-    while (n < ESKER__MAX_PLACES && (entry = readdir(dir)))
-        if (sscanf(entry->d_name, "renderD%d", &number) == 1) numbers[n++] = number;
+    while (n < ESKER__MAX_PLACES && (entry = readdir(dir))) {
+        char *end;
+        if (strncmp(entry->d_name, "renderD", 7) != 0) continue;
+        long number = strtol(entry->d_name + 7, &end, 10);
+        if (end != entry->d_name + 7 && !*end && number >= 0 && number < 100000) numbers[n++] = (int)number;
+    }
     closedir(dir);
     qsort(numbers, (size_t)n, sizeof numbers[0], compare_numbers);
     if (n > capacity) n = capacity;

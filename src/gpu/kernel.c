@@ -95,7 +95,7 @@ int esker__compile_error_line(const char *log)
         for (size_t i = 0; i + 2 < n; i++) {
             bool starts = line[i] == '0' && (i == 0 || !isalnum((unsigned char)line[i - 1]));
             if (!starts || (line[i + 1] != ':' && line[i + 1] != '(') || !isdigit((unsigned char)line[i + 2])) continue;
-            int number = atoi(line + i + 2);
+            int number = (int)strtol(line + i + 2, NULL, 10);
             char lower[8] = "";
             bool is_error = false;
             for (size_t k = 0; k + 5 <= n && !is_error; k++) {
