@@ -110,7 +110,7 @@ struct esker__op {
      * A simpler equal of what is about to be recorded in `graph` with `inputs` (x * 1 is x): returns it, or NULL. May
      * record nodes. Exactly equal values only.
      */
-    esker_node *(*simplify)(esker_graph *graph, const void *attr, esker_node *const *inputs, int n_inputs);
+    esker_node *(*simplify)(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs);
 
     /**
      * Elementwise ops: the value of one element as a GLSL expression over the operands `a`, `b`, `c` (float) and, if the

@@ -104,7 +104,7 @@ static esker_node *simplify_node(rewrite *r, node_table *table, const esker_node
     if (old->op == &esker__op_output) return esker__output(r->inputs[0], old->output);
     if (old->op->flags & ESKER__OP_EFFECT) return esker__record_copy(r->graph, old, r->inputs);
     r->graph->phase = old->phase;
-    esker_node *node = old->op->simplify ? old->op->simplify(r->graph, old->attr, r->inputs, old->n_inputs) : NULL;
+    esker_node *node = old->op->simplify ? old->op->simplify(r->graph, old->op, old->attr, r->inputs) : NULL;
     if (node) return node;
     int *slot = find_slot(table, r->graph, old, r->inputs);
     if (*slot) return r->graph->nodes[*slot - 1];

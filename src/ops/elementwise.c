@@ -100,6 +100,35 @@ double esker__tolerance_exact(const esker_node *node)
     return 0;
 }
 
+/* ---- Simpler equals ---- */
+
+/* `constant` is a full node that stretches to the shape of `x` and no further. */
+static bool fills(const esker_node *constant, const esker_node *x)
+{
+    const esker_shape *c = &constant->type.shape, *s = &x->type.shape;
+    if (constant->op != &esker__op_full || c->rank > s->rank) return false;
+    for (int i = 0; i < c->rank; i++)
+        if (c->dims[i] != 1 && c->dims[i] != s->dims[s->rank - c->rank + i]) return false;
+    return true;
+}
+
+/* x * 1, x / 1 and 1 x + 0 are x; a product with another constant needs no tensor of it. */
+static esker_node *simplify(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
+{
+    (void)graph;
+    if (op == &esker__op_affine) {
+        const esker__affine_attr *affine = attr;
+        return affine->scale == 1 && affine->shift == 0 ? inputs[0] : NULL;
+    }
+    for (int i = op == &esker__op_div; op->n_inputs == 2 && i < 2; i++) {
+        if ((op != &esker__op_mul && op != &esker__op_div) || !fills(inputs[i], inputs[1 - i])) continue;
+        float value = ((const esker__full_attr *)inputs[i]->attr)->value;
+        if (value == 1) return inputs[1 - i];
+        if (op == &esker__op_mul && isfinite(value)) return esker_affine(inputs[1 - i], value, 0);
+    }
+    return NULL;
+}
+
 /* ---- Gradient rules ---- */
 
 static esker_node *gradient_add(esker_node *node, esker_node *grad, int input)
@@ -233,7 +262,7 @@ static double sigmoid(double x)
 static double tanh_eps(double x)
 {
     double e = exp(-2 * fabs(x));
-    if (fabs(x) <= 0.25) return 8; /* a product of the series; the switch itself may round either way */
+    if (fabs(x) < 0.2499) return 5; /* the series: one sum and one product; what they round is 50 times smaller */
     return DIV_EPS + 2 + (e / (1 - e) + e / (1 + e)) * EXP_EPS(2 * x);
 }
 
@@ -258,7 +287,7 @@ static double tanh_eps(double x)
     const esker__op esker__op_##name_ = { \
         .name = #name_, .n_inputs = n_, .n_outputs = 1, .attr_bytes = attr_, .flags = flags_, .infer = infer_##name_, \
         .gradient = rule_, .no_gradient = without_, .reference = reference, .tolerance = tolerance_, .atol = ESKER__FLUSHED, \
-        .lower = lower, .expr = glsl_, .detail = &row_##name_};
+        .lower = lower, .simplify = simplify, .expr = glsl_, .detail = &row_##name_};
 /* clang-format on */
 
 ROWS(DEFINE)

@@ -69,6 +69,15 @@ static void reshape_cost(const esker_node *node, esker__cost *out)
     *out = (esker__cost){0, 0};
 }
 
+/* To its own shape: the input itself. */
+static esker_node *simplify_same(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
+{
+    esker__type type;
+    (void)graph;
+    bool same = op->infer(attr, inputs, 1, &type) == ESKER_OK && esker_shape_equal(&type.shape, &inputs[0]->type.shape);
+    return same ? inputs[0] : NULL;
+}
+
 const esker__op esker__op_reshape = {.name = "reshape",
                                      .n_inputs = 1,
                                      .n_outputs = 1,
@@ -78,7 +87,8 @@ const esker__op esker__op_reshape = {.name = "reshape",
                                      .gradient = reshape_gradient,
                                      .reference = reshape_reference,
                                      .tolerance = esker__tolerance_exact,
-                                     .cost = reshape_cost};
+                                     .cost = reshape_cost,
+                                     .simplify = simplify_same};
 
 /* Attributes are compared as bytes: dimensions past the rank must be zero. */
 static esker_shape tidy(const esker_shape *shape)
@@ -170,7 +180,8 @@ const esker__op esker__op_expand = {.name = "expand",
                                     .gradient = expand_gradient,
                                     .reference = expand_reference,
                                     .tolerance = esker__tolerance_exact,
-                                    .lower = expand_lower};
+                                    .lower = expand_lower,
+                                    .simplify = simplify_same};
 
 esker_node *esker_expand(esker_node *x, const esker_shape *shape)
 {

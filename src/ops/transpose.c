@@ -102,6 +102,15 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
                                                          .n_params = 3});
 }
 
+static esker_node *simplify(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
+{
+    const esker__transpose_attr *transpose = attr;
+    (void)graph, (void)op;
+    for (int i = 0; i < inputs[0]->type.shape.rank; i++)
+        if (transpose->order[i] != i) return NULL;
+    return inputs[0];
+}
+
 const esker__op esker__op_transpose = {.name = "transpose",
                                        .n_inputs = 1,
                                        .n_outputs = 1,
@@ -110,7 +119,8 @@ const esker__op esker__op_transpose = {.name = "transpose",
                                        .gradient = gradient,
                                        .reference = reference,
                                        .tolerance = esker__tolerance_exact,
-                                       .lower = lower};
+                                       .lower = lower,
+                                       .simplify = simplify};
 
 esker_node *esker_transpose(esker_node *x, const int *order)
 {
