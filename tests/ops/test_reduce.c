@@ -166,6 +166,32 @@ static void maximum_of_low_values(void **state)
     esker_graph_destroy(graph);
 }
 
+/* By hand, since central differences do not exist at a tie: equal maxima share, and the share is that of their own row. */
+static void equal_maxima_share_the_gradient(void **state)
+{
+    (void)state;
+    const double x[] = {1, 3, 3, 0, /**/ 2, 2, 2, 2, /**/ -1, -5, -1, -1}, weights[] = {10, 20, 30};
+    const double want[] = {0, 5, 5, 0, /**/ 5, 5, 5, 5, /**/ 10, 0, 10, 10};
+    const int axis = 1;
+    esker_graph *graph;
+    double **values;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *in = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {3, 4}});
+    esker_node *w = esker_input(graph, "w", ESKER_DTYPE_F32, &(esker_shape){1, {3}});
+    esker_node *grad, *loss = esker_sum(esker_mul(esker_max(in, &axis, 1, false), w), NULL, 0, false);
+    assert_ok(esker_gradients(loss, &in, 1, &grad));
+    const double **given = calloc(graph->n_nodes, sizeof *given);
+    assert_non_null(given);
+    given[in->id] = x;
+    given[w->id] = weights;
+    assert_ok(esker__evaluate(graph, given, &grad, 1, &values, NULL));
+    for (int i = 0; i < 12; i++)
+        if (!(values[grad->id][i] == want[i])) fail_msg("element %d: %g, want %g", i, values[grad->id][i], want[i]);
+    esker__evaluate_free(graph, values);
+    free(given);
+    esker_graph_destroy(graph);
+}
+
 static void refusals_name_the_rule(void **state)
 {
     (void)state;
@@ -183,6 +209,7 @@ static void refusals_name_the_rule(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest more[] = {cmocka_unit_test(maximum_of_low_values), cmocka_unit_test(refusals_name_the_rule)};
+    const struct CMUnitTest more[] = {cmocka_unit_test(equal_maxima_share_the_gradient),
+                                      cmocka_unit_test(maximum_of_low_values), cmocka_unit_test(refusals_name_the_rule)};
     return op_check_main("reduce", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
 }
