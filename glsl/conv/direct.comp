@@ -1,0 +1,181 @@
+#version 310 es
+// conv/direct: y[i][f][u][v] = act(sum_{c,p,q} x[i][c][u stride_y - pad_y + p][v stride_x - pad_x + q] w(f, c, p, q) + bias[f]),
+//              zero outside x; each invocation CH channels of PX neighbouring pixels of a row
+//
+// The weight w(f, c, p, q) is w[f w_f + c w_c + w_first + p w_p + q w_q], and pixel (u, v) of image i, channel f is
+// y[(i f_out + f) y_channel + y_first + u y_u + v y_v]: by these steps the same kernel is the forward pass and, with f and c exchanged and the filters
+// turned round, the gradient of the input (of each of the stride_y x stride_x phases of its pixels).
+//
+// Order     every element is one running sum over c, then p, then q, in every variant: they differ in speed alone
+// Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in w f32    2 in bias f32 (if BIAS)    last out y f32, other elements untouched
+// Uniforms  n_tiles = images * rows * tiles_x, tiles_x = ceil(columns / PX); rows x columns pixels of each image; fold: groups along x;
+//           w_f1 .. w_f7: j w_f, or (f_out - 1) w_f where there is no such channel; bias_step: 1, or 0 for a bias of one element
+// Groups    64 tiles each, folded into x and y; z: channels / CH, rounded up
+// Variants  ROLL: stride_x is 1, so that a tap reads one new pixel; KW: the number of taps in a row, known
+// Limits    no shared memory; 64 invocations; at most 4 storage blocks. CH, PX 8 need about 100 registers: large GPUs only
+#ifndef CH
+#define CH 4 // or 8
+#endif
+#ifndef PX
+#define PX 4 // or 8
+#endif
+#ifndef ROLL
+#define ROLL 1
+#endif
+#ifndef BIAS
+#define BIAS 0
+#endif
+#ifndef ACT
+#define ACT 0 // 1 relu, 2 sigmoid, 3 tanh
+#endif
+precision highp float;
+precision highp int;
+layout(local_size_x = 64) in;
+layout(std430, binding = 0) readonly buffer X { float x[]; };
+layout(std430, binding = 1) readonly buffer W { float w[]; };
+#if BIAS
+layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
+#define Y_BINDING 3
+#else
+#define Y_BINDING 2
+#endif
+layout(std430, binding = Y_BINDING) writeonly buffer Y { float y[]; };
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint n_tiles, tiles_x, rows, columns, f_out, c_in;
+    int x_h, x_w, stride_y, stride_x, pad_y, pad_x, taps_y, taps_x;
+    int w_f, w_f1, w_f2, w_f3, w_f4, w_f5, w_f6, w_f7, w_c, w_first, w_p, w_q;
+    uint y_channel, y_first, y_u, y_v, bias_step, fold;
+};
+
+// The same expressions as in elementwise/map.comp, so that fusing changes no bits.
+float act(float t)
+{
+#if ACT == 1
+    return max(t, 0.0);
+#elif ACT == 2
+    float e = exp(-abs(t));
+    return (t < 0.0 ? e : 1.0) / (1.0 + e);
+#elif ACT == 3
+    float s = t * t;
+    float series = t * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
+    float e = exp(-2.0 * abs(t));
+    float quotient = (1.0 - e) / (1.0 + e);
+    return s < 0.0625 ? series : t < 0.0 ? -quotient : quotient;
+#else
+    return t;
+#endif
+}
+
+// Pixel `column` of the row that begins at `row`.
+float pixel(int row, int column)
+{
+    float t = x[row + clamp(column, 0, x_w - 1)];
+    return column >= 0 && column < x_w ? t : 0.0;
+}
+
+void store4(uint at, uint column, vec4 s)
+{
+    if (column < columns) y[at] = act(s.x);
+    if (column + 1u < columns) y[at + y_v] = act(s.y);
+    if (column + 2u < columns) y[at + 2u * y_v] = act(s.z);
+    if (column + 3u < columns) y[at + 3u * y_v] = act(s.w);
+}
+
+void store(uint image, uint f, uint u, uint column, vec4 s, vec4 t)
+{
+    if (f >= f_out) return;
+#if BIAS
+    s += bias[f * bias_step];
+    t += bias[f * bias_step];
+#endif
+    uint at = (image * f_out + f) * y_channel + y_first + u * y_u + column * y_v;
+    store4(at, column, s);
+#if PX == 8
+    store4(at + 4u * y_v, column + 4u, t);
+#endif
+}
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint tile = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+    if (tile >= n_tiles) return;
+    uint line = tile / tiles_x, column = (tile - line * tiles_x) * uint(PX);
+    uint image = line / rows, u = line - image * rows;
+    uint f = min(group.z * uint(CH), f_out - min(f_out, uint(CH))); // the last ones overlap: written twice, the same
+    int w0 = int(f) * w_f + w_first;
+    vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0);
+    vec4 s4 = vec4(0.0), s5 = vec4(0.0), s6 = vec4(0.0), s7 = vec4(0.0);
+    vec4 t0 = vec4(0.0), t1 = vec4(0.0), t2 = vec4(0.0), t3 = vec4(0.0);
+    vec4 t4 = vec4(0.0), t5 = vec4(0.0), t6 = vec4(0.0), t7 = vec4(0.0);
+
+    int x_left = int(column) * stride_x - pad_x, x_top = int(u) * stride_y - pad_y;
+    int p_begin = max(0, -x_top), p_end = min(taps_y, x_h - x_top);
+#ifdef KW
+    const int n_taps = KW;
+#else
+    int n_taps = taps_x;
+#endif
+    int channel = int(image * c_in) * x_h * x_w, w_channel = w0;
+    for (uint c = 0u; c < c_in; c++) {
+        for (int p = p_begin; p < p_end; p++) {
+            int row = channel + (x_top + p) * x_w, wi = w_channel + p * w_p;
+#if ROLL
+            vec4 a = vec4(0.0, pixel(row, x_left), pixel(row, x_left + 1), pixel(row, x_left + 2)), b = vec4(0.0);
+#if PX == 8
+            b = vec4(pixel(row, x_left + 3), pixel(row, x_left + 4), pixel(row, x_left + 5), pixel(row, x_left + 6));
+#endif
+#endif
+            for (int q = 0; q < n_taps; q++) {
+#if ROLL && PX == 8
+                a = vec4(a.yzw, b.x);
+                b = vec4(b.yzw, pixel(row, x_left + q + 7));
+#elif ROLL
+                a = vec4(a.yzw, pixel(row, x_left + q + 3));
+#else
+                int at = x_left + q;
+                vec4 a = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
+#if PX == 8
+                at += 4 * stride_x;
+                vec4 b = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
+#endif
+#endif
+#if PX == 8
+#define TAP(W, S, T)                                                                                                             \
+    {                                                                                                                            \
+        float k = w[wi + W];                                                                                                      \
+        S += k * a;                                                                                                              \
+        T += k * b;                                                                                                              \
+    }
+#else
+#define TAP(W, S, T) S += w[wi + W] * a;
+#endif
+                TAP(0, s0, t0)
+                TAP(w_f1, s1, t1)
+                TAP(w_f2, s2, t2)
+                TAP(w_f3, s3, t3)
+#if CH == 8
+                TAP(w_f4, s4, t4)
+                TAP(w_f5, s5, t5)
+                TAP(w_f6, s6, t6)
+                TAP(w_f7, s7, t7)
+#endif
+                wi += w_q;
+            }
+        }
+        channel += x_h * x_w;
+        w_channel += w_c;
+    }
+
+    store(image, f, u, column, s0, t0);
+    store(image, f + 1u, u, column, s1, t1);
+    store(image, f + 2u, u, column, s2, t2);
+    store(image, f + 3u, u, column, s3, t3);
+#if CH == 8
+    store(image, f + 4u, u, column, s4, t4);
+    store(image, f + 5u, u, column, s5, t5);
+    store(image, f + 6u, u, column, s6, t6);
+    store(image, f + 7u, u, column, s7, t7);
+#endif
+}

@@ -1,0 +1,151 @@
+/*
+ * The two gradients of conv2d as operations. Each is linear in both of its inputs, and the gradients of the three stay among the three.
+ */
+#include "ops/conv2d.h"
+
+#include <math.h>
+
+#include "base/fail.h"
+#include "ops/ops.h"
+
+esker_node *esker__conv2d_input_grad(esker_node *g, esker_node *w, const esker__conv2d_attr *conv, const esker_shape *x)
+{
+    esker__conv2d_attr attr = *conv;
+    attr.extent[0] = (int32_t)x->dims[2];
+    attr.extent[1] = (int32_t)x->dims[3];
+    return esker__record(&esker__op_conv2d_input_grad, &attr, (esker_node *[]){g, w}, 2);
+}
+
+esker_node *esker__conv2d_weight_grad(esker_node *x, esker_node *g, const esker__conv2d_attr *conv, const esker_shape *w)
+{
+    esker__conv2d_attr attr = *conv;
+    attr.extent[0] = (int32_t)w->dims[2];
+    attr.extent[1] = (int32_t)w->dims[3];
+    return esker__record(&esker__op_conv2d_weight_grad, &attr, (esker_node *[]){x, g}, 2);
+}
+
+/* Users never name these operations: a broken rule is ours. */
+static esker_status check(const char *name, const esker__conv2d_attr *attr, esker_node *const *inputs, const int64_t *x,
+                          const int64_t *w, const int64_t *y)
+{
+    char text[ESKER__SIGNATURE_BYTES];
+    esker__signature(text, name, inputs, 2);
+    esker_status st = esker__check_stride(text, attr->stride, attr->padding);
+    if (st != ESKER_OK) return st;
+    bool fits = x[0] == y[0] && x[1] == w[1] && w[0] == y[1];
+    for (int i = 0; i < 2; i++)
+        fits &= w[2 + i] <= x[2 + i] + 2 * attr->padding[i] &&
+                y[2 + i] == esker__conv2d_out(x[2 + i], w[2 + i], attr->stride[i], attr->padding[i]);
+    if (!fits)
+        return esker__fail(ESKER_ERR_INTERNAL,
+                           "%s: no conv2d of stride [%d, %d], padding [%d, %d] and extent [%d, %d] has these shapes", text,
+                           (int)attr->stride[0], (int)attr->stride[1], (int)attr->padding[0], (int)attr->padding[1],
+                           (int)attr->extent[0], (int)attr->extent[1]);
+    return ESKER_OK;
+}
+
+static esker_status input_infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    (void)n_inputs;
+    const esker__conv2d_attr *attr = attributes;
+    const int64_t *y = inputs[0]->type.shape.dims, *w = inputs[1]->type.shape.dims;
+    *out = (esker__type){ESKER_DTYPE_F32, {4, {y[0], w[1], attr->extent[0], attr->extent[1]}}};
+    return check("conv2d_input_grad", attr, inputs, out->shape.dims, w, y);
+}
+
+static esker_status weight_infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    (void)n_inputs;
+    const esker__conv2d_attr *attr = attributes;
+    const int64_t *x = inputs[0]->type.shape.dims, *y = inputs[1]->type.shape.dims;
+    *out = (esker__type){ESKER_DTYPE_F32, {4, {y[1], x[1], attr->extent[0], attr->extent[1]}}};
+    return check("conv2d_weight_grad", attr, inputs, x, out->shape.dims, y);
+}
+
+static esker_node *plain(esker_node *x, esker_node *w, const esker__conv2d_attr *attr)
+{
+    return esker_conv2d(x, w,
+                        &(esker_conv2d_desc){.stride = {attr->stride[0], attr->stride[1]},
+                                             .padding = {attr->padding[0], attr->padding[1]}});
+}
+
+/* dx = input_grad(y, w): what arrives for dx plays x. */
+static esker_node *input_gradient(esker_node *node, esker_node *g, int input)
+{
+    const esker__conv2d_attr *attr = node->attr;
+    esker_node *y = node->inputs[0], *w = node->inputs[1];
+    return input == 0 ? plain(g, w, attr) : esker__conv2d_weight_grad(g, y, attr, &w->type.shape);
+}
+
+/* dw = weight_grad(x, y): what arrives for dw plays w. */
+static esker_node *weight_gradient(esker_node *node, esker_node *g, int input)
+{
+    const esker__conv2d_attr *attr = node->attr;
+    esker_node *x = node->inputs[0], *y = node->inputs[1];
+    return input == 0 ? esker__conv2d_input_grad(y, g, attr, &x->type.shape) : plain(x, g, attr);
+}
+
+/* Both references walk the forward loops and add to what each step touches. */
+static void scatter(const esker__reference *r, bool to_input)
+{
+    esker__conv2d_size s = esker__conv2d_size_of(r->node);
+    int64_t n_out = esker__elems(&r->node->type.shape), at = 0;
+    double *out = r->out[0], *magnitude = r->magnitude[0];
+    for (int64_t e = 0; e < n_out; e++) {
+        out[e] = 0;
+        if (magnitude) magnitude[e] = 0;
+    }
+    for (int64_t i = 0; i < s.n; i++)
+        for (int64_t f = 0; f < s.f; f++)
+            for (int64_t u = 0; u < s.oh; u++)
+                for (int64_t v = 0; v < s.ow; v++, at++)
+                    for (int64_t c = 0; c < s.c; c++)
+                        for (int64_t p = 0; p < s.kh; p++)
+                            for (int64_t q = 0; q < s.kw; q++) {
+                                int64_t row = u * s.sy - s.py + p, column = v * s.sx - s.px + q;
+                                if (row < 0 || row >= s.h || column < 0 || column >= s.w) continue;
+                                int64_t x = ((i * s.c + c) * s.h + row) * s.w + column,
+                                        w = ((f * s.c + c) * s.kh + p) * s.kw + q;
+                                double term = to_input ? r->in[0][at] * r->in[1][w] : r->in[0][x] * r->in[1][at];
+                                out[to_input ? x : w] += term;
+                                if (magnitude) magnitude[to_input ? x : w] += fabs(term);
+                            }
+}
+
+static void input_reference(const esker__reference *r)
+{
+    scatter(r, true);
+}
+
+static void weight_reference(const esker__reference *r)
+{
+    scatter(r, false);
+}
+
+const esker__op esker__op_conv2d_input_grad = {
+    .name = "conv2d_input_grad",
+    .n_inputs = 2,
+    .n_outputs = 1,
+    .attr_bytes = sizeof(esker__conv2d_attr),
+    .infer = input_infer,
+    .gradient = input_gradient,
+    .reference = input_reference,
+    .tolerance = esker__conv2d_tolerance,
+    .atol = ESKER__FLUSHED,
+    .cost = esker__conv2d_cost,
+    .lower = esker__conv2d_input_grad_lower,
+};
+
+const esker__op esker__op_conv2d_weight_grad = {
+    .name = "conv2d_weight_grad",
+    .n_inputs = 2,
+    .n_outputs = 1,
+    .attr_bytes = sizeof(esker__conv2d_attr),
+    .infer = weight_infer,
+    .gradient = weight_gradient,
+    .reference = weight_reference,
+    .tolerance = esker__conv2d_tolerance,
+    .atol = ESKER__FLUSHED,
+    .cost = esker__conv2d_cost,
+    .lower = esker__conv2d_weight_grad_lower,
+};

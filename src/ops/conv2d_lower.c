@@ -1,0 +1,295 @@
+/* Which kernels compute a convolution and its gradients, and how they are cut. */
+#include "ops/conv2d.h"
+
+#include "base/fail.h"
+#include "ops/ops.h"
+
+/* GPUs that allow groups of 1024 have the registers for tiles of 8 x 8; the others spill beyond 4 x 4. */
+static bool is_large(const esker_limits *limits)
+{
+    return limits->group_invocations >= 1024;
+}
+
+static int32_t at_most(int64_t a, int64_t b)
+{
+    return (int32_t)(a < b ? a : b);
+}
+
+/* One dispatch of conv/direct; the names are the kernel's. */
+typedef struct direct {
+    int64_t images, rows, columns, f_out, c_in;
+    int32_t x_h, x_w, stride_y, stride_x, pad_y, pad_x, taps_y, taps_x;
+    int32_t w_f, w_c, w_first, w_p, w_q;
+    uint32_t y_channel, y_first, y_u, y_v;
+    const esker__tail *tail;
+    const esker_node *x, *w, *bias, *y;
+    esker__cost cost;
+} direct;
+
+static esker_status emit_direct(esker__lowering *lowering, const direct *d)
+{
+    static const esker__tail none = {0};
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    const esker__tail *tail = d->tail ? d->tail : &none;
+    bool large = is_large(limits);
+    uint32_t ch = large && d->f_out >= 8 ? 8 : 4;
+    /* Eight pixels unless that pads rows by a fifth more than four do. */
+    uint32_t px = large && 5 * esker__round_up((uint64_t)d->columns, 8) <= 6 * esker__round_up((uint64_t)d->columns, 4) ? 8
+                                                                                                                        : 4;
+    uint64_t tiles_x = esker__ceil_div((uint64_t)d->columns, px),
+             n_tiles = (uint64_t)d->images * (uint64_t)d->rows * tiles_x;
+    uint64_t tiles_f = esker__ceil_div((uint64_t)d->f_out, ch);
+    if (tiles_f > limits->groups[2])
+        return esker__fail(ESKER_ERR_LIMIT, "%s: %lld channels need %llu groups, this device takes %u", d->y->op->name,
+                           (long long)d->f_out, (unsigned long long)tiles_f, limits->groups[2]);
+    esker__dispatch_desc desc = {.kernel = "conv/direct", .cost = d->cost};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_tiles, 64), desc.groups);
+    if (st != ESKER_OK) return st;
+    desc.groups[2] = (uint32_t)tiles_f;
+
+    int32_t w_f[8];
+    for (int i = 0; i < 8; i++) w_f[i] = d->w_f * at_most(i, d->f_out - 1);
+    uint32_t bias_step = d->bias ? esker__tail_bias_step(tail, d->bias) : 0;
+    uint32_t params[] = {
+        (uint32_t)n_tiles,
+        (uint32_t)tiles_x,
+        (uint32_t)d->rows,
+        (uint32_t)d->columns,
+        (uint32_t)d->f_out,
+        (uint32_t)d->c_in,
+        (uint32_t)d->x_h,
+        (uint32_t)d->x_w,
+        (uint32_t)d->stride_y,
+        (uint32_t)d->stride_x,
+        (uint32_t)d->pad_y,
+        (uint32_t)d->pad_x,
+        (uint32_t)d->taps_y,
+        (uint32_t)d->taps_x,
+        (uint32_t)d->w_f,
+        (uint32_t)w_f[1],
+        (uint32_t)w_f[2],
+        (uint32_t)w_f[3],
+        (uint32_t)w_f[4],
+        (uint32_t)w_f[5],
+        (uint32_t)w_f[6],
+        (uint32_t)w_f[7],
+        (uint32_t)d->w_c,
+        (uint32_t)d->w_first,
+        (uint32_t)d->w_p,
+        (uint32_t)d->w_q,
+        d->y_channel,
+        d->y_first,
+        d->y_u,
+        d->y_v,
+        bias_step,
+        desc.groups[0],
+    };
+    desc.params = params;
+    desc.n_params = sizeof params / sizeof *params;
+    esker__text defines = {0};
+    esker__text_add(&defines, "CH %u\nPX %u\nROLL %d\n", ch, px, d->stride_x == 1);
+    /* A known number of taps unrolls their loop, which needs registers too. */
+    if (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)) esker__text_add(&defines, "KW %d\n", (int)d->taps_x);
+    esker__tail_defines(tail, &defines);
+    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
+    desc.defines = defines.chars;
+    desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
+    desc.operands[desc.n_operands++] = esker__read(lowering, d->w);
+    if (d->bias) desc.operands[desc.n_operands++] = esker__read(lowering, d->bias);
+    desc.operands[desc.n_operands++] = esker__write(lowering, d->y);
+    st = esker__emit(lowering, &desc);
+    esker__text_finish(&defines);
+    return st;
+}
+
+esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *node)
+{
+    const esker__conv2d_attr *attr = node->attr;
+    esker__conv2d_size s = esker__conv2d_size_of(node);
+    direct d = {
+        .images = s.n,
+        .rows = s.oh,
+        .columns = s.ow,
+        .f_out = s.f,
+        .c_in = s.c,
+        .x_h = (int32_t)s.h,
+        .x_w = (int32_t)s.w,
+        .stride_y = (int32_t)s.sy,
+        .stride_x = (int32_t)s.sx,
+        .pad_y = (int32_t)s.py,
+        .pad_x = (int32_t)s.px,
+        .taps_y = (int32_t)s.kh,
+        .taps_x = (int32_t)s.kw,
+        .w_f = (int32_t)(s.c * s.kh * s.kw),
+        .w_c = (int32_t)(s.kh * s.kw),
+        .w_p = (int32_t)s.kw,
+        .w_q = 1,
+        .y_channel = (uint32_t)(s.oh * s.ow),
+        .y_u = (uint32_t)s.ow,
+        .y_v = 1,
+        .tail = &attr->tail,
+        .x = node->inputs[0],
+        .w = node->inputs[1],
+        .y = node,
+        .bias = attr->tail.has_bias ? node->inputs[2] : NULL,
+    };
+    node->op->cost(node, &d.cost);
+    return emit_direct(lowering, &d);
+}
+
+/*
+ * The pixels of x whose row, plus the padding, leaves remainder `phase` by the stride meet only every stride-th tap, beginning with tap
+ * `phase`, and among themselves they see y one row further at each: in this phase the gradient is a convolution of y with stride 1 by
+ * those taps, in reverse order.
+ */
+typedef struct phase {
+    int64_t first, count;   /* pixels first, first + stride, ... of x */
+    int64_t taps, last_tap; /* taps last_tap, last_tap - stride, ... */
+    int64_t padding;
+} phase;
+
+static phase phase_of(int64_t remainder, int64_t extent, int64_t kernel, int64_t stride, int64_t padding)
+{
+    phase p = {.first = ((remainder - padding) % stride + stride) % stride};
+    p.count = p.first < extent ? (extent - p.first + stride - 1) / stride : 0;
+    p.taps = remainder < kernel ? (kernel - remainder + stride - 1) / stride : 0;
+    p.last_tap = p.taps ? remainder + stride * (p.taps - 1) : 0;
+    p.padding = p.taps - 1 - (p.first + padding - remainder) / stride;
+    return p;
+}
+
+esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esker_node *node)
+{
+    esker__conv2d_size s = esker__conv2d_size_of(node);
+    esker__cost whole;
+    node->op->cost(node, &whole);
+    for (int64_t ry = 0; ry < s.sy; ry++)
+        for (int64_t rx = 0; rx < s.sx; rx++) {
+            phase py = phase_of(ry, s.h, s.kh, s.sy, s.py), px = phase_of(rx, s.w, s.kw, s.sx, s.px);
+            if (!py.count || !px.count) continue;
+            direct d = {
+                .images = s.n,
+                .rows = py.count,
+                .columns = px.count,
+                .f_out = s.c,
+                .c_in = s.f,
+                .x_h = (int32_t)s.oh,
+                .x_w = (int32_t)s.ow,
+                .stride_y = 1,
+                .stride_x = 1,
+                .pad_y = (int32_t)py.padding,
+                .pad_x = (int32_t)px.padding,
+                .taps_y = (int32_t)py.taps,
+                .taps_x = (int32_t)px.taps,
+                .w_f = (int32_t)(s.kh * s.kw),
+                .w_c = (int32_t)(s.c * s.kh * s.kw),
+                .w_first = (int32_t)(py.last_tap * s.kw + px.last_tap),
+                .w_p = (int32_t)(-s.sy * s.kw),
+                .w_q = (int32_t)-s.sx,
+                .y_channel = (uint32_t)(s.h * s.w),
+                .y_first = (uint32_t)(py.first * s.w + px.first),
+                .y_u = (uint32_t)(s.sy * s.w),
+                .y_v = (uint32_t)s.sx,
+                .x = node->inputs[0],
+                .w = node->inputs[1],
+                .y = node,
+            };
+            double pixels = (double)(s.n * py.count * px.count * s.c),
+                   share = (double)(py.count * px.count) / (double)(s.h * s.w);
+            d.cost = (esker__cost){.flops = 2 * pixels * (double)(s.f * py.taps * px.taps), .bytes = whole.bytes * share};
+            esker_status st = emit_direct(lowering, &d);
+            if (st != ESKER_OK) return st;
+        }
+    return ESKER_OK;
+}
+
+esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const esker_node *node)
+{
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    esker__conv2d_size s = esker__conv2d_size_of(node);
+    bool large = is_large(limits);
+    /* A window of neighbouring taps reads one new pixel for each column, where the stride is 1; the other way, several channels of
+       one tap, needs no bounds in its inner loop, but wants channels to take. */
+    bool roll = s.sx == 1 && s.kw > 1, by_window = large && s.c >= 8 && s.f >= 8 ? false : roll || s.c < 3;
+    uint32_t ch = large && s.f >= 8 && (by_window || s.c >= 8) ? 8 : 4;
+    uint32_t window = 0, tiles_c, tiles_q;
+    if (by_window) {
+        window = (uint32_t)esker__ceil_div((uint64_t)s.kw, esker__ceil_div((uint64_t)s.kw, 4));
+        tiles_c = (uint32_t)s.c;
+        tiles_q = (uint32_t)esker__ceil_div((uint64_t)s.kw, window);
+    } else {
+        tiles_c = (uint32_t)esker__ceil_div((uint64_t)s.c, ch);
+        tiles_q = (uint32_t)s.kw;
+    }
+    uint64_t tiles = esker__ceil_div((uint64_t)s.f, ch) * tiles_c * (uint64_t)s.kh * tiles_q;
+    uint64_t n_elems = (uint64_t)(s.f * s.c * s.kh * s.kw), n_rows = (uint64_t)(s.n * s.oh);
+    uint32_t chunk, splits = esker__choose_splits(limits, tiles, n_rows, 1, esker__ceil_div(64, (uint64_t)s.ow), &chunk);
+
+    esker__dispatch_desc d = {.kernel = "conv/weight_grad"};
+    node->op->cost(node, &d.cost);
+    d.cost.bytes += 4 * (double)n_elems * (splits - 1);
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(tiles * splits, 64), d.groups);
+    if (st != ESKER_OK) return st;
+    int32_t g[8], x[8];
+    for (int i = 0; i < 8; i++) {
+        g[i] = (int32_t)(s.oh * s.ow) * at_most(i, s.f - 1);
+        x[i] = (int32_t)(s.h * s.w) * at_most(i, s.c - 1);
+    }
+    uint32_t params[] = {
+        (uint32_t)(tiles * splits),
+        (uint32_t)tiles,
+        tiles_c,
+        tiles_q,
+        (uint32_t)s.f,
+        (uint32_t)s.c,
+        (uint32_t)s.oh,
+        (uint32_t)s.ow,
+        (uint32_t)n_rows,
+        chunk,
+        (uint32_t)s.h,
+        (uint32_t)s.w,
+        (uint32_t)s.sy,
+        (uint32_t)s.sx,
+        (uint32_t)s.py,
+        (uint32_t)s.px,
+        (uint32_t)s.kh,
+        (uint32_t)s.kw,
+        (uint32_t)g[1],
+        (uint32_t)g[2],
+        (uint32_t)g[3],
+        (uint32_t)g[4],
+        (uint32_t)g[5],
+        (uint32_t)g[6],
+        (uint32_t)g[7],
+        (uint32_t)x[1],
+        (uint32_t)x[2],
+        (uint32_t)x[3],
+        (uint32_t)x[4],
+        (uint32_t)x[5],
+        (uint32_t)x[6],
+        (uint32_t)x[7],
+        (uint32_t)n_elems,
+        d.groups[0],
+    };
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    esker__text defines = {0};
+    esker__text_add(&defines, "CH %u\nWINDOW %u\n", ch, window);
+    if (by_window) esker__text_add(&defines, "ROLL %d\n", roll);
+    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
+    d.defines = defines.chars;
+    d.operands[0] = esker__read(lowering, node->inputs[0]);
+    d.operands[1] = esker__read(lowering, node->inputs[1]);
+    esker__value part = {0};
+    if (splits > 1) {
+        part = esker__scratch(lowering, 4 * n_elems * splits);
+        d.operands[2] = (esker__operand){.value = part, .write = true};
+    } else {
+        d.operands[2] = esker__write(lowering, node);
+    }
+    d.n_operands = 3;
+    st = esker__emit(lowering, &d);
+    esker__text_finish(&defines);
+    if (st != ESKER_OK || splits == 1) return st;
+    return esker__emit_sum_splits(lowering, part, n_elems, splits, NULL, NULL, 1, node);
+}
