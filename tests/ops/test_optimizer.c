@@ -358,6 +358,38 @@ static void an_arena_larger_than_a_block_is_cut(void **state)
     problem_finish(&p);
 }
 
+/* loss = sum((v + w) x): both gradients are one node, and that node simplifies to an input. Each still gets its own. */
+static void parameters_that_share_a_gradient(void **state)
+{
+    (void)state;
+    enum { N = 70 };
+    const esker_shape shape = {1, {N}};
+    esker_graph *graph;
+    esker_plan *plan;
+    float x[N], got[N];
+    double want[N];
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *v = esker_parameter(graph, &(esker_param_desc){.name = "v", .shape = shape});
+    esker_node *w = esker_parameter(
+        graph, &(esker_param_desc){.name = "w", .shape = shape, .init = {ESKER_INIT_CONSTANT, 1, 0, 0}});
+    esker_node *in = esker_input(graph, "x", ESKER_DTYPE_F32, &shape);
+    esker_node *loss = esker_sum(esker_mul(esker_add(v, w), in), NULL, 0, false);
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.lr = 0.5f}));
+    assert_ok(
+        esker_plan_compile(graph, &(esker_plan_desc){.device = test_device(), .outputs = &loss, .n_outputs = 1}, &plan));
+    assert_ok(esker_plan_check(plan));
+    test_uniform(x, N, -1, 1, 5);
+    assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, sizeof x));
+    assert_ok(esker_plan_run(plan));
+    for (int part = 0; part < 2; part++) {
+        assert_ok(esker_params_read(esker_graph_get_params(graph), part, got, N));
+        for (int i = 0; i < N; i++) want[i] = part - 0.5 * x[i];
+        assert_close(got, want, NULL, 1e-6, N);
+    }
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
 /* ---- What is refused ---- */
 
 static void refuses_settings_that_mean_nothing(void **state)
@@ -466,6 +498,7 @@ int main(void)
         }
     const struct CMUnitTest more[] = {
         cmocka_unit_test(an_arena_larger_than_a_block_is_cut),
+        cmocka_unit_test(parameters_that_share_a_gradient),
         cmocka_unit_test(refuses_settings_that_mean_nothing),
         cmocka_unit_test(refuses_parameters_that_the_loss_does_not_reach),
         cmocka_unit_test(refuses_a_second_optimizer_and_no_loss),
