@@ -164,7 +164,7 @@ static void broken_sources_name_file_and_line(void **state)
     fixture_close(&f);
 }
 
-/* Drivers that are not at hand: the shape of each is taken from what its users posted. */
+/* Drivers that are not at hand. The shapes are written from memory of their logs, and none was run: what matters is that each is read. */
 static void error_lines_are_found_in_all_dialects(void **state)
 {
     (void)state;
