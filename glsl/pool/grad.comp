@@ -1,0 +1,72 @@
+#version 310 es
+// pool/grad: gx[i][r][c] = sum of g[i][u][v] over the windows (u, v) whose first maximum is x[i][r][c], or, if MEAN, of
+//            g[i][u][v] / (window_y * window_x) over all windows that contain (r, c)
+// Order     each element gathers its windows in order of u, then v: no atomics
+// Bindings  0 in g f32 [planes, rows, columns]    MEAN: 1 out gx f32 [planes, x_h, x_w]
+//           else: 1 in x f32 [planes, x_h, x_w]    2 in y f32 (the pooled x, same shape as g)    3 out gx
+// Uniforms  n_elems: of gx; fold: groups along x; scale: 1 / (window_y * window_x); the rest as in pool/forward
+// Groups    64 elements each, folded into x and y
+#ifndef MEAN
+#define MEAN 0
+#endif
+precision highp float;
+precision highp int;
+layout(local_size_x = 64) in;
+layout(std430, binding = 0) readonly buffer G { float g[]; };
+#if MEAN
+layout(std430, binding = 1) writeonly buffer GX { float gx[]; };
+#else
+layout(std430, binding = 1) readonly buffer X { float x[]; };
+layout(std430, binding = 2) readonly buffer Y { float y[]; };
+layout(std430, binding = 3) writeonly buffer GX { float gx[]; };
+#endif
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint n_elems;
+    int rows, columns, x_h, x_w, window_y, window_x, stride_y, stride_x, pad_y, pad_x;
+    float scale;
+    uint fold;
+};
+
+#if !MEAN
+// Whether no element of the window with corner (top, left) before (row, column) equals t.
+bool is_first(int base, int top, int left, int row, int column, float t)
+{
+    int c_begin = max(left, 0), c_end = min(left + window_x, x_w);
+    for (int r = max(top, 0); r <= row; r++) {
+        int stop = r == row ? column : c_end;
+        for (int c = c_begin; c < stop; c++)
+            if (x[base + r * x_w + c] == t) return false;
+    }
+    return true;
+}
+#endif
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint e = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+    if (e >= n_elems) return;
+    uint line = e / uint(x_w), plane = line / uint(x_h);
+    int row = int(line - plane * uint(x_h)), column = int(e - line * uint(x_w));
+    // u stride_y - pad_y <= row < u stride_y - pad_y + window_y
+    int u_end = min((row + pad_y) / stride_y + 1, rows), v_end = min((column + pad_x) / stride_x + 1, columns);
+    int u_begin = max(row + pad_y - window_y + stride_y, 0) / stride_y;
+    int v_begin = max(column + pad_x - window_x + stride_x, 0) / stride_x;
+    int g_base = int(plane) * rows * columns;
+    float s = 0.0;
+#if MEAN
+    for (int u = u_begin; u < u_end; u++)
+        for (int v = v_begin; v < v_end; v++) s += g[g_base + u * columns + v];
+    gx[e] = s * scale;
+#else
+    int x_base = int(plane) * x_h * x_w;
+    float t = x[e];
+    for (int u = u_begin; u < u_end; u++)
+        for (int v = v_begin; v < v_end; v++) {
+            int at = g_base + u * columns + v;
+            if (y[at] == t && is_first(x_base, u * stride_y - pad_y, v * stride_x - pad_x, row, column, t)) s += g[at];
+        }
+    gx[e] = s;
+#endif
+}
