@@ -82,7 +82,7 @@ ESKER_API esker_node *esker_log_softmax(esker_node *x, int axis);
 /**
  * Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels int32 [n]. Rows with label -1 count for
  * nothing; if all are -1 the loss is 0. A label outside -1 .. classes-1 makes the loss NaN rather than reading out of
- * bounds.
+ * bounds; its row's gradient is 0, so that parameters survive it. At most 1048576 classes (ESKER_ERR_LIMIT).
  */
 ESKER_API esker_node *esker_cross_entropy(esker_node *logits, esker_node *labels);
 /** Mean of (prediction - target)^2 over all elements; equal shapes. */
