@@ -215,15 +215,37 @@ static void check_reference(check *c)
 
 /* ---- The device ---- */
 
-/* Compile for `outputs`, run twice, and return what was read; the second run must give the same bits. */
-static void **run_on_device(check *c, esker_node *const *outputs, int n_outputs, bool no_fusion)
+/* For checking that the kernels a test used compile for other GPUs: one line "kernel|NAME value;NAME value;" for each dispatch. */
+static void list_kernels(const esker_plan *plan)
+{
+    const char *path = getenv("ESKER_TEST_KERNELS");
+    FILE *file = path ? fopen(path, "a") : NULL;
+    if (!file) return;
+    esker_plan_info info;
+    esker_plan_get_info(plan, &info);
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info dispatch;
+        assert_ok(esker_plan_get_dispatch(plan, i, &dispatch));
+        fprintf(file, "%s|", dispatch.kernel);
+        for (const char *at = dispatch.defines ? dispatch.defines : ""; *at; at++) fputc(*at == '\n' ? ';' : *at, file);
+        fputc('\n', file);
+    }
+    fclose(file);
+}
+
+/* Compile, run twice, and return what was read; the second run must give the same bits. */
+static void **run_on_device(check *c, esker_plan_desc desc, esker_plan_info *out_info)
 {
     esker_plan *plan;
-    assert_ok(esker_plan_compile(
-        c->graph,
-        &(esker_plan_desc){.device = test_device(), .outputs = outputs, .n_outputs = n_outputs, .no_fusion = no_fusion},
-        &plan));
+    esker_node *const *outputs = desc.outputs;
+    int n_outputs = desc.n_outputs;
+    desc.device = test_device();
+    desc.flops_per_second = 1e10;
+    desc.bytes_per_second = 2e9;
+    assert_ok(esker_plan_compile(c->graph, &desc, &plan));
     assert_ok(esker_plan_check(plan));
+    list_kernels(plan);
+    esker_plan_get_info(plan, out_info);
     void **read = allocate(n_outputs, sizeof *read);
     for (int run = 0; run < 2; run++) {
         for (int i = 0; i <= WEIGHTS; i++) {
@@ -302,7 +324,8 @@ static void check_each_node(check *c)
     for (size_t i = 0; i < n_nodes; i++)
         if (!is_input(c->graph->nodes[i]) && !(c->graph->nodes[i]->producer->op->flags & ESKER__OP_EFFECT))
             outputs[n_outputs++] = c->graph->nodes[i];
-    void **read = run_on_device(c, outputs, n_outputs, true);
+    esker_plan_info info;
+    void **read = run_on_device(c, (esker_plan_desc){.outputs = outputs, .n_outputs = n_outputs, .no_fusion = true}, &info);
     double **values = given_values(c);
     for (int o = 0; o < n_outputs; o++)
         values[outputs[o]->id] = from_bytes(read[o], elems(outputs[o]), outputs[o]->type.dtype);
@@ -325,7 +348,11 @@ static void check_end_to_end(check *c)
     if (!is_input(c->y)) outputs[n_outputs++] = c->y;
     for (int w = 0; w < c->n_wrt; w++)
         if (!is_input(c->grads[w])) outputs[n_outputs++] = c->grads[w];
-    void **read = run_on_device(c, outputs, n_outputs, false);
+    esker_plan_desc desc = {.outputs = outputs, .n_outputs = n_outputs, .slice_seconds = -1};
+    esker_plan_info whole, sliced;
+    void **read = run_on_device(c, desc, &whole);
+    desc.slice_seconds = (whole.bytes / 2e9 + whole.flops / 1e10) / (4.0 * whole.n_dispatches + 1);
+    void **again = run_on_device(c, desc, &sliced);
     for (int o = 0; o < n_outputs; o++) {
         int64_t n = elems(outputs[o]);
         double *got = from_bytes(read[o], n, outputs[o]->type.dtype), *want = c->want[outputs[o]->id];
@@ -336,10 +363,15 @@ static void check_end_to_end(check *c)
             if (!(fabs(got[i] - want[i]) <= bound))
                 fail_at(c, outputs[o], o == 0 ? "end to end, the result" : "end to end, the gradient", i, got[i], want[i],
                         bound);
+        if (memcmp(read[o], again[o], (size_t)n * esker_dtype_bytes(outputs[o]->type.dtype)) != 0)
+            fail_msg("%s: output %d (%s) has other bits when %d dispatches are cut into %d", c->row->name, o,
+                     outputs[o]->producer->op->name, whole.n_dispatches, sliced.n_dispatches);
         free(got);
         free(read[o]);
+        free(again[o]);
     }
     free(read);
+    free(again);
 }
 
 /* ---- The tests ---- */

@@ -1,16 +1,24 @@
 /*
  * The check that every operation goes through. A row names a graph fragment and its inputs; op_check() then shows that
  *   1. it records, and esker_plan_check() accepts its plans;
- *   2. each node, forward and backward, computed by the device, agrees with its op's double reference applied to the
- * device's own inputs of that node, within the op's own bound: |got - want| <= atol + k 2^-24 magnitude (src/graph/op.h);
- *   3. compiled as users do (fusion on, only the results asked for), the value and the gradients agree end to end with the
- * double reference: |got - want| <= end_to_end * (the largest magnitude in that tensor);
- *   4. the gradients, in double, agree with central differences of the double reference (all elements up to 200, else 200
- * of them). The gradients are those of sum(y * w) with fixed random weights w in [0.5, 1.5), with respect to every float32
- * input. Without a device 1 and 4 still run, and the test then counts as skipped.
+ *   2. each node, forward and backward, as the device computes it, agrees with its op's double reference applied to the
+ *      device's own inputs of that node, within the op's own bound:
+ *      |got - want| <= atol + k 2^-24 magnitude (src/graph/op.h);
+ *   3. compiled as users do (fusion on, only the results asked for), the value and the gradients agree end to end with
+ *      the double reference: |got - want| <= end_to_end * (the largest magnitude in that tensor). Running a plan twice
+ *      gives the same bits, and so does cutting its dispatches into slices;
+ *   4. the gradients, in double, agree with central differences of the double reference: all elements up to 200, else
+ *      200 of them.
+ * The gradients are those of sum(y * w) with fixed random weights w in [0.5, 1.5), with respect to every float32 input.
+ * Without a device 1 and 4 still run, and the test then counts as skipped.
  *
- *     static esker_node *build_relu(esker_graph *graph, esker_node *const *in, const void *args) { return
- * esker_relu(in[0]); } static const op_check_row rows[] = {
+ * ESKER_TEST_RATIOS=1 prints how much of its bound each op used; ESKER_TEST_KERNELS=file appends kernels and defines.
+ *
+ *     static esker_node *build_relu(esker_graph *graph, esker_node *const *in, const void *args)
+ *     {
+ *         return esker_relu(in[0]);
+ *     }
+ *     static const op_check_row rows[] = {
  *         {"one past a group", build_relu, .n_inputs = 1, .in = {{.shape = {1, {129}}, .lo = -2, .hi = 2, .gap = 0.01}}},
  *     };
  *     int main(void) { return op_check_main("relu", rows, sizeof rows / sizeof *rows, NULL, 0); }
