@@ -21,18 +21,22 @@ extern "C" {
 
 /**
  * Write the model to `path`: beside it first, synced, then renamed over it, so that an older file stays whole if anything
- * fails. Errors     ESKER_ERR_IO with errno's text; ESKER_ERR_UNSUPPORTED and ESKER_ERR_INVALID as esker_model_to_json();
- * what reading the parameters from the device may give; ESKER_ERR_NO_MEMORY.
+ * fails.
+ * Errors     ESKER_ERR_IO with errno's text; ESKER_ERR_UNSUPPORTED and ESKER_ERR_INVALID as esker_model_to_json();
+ *            what reading the parameters from the device may give; ESKER_ERR_NO_MEMORY.
  */
 ESKER_API esker_status esker_model_save(esker_model *net, const char *path);
 
 /**
  * Make the model that a file holds, with its weights and metadata.
- * Errors     All name the file. ESKER_ERR_IO: cannot be opened or read. ESKER_ERR_FORMAT: shorter than its header says
- * (both counts), a header length beyond the file or 100 MB, a header that is not JSON, unknown element type, a shape that
- *            does not fit its bytes, tensors that overlap, leave gaps or reach out of the file, a name twice, no
- * "esker.model", a tensor that the model has not, lacks, or has in another shape. ESKER_ERR_UNSUPPORTED: tensors that are
- * not float32, or built without libcjson. ESKER_ERR_NO_MEMORY. *out is NULL then.
+ * Errors     All name the file.
+ *            ESKER_ERR_IO: cannot be opened or read.
+ *            ESKER_ERR_FORMAT: shorter than its header says (both counts); a header length beyond the file or 100 MB; a header
+ *            that is not JSON; an unknown element type; a shape that does not fit its bytes; tensors that overlap, leave gaps
+ *            or reach out of the file; a name twice; no "esker.model"; a tensor that the model has not, lacks, or has in
+ *            another shape.
+ *            ESKER_ERR_UNSUPPORTED: tensors that are not float32, or built without libcjson.
+ *            ESKER_ERR_NO_MEMORY. *out is NULL after any of them.
  */
 ESKER_API esker_status esker_model_load(const char *path, esker_model **out);
 

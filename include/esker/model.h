@@ -40,7 +40,7 @@ ESKER_API esker_status esker_model_create(esker_model **out);
 /** Graphs made from the model stay valid: they keep its parameters. Accepts NULL. */
 ESKER_API void esker_model_destroy(esker_model *net);
 
-/** A name for reports; copied. Errors: ESKER_ERR_NO_MEMORY; ESKER_ERR_INVALID for NULL. */
+/** A name for reports: 1 to 100 bytes of UTF-8; copied. Errors: ESKER_ERR_INVALID, ESKER_ERR_NO_MEMORY. */
 ESKER_API esker_status esker_model_set_name(esker_model *net, const char *name);
 
 /**
@@ -50,8 +50,8 @@ ESKER_API esker_status esker_model_set_name(esker_model *net, const char *name);
 ESKER_API esker_status esker_model_set_classes(esker_model *net, const char *const *names, int n_names);
 
 /**
- * The model's one input: float32, of shape [batch, ...shape]; `shape` is that of one sample, of rank 0 to ESKER_MAX_RANK
- * - 1. Instances may take uint8 in its place (esker_instance_desc).
+ * The model's one input: float32, of shape [batch, ...shape]. `shape` is that of one sample, with at most one axis less than
+ * ESKER_MAX_RANK. Instances may take uint8 in its place (esker_instance_desc).
  */
 ESKER_API esker_node *esker_model_input(esker_model *net, const char *name, const esker_shape *shape);
 
@@ -100,9 +100,9 @@ ESKER_API esker_node *esker_layer_conv2d(esker_model *net, esker_node *x, const 
 
 /**
  * Say which node is the result, [batch, ...], and finish the model: once, last. No layer can be added afterwards.
- * Errors     The first failure while recording, with its own status and message. ESKER_ERR_INVALID: no input, called twice,
- * x of another model, a result that does not depend on the input or has no batch axis in front, a layer with parameters
- *            that does not lead to the result, class names that do not fit.
+ * Errors     The first failure while recording, with its own status and message.
+ *            ESKER_ERR_INVALID: no input, called twice, x of another model, a result that does not depend on the input or has
+ *            no batch axis in front, a layer with parameters that does not lead to it, class names that do not fit.
  */
 ESKER_API esker_status esker_model_output(esker_model *net, esker_node *x);
 
@@ -146,9 +146,9 @@ ESKER_API esker_status esker_model_get_layer_info(const esker_model *net, int in
 /* ---- Facts that travel with a model into its file (checkpoint.h) ---- */
 
 /**
- * Keep `value` under `key`, replacing an older one; NULL removes it. Both are copied, UTF-8. Keys of this library begin
- * with "esker."; "esker.model" itself is written by esker_model_save() and cannot be set. Errors     ESKER_ERR_INVALID:
- * NULL or empty key, or "esker.model". ESKER_ERR_NO_MEMORY.
+ * Keep `value` under `key`, replacing an older one; NULL removes it. Both are copied, UTF-8. Keys of this library begin with
+ * "esker."; "esker.model" itself is written by esker_model_save() and cannot be set.
+ * Errors     ESKER_ERR_INVALID: NULL or empty key, "esker.model", text that is not UTF-8. ESKER_ERR_NO_MEMORY.
  */
 ESKER_API esker_status esker_model_set_metadata(esker_model *net, const char *key, const char *value);
 /** The value, or NULL; borrowed until the key is set again. */
@@ -170,12 +170,14 @@ typedef struct esker_instance_desc {
 } esker_instance_desc;
 
 /**
- * Record the model into a new graph for one batch size. The graph shares the model's parameters; add labels, a loss,
- * gradients and an optimizer to it, and compile it. Out        *out_input is the graph's input, named as the model's,
- * [batch, ...] of input_dtype; *out_output the model's result, [batch, ...]; either may be NULL if not wanted. Both belong
- * to the graph. Ownership  *out_graph is the caller's, esker_graph_destroy(). Errors     ESKER_ERR_INVALID: batch < 1 (with
- * the number), an unknown mode or type, a model that is not finished or failed, an operation that was recorded for a batch
- * of 1 only (the message names it). ESKER_ERR_NO_MEMORY. *out_graph is NULL then.
+ * Record the model into a new graph for one batch size. The graph shares the model's parameters; add labels, a loss, gradients
+ * and an optimizer to it, and compile it.
+ * Out        *out_input is the graph's input, named as the model's, [batch, ...] of input_dtype; *out_output the model's
+ *            result, [batch, ...]; either may be NULL if not wanted. Both belong to the graph.
+ * Ownership  *out_graph is the caller's, esker_graph_destroy().
+ * Errors     ESKER_ERR_INVALID: batch < 1 (with the number), an unknown mode or type, a model that is not finished or failed,
+ *            an operation that was recorded for a batch of 1 only (the message names it).
+ *            ESKER_ERR_NO_MEMORY. *out_graph is NULL after any of them.
  */
 ESKER_API esker_status esker_model_instantiate(esker_model *net, const esker_instance_desc *desc, esker_graph **out_graph,
                                                esker_node **out_input, esker_node **out_output);
@@ -191,7 +193,7 @@ ESKER_API esker_status esker_model_instantiate(esker_model *net, const esker_ins
  *    "layers": [
  *      {"name": "conv1", "type": "conv2d", "filters": 8, "kernel": 3, "padding": 1},
  *      {"type": "relu"},
- *      {"name": "side", "type": "conv2d", "input": "conv1", "filters": 8, "kernel": 1},
+ *      {"name": "side", "type": "conv2d", "input": "image", "filters": 8, "kernel": 1},
  *      {"type": "add", "inputs": ["relu1", "side"]},
  *      {"type": "flatten"},
  *      {"type": "linear", "features": 2}],
@@ -202,10 +204,11 @@ ESKER_API esker_status esker_model_instantiate(esker_model *net, const esker_ins
  * conv1, fc1, pool1, relu1, add1, ... Sizes of two axes are one number or [rows, columns]. esker_model_layer_help() lists
  * the types and their keys. Text in comments or after the end is not accepted.
  *
- * Errors     All name `source` and, where there is one, the layer and the key. ESKER_ERR_FORMAT: not JSON (line and
- * column), a wrong type or a number out of range (with what is allowed), a missing or unknown key, an unknown type (with
- * the known ones), two layers of one name, a reference to nothing, a cycle (with its path), a layer that does not lead to
- *            the output, a shape that cannot be. ESKER_ERR_UNSUPPORTED: built without libcjson. ESKER_ERR_NO_MEMORY.
+ * Errors     All name `source` and, where there is one, the layer and the key.
+ *            ESKER_ERR_FORMAT: not JSON (line and column); a wrong type or a number out of range (with what is allowed); a
+ *            missing, unknown or repeated key; an unknown type (with the known ones); two layers of one name; a reference to
+ *            nothing; a cycle (with its path); a layer that does not lead to the output; a shape that cannot be.
+ *            ESKER_ERR_LIMIT: more than 4096 layers. ESKER_ERR_UNSUPPORTED: built without libcjson. ESKER_ERR_NO_MEMORY.
  *            *out is NULL after any of them.
  */
 ESKER_API esker_status esker_model_from_json(const char *text, size_t n_bytes, const char *source, esker_model **out);
@@ -215,8 +218,8 @@ ESKER_API esker_status esker_model_load_json(const char *path, esker_model **out
 /**
  * Write a finished model as JSON in one canonical form: what reads equal writes equal, byte for byte.
  * Ownership  *out_text is zero-terminated and the caller's: esker_text_free().
- * Errors     ESKER_ERR_UNSUPPORTED: an operation that no layer type stands for (the message names it), or built without
- *            libcjson. ESKER_ERR_INVALID: not finished. ESKER_ERR_NO_MEMORY. *out_text is NULL then.
+ * Errors     ESKER_ERR_UNSUPPORTED: an operation that no layer type stands for (the message names it).
+ *            ESKER_ERR_INVALID: not finished, or failed. ESKER_ERR_NO_MEMORY. *out_text is NULL after any of them.
  */
 ESKER_API esker_status esker_model_to_json(const esker_model *net, char **out_text);
 /** Free a text that the library returned to be owned. Accepts NULL. */

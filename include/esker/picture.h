@@ -33,9 +33,14 @@ typedef struct esker_picture_desc {
 
 /**
  * Write the sheet to `path`, beside it first and then renamed over it. Captions show letters, digits and common signs of
- * ASCII; any other byte shows as a box. Twelve characters fit under an image of 84 pixels. Errors     ESKER_ERR_INVALID: a
- * NULL or a number out of its range. ESKER_ERR_LIMIT: a sheet over 32768 pixels wide or high. ESKER_ERR_UNSUPPORTED: built
- * without libpng. ESKER_ERR_IO, ESKER_ERR_NO_MEMORY. An older file stays whole.
+ * ASCII; any other byte shows as a box. Seven large letters fit under an image of 84 pixels; if one caption is longer, all are
+ * written small, and fourteen fit.
+ *
+ * Errors     ESKER_ERR_INVALID: a NULL or a number out of its range.
+ *            ESKER_ERR_LIMIT: a sheet over 32768 pixels wide or high.
+ *            ESKER_ERR_UNSUPPORTED: built without libpng.
+ *            ESKER_ERR_IO, ESKER_ERR_NO_MEMORY.
+ *            An older file stays whole after any of them.
  */
 ESKER_API esker_status esker_picture_write(const char *path, const esker_picture_desc *desc);
 

@@ -42,10 +42,10 @@ static esker_node *build_avg_pool2d(esker_model *net, esker__layer *layer)
 
 static bool decode_pool(const esker_node *node, esker__layer_value *values)
 {
-    const esker_pool2d_desc *a = node->attr;
+    const esker__pool2d_attr *a = node->attr;
     for (int i = 0; i < 2; i++) {
         values[0].v[i] = a->window[i];
-        values[1].v[i] = a->stride[i] ? a->stride[i] : a->window[i];
+        values[1].v[i] = a->stride[i];
         values[2].v[i] = a->padding[i];
     }
     values[0].n = values[1].n = values[2].n = 2;

@@ -44,6 +44,11 @@ typedef struct esker__axis_attr {
     int32_t axis; /* counted from 0 */
 } esker__axis_attr;
 
+/** Of max_pool2d and avg_pool2d; strides are filled in. */
+typedef struct esker__pool2d_attr {
+    int32_t window[2], stride[2], padding[2];
+} esker__pool2d_attr;
+
 /** g * (y > 0), the gradient of relu from its output; the same for the others. All record one elementwise node. */
 esker_node *esker__relu_grad(esker_node *y, esker_node *grad);
 esker_node *esker__sigmoid_grad(esker_node *y, esker_node *grad);

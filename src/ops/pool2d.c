@@ -6,9 +6,7 @@
 #include "ops/conv2d.h"
 #include "ops/ops.h"
 
-typedef struct pool_attr {
-    int32_t window[2], stride[2], padding[2];
-} pool_attr;
+typedef esker__pool2d_attr pool_attr;
 
 typedef struct pool_size {
     int64_t planes, h, w, oh, ow;
