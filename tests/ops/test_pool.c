@@ -1,0 +1,118 @@
+/* device test: max_pool2d and avg_pool2d with their gradients. */
+#include "support/op_check.h"
+
+#include <stdio.h>
+
+#include "support/plan_bits.h"
+
+static esker_node *build_max(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_max_pool2d(in[0], args);
+}
+
+static esker_node *build_avg(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_avg_pool2d(in[0], args);
+}
+
+static esker_node *build_avg_twice(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    esker_node *y = esker_avg_pool2d(in[0], args), *grad = NULL;
+    if (esker_gradients(esker_sum(esker_mul(y, y), NULL, 0, false), in, 1, &grad) != ESKER_OK) return NULL;
+    return esker_mul(grad, grad);
+}
+
+static const struct pool_case {
+    const char *name;
+    esker_shape x;
+    esker_pool2d_desc desc;
+} cases[] = {
+    {"one pixel", {4, {1, 1, 1, 1}}, {.window = {1, 1}}},
+    {"two by two", {4, {2, 3, 8, 6}}, {.window = {2, 2}}},
+    {"two by two leaves a row and a column over", {4, {3, 2, 7, 9}}, {.window = {2, 2}}},
+    {"overlapping", {4, {2, 2, 9, 8}}, {.window = {3, 3}, .stride = {1, 1}}},
+    {"overlapping by one, padded", {4, {2, 2, 9, 8}}, {.window = {3, 3}, .stride = {2, 2}, .padding = {1, 1}}},
+    {"stride beyond the window", {4, {1, 3, 11, 13}}, {.window = {2, 2}, .stride = {3, 5}}},
+    {"unequal", {4, {2, 1, 10, 7}}, {.window = {4, 3}, .stride = {3, 1}, .padding = {2, 1}}},
+    {"five by five, padded by two", {4, {1, 2, 6, 6}}, {.window = {5, 5}, .stride = {1, 2}, .padding = {2, 2}}},
+    {"two by two, padded", {4, {2, 2, 5, 4}}, {.window = {2, 2}, .stride = {1, 1}, .padding = {1, 1}}},
+    {"the whole image", {4, {5, 2, 7, 6}}, {.window = {7, 6}}},
+    {"a window larger than the image without its padding", {4, {2, 2, 3, 3}}, {.window = {5, 5}, .padding = {2, 2}}},
+    {"rows only", {4, {1, 2, 12, 5}}, {.window = {3, 1}}},
+    {"columns only", {4, {1, 2, 5, 129}}, {.window = {1, 2}}},
+};
+enum { N_CASES = sizeof cases / sizeof *cases };
+
+static const esker_pool2d_desc two = {.window = {2, 2}}, three = {.window = {3, 3}, .stride = {1, 1}, .padding = {1, 1}},
+                               unequal = {.window = {3, 2}, .stride = {2, 1}, .padding = {1, 0}};
+#define IMAGE(...) .in = {{.shape = {4, __VA_ARGS__}, .lo = -1, .hi = 1}}
+#define TIES(...)  .in = {{.shape = {4, __VA_ARGS__}, .lo = -1, .hi = 1, .fill = OP_CHECK_WHOLE}}
+static const op_check_row rows[] = {
+    {"a batch of 8 channels", build_max, 1, IMAGE({64, 8, 28, 28}), .args = &two, .no_differences = true},
+    {"the mean over a batch of 8 channels", build_avg, 1, IMAGE({64, 8, 28, 28}), .args = &two, .no_differences = true},
+    {"the first of equals", build_max, 1, TIES({2, 2, 8, 8}), .args = &two, .no_differences = true},
+    {"the first of equals in overlapping windows", build_max, 1, TIES({2, 2, 9, 7}), .args = &three,
+     .no_differences = true},
+    {"all equal", build_max, 1, .in = {{.shape = {4, {1, 2, 6, 6}}, .lo = 2, .hi = 2, .fill = OP_CHECK_WHOLE}},
+     .args = &three, .no_differences = true},
+    {"all far below zero, beside padding", build_max, 1, .in = {{.shape = {4, {1, 2, 6, 6}}, .lo = -2e30, .hi = -1e30}},
+     .args = &three, .no_differences = true},
+    {"the mean's second derivatives", build_avg_twice, 1, IMAGE({2, 2, 6, 5}), .args = &unequal},
+};
+enum { N_ROWS = sizeof rows / sizeof *rows };
+
+static void refusals(void **state)
+{
+    (void)state;
+    static const esker_pool2d_desc none = {.padding = {0, 0}}, wide = {.window = {2, 6}},
+                                   padded = {.window = {3, 3}, .padding = {2, 1}},
+                                   back = {.window = {2, 2}, .stride = {1, -3}},
+                                   negative = {.window = {2, 2}, .padding = {-1, 0}};
+    op_check_input x = {.shape = {4, {2, 3, 6, 5}}};
+    op_check_refused(build_max, &none, &x, 1, ESKER_ERR_INVALID, "max_pool2d(float32 [2, 3, 6, 5]): window is [0, 0]");
+    op_check_refused(build_avg, &wide, &x, 1, ESKER_ERR_INVALID,
+                     "avg_pool2d(float32 [2, 3, 6, 5]): the window has 6 columns, but x has 5 with padding 0");
+    op_check_refused(build_max, &padded, &x, 1, ESKER_ERR_INVALID, "padding 2 of rows is more than half of the window's 3");
+    op_check_refused(build_avg, &back, &x, 1, ESKER_ERR_INVALID, "stride is [1, -3]");
+    op_check_refused(build_max, &negative, &x, 1, ESKER_ERR_INVALID, "padding is [-1, 0]");
+    op_check_refused(build_max, NULL, &x, 1, ESKER_ERR_INVALID, "a window is needed");
+    op_check_refused(build_max, &two, &(op_check_input){.shape = {3, {3, 6, 5}}}, 1, ESKER_ERR_INVALID, "not 3 axes");
+    op_check_refused(build_max, &two, &(op_check_input){.dtype = ESKER_DTYPE_U8, .shape = {4, {1, 3, 6, 5}}}, 1,
+                     ESKER_ERR_INVALID, "float32 is needed");
+}
+
+static void slices_give_the_same_bits(void **state)
+{
+    (void)state;
+    for (int mean = 0; mean < 2; mean++) {
+        esker_graph *graph;
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){4, {3, 4, 14, 13}}), *grad;
+        esker_node *y = mean ? esker_avg_pool2d(x, &unequal) : esker_max_pool2d(x, &unequal);
+        assert_ok(esker_gradients(esker_sum(esker_mul(y, y), NULL, 0, false), &x, 1, &grad));
+        assert_same_bits(graph, y, 0);
+        assert_same_bits(graph, grad, 0);
+        esker_graph_destroy(graph);
+    }
+}
+
+int main(void)
+{
+    static op_check_row all[2 * N_CASES + N_ROWS];
+    static char names[2 * N_CASES][96];
+    size_t n = 0;
+    for (int i = 0; i < N_CASES; i++)
+        for (int mean = 0; mean < 2; mean++, n++) {
+            snprintf(names[n], sizeof names[n], "%s, %s", mean ? "mean" : "maximum", cases[i].name);
+            all[n] = (op_check_row){
+                .name = names[n], .build = mean ? build_avg : build_max, .n_inputs = 1, .args = &cases[i].desc};
+            all[n].in[0] = (op_check_input){
+                .shape = cases[i].x, .lo = -1, .hi = 1, .fill = mean ? OP_CHECK_UNIFORM : OP_CHECK_DISTINCT};
+        }
+    memcpy(all + n, rows, sizeof rows);
+    const struct CMUnitTest more[] = {cmocka_unit_test(refusals), cmocka_unit_test(slices_give_the_same_bits)};
+    return op_check_main("pool", all, 2 * N_CASES + N_ROWS, more, sizeof more / sizeof *more);
+}
