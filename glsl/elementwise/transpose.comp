@@ -1,40 +1,57 @@
 #version 310 es
-// transpose: y[b][c][r] = x[b][r][c], 32-bit words of any meaning
+// transpose: y[b][c][r] = x[b][r][c], 32-bit words of any meaning; an invocation turns a block of 4 x 4 in registers
+// Source    eight invocations side by side read 128 contiguous bytes, eight below each other write as many; shared memory would be
+//           no faster where it is ordinary memory (V3D, Mali)
 // Bindings  0 in  x [batch, rows, columns]    1 out y [batch, columns, rows]    row-major, no aliasing
-// Uniforms  rows, columns: any, batch * rows * columns < 2^31    run: tiles that one group does, one below the other
-// Groups    (ceil(columns / 16), ceil(ceil(rows / 16) / run), batch) of 16 x 4 invocations
-// Limits    1088 bytes shared, 64 invocations. The tile is 17 wide, so that a column of it lies in different banks.
+// Uniforms  rows, columns: any for V = 1, multiples of four for V = 4; batch * rows * columns < 2^31
+// Groups    (ceil(columns / 32), ceil(rows / 32), batch) of 8 x 8 invocations
+#ifndef V
+#define V 1
+#endif
 precision highp float;
 precision highp int;
 
-layout(local_size_x = 16, local_size_y = 4) in;
+layout(local_size_x = 8, local_size_y = 8) in;
 
+#if V == 4
+layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
+layout(std430, binding = 1) writeonly buffer Y { uvec4 y[]; };
+#else
 layout(std430, binding = 0) readonly buffer X { uint x[]; };
 layout(std430, binding = 1) writeonly buffer Y { uint y[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
-    uint rows, columns, run;
+    uint rows, columns;
 };
-
-shared uint tile[16 * 17];
 
 void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
-    uvec2 me = gl_LocalInvocationID.xy;
+    uvec2 block = (group.xy * 8u + gl_LocalInvocationID.xy) * 4u;
+    uint column = block.x;
+    uint row = block.y;
+    if (row >= rows || column >= columns) return;
     uint matrix = group.z * rows * columns;
-    uint column0 = group.x * 16u;
-    for (uint t = 0u; t < run; t++) { // the same count for the whole group: barriers inside are legal
-        uint row0 = (group.y * run + t) * 16u;
-        for (uint j = me.y; j < 16u; j += 4u)
-            if (row0 + j < rows && column0 + me.x < columns)
-                tile[j * 17u + me.x] = x[matrix + (row0 + j) * columns + column0 + me.x];
-        memoryBarrierShared();
-        barrier();
-        for (uint j = me.y; j < 16u; j += 4u)
-            if (column0 + j < columns && row0 + me.x < rows)
-                y[matrix + (column0 + j) * rows + row0 + me.x] = tile[me.x * 17u + j];
-        memoryBarrierShared();
-        barrier(); // nobody overwrites the tile before all have read it
-    }
+    uint from = matrix + row * columns + column;
+    uint to = matrix + column * rows + row;
+#if V == 4
+    from >>= 2u;
+    to >>= 2u;
+    uint across = columns >> 2u;
+    uint down = rows >> 2u;
+    uvec4 a = x[from];
+    uvec4 b = x[from + across];
+    uvec4 c = x[from + 2u * across];
+    uvec4 d = x[from + 3u * across];
+    y[to] = uvec4(a.x, b.x, c.x, d.x);
+    y[to + down] = uvec4(a.y, b.y, c.y, d.y);
+    y[to + 2u * down] = uvec4(a.z, b.z, c.z, d.z);
+    y[to + 3u * down] = uvec4(a.w, b.w, c.w, d.w);
+#else
+    uint n_rows = min(rows - row, 4u);
+    uint n_columns = min(columns - column, 4u);
+    for (uint j = 0u; j < n_columns; j++)
+        for (uint i = 0u; i < n_rows; i++) y[to + j * rows + i] = x[from + i * columns + j];
+#endif
 }

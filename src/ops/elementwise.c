@@ -202,14 +202,6 @@ static esker_node *gradient_affine(esker_node *node, esker_node *grad, int input
     return esker_affine(grad, ((const esker__affine_attr *)node->attr)->scale, 0);
 }
 
-/* relu passes its gradient on where y > 0, so relu_grad, which is linear in g, does so once more. Used for second
- * derivatives only. */
-static esker_node *gradient_relu_grad(esker_node *node, esker_node *grad, int input)
-{
-    if (input == 0) return esker_affine(grad, 0, 0); /* a step: its derivative is 0 almost everywhere */
-    return esker__relu_grad(node->inputs[0], grad);
-}
-
 /* ---- The rows ---- */
 
 /* name, operands, GLSL, C, magnitude (0: |y|), tolerance (NULL: 4), gradient rule, inputs without gradient, attribute
@@ -247,7 +239,7 @@ static esker_node *gradient_relu_grad(esker_node *node, esker_node *grad, int in
     X(div_grad, 3, "-(a * b) / c", -(a * b) / c, fabs(y) * (DIV_EPS + 2) / 4, NULL, NULL, 0, 0, IN_01) \
     /* From the output y and its gradient g: operands y, g. */ \
     X(sqrt_grad, 2, "0.5 * b / a", 0.5 * b / a, fabs(y) * (DIV_EPS + 1) / 4, NULL, NULL, 0, 0, IN_01) \
-    X(relu_grad, 2, "a > 0.0 ? b : 0.0", a > 0 ? b : 0, fabs(y), EXACT, gradient_relu_grad, 0, 0, IN_01) \
+    X(relu_grad, 2, "a > 0.0 ? b : 0.0", a > 0 ? b : 0, fabs(y), EXACT, NULL, 0, 0, IN_01) \
     X(sigmoid_grad, 2, "b * a * (1.0 - a)", b * a * (1 - a), fabs(y), NULL, NULL, 0, 0, IN_01) \
     X(tanh_grad, 2, "b * (1.0 - a) * (1.0 + a)", b * (1 - a) * (1 + a), fabs(y), NULL, NULL, 0, 0, IN_01) \
     X(equal, 2, "a == b ? 1.0 : 0.0", a == b ? 1 : 0, fabs(y), EXACT, NULL, 3, 0, IN_01)

@@ -143,6 +143,7 @@ typedef struct layout {
 #define GROUP_SIZE         64
 #define ENOUGH_INVOCATIONS 8192        /* more lanes for one output bring nothing beyond this */
 #define ENOUGH_GROUPS      64          /* a chunked reduction aims at so many */
+#define SHORT_ROW          16          /* with outputs enough, one lane reads such a row: it stays in its cache */
 #define LONG_LOOP          128         /* rounds of one lane that are worth a second dispatch to shorten */
 #define LONGEST_LOOP       1024        /* rounds of one lane, never more: watchdogs, and rounding errors of long sums */
 #define SHARED_TOTAL_BYTES (16u << 20) /* V3D's driver allocates shared memory for all groups of a grid at once */
@@ -168,6 +169,7 @@ static layout lay_out(const job *j)
     /* Several terms for each lane before the tree, as long as that leaves the GPU enough to do at once. */
     if (l.rows) {
         l.ty = power_of_two_within(l.n_terms / 4, GROUP_SIZE);
+        if (l.n_terms <= SHORT_ROW && l.n_out >= ENOUGH_INVOCATIONS) l.ty = 1;
         while (l.ty < GROUP_SIZE && 2 * l.ty <= l.n_terms && 2 * l.ty * l.n_out <= ENOUGH_INVOCATIONS) l.ty *= 2;
     } else {
         uint32_t width = power_of_two_within(2 * l.n_out - 1, l.v == 4 ? 16 : 32); /* rounded up */

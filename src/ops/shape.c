@@ -90,22 +90,20 @@ const esker__op esker__op_reshape = {.name = "reshape",
                                      .cost = reshape_cost,
                                      .simplify = simplify_same};
 
-/* Attributes are compared as bytes: dimensions past the rank must be zero. */
-static esker_shape tidy(const esker_shape *shape)
+static esker_node *record_shape(const esker__op *op, esker_node *x, const esker_shape *shape)
 {
-    esker_shape out;
-    memset(&out, 0, sizeof out);
-    out.rank = shape->rank;
-    for (int i = 0; i < shape->rank && i < ESKER_MAX_RANK; i++) out.dims[i] = shape->dims[i];
-    return out;
+    if (!x) return NULL;
+    if (!shape) return esker__graph_fail(x->graph, esker__fail(ESKER_ERR_INVALID, "%s: no shape was given", op->name));
+    esker__reshape_attr attr;
+    memset(&attr, 0, sizeof attr); /* attributes are compared as bytes: dimensions past the rank must be zero */
+    attr.shape.rank = shape->rank;
+    for (int i = 0; i < shape->rank && i < ESKER_MAX_RANK; i++) attr.shape.dims[i] = shape->dims[i];
+    return esker__record(op, &attr, &x, 1);
 }
 
 esker_node *esker_reshape(esker_node *x, const esker_shape *shape)
 {
-    esker__reshape_attr attr;
-    memset(&attr, 0, sizeof attr);
-    attr.shape = tidy(shape);
-    return esker__record(&esker__op_reshape, &attr, &x, 1);
+    return record_shape(&esker__op_reshape, x, shape);
 }
 
 esker_node *esker_flatten(esker_node *x)
@@ -185,8 +183,5 @@ const esker__op esker__op_expand = {.name = "expand",
 
 esker_node *esker_expand(esker_node *x, const esker_shape *shape)
 {
-    esker__reshape_attr attr;
-    memset(&attr, 0, sizeof attr);
-    attr.shape = tidy(shape);
-    return esker__record(&esker__op_expand, &attr, &x, 1);
+    return record_shape(&esker__op_expand, x, shape);
 }

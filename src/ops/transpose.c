@@ -1,6 +1,5 @@
-/* transpose: any permutation of the axes. Neighbouring axes that stay neighbours are one axis; what is then a (batched)
-   exchange of two goes through shared memory, so that both reads and writes are contiguous; the rest is a gather by
-   strides. */
+/* transpose: any permutation of the axes. Neighbouring axes that stay neighbours are one axis; what is then a (batched) exchange of
+   two is done in blocks, so that both reads and writes are contiguous; the rest is a gather by strides. */
 #include <string.h>
 
 #include "base/fail.h"
@@ -64,11 +63,8 @@ static void reference(const esker__reference *r)
     esker__map_copy(&map, r->in[0], r->out[0]);
 }
 
-#define TILE       16   /* rows and columns of a tile in glsl/elementwise/transpose.comp */
-#define TILE_BYTES 1088 /* its shared memory */
-/* V3D's driver allocates shared memory for every group of the grid at once; longer runs of tiles per group keep that within
- * 16 MiB. */
-#define SHARED_TOTAL_BYTES (16u << 20)
+#define TILE   32 /* rows and columns that one group of glsl/elementwise/transpose.comp turns */
+#define NARROW 8  /* below this, most of a tile would be idle: a gather then reads whole cache lines anyway */
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
@@ -87,19 +83,18 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     if (!exchange || batch > limits->groups[2]) return esker__map_emit(lowering, &map, operands);
     int64_t rows = map.dims[rank - 1], columns = map.dims[rank - 2];
     uint64_t across = esker__ceil_div((uint64_t)columns, TILE), down = esker__ceil_div((uint64_t)rows, TILE);
-    uint64_t run = esker__ceil_div(across * down * (uint64_t)batch * TILE_BYTES, SHARED_TOTAL_BYTES);
-    if (run > down) run = down;
-    uint64_t runs = esker__ceil_div(down, run);
-    if (batch * rows > INT32_MAX / columns || across > limits->groups[0] || runs > limits->groups[1])
+    if (rows < NARROW || columns < NARROW || batch * rows > INT32_MAX / columns || across > limits->groups[0] ||
+        down > limits->groups[1])
         return esker__map_emit(lowering, &map, operands);
 
-    uint32_t params[] = {(uint32_t)rows, (uint32_t)columns, (uint32_t)run};
+    uint32_t params[] = {(uint32_t)rows, (uint32_t)columns};
     return esker__emit(lowering, &(esker__dispatch_desc){.kernel = "elementwise/transpose",
-                                                         .groups = {(uint32_t)across, (uint32_t)runs, (uint32_t)batch},
+                                                         .defines = rows % 4 == 0 && columns % 4 == 0 ? "V 4\n" : "V 1\n",
+                                                         .groups = {(uint32_t)across, (uint32_t)down, (uint32_t)batch},
                                                          .operands = {operands[0], operands[1]},
                                                          .n_operands = 2,
                                                          .params = params,
-                                                         .n_params = 3});
+                                                         .n_params = 2});
 }
 
 static esker_node *simplify(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)

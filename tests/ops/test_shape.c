@@ -22,6 +22,12 @@ static esker_node *build_reshape_between(esker_graph *graph, esker_node *const *
     return esker_mul(esker_reshape(esker_tanh(in[0]), &((const target *)args)->shape), in[1]);
 }
 
+static esker_node *build_without_shape(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return args ? esker_expand(in[0], NULL) : esker_reshape(in[0], NULL);
+}
+
 static esker_node *build_flatten(esker_graph *graph, esker_node *const *in, const void *args)
 {
     (void)graph, (void)args;
@@ -118,9 +124,12 @@ static const op_check_row rows[] = {
     {"transpose a scalar", build_transpose, 1, {{.shape = SCALAR, .lo = -2, .hi = 2}}, .args = NULL},
     {"transpose rank 1", build_transpose, 1, X((129)), .args = NULL},
     {"transpose 2 axes", build_transpose, 1, X((5, 7)), .args = NULL},
-    TRANSPOSE("transpose a tile", (16, 16), 1, 0),
-    TRANSPOSE("transpose around a tile", (15, 17), 1, 0),
-    TRANSPOSE("transpose around a tile, the other way", (17, 15), 1, 0),
+    TRANSPOSE("transpose a tile", (32, 32), 1, 0),
+    TRANSPOSE("transpose around a tile", (31, 33), 1, 0),
+    TRANSPOSE("transpose around a tile, the other way", (33, 31), 1, 0),
+    TRANSPOSE("transpose quads", (36, 28), 1, 0),
+    TRANSPOSE("quads one way only", (36, 30), 1, 0),
+    TRANSPOSE("transpose a batch of quads", (3, 12, 40), 0, 2, 1),
     TRANSPOSE("transpose 127 x 129", (127, 129), 1, 0),
     TRANSPOSE("transpose 1 x 129", (1, 129), 1, 0),
     TRANSPOSE("transpose a batch", (3, 18, 33), 0, 2, 1),
@@ -138,7 +147,8 @@ static const op_check_row rows[] = {
     {"transpose int32", build_transpose, 1, I32((19, 33)), .args = NULL, .no_gradient = true},
     {"transpose int32, a gather", build_transpose, 1, I32((3, 5, 7)), .args = NULL, .no_gradient = true},
     {"transpose, exp, and back", build_transpose_twice, 1, X((9, 20)), .args = &(order){{1, 0}}},
-    BIG("more than 16 MiB of tiles: several to a group", (2100, 2000), 1, 0),
+BIG("many tiles", (515, 516), 1, 0),
+    BIG("many tiles of quads", (512, 260), 1, 0),
     BIG("many small matrices", (3000, 5, 6), 0, 2, 1),
     BIG("a batch past the groups of an axis", (66000, 2, 3), 0, 2, 1),
 };
@@ -159,6 +169,8 @@ static void refusals_name_the_rule(void **state)
     op_check_refused(build_expand, TO(0, 6, 4), x, 1, ESKER_ERR_INVALID, "axis 0 has 0 elements");
     op_check_refused(build_transpose, &(order){{0, 0}}, x, 1, ESKER_ERR_INVALID, "axis 0 stands twice");
     op_check_refused(build_transpose, &(order){{0, 2}}, x, 1, ESKER_ERR_INVALID, "order[1] is 2, the axes are 0 to 1");
+    op_check_refused(build_without_shape, NULL, x, 1, ESKER_ERR_INVALID, "reshape: no shape was given");
+    op_check_refused(build_without_shape, x, x, 1, ESKER_ERR_INVALID, "expand: no shape was given");
     const op_check_input scalar = {.shape = SCALAR, .lo = -1, .hi = 1};
     op_check_refused(build_flatten, NULL, &scalar, 1, ESKER_ERR_INVALID, "flatten: a scalar has no first axis");
     const op_check_input bytes = {.dtype = ESKER_DTYPE_U8, .shape = DIMS(3, 1), .lo = 0, .hi = 1};
