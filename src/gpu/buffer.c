@@ -17,7 +17,11 @@
 
 static const char *use_name(esker__buffer_use use)
 {
-    return use == ESKER__BUFFER_DEVICE ? "device" : use == ESKER__BUFFER_UPLOAD ? "upload" : "readback";
+    static const char *const names[] = {[ESKER__BUFFER_DEVICE] = "device",
+                                        [ESKER__BUFFER_UPLOAD] = "upload",
+                                        [ESKER__BUFFER_READBACK] = "readback",
+                                        [ESKER__BUFFER_SHARED] = "shared"};
+    return names[use];
 }
 
 static esker_status fill_with_zeros(uint64_t n_bytes)
@@ -33,30 +37,34 @@ static esker_status fill_with_zeros(uint64_t n_bytes)
     return ESKER_OK;
 }
 
+/* READ only where the CPU reads: it makes Adreno's driver choose cached memory, and the others staging memory. */
+static GLbitfield persistent_access(esker__buffer_use use)
+{
+    GLbitfield access = GL_MAP_PERSISTENT_BIT_EXT | GL_MAP_COHERENT_BIT_EXT;
+    if (use != ESKER__BUFFER_READBACK) access |= GL_MAP_WRITE_BIT;
+    if (use != ESKER__BUFFER_UPLOAD) access |= GL_MAP_READ_BIT;
+    return access;
+}
+
 /* The storage itself, with the buffer bound to TARGET. */
 static esker_status allocate(esker__buffer *buffer)
 {
     esker_device *dev = buffer->dev;
     GLsizeiptr n_bytes = (GLsizeiptr)buffer->n_bytes;
-    bool upload = buffer->use == ESKER__BUFFER_UPLOAD;
-    if (buffer->use == ESKER__BUFFER_DEVICE) {
-        glBufferData(TARGET, n_bytes, NULL, GL_DYNAMIC_COPY);
-    } else if (dev->gl.buffer_storage) {
-        /* READ only where the CPU reads: it makes Adreno's driver choose cached memory, and the others staging memory. */
-        GLbitfield access = upload ? GL_MAP_WRITE_BIT : GL_MAP_READ_BIT;
-        access |= GL_MAP_PERSISTENT_BIT_EXT | GL_MAP_COHERENT_BIT_EXT;
-        dev->gl.buffer_storage(TARGET, n_bytes, NULL, access | GL_DYNAMIC_STORAGE_BIT_EXT);
-    } else {
-        glBufferData(TARGET, n_bytes, NULL, upload ? GL_STREAM_DRAW : GL_STREAM_READ);
-    }
+    static const GLenum usages[] = {[ESKER__BUFFER_DEVICE] = GL_DYNAMIC_COPY,
+                                    [ESKER__BUFFER_UPLOAD] = GL_STREAM_DRAW,
+                                    [ESKER__BUFFER_READBACK] = GL_STREAM_READ,
+                                    [ESKER__BUFFER_SHARED] = GL_DYNAMIC_READ};
+    if (buffer->use != ESKER__BUFFER_DEVICE && dev->gl.buffer_storage)
+        dev->gl.buffer_storage(TARGET, n_bytes, NULL, persistent_access(buffer->use) | GL_DYNAMIC_STORAGE_BIT_EXT);
+    else
+        glBufferData(TARGET, n_bytes, NULL, usages[buffer->use]);
     return esker__gl_check(dev, "allocating a buffer");
 }
 
 static esker_status map_for_good(esker__buffer *buffer)
 {
-    GLbitfield access = buffer->use == ESKER__BUFFER_UPLOAD ? GL_MAP_WRITE_BIT : GL_MAP_READ_BIT;
-    access |= GL_MAP_PERSISTENT_BIT_EXT | GL_MAP_COHERENT_BIT_EXT;
-    buffer->address = glMapBufferRange(TARGET, 0, (GLsizeiptr)buffer->n_bytes, access);
+    buffer->address = glMapBufferRange(TARGET, 0, (GLsizeiptr)buffer->n_bytes, persistent_access(buffer->use));
     esker_status st = esker__gl_check(buffer->dev, "glMapBufferRange (persistent)");
     if (st == ESKER_OK && !buffer->address)
         st = esker__fail(ESKER_ERR_DEVICE, "glMapBufferRange (persistent): no address and no error");
@@ -155,6 +163,8 @@ esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const v
     /* Not through the address: GL orders this behind the queued work, a plain store would not be. */
     glBufferSubData(TARGET, (GLintptr)offset, (GLsizeiptr)n_bytes, data);
     dev->counters.uploaded_bytes += n_bytes;
+    /* The CPU may look through the address next: it must find that there is something to wait for. */
+    if (buffer->address) dev->queued++;
     return esker__gl_check(dev, "glBufferSubData");
 }
 
@@ -200,7 +210,7 @@ esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *da
     /* An explicit wait rather than the one inside a map: it is counted, and it notices a reset. */
     st = esker__wait_all(dev);
     if (st != ESKER_OK) return st;
-    if (buffer->address && buffer->use == ESKER__BUFFER_READBACK)
+    if (buffer->address && buffer->use != ESKER__BUFFER_UPLOAD)
         memcpy(data, (const unsigned char *)buffer->address + offset, (size_t)n_bytes);
     else if (buffer->address)
         st = read_upload(buffer, offset, data, n_bytes);
@@ -210,7 +220,7 @@ esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *da
     return st;
 }
 
-esker_status esker__buffer_map(esker__buffer *buffer, void **out_address)
+static esker_status map_now(esker__buffer *buffer, GLbitfield access, void **out_address)
 {
     *out_address = buffer->address;
     if (buffer->address) return ESKER_OK; /* in any thread */
@@ -222,10 +232,6 @@ esker_status esker__buffer_map(esker__buffer *buffer, void **out_address)
     if (buffer->mapped)
         return esker__fail(ESKER_ERR_INVALID, "mapping a buffer: the %s buffer is mapped already", use_name(buffer->use));
     glBindBuffer(TARGET, buffer->name);
-    /* The caller knows by its fences that the GPU is done with it, so the driver need not wait or make a shadow copy. GL
-     * does not allow saying so for a read. */
-    GLbitfield access = buffer->use == ESKER__BUFFER_UPLOAD ? GL_MAP_WRITE_BIT | GL_MAP_UNSYNCHRONIZED_BIT
-                                                            : GL_MAP_READ_BIT;
     void *address = glMapBufferRange(TARGET, 0, (GLsizeiptr)buffer->n_bytes, access);
     st = esker__gl_check(dev, "glMapBufferRange");
     if (st != ESKER_OK) return st;
@@ -233,6 +239,28 @@ esker_status esker__buffer_map(esker__buffer *buffer, void **out_address)
     buffer->mapped = true;
     *out_address = address;
     return ESKER_OK;
+}
+
+esker_status esker__buffer_map(esker__buffer *buffer, void **out_address)
+{
+    /* The caller knows by its fences that the GPU is done with it, so the driver need not wait or make a shadow copy. GL
+     * does not allow saying so for a read. */
+    GLbitfield access = GL_MAP_READ_BIT;
+    if (buffer->use == ESKER__BUFFER_UPLOAD) access = GL_MAP_WRITE_BIT | GL_MAP_UNSYNCHRONIZED_BIT;
+    if (buffer->use == ESKER__BUFFER_SHARED) access = GL_MAP_READ_BIT | GL_MAP_WRITE_BIT;
+    return map_now(buffer, access, out_address);
+}
+
+esker_status esker__buffer_map_as(esker__buffer *buffer, esker__map_access access, void **out_address)
+{
+    static const GLbitfield bits[] = {[ESKER__MAP_READ] = GL_MAP_READ_BIT,
+                                      [ESKER__MAP_WRITE] = GL_MAP_WRITE_BIT,
+                                      [ESKER__MAP_DISCARD] = GL_MAP_WRITE_BIT | GL_MAP_INVALIDATE_BUFFER_BIT};
+    *out_address = NULL;
+    if (buffer->use != ESKER__BUFFER_SHARED)
+        return esker__fail(ESKER_ERR_INVALID, "mapping a buffer: a %s buffer has an access of its own",
+                           use_name(buffer->use));
+    return map_now(buffer, bits[access], out_address);
 }
 
 esker_status esker__buffer_unmap(esker__buffer *buffer)

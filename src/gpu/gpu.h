@@ -10,9 +10,10 @@
 /* ---- Buffers ---- */
 
 typedef enum esker__buffer_use {
-    ESKER__BUFFER_DEVICE,  /* arenas: the GPU reads and writes; the CPU only through write and read below */
-    ESKER__BUFFER_UPLOAD,  /* the CPU writes, the GPU reads (storage or uniform); mapped for good where the driver can */
-    ESKER__BUFFER_READBACK /* the GPU writes, the CPU reads; mapped for good where the driver can */
+    ESKER__BUFFER_DEVICE,   /* arenas: the GPU reads and writes; the CPU only through write and read below */
+    ESKER__BUFFER_UPLOAD,   /* the CPU writes, the GPU reads (storage or uniform); mapped for good where the driver can */
+    ESKER__BUFFER_READBACK, /* the GPU writes, the CPU reads; mapped for good where the driver can */
+    ESKER__BUFFER_SHARED    /* both read and write, in turns; mapped for good where the driver can */
 } esker__buffer_use;
 
 typedef struct esker__buffer esker__buffer;
@@ -30,11 +31,14 @@ esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const v
 esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *data, uint64_t n_bytes);
 
 /**
- * The address for the CPU's own accesses to an UPLOAD or READBACK buffer that no queued GPU work touches (fences are the
+ * The address for the CPU's own accesses to a buffer (any but DEVICE) that no queued GPU work touches (fences are the
  * caller's business). With GL_EXT_buffer_storage both are free and the address stays the same for the buffer's life, in any
  * thread; without, map and unmap really happen. A map is always followed by an unmap before the GPU uses the buffer.
  */
 esker_status esker__buffer_map(esker__buffer *buffer, void **out_address);
+/** The same for a SHARED buffer, with what the CPU is going to do; DISCARD leaves undefined what is not written. */
+typedef enum esker__map_access { ESKER__MAP_READ, ESKER__MAP_WRITE, ESKER__MAP_DISCARD } esker__map_access;
+esker_status esker__buffer_map_as(esker__buffer *buffer, esker__map_access access, void **out_address);
 esker_status esker__buffer_unmap(esker__buffer *buffer);
 /** The lasting address, or NULL where the driver has none (then use map and unmap). */
 void *esker__buffer_address(const esker__buffer *buffer);
