@@ -12,6 +12,7 @@
 #include "picture.h"
 #include "plan.h"
 #include "status.h"
+#include "tensor.h"
 #include "trainer.h"
 #include "types.h"
 #endif

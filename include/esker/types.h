@@ -35,7 +35,7 @@ ESKER_API const char *esker_dtype_name(esker_dtype dtype);
 
 /**
  * Number of elements.
- * Errors     ESKER_ERR_INVALID: rank outside 0..ESKER_MAX_RANK, a dimension below 1, or a product over 2^62.
+ * Errors     ESKER_ERR_INVALID: rank outside 0..ESKER_MAX_RANK, a dimension below 1, or a product over 2^48.
  */
 ESKER_API esker_status esker_shape_elems(const esker_shape *shape, int64_t *out_elems);
 

@@ -4,6 +4,9 @@
 
 #include "base/fail.h"
 
+/* Far beyond any memory, and far enough below 2^64 that bytes, and sums over many tensors, cannot wrap. */
+#define MAX_ELEMS ((int64_t)1 << 48)
+
 size_t esker_dtype_bytes(esker_dtype dtype)
 {
     switch (dtype) {
@@ -35,8 +38,8 @@ esker_status esker_shape_elems(const esker_shape *shape, int64_t *out_elems)
         if (shape->dims[i] < 1)
             return esker__fail(ESKER_ERR_INVALID, "shape %s: axis %d has %lld elements, at least 1 is needed",
                                esker_shape_text(shape, text), i, (long long)shape->dims[i]);
-        if (n > ((int64_t)1 << 62) / shape->dims[i])
-            return esker__fail(ESKER_ERR_INVALID, "shape %s: more than 2^62 elements", esker_shape_text(shape, text));
+        if (n > MAX_ELEMS / shape->dims[i])
+            return esker__fail(ESKER_ERR_INVALID, "shape %s: more than 2^48 elements", esker_shape_text(shape, text));
         n *= shape->dims[i];
     }
     *out_elems = n;

@@ -1,0 +1,88 @@
+/**
+ * Tensors: dense row-major arrays in storage buffers that the CPU and the GPU share.
+ *
+ * A tensor is written, read and mapped by the CPU, and given to plans as an input with esker_plan_bind_input() (plan.h), which
+ * saves the copy that esker_plan_write() makes for every step. uint8 lies four elements to a 32-bit word on the device.
+ *
+ * Threads    The thread that owns the device, but for esker_tensor_ref(), esker_tensor_get_info() and the mapped memory.
+ */
+#ifndef ESKER_TENSOR_H
+#define ESKER_TENSOR_H
+
+#include "device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct esker_tensor esker_tensor;
+
+typedef struct esker_tensor_desc {
+    esker_dtype dtype; /* zero is ESKER_DTYPE_F32 */
+    esker_shape shape; /* zero is a scalar; every dimension >= 1 */
+    const void *data;  /* all elements, row-major; copied. NULL: zeros */
+    const char *label; /* copied; names the tensor in messages; may be NULL */
+} esker_tensor_desc;
+
+/**
+ * Create a tensor: esker_tensor_create(dev, &(esker_tensor_desc){.shape = {1, {10}}}, &x).
+ * Ownership  *out has one reference, returned with esker_tensor_unref(). It keeps `dev` alive.
+ * Errors     ESKER_ERR_INVALID: bad rank, dimension or element type. ESKER_ERR_LIMIT: more bytes than one storage block of
+ *            `dev` holds, with both numbers. ESKER_ERR_NO_MEMORY, after which everything else still works. *out is NULL then.
+ */
+ESKER_API esker_status esker_tensor_create(esker_device *dev, const esker_tensor_desc *desc, esker_tensor **out);
+
+/** One more reference, and `tensor` again. Threads: any. Accepts NULL. */
+ESKER_API esker_tensor *esker_tensor_ref(esker_tensor *tensor);
+/**
+ * Return a reference. The last one unmaps and frees the tensor, and must be returned in the thread that owns the device
+ * (others may be returned in any). Accepts NULL.
+ */
+ESKER_API void esker_tensor_unref(esker_tensor *tensor);
+
+typedef struct esker_tensor_info {
+    esker_dtype dtype;
+    esker_shape shape;
+    int64_t n_elems;
+    uint64_t n_bytes;
+    const char *label;    /* "" if it has none; borrowed */
+    esker_device *device; /* borrowed */
+} esker_tensor_info;
+
+/** Threads: any. */
+ESKER_API void esker_tensor_get_info(const esker_tensor *tensor, esker_tensor_info *out);
+
+/** As n_elems: everything from `first` on. */
+#define ESKER_TENSOR_REST (-1)
+
+/**
+ * Copy the elements `first` to `first + n_elems - 1`, in row-major order, out of the tensor (after the GPU's queued work) or
+ * into it (ordered behind the GPU's queued work: steps that were submitted before still see the old values).
+ * Errors     ESKER_ERR_INVALID: a range that is not inside the tensor, with the numbers; a mapped tensor; another thread.
+ *            ESKER_ERR_LOST, ESKER_ERR_DEVICE.
+ */
+ESKER_API esker_status esker_tensor_read(esker_tensor *tensor, int64_t first, int64_t n_elems, void *out);
+ESKER_API esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_elems, const void *data);
+
+/** What the CPU is going to do with a mapped tensor. */
+typedef enum esker_map_intent {
+    ESKER_MAP_READ = 0, /* read only */
+    ESKER_MAP_WRITE,    /* write only; what is not written keeps its value */
+    ESKER_MAP_DISCARD   /* write only; every element that is not written has an undefined value afterwards */
+} esker_map_intent;
+
+/**
+ * Give the CPU the tensor's memory until esker_tensor_unmap(). Waits for the GPU's queued work first. Meanwhile the tensor
+ * cannot be read, written or mapped again, nor steps be submitted whose plan has it bound. The memory is often not cached:
+ * pass over it once, in order.
+ * Threads    The memory itself may be used in any thread.
+ * Errors     ESKER_ERR_INVALID: mapped already, or unknown intent. ESKER_ERR_LOST, ESKER_ERR_DEVICE. *out_address is NULL then.
+ */
+ESKER_API esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, void **out_address);
+/** ESKER_ERR_INVALID: not mapped. */
+ESKER_API esker_status esker_tensor_unmap(esker_tensor *tensor);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

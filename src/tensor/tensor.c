@@ -1,0 +1,161 @@
+#include "tensor/tensor.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+
+/* "tensor weights uint8 [3, 4]": for messages. */
+#define NAME_BYTES 320
+static const char *name_of(const esker_tensor *t, char buffer[NAME_BYTES])
+{
+    char shape[ESKER_SHAPE_TEXT_BYTES];
+    snprintf(buffer, NAME_BYTES, "tensor %s%s%s %s", t->label, t->label[0] ? " " : "", esker_dtype_name(t->dtype),
+             esker_shape_text(&t->shape, shape));
+    return buffer;
+}
+
+/* Dtype, shape and their byte count, against what the device takes. */
+static esker_status set_type(esker_tensor *t, const esker_tensor_desc *desc)
+{
+    char name[NAME_BYTES];
+    uint64_t elem_bytes = esker_dtype_bytes(desc->dtype);
+    uint64_t max_bytes = esker__device_limits(t->device)->storage_block_bytes / 16 * 16; /* buffers are rounded up to 16 */
+    if (!elem_bytes)
+        return esker__fail(ESKER_ERR_INVALID, "tensor %s: unknown element type %d", t->label, (int)desc->dtype);
+    esker_status st = esker_shape_elems(&desc->shape, &t->n_elems);
+    if (st != ESKER_OK) {
+        esker__fail_prefix("tensor %s", t->label);
+        return st;
+    }
+    t->dtype = desc->dtype;
+    t->shape.rank = desc->shape.rank;
+    for (int i = 0; i < desc->shape.rank; i++) t->shape.dims[i] = desc->shape.dims[i];
+    if ((uint64_t)t->n_elems > max_bytes / elem_bytes)
+        return esker__fail(ESKER_ERR_LIMIT,
+                           "%s: %" PRId64 " elements of %" PRIu64 " bytes, one storage block of this device holds %" PRIu64
+                           " bytes",
+                           name_of(t, name), t->n_elems, elem_bytes, max_bytes);
+    t->n_bytes = (uint64_t)t->n_elems * elem_bytes;
+    return ESKER_OK;
+}
+
+esker_status esker_tensor_create(esker_device *dev, const esker_tensor_desc *desc, esker_tensor **out)
+{
+    char name[NAME_BYTES];
+    *out = NULL;
+    esker_tensor *t = esker__calloc(1, sizeof *t);
+    if (!t) return esker__fail_memory(sizeof *t, "tensor");
+    atomic_init(&t->n_references, 1);
+    t->device = esker_device_ref(dev);
+    t->label = esker__strdup(desc->label ? desc->label : "");
+    esker_status st = t->label ? set_type(t, desc) : esker__fail_memory(sizeof *t, "tensor");
+    if (st == ESKER_OK) {
+        st = esker__buffer_create(dev, t->n_bytes, ESKER__BUFFER_SHARED, &t->buffer);
+        if (st == ESKER_OK && desc->data) st = esker__buffer_write(t->buffer, 0, desc->data, t->n_bytes);
+        if (st != ESKER_OK) esker__fail_prefix("%s", name_of(t, name));
+    }
+    if (st != ESKER_OK) {
+        esker_tensor_unref(t);
+        return st;
+    }
+    *out = t;
+    return ESKER_OK;
+}
+
+esker_tensor *esker_tensor_ref(esker_tensor *tensor)
+{
+    if (tensor) atomic_fetch_add_explicit(&tensor->n_references, 1, memory_order_relaxed);
+    return tensor;
+}
+
+void esker_tensor_unref(esker_tensor *tensor)
+{
+    if (!tensor || atomic_fetch_sub_explicit(&tensor->n_references, 1, memory_order_acq_rel) != 1) return;
+    esker__buffer_destroy(tensor->buffer); /* unmaps it, too */
+    esker_device_unref(tensor->device);
+    esker__free(tensor->label);
+    esker__free(tensor);
+}
+
+void esker_tensor_get_info(const esker_tensor *tensor, esker_tensor_info *out)
+{
+    *out = (esker_tensor_info){.dtype = tensor->dtype,
+                               .shape = tensor->shape,
+                               .n_elems = tensor->n_elems,
+                               .n_bytes = tensor->n_bytes,
+                               .label = tensor->label,
+                               .device = tensor->device};
+}
+
+esker_status esker__tensor_need_unmapped(const esker_tensor *tensor, const char *what)
+{
+    char name[NAME_BYTES];
+    if (!tensor->mapped) return ESKER_OK;
+    return esker__fail(ESKER_ERR_INVALID, "%s: %s is mapped; unmap it first", what, name_of(tensor, name));
+}
+
+/* The byte range of `n_elems` elements from `first` on. */
+static esker_status find_range(const esker_tensor *t, const char *what, int64_t first, int64_t n_elems,
+                               uint64_t *out_offset, uint64_t *out_bytes)
+{
+    char name[NAME_BYTES];
+    esker_status st = esker__tensor_need_unmapped(t, what);
+    if (st != ESKER_OK) return st;
+    int64_t left = first >= 0 && first <= t->n_elems ? t->n_elems - first : -1;
+    int64_t n = n_elems == ESKER_TENSOR_REST ? left : n_elems;
+    if (left < 0 || n < 0 || n > left)
+        return esker__fail(ESKER_ERR_INVALID, "%s: %" PRId64 " elements from element %" PRId64 " on, %s has %" PRId64, what,
+                           n_elems, first, name_of(t, name), t->n_elems);
+    uint64_t elem_bytes = esker_dtype_bytes(t->dtype);
+    *out_offset = (uint64_t)first * elem_bytes;
+    *out_bytes = (uint64_t)n * elem_bytes;
+    return ESKER_OK;
+}
+
+esker_status esker_tensor_read(esker_tensor *tensor, int64_t first, int64_t n_elems, void *out)
+{
+    uint64_t offset, n_bytes;
+    esker_status st = find_range(tensor, "reading a tensor", first, n_elems, &offset, &n_bytes);
+    return st == ESKER_OK ? esker__buffer_read(tensor->buffer, offset, out, n_bytes) : st;
+}
+
+esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_elems, const void *data)
+{
+    uint64_t offset, n_bytes;
+    esker_status st = find_range(tensor, "writing a tensor", first, n_elems, &offset, &n_bytes);
+    return st == ESKER_OK ? esker__buffer_write(tensor->buffer, offset, data, n_bytes) : st;
+}
+
+esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, void **out_address)
+{
+    static const esker__map_access access[] = {
+        [ESKER_MAP_READ] = ESKER__MAP_READ, [ESKER_MAP_WRITE] = ESKER__MAP_WRITE, [ESKER_MAP_DISCARD] = ESKER__MAP_DISCARD};
+    char name[NAME_BYTES];
+    *out_address = NULL;
+    if ((int)intent < 0 || (size_t)intent >= sizeof access / sizeof access[0])
+        return esker__fail(ESKER_ERR_INVALID, "mapping %s: unknown intent %d", name_of(tensor, name), (int)intent);
+    esker_status st = esker__tensor_need_unmapped(tensor, "mapping a tensor");
+    /* The address may be a lasting one, which waits for nothing. */
+    if (st == ESKER_OK) st = esker_device_finish(tensor->device);
+    if (st == ESKER_OK) st = esker__buffer_map_as(tensor->buffer, access[intent], out_address);
+    if (st != ESKER_OK) return st;
+    tensor->mapped = true;
+    tensor->intent = intent;
+    return ESKER_OK;
+}
+
+esker_status esker_tensor_unmap(esker_tensor *tensor)
+{
+    char name[NAME_BYTES];
+    if (!tensor->mapped)
+        return esker__fail(ESKER_ERR_INVALID, "unmapping a tensor: %s is not mapped", name_of(tensor, name));
+    esker_status st = esker__buffer_unmap(tensor->buffer);
+    /* In another thread, or on a lost device, a buffer that was really mapped still is. */
+    if (st == ESKER_ERR_INVALID || st == ESKER_ERR_LOST) return st;
+    tensor->mapped = false;
+    uint64_t read = tensor->intent == ESKER_MAP_READ ? tensor->n_bytes : 0;
+    esker__count_transfer(tensor->device, tensor->n_bytes - read, read);
+    return st;
+}
