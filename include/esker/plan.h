@@ -17,6 +17,7 @@
 
 #include "device.h"
 #include "graph.h"
+#include "tensor.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -70,6 +71,17 @@ ESKER_API esker_status esker_plan_write(esker_plan *plan, int input, const void 
 ESKER_API esker_status esker_plan_input_slot(esker_plan *plan, int input, int slot, void **out_address);
 /** Say that the next step's slot of `input` was filled through its address. */
 ESKER_API esker_status esker_plan_mark_written(esker_plan *plan, int input);
+
+/**
+ * From now on steps read `tensor` for this input, without a copy, and the input counts as written for every step; NULL goes
+ * back to the staging slots. A step sees what the tensor held when it was submitted: write to the tensor with
+ * esker_tensor_write() (ordered behind queued steps), or while it is mapped (which waits for them).
+ * Ownership  The plan references the tensor until it is unbound or the plan destroyed.
+ * Errors     ESKER_ERR_INVALID: bad index, another element type or shape than the input's (both are told), or a tensor of
+ *            another device. The binding is as before then. While bound, esker_plan_write(), esker_plan_input_slot() and
+ *            esker_plan_mark_written() refuse this input, and submitting refuses a tensor that is mapped.
+ */
+ESKER_API esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *tensor);
 
 /** The learning rate for steps submitted from now on; 0: the optimizer's own. */
 ESKER_API esker_status esker_plan_set_lr(esker_plan *plan, float lr);

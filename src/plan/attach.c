@@ -61,7 +61,10 @@ static const esker__buffer *storage_buffer(const esker_plan *plan, int storage, 
     if (storage == ESKER__STORAGE_GRADIENTS) return plan->params->gradients;
     if (storage == ESKER__STORAGE_CONSTANTS) return plan->constants_buffer;
     if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_staging.slots[slot];
-    if (storage >= ESKER__STORAGE_INPUTS) return plan->inputs[storage - ESKER__STORAGE_INPUTS].staging.slots[slot];
+    if (storage >= ESKER__STORAGE_INPUTS) {
+        const esker__plan_input *input = &plan->inputs[storage - ESKER__STORAGE_INPUTS];
+        return input->tensor ? input->tensor->buffer : input->staging.slots[slot];
+    }
     return plan->params->state[storage - ESKER__STORAGE_STATE];
 }
 
@@ -82,13 +85,18 @@ static void write_launch(const esker_plan *plan, size_t p, int slot, esker__laun
     if (d->uses_step) out->uniform[1] = (esker__range){plan->step_staging.slots[slot], 0, sizeof(esker__step_block)};
 }
 
+void esker__plan_rewrite_launches(esker_plan *plan)
+{
+    for (int s = 0; s < ESKER_PLAN_SLOTS; s++)
+        for (size_t p = 0; p < plan->n_dispatches; p++)
+            write_launch(plan, p, s, &plan->launches[(size_t)s * plan->n_dispatches + p]);
+}
+
 static esker_status write_launches(esker_plan *plan)
 {
     plan->launches = esker__calloc(ESKER_PLAN_SLOTS * plan->n_dispatches, sizeof *plan->launches);
     if (!plan->launches) return esker__fail_memory(ESKER_PLAN_SLOTS * plan->n_dispatches * sizeof *plan->launches, "plan");
-    for (int s = 0; s < ESKER_PLAN_SLOTS; s++)
-        for (size_t p = 0; p < plan->n_dispatches; p++)
-            write_launch(plan, p, s, &plan->launches[(size_t)s * plan->n_dispatches + p]);
+    esker__plan_rewrite_launches(plan);
     return ESKER_OK;
 }
 
@@ -114,7 +122,11 @@ void esker__plan_detach(esker_plan *plan)
     }
     esker__staging_finish(&plan->outputs_staging);
     esker__staging_finish(&plan->step_staging);
-    for (size_t i = 0; i < plan->n_inputs; i++) esker__staging_finish(&plan->inputs[i].staging);
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        esker__staging_finish(&plan->inputs[i].staging);
+        esker_tensor_unref(plan->inputs[i].tensor);
+        plan->inputs[i].tensor = NULL;
+    }
     esker__buffer_destroy(plan->arena);
     esker__buffer_destroy(plan->constants_buffer);
     esker__buffer_destroy(plan->uniforms);

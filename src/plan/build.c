@@ -365,8 +365,11 @@ static esker_status add_inputs(esker__lowering *l)
         snprintf(name, sizeof name, "input:%s", attr->name);
         char *kept = esker__pool_strdup(&plan->pool, name);
         if (!kept) return esker__fail_memory(sizeof name, "plan");
-        plan->inputs[plan->n_inputs++] = (esker__plan_input){
-            .storage_name = kept, .name = kept + strlen("input:"), .n_bytes = node_bytes(node), .value = -1};
+        plan->inputs[plan->n_inputs++] = (esker__plan_input){.storage_name = kept,
+                                                             .name = kept + strlen("input:"),
+                                                             .type = node->type,
+                                                             .n_bytes = node_bytes(node),
+                                                             .value = -1};
     }
     return ESKER_OK;
 }

@@ -19,6 +19,7 @@
 #include "graph/params.h"
 #include "plan/lowering.h"
 #include "tensor/staging.h"
+#include "tensor/tensor.h"
 
 /* Which buffer. Inputs come after the others, one storage each. */
 enum {
@@ -85,9 +86,11 @@ typedef struct esker__plan_kernel {
 typedef struct esker__plan_input {
     const char *storage_name; /* "input:NAME" */
     const char *name;         /* its tail */
+    esker__type type;
     uint64_t n_bytes;
-    int value;    /* -1: nothing reads it */
-    bool written; /* the next step's slot is filled */
+    int value;            /* -1: nothing reads it */
+    bool written;         /* the next step's slot is filled */
+    esker_tensor *tensor; /* referenced; read in place of the slots, or NULL */
     esker__staging staging;
 } esker__plan_input;
 
@@ -164,6 +167,8 @@ esker_status esker__plan_slice(esker_plan *plan);
 esker_status esker__plan_layout_uniforms(esker_plan *plan);
 esker_status esker__plan_attach(esker_plan *plan, esker_device *dev);
 void esker__plan_detach(esker_plan *plan);
+/** Write every launch of every slot down again: an input's buffer changed. */
+void esker__plan_rewrite_launches(esker_plan *plan);
 
 /* The byte range of an operand in its storage. */
 typedef struct esker__extent {

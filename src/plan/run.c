@@ -74,10 +74,18 @@ static esker_status next_slot(esker_plan *plan, int *out_slot)
 
 /* ---- Inputs ---- */
 
+static esker_status need_slots(const esker_plan *plan, int input)
+{
+    esker_status st = need_input(plan, input);
+    if (st != ESKER_OK || !plan->inputs[input].tensor) return st;
+    return esker__fail(ESKER_ERR_INVALID, "plan: input %s is bound to a tensor; unbind it, or write to the tensor",
+                       plan->inputs[input].name);
+}
+
 esker_status esker_plan_write(esker_plan *plan, int input, const void *data, size_t n_bytes)
 {
     int slot;
-    esker_status st = need_input(plan, input);
+    esker_status st = need_slots(plan, input);
     if (st != ESKER_OK) return st;
     esker__plan_input *in = &plan->inputs[input];
     if (n_bytes != in->n_bytes)
@@ -92,7 +100,7 @@ esker_status esker_plan_write(esker_plan *plan, int input, const void *data, siz
 esker_status esker_plan_input_slot(esker_plan *plan, int input, int slot, void **out_address)
 {
     *out_address = NULL;
-    esker_status st = need_input(plan, input);
+    esker_status st = need_slots(plan, input);
     if (st != ESKER_OK) return st;
     if (slot < 0 || slot >= ESKER_PLAN_SLOTS)
         return esker__fail(ESKER_ERR_INVALID, "plan: slot %d of %d", slot, ESKER_PLAN_SLOTS);
@@ -102,9 +110,29 @@ esker_status esker_plan_input_slot(esker_plan *plan, int input, int slot, void *
 
 esker_status esker_plan_mark_written(esker_plan *plan, int input)
 {
-    esker_status st = need_input(plan, input);
+    esker_status st = need_slots(plan, input);
     if (st == ESKER_OK) plan->inputs[input].written = true;
     return st;
+}
+
+esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *tensor)
+{
+    char have[ESKER_SHAPE_TEXT_BYTES], want[ESKER_SHAPE_TEXT_BYTES];
+    esker_status st = need_input(plan, input);
+    if (st != ESKER_OK) return st;
+    esker__plan_input *in = &plan->inputs[input];
+    if (tensor && tensor->device != plan->device)
+        return esker__fail(ESKER_ERR_INVALID, "plan: input %s: the tensor is of another device", in->name);
+    if (tensor && (tensor->dtype != in->type.dtype || !esker_shape_equal(&tensor->shape, &in->type.shape)))
+        return esker__fail(ESKER_ERR_INVALID, "plan: input %s is %s %s, the tensor is %s %s", in->name,
+                           esker_dtype_name(in->type.dtype), esker_shape_text(&in->type.shape, want),
+                           esker_dtype_name(tensor->dtype), esker_shape_text(&tensor->shape, have));
+    esker_tensor *old = in->tensor;
+    in->tensor = esker_tensor_ref(tensor);
+    in->written = false;
+    esker__plan_rewrite_launches(plan);
+    esker_tensor_unref(old); /* GL keeps its storage until the queued steps have read it */
+    return ESKER_OK;
 }
 
 esker_status esker_plan_set_lr(esker_plan *plan, float lr)
@@ -137,9 +165,13 @@ esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
 {
     int slot = 0;
     esker_status st = need_device(plan);
-    for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++)
-        if (!plan->inputs[i].written)
-            st = esker__fail(ESKER_ERR_INVALID, "plan: input %s was not written for this step", plan->inputs[i].name);
+    for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++) {
+        const esker__plan_input *in = &plan->inputs[i];
+        if (in->tensor)
+            st = esker__tensor_need_unmapped(in->tensor, "plan");
+        else if (!in->written)
+            st = esker__fail(ESKER_ERR_INVALID, "plan: input %s was not written for this step", in->name);
+    }
     if (st == ESKER_OK) st = next_slot(plan, &slot);
     if (st == ESKER_OK) st = write_step_block(plan, slot);
     if (st == ESKER_OK)
