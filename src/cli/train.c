@@ -1,0 +1,387 @@
+/* esker train. */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "train_files.h"
+
+#define LIVE_SECONDS  0.2
+#define PLAIN_SECONDS 3.0
+
+/* Everything of one run. */
+typedef struct session {
+    const cli_command *command;
+    const char *model_path, *spec, *out_path, *log_path;
+    int64_t epochs;
+    uint64_t seed;
+    bool stats, quiet, live;
+    esker_trainer_desc desc;
+    esker_model *net;
+    bool from_checkpoint;
+    esker_dataset *train_set, *test_set;
+    esker_trainer *trainer;
+    train_log log;
+    esker_evaluation result;
+    bool has_result;
+    int bad_epoch; /* 0: every loss was a finite number */
+    int64_t bad_step;
+    float bad_loss;
+} session;
+
+/* ---- Stopping ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    interrupted = number;
+}
+
+/* The first signal ends the training behind the current step; a second one of its kind ends the program at once. */
+static void watch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- Progress ---- */
+
+static const char *time_text(double seconds, char buffer[CLI_NUMBER_BYTES])
+{
+    int n = seconds >= 0 && seconds < 1e8 ? (int)seconds : -1;
+    if (n < 0)
+        snprintf(buffer, CLI_NUMBER_BYTES, "?");
+    else if (n >= 3600)
+        snprintf(buffer, CLI_NUMBER_BYTES, "%d:%02d:%02d", n / 3600, n / 60 % 60, n % 60);
+    else
+        snprintf(buffer, CLI_NUMBER_BYTES, "%d:%02d", n / 60, n % 60);
+    return buffer;
+}
+
+static void show_step(const session *s, const esker_progress *p)
+{
+    char line[160], left[CLI_NUMBER_BYTES];
+    snprintf(line, sizeof line,
+             "epoch %d/%d  step %" PRId64 "/%" PRId64 "  loss %.4f  accuracy %.2f %%  %.0f samples/s  %s left", p->epoch,
+             p->epochs, p->step, p->steps, p->loss, 100 * p->accuracy, p->samples_per_second,
+             time_text(p->seconds_left, left));
+    if (s->live)
+        cli_live_line(line);
+    else
+        cli_note("%s", line);
+}
+
+static void show_epoch(const esker_progress *p)
+{
+    char held_out[96] = "";
+    if (p->validated)
+        snprintf(held_out, sizeof held_out, "; held out: loss %.4f, accuracy %.2f %%", p->validation.loss,
+                 100 * p->validation.accuracy);
+    cli_note("epoch %d/%d: loss %.4f, accuracy %.2f %%%s (%.0f samples/s)", p->epoch, p->epochs, p->loss, 100 * p->accuracy,
+             held_out, p->samples_per_second);
+}
+
+static bool on_progress(const esker_progress *p, void *user)
+{
+    session *s = user;
+    if (p->epoch_done) {
+        train_log_epoch(&s->log, p);
+        s->result = p->validation;
+        s->has_result = p->validated;
+    }
+    if (!s->quiet && p->epoch_done)
+        show_epoch(p);
+    else if (!s->quiet && p->step)
+        show_step(s, p);
+    return !interrupted;
+}
+
+static bool on_step(const esker_step_record *record, void *user)
+{
+    session *s = user;
+    train_log_step(&s->log, record);
+    if (!isfinite(record->loss) && !s->bad_epoch) {
+        s->bad_epoch = record->epoch;
+        s->bad_step = record->step;
+        s->bad_loss = record->loss;
+    }
+    return !interrupted && !s->bad_epoch;
+}
+
+/* ---- Before ---- */
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    if (!strcmp(a, b)) return true;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool read_options(session *s, int argc, char **argv, int *status)
+{
+    const char *optimizer = "adam", *loss = "cross_entropy";
+    int64_t batch = CLI_BATCH, eval_batch = 0;
+    double lr = 0, momentum = 0, weight_decay = 0;
+    cli_option options[] = {
+        {.name = "--data",
+         .value = "SPEC",
+         .kind = CLI_TEXT,
+         .out = &s->spec,
+         .required = true,
+         .help = "the samples, see below"},
+        {.name = "--epochs",
+         .value = "N",
+         .kind = CLI_INT,
+         .out = &s->epochs,
+         .lo = 0,
+         .hi = CLI_MAX_EPOCHS,
+         .help = "how often each sample is seen; 5"},
+        {.name = "--batch",
+         .value = "N",
+         .kind = CLI_INT,
+         .out = &batch,
+         .lo = 1,
+         .hi = CLI_MAX_BATCH,
+         .help = "samples a step; 64"},
+        {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = &optimizer, .help = "sgd, adam or adamw; adam"},
+        {.name = "--lr",
+         .value = "X",
+         .kind = CLI_REAL,
+         .out = &lr,
+         .positive = true,
+         .help = "learning rate; 0.01 for sgd, 0.001 else"},
+        {.name = "--momentum", .value = "X", .kind = CLI_REAL, .out = &momentum, .help = "of sgd; 0"},
+        {.name = "--weight-decay", .value = "X", .kind = CLI_REAL, .out = &weight_decay, .help = "decoupled for adamw; 0"},
+        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = "cross_entropy or mse; cross_entropy"},
+        {.name = "--seed",
+         .value = "N",
+         .kind = CLI_SEED,
+         .out = &s->seed,
+         .help = "of starting values and of the order of samples; 0"},
+        {.name = "--drop-last",
+         .kind = CLI_FLAG,
+         .out = &s->desc.drop_last,
+         .help = "leave out a last batch that is not full"},
+        {.name = "--eval-batch",
+         .value = "N",
+         .kind = CLI_INT,
+         .out = &eval_batch,
+         .lo = 1,
+         .hi = CLI_MAX_BATCH,
+         .help = "samples a step when measuring; the larger of --batch and 256"},
+        {.name = "--out",
+         .value = "FILE",
+         .kind = CLI_TEXT,
+         .out = &s->out_path,
+         .help = "write the trained model here (safetensors)"},
+        {.name = "--log",
+         .value = "FILE",
+         .kind = CLI_TEXT,
+         .out = &s->log_path,
+         .help = "write a line of JSON for each step"},
+        {.name = "--stats", .kind = CLI_FLAG, .out = &s->stats, .help = "print what a step costs, as JSON, to stdout"},
+        {.name = "--quiet", .kind = CLI_FLAG, .out = &s->quiet, .help = "no progress, only warnings and errors"},
+    };
+    if (!cli_parse(s->command, options, sizeof options / sizeof options[0], argc, argv, &s->model_path, status))
+        return false;
+    *status = CLI_USAGE;
+    esker_optimizer_desc *o = &s->desc.optimizer;
+    if (esker_optimizer_from_name(optimizer, &o->kind) != ESKER_OK ||
+        esker_loss_from_name(loss, &s->desc.loss) != ESKER_OK) {
+        cli_usage_error(s->command, "%s", esker_last_error());
+        return false;
+    }
+    o->lr = (float)lr;
+    o->momentum = (float)momentum;
+    o->weight_decay = (float)weight_decay;
+    if ((lr > 0 && !(o->lr > 0)) || !isfinite(o->lr) || !isfinite(o->momentum) || !isfinite(o->weight_decay)) {
+        cli_usage_error(s->command, "--lr %g, --momentum %g, --weight-decay %g: one is beyond single precision", lr,
+                        momentum, weight_decay);
+        return false;
+    }
+    if (momentum > 0 && o->kind != ESKER_OPTIMIZER_SGD) {
+        cli_usage_error(s->command, "--momentum is of sgd; %s has its own", optimizer);
+        return false;
+    }
+    s->desc.batch = (int32_t)batch;
+    s->desc.eval_batch = (int32_t)eval_batch;
+    s->desc.seed = s->seed;
+    if (s->out_path && s->log_path && same_file(s->out_path, s->log_path)) {
+        cli_usage_error(s->command, "--out and --log are both %s", s->out_path);
+        return false;
+    }
+    if (s->log_path && same_file(s->log_path, s->model_path)) {
+        cli_usage_error(s->command, "--log %s is the model", s->log_path);
+        return false;
+    }
+    return true;
+}
+
+static bool load(session *s, int *status)
+{
+    *status = CLI_FAILED;
+    if (!cli_load_model(s->command, s->model_path, &s->net, &s->from_checkpoint)) return false;
+    if (s->out_path && !s->from_checkpoint && same_file(s->out_path, s->model_path)) {
+        *status = cli_usage_error(s->command, "--out %s would replace the model's description", s->out_path);
+        return false;
+    }
+    esker_status st = esker_dataset_open(s->spec, ESKER_SPLIT_TRAIN, &s->train_set);
+    if (st == ESKER_OK) st = esker_dataset_open(s->spec, ESKER_SPLIT_TEST, &s->test_set);
+    if (st == ESKER_ERR_INVALID)
+        *status = cli_usage_error(s->command, "%s", esker_last_error());
+    else if (st != ESKER_OK)
+        cli_library_error(s->command);
+    return st == ESKER_OK;
+}
+
+/* What may fail early does, before any file changes and before time is spent. */
+static bool prepare(session *s)
+{
+    if (s->out_path && !train_can_write(s->command, "--out", s->out_path)) return false;
+    if (!train_log_open(&s->log, s->command, s->log_path)) return false;
+    esker_status st = esker_device_open(NULL, &s->desc.device);
+    if (st == ESKER_OK && !s->from_checkpoint) st = esker_params_init_values(esker_model_get_params(s->net), s->seed);
+    if (st == ESKER_OK) st = esker_trainer_create(s->net, &s->desc, &s->trainer);
+    if (st != ESKER_OK) cli_library_error(s->command);
+    return st == ESKER_OK;
+}
+
+static void introduce(const session *s)
+{
+    esker_device_info device;
+    esker_dataset_info train, test;
+    esker_model_info model;
+    if (s->quiet) return;
+    esker_device_get_info(s->desc.device, &device);
+    esker_dataset_get_info(s->train_set, &train);
+    esker_dataset_get_info(s->test_set, &test);
+    esker_model_get_info(s->net, &model);
+    cli_note("device: %s (%s%s)", device.display.renderer, device.display.name,
+             device.limits_capped ? ", capped to the minimum of OpenGL ES 3.1" : "");
+    cli_note("model: %s, %" PRId64 " parameters%s", model.name, model.n_parameters,
+             s->from_checkpoint ? ", continued; the optimizer starts anew" : "");
+    cli_note("data: %s, %" PRId64 " samples to learn from, %" PRId64 " held out", train.name, train.n_samples,
+             test.n_samples);
+}
+
+/* ---- After ---- */
+
+static void note_result(session *s)
+{
+    char text[32];
+    if (!s->has_result) return;
+    snprintf(text, sizeof text, "%.6f", s->result.accuracy);
+    /* Only for whoever looks into the file; a failure is that of the memory, and saving will tell. */
+    esker_model_set_metadata(s->net, "esker.accuracy", text);
+    esker_model_set_metadata(s->net, "esker.data", s->spec);
+    if (!s->quiet)
+        cli_note("accuracy on %" PRId64 " held-out samples: %.2f %% (loss %.4f)", s->result.samples,
+                 100 * s->result.accuracy, s->result.loss);
+}
+
+static int save(session *s)
+{
+    if (!s->out_path) return CLI_DONE;
+    if (esker_model_save(s->net, s->out_path) != ESKER_OK) return cli_library_error(s->command);
+    if (!s->quiet) cli_note("saved %s", s->out_path);
+    return CLI_DONE;
+}
+
+static int print_stats(const session *s)
+{
+    esker_train_stats t;
+    esker_trainer_get_stats(s->trainer, &t);
+    cli_json json = {0};
+    cli_json_open(&json, NULL, '{');
+    cli_json_int(&json, "steps", t.steps);
+    cli_json_number(&json, "dispatches_per_step", t.dispatches_per_step);
+    cli_json_number(&json, "barriers_per_step", t.barriers_per_step);
+    cli_json_number(&json, "heap_allocations_per_step", t.heap_allocations_per_step);
+    cli_json_number(&json, "gl_objects_per_step", t.gl_objects_per_step);
+    cli_json_number(&json, "compiles_per_step", t.compiles_per_step);
+    cli_json_number(&json, "waits_per_step", t.waits_per_step);
+    cli_json_number(&json, "fences_per_step", t.fences_per_step);
+    cli_json_number(&json, "throttles_per_step", t.throttles_per_step);
+    cli_json_number(&json, "loader_waits_per_step", t.loader_waits_per_step);
+    cli_json_number(&json, "uploaded_bytes_per_step", t.uploaded_bytes_per_step);
+    cli_json_uint(&json, "peak_bytes", t.peak_bytes);
+    cli_json_uint(&json, "allocated_bytes", t.allocated_bytes);
+    cli_json_uint(&json, "buffer_peak_bytes", t.buffer_peak_bytes);
+    cli_json_number(&json, "step_seconds_median", t.step_seconds_median);
+    cli_json_number(&json, "step_seconds_mean", t.step_seconds_mean);
+    cli_json_text(&json, "window",
+                  "the latest epoch with more than 8 steps, without its first 8, up to its last submission");
+    cli_json_close(&json, '}');
+    return cli_json_print(&json, s->command);
+}
+
+static int stopped(session *s)
+{
+    if (s->bad_epoch)
+        return cli_error(s->command,
+                         "the loss of step %" PRId64 " (epoch %d) is %g; a smaller --lr may help. Nothing was saved",
+                         s->bad_step, s->bad_epoch, (double)s->bad_loss);
+    cli_error(s->command, "%s: %s", interrupted == SIGTERM ? "terminated" : "interrupted", esker_last_error());
+    save(s);
+    return CLI_FAILED;
+}
+
+static int train(session *s)
+{
+    introduce(s);
+    train_log_begin(&s->log);
+    watch_signals();
+    esker_status st = esker_trainer_fit(s->trainer, s->train_set,
+                                        &(esker_fit_desc){.epochs = (int)s->epochs,
+                                                          .validation = s->test_set,
+                                                          .progress = on_progress,
+                                                          .progress_seconds = s->live ? LIVE_SECONDS : PLAIN_SECONDS,
+                                                          .log = on_step,
+                                                          .user = s});
+    if (st == ESKER_ERR_CANCELLED) return stopped(s);
+    if (st == ESKER_OK && !s->has_result) {
+        st = esker_trainer_evaluate(s->trainer, s->test_set, &s->result);
+        s->has_result = st == ESKER_OK;
+    }
+    if (st != ESKER_OK) return cli_library_error(s->command);
+    note_result(s);
+    int status = save(s);
+    if (s->stats && print_stats(s) != CLI_DONE) status = CLI_FAILED;
+    return status;
+}
+
+static int run(const cli_command *command, int argc, char **argv)
+{
+    session s = {.command = command, .epochs = 5, .live = isatty(STDERR_FILENO)};
+    int status = CLI_FAILED;
+    if (!read_options(&s, argc, argv, &status)) return status;
+    if (load(&s, &status)) status = prepare(&s) ? train(&s) : CLI_FAILED;
+    if (!train_log_close(&s.log) && status == CLI_DONE) status = CLI_FAILED;
+    esker_trainer_destroy(s.trainer);
+    esker_model_destroy(s.net);
+    esker_dataset_unref(s.test_set);
+    esker_dataset_unref(s.train_set);
+    esker_device_unref(s.desc.device);
+    return status;
+}
+
+const cli_command cli_train = {
+    .name = "train",
+    .operand = "MODEL",
+    .summary = "Train a model, and measure it on held-out samples after each epoch.",
+    .details =
+        "MODEL is JSON, or a checkpoint to go on from: its weights are kept, the optimizer starts anew. FILEs are checked "
+        "before\n"
+        "the training starts; an older one is replaced when the new one is whole (--out) or when training starts (--log).\n"
+        "An interrupt (ctrl-C) ends the training after the current step; the model is saved, and the exit status is 1. A "
+        "loss\n"
+        "that is not a finite number ends it too, and nothing is saved.\n",
+    .run = run,
+};
