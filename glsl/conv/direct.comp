@@ -12,7 +12,9 @@
 //           w_f1 .. w_f7: j w_f, or (f_out - 1) w_f where there is no such channel; bias_step: 1, or 0 for a bias of one element
 // Groups    64 tiles each, folded into x and y; z: channels / CH, rounded up
 // Variants  ROLL: stride_x is 1, so that a tap reads one new pixel; KW: the number of taps in a row, known
-// Limits    no shared memory; 64 invocations; at most 4 storage blocks. CH, PX 8 need about 100 registers: large GPUs only
+//           SHARE (with CH 8): the weights of `chunk` input channels at a time go through shared memory, for GPUs where it is fast
+// Limits    64 invocations; at most 4 storage blocks; no shared memory, with SHARE 8 KiB: chunk * taps_y * taps_x <= 256.
+//           CH, PX 8 need about 100 registers: large GPUs only
 #ifndef CH
 #define CH 4 // or 8
 #endif
@@ -21,6 +23,9 @@
 #endif
 #ifndef ROLL
 #define ROLL 1
+#endif
+#ifndef SHARE
+#define SHARE 0
 #endif
 #ifndef BIAS
 #define BIAS 0
@@ -45,8 +50,12 @@ layout(std140, binding = 0) uniform Params {
     uint n_tiles, tiles_x, rows, columns, f_out, c_in;
     int x_h, x_w, stride_y, stride_x, pad_y, pad_x, taps_y, taps_x;
     int w_f, w_f1, w_f2, w_f3, w_f4, w_f5, w_f6, w_f7, w_c, w_first, w_p, w_q;
-    uint y_channel, y_first, y_u, y_v, bias_step, fold;
+    uint y_channel, y_first, y_u, y_v, bias_step, fold, chunk;
 };
+
+#if SHARE
+shared vec4 weights[512]; // two vec4, of 8 channels, for each (c, p, q) of a chunk
+#endif
 
 // The same expressions as in elementwise/map.comp, so that fusing changes no bits.
 float act(float t)
@@ -100,7 +109,12 @@ void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
     uint tile = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+#if SHARE
+    bool outside = tile >= n_tiles; // still shares the weights
+    tile = min(tile, n_tiles - 1u);
+#else
     if (tile >= n_tiles) return;
+#endif
     uint line = tile / tiles_x, column = (tile - line * tiles_x) * uint(PX);
     uint image = line / rows, u = line - image * rows;
     uint f = min(group.z * uint(CH), f_out - min(f_out, uint(CH))); // the last ones overlap: written twice, the same
@@ -118,55 +132,98 @@ void main()
     int n_taps = taps_x;
 #endif
     int channel = int(image * c_in) * x_h * x_w, w_channel = w0;
-    for (uint c = 0u; c < c_in; c++) {
-        for (int p = p_begin; p < p_end; p++) {
-            int row = channel + (x_top + p) * x_w, wi = w_channel + p * w_p;
-#if ROLL
-            vec4 a = vec4(0.0, pixel(row, x_left), pixel(row, x_left + 1), pixel(row, x_left + 2)), b = vec4(0.0);
-#if PX == 8
-            b = vec4(pixel(row, x_left + 3), pixel(row, x_left + 4), pixel(row, x_left + 5), pixel(row, x_left + 6));
-#endif
-#endif
-            for (int q = 0; q < n_taps; q++) {
-#if ROLL && PX == 8
-                a = vec4(a.yzw, b.x);
-                b = vec4(b.yzw, pixel(row, x_left + q + 7));
-#elif ROLL
-                a = vec4(a.yzw, pixel(row, x_left + q + 3));
+#if SHARE
+    for (uint c_begin = 0u; c_begin < c_in; c_begin += chunk) {
+        uint here = min(chunk, c_in - c_begin);
+        memoryBarrierShared();
+        barrier(); // the chunk before is no longer read
+        // Each invocation moves four channels of every 32nd row of taps.
+        bool upper = (gl_LocalInvocationID.x & 1u) != 0u;
+        int step0 = upper ? w_f4 : 0, step1 = upper ? w_f5 : w_f1, step2 = upper ? w_f6 : w_f2, step3 = upper ? w_f7 : w_f3;
+        for (uint r = gl_LocalInvocationID.x >> 1; r < here * uint(taps_y); r += 32u) {
+            uint c = r / uint(taps_y);
+            int from = w0 + int(c_begin + c) * w_c + int(r - c * uint(taps_y)) * w_p;
+            uint to = 2u * r * uint(taps_x) + (upper ? 1u : 0u);
+            for (int q = 0; q < taps_x; q++) {
+                weights[to] = vec4(w[from + step0], w[from + step1], w[from + step2], w[from + step3]);
+                from += w_q;
+                to += 2u;
+            }
+        }
+        memoryBarrierShared();
+        barrier();
+        for (uint c = 0u; c < here; c++) {
 #else
-                int at = x_left + q;
-                vec4 a = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
+    {
+        for (uint c = 0u; c < c_in; c++) {
+#endif
+            for (int p = p_begin; p < p_end; p++) {
+                int row = channel + (x_top + p) * x_w;
+#if SHARE
+                int wi = 2 * (int(c) * taps_y + p) * n_taps;
+#else
+                int wi = w_channel + p * w_p;
+#endif
+#if ROLL
+                vec4 a = vec4(0.0, pixel(row, x_left), pixel(row, x_left + 1), pixel(row, x_left + 2)), b = vec4(0.0);
 #if PX == 8
-                at += 4 * stride_x;
-                vec4 b = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
+                b = vec4(pixel(row, x_left + 3), pixel(row, x_left + 4), pixel(row, x_left + 5), pixel(row, x_left + 6));
 #endif
 #endif
+                for (int q = 0; q < n_taps; q++) {
+#if ROLL && PX == 8
+                    a = vec4(a.yzw, b.x);
+                    b = vec4(b.yzw, pixel(row, x_left + q + 7));
+#elif ROLL
+                    a = vec4(a.yzw, pixel(row, x_left + q + 3));
+#else
+                    int at = x_left + q;
+                    vec4 a = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
 #if PX == 8
-#define TAP(W, S, T)                                                                                                             \
+                    at += 4 * stride_x;
+                    vec4 b = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
+#endif
+#endif
+#if SHARE
+                    vec4 k0 = weights[wi], k1 = weights[wi + 1];
+#define WEIGHT(STEP, K) K
+#else
+#define WEIGHT(STEP, K) w[wi + STEP]
+#endif
+#if PX == 8
+#define TAP(STEP, K, S, T)                                                                                                       \
     {                                                                                                                            \
-        float k = w[wi + W];                                                                                                      \
+        float k = WEIGHT(STEP, K);                                                                                               \
         S += k * a;                                                                                                              \
         T += k * b;                                                                                                              \
     }
 #else
-#define TAP(W, S, T) S += w[wi + W] * a;
+#define TAP(STEP, K, S, T) S += WEIGHT(STEP, K) * a;
 #endif
-                TAP(0, s0, t0)
-                TAP(w_f1, s1, t1)
-                TAP(w_f2, s2, t2)
-                TAP(w_f3, s3, t3)
+                    TAP(0, k0.x, s0, t0)
+                    TAP(w_f1, k0.y, s1, t1)
+                    TAP(w_f2, k0.z, s2, t2)
+                    TAP(w_f3, k0.w, s3, t3)
 #if CH == 8
-                TAP(w_f4, s4, t4)
-                TAP(w_f5, s5, t5)
-                TAP(w_f6, s6, t6)
-                TAP(w_f7, s7, t7)
+                    TAP(w_f4, k1.x, s4, t4)
+                    TAP(w_f5, k1.y, s5, t5)
+                    TAP(w_f6, k1.z, s6, t6)
+                    TAP(w_f7, k1.w, s7, t7)
 #endif
-                wi += w_q;
+#if SHARE
+                    wi += 2;
+#else
+                    wi += w_q;
+#endif
+                }
             }
+            channel += x_h * x_w;
+            w_channel += w_c;
         }
-        channel += x_h * x_w;
-        w_channel += w_c;
     }
+#if SHARE
+    if (outside) return;
+#endif
 
     store(image, f, u, column, s0, t0);
     store(image, f + 1u, u, column, s1, t1);

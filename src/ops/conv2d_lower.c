@@ -4,11 +4,15 @@
 #include "base/fail.h"
 #include "ops/ops.h"
 
-/* GPUs that allow groups of 1024 have the registers for tiles of 8 x 8; the others spill beyond 4 x 4. */
+/* GPUs that allow groups of 1024 and have 32 KiB of shared memory have registers for tiles of 8 x 8, and their shared memory is fast;
+   the others spill beyond 4 x 4, or (the smallest Adrenos) are left with one wave. */
 static bool is_large(const esker_limits *limits)
 {
-    return limits->group_invocations >= 1024;
+    return limits->group_invocations >= 1024 && limits->shared_bytes >= 32768;
 }
+
+/* Weights, one for each of 8 channels, that conv/direct shares at a time: vec4 pairs. */
+#define SHARED_TAPS 256
 
 static int32_t at_most(int64_t a, int64_t b)
 {
@@ -50,6 +54,9 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     int32_t w_f[8];
     for (int i = 0; i < 8; i++) w_f[i] = d->w_f * at_most(i, d->f_out - 1);
     uint32_t bias_step = d->bias ? esker__tail_bias_step(tail, d->bias) : 0;
+    int64_t taps = (int64_t)d->taps_y * d->taps_x;
+    bool share = ch == 8 && taps > 0 && taps <= SHARED_TAPS;
+    uint32_t chunk = share ? (uint32_t)(SHARED_TAPS / taps) : 0;
     uint32_t params[] = {
         (uint32_t)n_tiles,
         (uint32_t)tiles_x,
@@ -83,11 +90,13 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
         d->y_v,
         bias_step,
         desc.groups[0],
+        chunk,
     };
     desc.params = params;
     desc.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
     esker__text_add(&defines, "CH %u\nPX %u\nROLL %d\n", ch, px, d->stride_x == 1);
+    if (share) esker__text_add(&defines, "SHARE 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
     if (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)) esker__text_add(&defines, "KW %d\n", (int)d->taps_x);
     esker__tail_defines(tail, &defines);
