@@ -31,7 +31,7 @@ static int judge(const float *p, const int32_t *labels, int n_classes, char (*te
         if (right)
             snprintf(texts[i], sizeof texts[i], "%d  %.0f%%", best, 100 * (double)p[best]);
         else
-            snprintf(texts[i], sizeof texts[i], "%d is %d", best, (int)labels[i]);
+            snprintf(texts[i], sizeof texts[i], "%d (is %d)", best, (int)labels[i]);
     }
     return n_right;
 }

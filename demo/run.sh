@@ -7,13 +7,13 @@ results=$(realpath -m "${1:-demo-results}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 toolchain/packages.sh demo
-cmake --preset release >/dev/null
+cmake --preset release
 cmake --build --preset release
 esker=build/release/esker
 mkdir -p "$results"
 
 "$esker" info
-"$esker" train demo/models/smallconv.json --data digits --epochs 3 --seed 1 \
+"$esker" train demo/models/smallconv.json --data digits --epochs 4 --lr 0.003 --seed 1 \
     --out "$results/digits.safetensors" --log "$results/digits.jsonl"
 "$esker" eval "$results/digits.safetensors" --data digits
 build/release/demo/digits_picture "$results/digits.safetensors" "$results/digits.png"
