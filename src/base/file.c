@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +19,14 @@ esker_status esker__file_read(const char *path, size_t max_bytes, unsigned char 
 {
     *out_data = NULL;
     *out_bytes = 0;
-    FILE *file = fopen(path, "rb");
-    if (!file) return esker__fail(ESKER_ERR_IO, "%s: %s", path, strerror(errno));
+    /* Opening a pipe would block until somebody writes to it. */
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *file = fd >= 0 ? fdopen(fd, "rb") : NULL;
+    if (!file) {
+        int error = errno;
+        if (fd >= 0) close(fd);
+        return esker__fail(ESKER_ERR_IO, "%s: %s", path, strerror(error));
+    }
     esker_status st = ESKER_OK;
     unsigned char *data = NULL;
     struct stat info;
@@ -25,7 +34,7 @@ esker_status esker__file_read(const char *path, size_t max_bytes, unsigned char 
         st = esker__fail(ESKER_ERR_IO, "%s: not a regular file", path);
         goto done;
     }
-    if ((uint64_t)info.st_size > max_bytes) {
+    if ((uint64_t)info.st_size > max_bytes || (uint64_t)info.st_size >= SIZE_MAX) {
         st = esker__fail(ESKER_ERR_LIMIT, "%s: %lld bytes, at most %zu are read", path, (long long)info.st_size, max_bytes);
         goto done;
     }
@@ -51,11 +60,51 @@ done:
     return st;
 }
 
+/* Room for what is put behind a path to name the file beside it. */
+#define SUFFIX_BYTES 32
+#define MAX_ATTEMPTS 100
+
+/* A new file beside `path`: as the umask says, which mkstemp does not ask, and whose name is in *name. */
+static int open_beside(const char *path, char *name, size_t name_bytes)
+{
+    static atomic_uint counter;
+    for (int i = 0; i < MAX_ATTEMPTS; i++) {
+        snprintf(name, name_bytes, "%s.%lx-%x.tmp", path, (unsigned long)getpid(), atomic_fetch_add(&counter, 1));
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST) return fd;
+    }
+    return -1;
+}
+
+/*
+ * Something that exists and is no regular file (/dev/null, a pipe) is written to directly: renaming over it would replace
+ * it by a file. Links are followed first, for the same reason.
+ */
+static int open_for_writing(esker__file_writer *writer, size_t temporary_bytes)
+{
+    struct stat old;
+    bool exists = stat(writer->path, &old) == 0;
+    if (exists && !S_ISREG(old.st_mode)) {
+        esker__free(writer->temporary);
+        writer->temporary = NULL;
+        return open(writer->path, O_WRONLY | O_CLOEXEC);
+    }
+    int fd = open_beside(writer->path, writer->temporary, temporary_bytes);
+    if (fd >= 0 && exists && fchmod(fd, old.st_mode & 07777) != 0) {
+        /* Some file systems have no modes; the content matters more. */
+    }
+    return fd;
+}
+
 esker_status esker__file_writer_open(esker__file_writer *writer, const char *path)
 {
+    char target[PATH_MAX];
     *writer = (esker__file_writer){0};
-    size_t room = strlen(path) + sizeof ".XXXXXX";
-    writer->path = esker__strdup(path);
+    struct stat info;
+    bool regular = stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    const char *real = regular && realpath(path, target) ? target : path;
+    size_t room = strlen(real) + SUFFIX_BYTES;
+    writer->path = esker__strdup(real);
     writer->temporary = esker__malloc(room);
     if (!writer->path || !writer->temporary) {
         esker__free(writer->path);
@@ -63,21 +112,13 @@ esker_status esker__file_writer_open(esker__file_writer *writer, const char *pat
         *writer = (esker__file_writer){0};
         return esker__fail_memory(room, path);
     }
-    snprintf(writer->temporary, room, "%s.XXXXXX", path);
-    int fd = mkstemp(writer->temporary);
+    int fd = open_for_writing(writer, room);
     if (fd >= 0) {
-        /* mkstemp makes 0600; a new file should get what the umask gives, an existing one keep its mode. */
-        struct stat old;
-        mode_t mask = umask(0);
-        umask(mask);
-        if (fchmod(fd, stat(path, &old) == 0 ? old.st_mode & 07777 : 0666 & ~mask) != 0) {
-            /* Some file systems have no modes; the content matters more. */
-        }
         writer->file = fdopen(fd, "wb");
         if (writer->file) return ESKER_OK;
         int error = errno;
         close(fd);
-        unlink(writer->temporary);
+        if (writer->temporary) unlink(writer->temporary);
         errno = error;
     }
     esker_status st = esker__fail(ESKER_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
@@ -106,21 +147,27 @@ static void sync_folder(char *path)
 esker_status esker__file_writer_commit(esker__file_writer *writer)
 {
     esker_status st = ESKER_OK;
-    int failed = fflush(writer->file) != 0 || fsync(fileno(writer->file)) != 0;
+    /* A write that failed before means that something is missing, whatever the rest says. */
+    int earlier = ferror(writer->file);
+    int failed = fflush(writer->file) != 0 || (writer->temporary && fsync(fileno(writer->file)) != 0);
     int error = errno;
+    if (earlier && !failed) {
+        failed = 1;
+        error = EIO;
+    }
     if (fclose(writer->file) != 0 && !failed) {
         failed = 1;
         error = errno;
     }
     writer->file = NULL;
-    if (!failed && rename(writer->temporary, writer->path) != 0) {
+    if (!failed && writer->temporary && rename(writer->temporary, writer->path) != 0) {
         failed = 1;
         error = errno;
     }
     if (failed) {
         st = esker__fail(ESKER_ERR_IO, "%s: cannot be written: %s", writer->path, strerror(error));
-        unlink(writer->temporary);
-    } else {
+        if (writer->temporary) unlink(writer->temporary);
+    } else if (writer->temporary) {
         sync_folder(writer->path);
     }
     esker__free(writer->path);
@@ -133,7 +180,7 @@ void esker__file_writer_abort(esker__file_writer *writer)
 {
     if (writer->file) {
         fclose(writer->file);
-        unlink(writer->temporary);
+        if (writer->temporary) unlink(writer->temporary);
     }
     esker__free(writer->path);
     esker__free(writer->temporary);

@@ -49,7 +49,8 @@ float esker__random_unit(esker__random *random)
 
 float esker__random_range(esker__random *random, float lo, float hi)
 {
-    return lo + (hi - lo) * esker__random_unit(random);
+    float x = lo + (hi - lo) * esker__random_unit(random);
+    return x < hi ? x : nextafterf(hi, lo); /* the sum may round up to hi */
 }
 
 float esker__random_normal(esker__random *random)

@@ -26,7 +26,7 @@ void esker__random_init(esker__random *random, uint64_t seed, uint64_t stream);
 uint32_t esker__random_next(esker__random *random);
 /** In [0, 1). */
 float esker__random_unit(esker__random *random);
-/** In [lo, hi). */
+/** In [lo, hi); lo if they are equal. */
 float esker__random_range(esker__random *random, float lo, float hi);
 /** Standard normal, by Box and Muller's method; one of the pair is used. */
 float esker__random_normal(esker__random *random);

@@ -1,155 +1,230 @@
-/* Reading whole files, and writing that leaves the old file whole until the new one is complete. */
+/* Whole files: read within a limit, and written so that an existing one stays whole until the new one is. */
 #include "support/test.h"
 
 #include <dirent.h>
-#include <signal.h>
+#include <errno.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
+
+static char folder[512];
+
+static const char *in_folder(const char *name)
+{
+    static char path[2][1024];
+    static int turn;
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+static int new_folder(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "%s", test_folder("base-file"));
+    return 0;
+}
 
 static void put(const char *path, const char *text)
 {
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
-    assert_int_equal(fclose(file), 0);
+    fputs(text, file);
+    fclose(file);
 }
 
 static void assert_content(const char *path, const char *want)
 {
-    unsigned char *data = NULL;
-    size_t n_bytes = 0;
-    assert_ok(esker__file_read(path, 1000, &data, &n_bytes));
+    unsigned char *data;
+    size_t n_bytes;
+    assert_ok(esker__file_read(path, 1 << 20, &data, &n_bytes));
     assert_int_equal(n_bytes, strlen(want));
-    assert_string_equal((char *)data, want); /* also that a zero follows the end */
+    assert_string_equal((char *)data, want); /* the zero behind the end is there */
     esker__free(data);
 }
 
-static int count_files(const char *folder)
+static int n_entries(void)
 {
     int n = 0;
     DIR *dir = opendir(folder);
     assert_non_null(dir);
     while (readdir(dir)) n++;
     closedir(dir);
-    return n - 2; /* . and .. */
+    return n - 2;
 }
 
-static void reading_fails_with_the_reason(void **state)
+static void reading_has_limits(void **state)
 {
     (void)state;
-    char path[1200];
-    const char *folder = test_folder("read");
-    unsigned char *data = (unsigned char *)1;
+    unsigned char *data = (unsigned char *)folder;
     size_t n_bytes = 1;
-    snprintf(path, sizeof path, "%s/missing", folder);
-    assert_fails(esker__file_read(path, 10, &data, &n_bytes), ESKER_ERR_IO, "missing: No such file");
+    put(in_folder("ten"), "0123456789");
+    put(in_folder("empty"), "");
+    assert_content(in_folder("ten"), "0123456789");
+    assert_content(in_folder("empty"), "");
+    assert_ok(esker__file_read(in_folder("ten"), 10, &data, &n_bytes));
+    esker__free(data);
+    assert_fails(esker__file_read(in_folder("ten"), 9, &data, &n_bytes), ESKER_ERR_LIMIT,
+                 "ten: 10 bytes, at most 9 are read");
     assert_null(data);
     assert_int_equal(n_bytes, 0);
-    assert_fails(esker__file_read(folder, 10, &data, &n_bytes), ESKER_ERR_IO, "not a regular file");
-    snprintf(path, sizeof path, "%s/eleven", folder);
-    put(path, "12345678901");
-    assert_fails(esker__file_read(path, 10, &data, &n_bytes), ESKER_ERR_LIMIT, "11 bytes, at most 10");
-    assert_null(data);
-    snprintf(path, sizeof path, "%s/empty", folder);
-    put(path, "");
-    assert_content(path, "");
+    assert_fails(esker__file_read(in_folder("none"), 9, &data, &n_bytes), ESKER_ERR_IO, strerror(ENOENT));
+    assert_fails(esker__file_read(folder, 9, &data, &n_bytes), ESKER_ERR_IO, "not a regular file");
+    assert_fails(esker__file_read("/dev/zero", 9, &data, &n_bytes), ESKER_ERR_IO, "/dev/zero: not a regular file");
+    /* Nobody writes to this pipe: opening it must not wait. */
+    assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
+    assert_fails(esker__file_read(in_folder("pipe"), 9, &data, &n_bytes), ESKER_ERR_IO, "pipe: not a regular file");
 }
 
-static void nothing_appears_before_commit(void **state)
+static void commit_shows_all_or_nothing(void **state)
 {
     (void)state;
-    char path[1200];
-    const char *folder = test_folder("write");
     esker__file_writer writer;
-    snprintf(path, sizeof path, "%s/new", folder);
-    assert_ok(esker__file_writer_open(&writer, path));
-    assert_ok(esker__file_writer_write(&writer, "hello", 5));
-    assert_ok(esker__file_writer_write(&writer, NULL, 0));
     struct stat info;
-    assert_int_equal(stat(path, &info), -1);
-    assert_ok(esker__file_writer_commit(&writer));
-    assert_content(path, "hello");
-    esker__file_writer_abort(&writer); /* after commit: nothing to do */
-
-    assert_ok(esker__file_writer_open(&writer, path));
-    assert_ok(esker__file_writer_write(&writer, "other", 5));
-    esker__file_writer_abort(&writer);
-    assert_content(path, "hello");
-    assert_int_equal(count_files(folder), 1);
-    esker__file_writer_abort(&(esker__file_writer){0});
-}
-
-static void the_mode_is_the_old_files_or_the_umasks(void **state)
-{
-    (void)state;
-    char path[1200];
-    snprintf(path, sizeof path, "%s/file", test_folder("mode"));
-    mode_t mask = umask(027);
-    for (int i = 0; i < 2; i++) {
-        esker__file_writer writer;
-        struct stat info;
-        assert_ok(esker__file_writer_open(&writer, path));
+    for (int existing = 0; existing < 2; existing++) {
+        assert_ok(esker__file_writer_open(&writer, in_folder("file")));
+        assert_ok(esker__file_writer_write(&writer, "new ", 4));
+        assert_ok(esker__file_writer_write(&writer, "", 0));
+        assert_ok(esker__file_writer_write(&writer, existing ? "two" : "one", 3));
+        fflush(writer.file);
+        if (existing)
+            assert_content(in_folder("file"), "new one");
+        else
+            assert_int_equal(stat(in_folder("file"), &info), -1);
         assert_ok(esker__file_writer_commit(&writer));
-        assert_int_equal(stat(path, &info), 0);
-        assert_int_equal(info.st_mode & 0777, i == 0 ? 0640 : 0604);
-        assert_int_equal(chmod(path, 0604), 0);
+        assert_content(in_folder("file"), existing ? "new two" : "new one");
+        assert_int_equal(n_entries(), 1);
+        esker__file_writer_abort(&writer); /* after a commit: nothing */
+        assert_int_equal(n_entries(), 1);
     }
-    umask(mask);
 }
 
-static void writing_where_nothing_can_be_fails(void **state)
+static void abort_leaves_nothing(void **state)
 {
     (void)state;
-    char path[1200];
-    const char *folder = test_folder("unwritable");
-    esker__file_writer writer;
-    snprintf(path, sizeof path, "%s/no/such/folder", folder);
-    assert_fails(esker__file_writer_open(&writer, path), ESKER_ERR_IO, "cannot be written: No such file");
+    esker__file_writer writer, never = {0};
+    put(in_folder("old"), "old");
+    assert_ok(esker__file_writer_open(&writer, in_folder("old")));
+    assert_ok(esker__file_writer_write(&writer, "garbage", 7));
     esker__file_writer_abort(&writer);
-    /* Over a folder the rename fails; nothing is left beside it. */
-    assert_ok(esker__file_writer_open(&writer, folder));
-    assert_fails(esker__file_writer_commit(&writer), ESKER_ERR_IO, "cannot be written");
-    assert_int_equal(count_files(folder), 0);
+    assert_content(in_folder("old"), "old");
+    assert_ok(esker__file_writer_open(&writer, in_folder("new")));
+    esker__file_writer_abort(&writer);
+    esker__file_writer_abort(&writer);
+    esker__file_writer_abort(&never);
+    assert_int_equal(n_entries(), 1);
 }
 
-/* A full disk, played by the limit on file sizes. */
-static void running_out_of_space_keeps_the_old_file(void **state)
+static void two_writers_do_not_meet(void **state)
 {
     (void)state;
-    char path[1200], block[4096];
-    const char *folder = test_folder("full");
-    snprintf(path, sizeof path, "%s/file", folder);
-    put(path, "old");
-    memset(block, 'x', sizeof block);
-    struct rlimit old, small;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-    small = old;
-    small.rlim_cur = 16384;
-    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    esker__file_writer a, b;
+    assert_ok(esker__file_writer_open(&a, in_folder("file")));
+    assert_ok(esker__file_writer_open(&b, in_folder("file")));
+    assert_ok(esker__file_writer_write(&a, "aaaa", 4));
+    assert_ok(esker__file_writer_write(&b, "bb", 2));
+    assert_ok(esker__file_writer_commit(&a));
+    assert_content(in_folder("file"), "aaaa");
+    assert_ok(esker__file_writer_commit(&b));
+    assert_content(in_folder("file"), "bb");
+    assert_int_equal(n_entries(), 1);
+}
+
+static void unwritable_places(void **state)
+{
+    (void)state;
     esker__file_writer writer;
-    assert_ok(esker__file_writer_open(&writer, path));
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    esker_status st = ESKER_OK;
-    for (int i = 0; i < 16 && st == ESKER_OK; i++) st = esker__file_writer_write(&writer, block, sizeof block);
-    if (st == ESKER_OK) st = esker__file_writer_commit(&writer);
+    assert_fails(esker__file_writer_open(&writer, in_folder("none/file")), ESKER_ERR_IO, strerror(ENOENT));
+    assert_null(writer.file);
     esker__file_writer_abort(&writer);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-    signal(SIGXFSZ, handler);
-    assert_fails(st, ESKER_ERR_IO, "File too large");
-    assert_content(path, "old");
-    assert_int_equal(count_files(folder), 1);
+    assert_int_equal(mkdir(in_folder("dir"), 0777), 0);
+    assert_fails(esker__file_writer_open(&writer, in_folder("dir")), ESKER_ERR_IO, strerror(EISDIR));
+    put(in_folder("plain"), "plain");
+    assert_fails(esker__file_writer_open(&writer, in_folder("plain/file")), ESKER_ERR_IO, strerror(ENOTDIR));
+    assert_content(in_folder("plain"), "plain");
+    /* A folder that takes the place of the file between opening and committing. */
+    assert_ok(esker__file_writer_open(&writer, in_folder("late")));
+    assert_int_equal(mkdir(in_folder("late"), 0777), 0);
+    assert_fails(esker__file_writer_commit(&writer), ESKER_ERR_IO, strerror(EISDIR));
+    assert_null(writer.file);
+    assert_int_equal(n_entries(), 3);
+}
+
+static void a_full_disk_is_an_error(void **state)
+{
+    (void)state;
+    static const char block[100000];
+    esker__file_writer writer;
+    assert_ok(esker__file_writer_open(&writer, "/dev/full"));
+    assert_ok(esker__file_writer_write(&writer, "few", 3)); /* still in the buffer */
+    assert_fails(esker__file_writer_commit(&writer), ESKER_ERR_IO, strerror(ENOSPC));
+    assert_ok(esker__file_writer_open(&writer, "/dev/full"));
+    assert_fails(esker__file_writer_write(&writer, block, sizeof block), ESKER_ERR_IO, strerror(ENOSPC));
+    /* Whoever goes on after that still gets no file. */
+    assert_int_equal(esker__file_writer_commit(&writer), ESKER_ERR_IO);
+    assert_ok(esker__file_writer_open(&writer, "/dev/full"));
+    assert_fails(esker__file_writer_write(&writer, block, sizeof block), ESKER_ERR_IO, "100000 bytes");
+    esker__file_writer_abort(&writer);
+}
+
+static void devices_and_links_stay_what_they_are(void **state)
+{
+    (void)state;
+    esker__file_writer writer;
+    struct stat info;
+    assert_ok(esker__file_writer_open(&writer, "/dev/null"));
+    assert_ok(esker__file_writer_write(&writer, "x", 1));
+    assert_ok(esker__file_writer_commit(&writer));
+    assert_int_equal(stat("/dev/null", &info), 0);
+    assert_true(S_ISCHR(info.st_mode));
+
+    put(in_folder("target"), "old");
+    assert_int_equal(symlink("target", in_folder("link")), 0);
+    assert_ok(esker__file_writer_open(&writer, in_folder("link")));
+    assert_ok(esker__file_writer_write(&writer, "new", 3));
+    assert_ok(esker__file_writer_commit(&writer));
+    assert_int_equal(lstat(in_folder("link"), &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_content(in_folder("target"), "new");
+    assert_int_equal(n_entries(), 2);
+}
+
+static void modes_are_kept(void **state)
+{
+    (void)state;
+    static const mode_t modes[] = {0600, 0640, 0664, 0755};
+    esker__file_writer writer;
+    struct stat info;
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        put(in_folder("file"), "old");
+        assert_int_equal(chmod(in_folder("file"), modes[i]), 0);
+        assert_ok(esker__file_writer_open(&writer, in_folder("file")));
+        assert_ok(esker__file_writer_commit(&writer));
+        assert_int_equal(stat(in_folder("file"), &info), 0);
+        assert_int_equal(info.st_mode & 07777, modes[i]);
+    }
+    mode_t old = umask(027);
+    assert_ok(esker__file_writer_open(&writer, in_folder("new")));
+    assert_ok(esker__file_writer_commit(&writer));
+    umask(old);
+    assert_int_equal(stat(in_folder("new"), &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0640);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reading_fails_with_the_reason),           cmocka_unit_test(nothing_appears_before_commit),
-        cmocka_unit_test(the_mode_is_the_old_files_or_the_umasks), cmocka_unit_test(writing_where_nothing_can_be_fails),
-        cmocka_unit_test(running_out_of_space_keeps_the_old_file),
+        cmocka_unit_test_setup(reading_has_limits, new_folder),
+        cmocka_unit_test_setup(commit_shows_all_or_nothing, new_folder),
+        cmocka_unit_test_setup(abort_leaves_nothing, new_folder),
+        cmocka_unit_test_setup(two_writers_do_not_meet, new_folder),
+        cmocka_unit_test_setup(unwritable_places, new_folder),
+        cmocka_unit_test_setup(a_full_disk_is_an_error, new_folder),
+        cmocka_unit_test_setup(devices_and_links_stay_what_they_are, new_folder),
+        cmocka_unit_test_setup(modes_are_kept, new_folder),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -1,118 +1,161 @@
-/* Philox4x32-10 against the answers its authors published, and the sequences built on it. */
+/* Philox against published vectors, and the sequences made from it. */
 #include "support/test.h"
 
 #include <math.h>
 
 #include "base/philox.h"
 
-static const struct known_answer {
-    const char *name;
+/* Random123's kat_vectors for philox4x32 10. */
+static const struct {
     uint32_t counter[4], key[2], want[4];
-} answers[] = {
-    /* kat_vectors of the Random123 library */
-    {"zeros", {0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
-    {"ones",
-     {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+} vectors[] = {
+    {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+    {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
      {0xffffffff, 0xffffffff},
      {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-    {"digits of pi",
-     {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+    {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
      {0xa4093822, 0x299f31d0},
      {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
 };
 
-static void known_answers(void **state)
+static void published_vectors(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
         uint32_t got[4];
-        esker__philox(answers[i].counter, answers[i].key, got);
-        if (memcmp(got, answers[i].want, sizeof got) != 0)
-            fail_msg("%s: %08x %08x %08x %08x", answers[i].name, got[0], got[1], got[2], got[3]);
+        esker__philox(vectors[i].counter, vectors[i].key, got);
+        assert_memory_equal(got, vectors[i].want, sizeof got);
     }
-}
-
-static void a_sequence_is_its_counters_in_order(void **state)
-{
-    (void)state;
-    uint64_t seed = 0x123456789abcdef0u, stream = 0xfedcba9876543210u;
-    esker__random random;
-    esker__random_init(&random, seed, stream);
-    for (uint32_t block = 0; block < 3; block++) {
-        uint32_t counter[4] = {block, 0, (uint32_t)stream, (uint32_t)(stream >> 32)}, want[4];
-        esker__philox(counter, (uint32_t[2]){(uint32_t)seed, (uint32_t)(seed >> 32)}, want);
-        for (int i = 0; i < 4; i++) assert_int_equal(esker__random_next(&random), want[i]);
-    }
-}
-
-static void the_counter_carries(void **state)
-{
-    (void)state;
-    esker__random random;
-    esker__random_init(&random, 1, 2);
-    random.counter[0] = UINT32_MAX;
-    for (int i = 0; i < 5; i++) esker__random_next(&random);
-    assert_int_equal(random.counter[0], 1);
-    assert_int_equal(random.counter[1], 1);
 }
 
 static void unit_floats_stay_below_one(void **state)
 {
     (void)state;
-    assert_true(esker__unit_float(0) == 0.0f);
-    assert_true(esker__unit_float(UINT32_MAX) < 1.0f);
-    assert_true(esker__unit_float(0x80000000u) == 0.5f);
+    assert_true(esker__unit_float(0) == 0);
+    assert_true(esker__unit_float(0xff) == 0);
+    assert_true(esker__unit_float(0x100) == 1.0f / 16777216);
+    assert_true(esker__unit_float(0x80000000) == 0.5f);
+    assert_true(esker__unit_float(UINT32_MAX) == 16777215.0f / 16777216);
 }
 
-/* 5 standard deviations of the mean and of the second moment of n draws. */
-static void moments_are_right(void **state)
+static void sequences_follow_the_counter(void **state)
 {
     (void)state;
-    enum { N = 100000 };
+    esker__random random, again, other;
+    uint32_t words[4], counter[4] = {0, 0, 0x55667788, 0x11223344}, key[2] = {0x9abcdef0, 0x12345678};
+    const uint64_t seed = 0x123456789abcdef0, stream = 0x1122334455667788;
+    esker__random_init(&random, seed, stream);
+    for (uint32_t block = 0; block < 3; block++) {
+        counter[0] = block;
+        esker__philox(counter, key, words);
+        for (int i = 0; i < 4; i++) assert_int_equal(esker__random_next(&random), words[i]);
+    }
+    /* The low word of the counter carries into the next. */
+    random.counter[0] = UINT32_MAX;
+    for (int i = 0; i < 4; i++) esker__random_next(&random);
+    counter[0] = 0;
+    counter[1] = 1;
+    esker__philox(counter, key, words);
+    assert_int_equal(esker__random_next(&random), words[0]);
+
+    int same = 0;
+    esker__random_init(&random, seed, 1);
+    esker__random_init(&again, seed, 1);
+    esker__random_init(&other, seed, 2);
+    for (int i = 0; i < 100; i++) {
+        uint32_t word = esker__random_next(&random);
+        assert_int_equal(word, esker__random_next(&again));
+        same += word == esker__random_next(&other);
+    }
+    assert_true(same < 3);
+}
+
+static void ranges_keep_their_ends(void **state)
+{
+    (void)state;
+    static const float rows[][2] = {{1, 2}, {-1, 1}, {0, 1e-3f}, {100, 101}, {-3, -2}, {16777216, 16777218}, {5, 5}};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        esker__random random;
+        float lo = rows[r][0], hi = rows[r][1];
+        esker__random_init(&random, test_seed(), r);
+        for (int i = 0; i < 10000; i++) {
+            float x = esker__random_range(&random, lo, hi);
+            assert_true(x >= lo && (x < hi || lo == hi));
+        }
+        /* The largest unit float, whose sum with `lo` may round up to `hi`. */
+        random.left = 1;
+        random.words[3] = UINT32_MAX;
+        float x = esker__random_range(&random, lo, hi);
+        assert_true(x >= lo && (x < hi || lo == hi));
+    }
+}
+
+static void normals_have_their_moments(void **state)
+{
+    (void)state;
+    enum { n = 100000 };
     esker__random random;
-    esker__random_init(&random, test_seed(), 0);
-    double sum = 0, squares = 0;
-    for (int i = 0; i < N; i++) {
-        double x = (double)esker__random_normal(&random);
+    double sum = 0, squares = 0, fourth = 0;
+    int beyond = 0;
+    esker__random_init(&random, test_seed(), 7);
+    for (int i = 0; i < n; i++) {
+        double x = esker__random_normal(&random);
         assert_true(isfinite(x));
         sum += x;
         squares += x * x;
+        fourth += x * x * x * x;
+        beyond += fabs(x) > 1.959964;
     }
-    assert_true(fabs(sum / N) <= 5 / sqrt(N));
-    assert_true(fabs(squares / N - 1) <= 5 * sqrt(2.0 / N));
-    sum = 0;
-    for (int i = 0; i < N; i++) {
-        float x = esker__random_range(&random, -3, 5);
-        assert_true(x >= -3 && x < 5);
-        sum += (double)x;
+    /* Five standard errors each. */
+    assert_true(fabs(sum / n) < 5 / sqrt(n));
+    assert_true(fabs(squares / n - 1) < 5 * sqrt(2.0 / n));
+    assert_true(fabs(fourth / n - 3) < 5 * sqrt(96.0 / n));
+    assert_true(fabs(beyond - 0.05 * n) < 5 * sqrt(0.05 * 0.95 * n));
+    /* A unit float of 0 and of almost 1 give finite values. */
+    for (uint32_t word = 0; word < 2; word++) {
+        random.left = 2;
+        random.words[2] = random.words[3] = word ? UINT32_MAX : 0;
+        assert_true(isfinite(esker__random_normal(&random)));
     }
-    assert_true(fabs(sum / N - 1) <= 5 * 8 / sqrt(12.0 * N));
 }
 
 static void below_is_even(void **state)
 {
     (void)state;
-    enum { N = 60000, SIDES = 6 };
-    esker__random random;
-    esker__random_init(&random, test_seed(), 1);
-    int counts[SIDES] = {0};
-    for (int i = 0; i < N; i++) {
-        uint32_t side = esker__random_below(&random, SIDES);
-        assert_true(side < SIDES);
-        counts[side]++;
+    static const uint32_t ns[] = {1, 2, 3, 7, 10, 128, 129};
+    for (size_t k = 0; k < sizeof ns / sizeof ns[0]; k++) {
+        int counts[129] = {0}, n = (int)ns[k], draws = n * 1000;
+        esker__random random;
+        esker__random_init(&random, test_seed(), k);
+        for (int i = 0; i < draws; i++) {
+            uint32_t x = esker__random_below(&random, ns[k]);
+            assert_true(x < ns[k]);
+            counts[x]++;
+        }
+        for (int i = 0; i < n; i++) assert_true(abs(counts[i] - 1000) < 6 * 32);
     }
-    for (int i = 0; i < SIDES; i++) assert_true(abs(counts[i] - N / SIDES) <= 5 * sqrt(N * (1.0 / SIDES) * (5.0 / SIDES)));
-    for (int i = 0; i < 10; i++) assert_int_equal(esker__random_below(&random, 1), 0);
-    /* The worst case of rejection: just over half of all words are taken. */
-    for (int i = 0; i < 1000; i++) assert_true(esker__random_below(&random, 0x80000001u) <= 0x80000000u);
+    /* Words in the uneven rest are drawn again: 2^32 = 3 * 1431655765 + 1. */
+    esker__random random;
+    esker__random_init(&random, 1, 1);
+    random.left = 2;
+    random.words[2] = UINT32_MAX;
+    random.words[3] = 4;
+    assert_int_equal(esker__random_below(&random, 3), 1);
+    assert_int_equal(random.left, 0);
+    random.left = 1;
+    random.words[3] = 0xfffffffe;
+    assert_int_equal(esker__random_below(&random, UINT32_MAX), 0xfffffffe);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_answers),       cmocka_unit_test(a_sequence_is_its_counters_in_order),
-        cmocka_unit_test(the_counter_carries), cmocka_unit_test(unit_floats_stay_below_one),
-        cmocka_unit_test(moments_are_right),   cmocka_unit_test(below_is_even),
+        cmocka_unit_test(published_vectors),
+        cmocka_unit_test(unit_floats_stay_below_one),
+        cmocka_unit_test(sequences_follow_the_counter),
+        cmocka_unit_test(ranges_keep_their_ends),
+        cmocka_unit_test(normals_have_their_moments),
+        cmocka_unit_test(below_is_even),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
