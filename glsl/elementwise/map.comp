@@ -5,7 +5,7 @@
 // Uniforms  n: elements of y, 1 to 2^31 - 1    groups_x: width of the folded grid    k0, k1: constants of EXPR
 //           axes[d]: length, and the strides of a, b, c in elements, outermost first (only if RANK > 0)
 // Groups    (groups_x, any, 1), WG invocations each; one invocation writes four neighbouring elements. Elements past n inside
-//           y's last 16 bytes get arbitrary values.
+//           y's last 16 bytes become zero: the gaps between gradients must stay so.
 // Aliasing  y may be an operand in mode 0: an invocation reads exactly what it writes, before it writes.
 #ifndef EXPR
 #define EXPR a + b
@@ -199,10 +199,17 @@ void main()
 #endif
 
 #if OPERANDS == 1
-    y_data[i] = T4(f(a4.x), f(a4.y), f(a4.z), f(a4.w));
+    T4 y = T4(f(a4.x), f(a4.y), f(a4.z), f(a4.w));
 #elif OPERANDS == 2
-    y_data[i] = T4(f(a4.x, b4.x), f(a4.y, b4.y), f(a4.z, b4.z), f(a4.w, b4.w));
+    T4 y = T4(f(a4.x, b4.x), f(a4.y, b4.y), f(a4.z, b4.z), f(a4.w, b4.w));
 #else
-    y_data[i] = T4(f(a4.x, b4.x, c4.x), f(a4.y, b4.y, c4.y), f(a4.z, b4.z, c4.z), f(a4.w, b4.w, c4.w));
+    T4 y = T4(f(a4.x, b4.x, c4.x), f(a4.y, b4.y, c4.y), f(a4.z, b4.z, c4.z), f(a4.w, b4.w, c4.w));
 #endif
+    uint valid = n - i * 4u;
+    if (valid < 4u) {
+        y.w = T(0);
+        if (valid < 3u) y.z = T(0);
+        if (valid < 2u) y.y = T(0);
+    }
+    y_data[i] = y;
 }

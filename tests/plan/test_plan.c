@@ -295,6 +295,50 @@ static void results_stay_for_some_steps(void **state)
     esker_graph_destroy(graph);
 }
 
+/* Kernels write whole quads: what they put behind a gradient's end must not reach the optimizer as a gradient. */
+static void gaps_between_parameters_stay_zero(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_graph_create(NULL, &graph));
+    const int sizes[] = {5, 1, 63, 66, 7};
+    esker_node *loss = NULL;
+    for (int i = 0; i < 5; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "p%d", i);
+        esker_node *p = esker_parameter(
+            graph,
+            &(esker_param_desc){.name = name, .shape = {1, {sizes[i]}}, .init = {.kind = ESKER_INIT_CONSTANT, .value = 2}});
+        /* exp(0) is 1: zeros behind the end of the value do not stay zeros by themselves. */
+        esker_node *term = esker_sum(esker_mul(esker_exp(esker_sigmoid(p)), esker_sqrt(p)), NULL, 0, false);
+        loss = loss ? esker_add(loss, term) : term;
+    }
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_ADAM, .lr = 0.01f}));
+    assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.device = dev, .outputs = &loss, .n_outputs = 1}, &plan));
+    for (int step = 0; step < 3; step++) assert_ok(esker_plan_run(plan));
+    const esker_params *params = plan->params;
+    float *all = malloc(params->trained_elems * sizeof *all);
+    const esker__buffer *buffers[] = {params->values, params->gradients, params->state[0], params->state[1]};
+    for (int b = 0; b < 4; b++) {
+        assert_ok(esker__buffer_read((esker__buffer *)buffers[b], 0, all, params->trained_elems * sizeof *all));
+        for (size_t i = 0; i < params->n; i++) {
+            const esker__param *p = &params->list[i];
+            for (uint64_t j = 0; j < esker__round_up((uint64_t)p->n_elems, ESKER__PARAM_ALIGN); j++) {
+                float v = all[p->offset + j];
+                if (j < (uint64_t)p->n_elems)
+                    assert_true(v != 0);
+                else if (v != 0)
+                    fail_msg("buffer %d: element %llu behind %s is %g", b, (unsigned long long)j, p->name, (double)v);
+            }
+        }
+    }
+    free(all);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +350,7 @@ int main(void)
         cmocka_unit_test(slices_change_no_bit),
         cmocka_unit_test(given_values_can_be_outputs),
         cmocka_unit_test(results_stay_for_some_steps),
+        cmocka_unit_test(gaps_between_parameters_stay_zero),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
