@@ -199,6 +199,7 @@ static int run(const cli_command *command, int argc, char **argv)
     if (as_json) {
         status = print_json(command, &f);
     } else {
+        status = CLI_DONE;
         printf("esker %s\n", esker_version());
         print_displays(&f);
         if (f.device) print_device(&f.info);

@@ -116,14 +116,14 @@ static esker_status find_range(const esker_tensor *t, const char *what, int64_t 
 
 esker_status esker_tensor_read(esker_tensor *tensor, int64_t first, int64_t n_elems, void *out)
 {
-    uint64_t offset, n_bytes;
+    uint64_t offset = 0, n_bytes = 0;
     esker_status st = find_range(tensor, "reading a tensor", first, n_elems, &offset, &n_bytes);
     return st == ESKER_OK ? esker__buffer_read(tensor->buffer, offset, out, n_bytes) : st;
 }
 
 esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_elems, const void *data)
 {
-    uint64_t offset, n_bytes;
+    uint64_t offset = 0, n_bytes = 0;
     esker_status st = find_range(tensor, "writing a tensor", first, n_elems, &offset, &n_bytes);
     return st == ESKER_OK ? esker__buffer_write(tensor->buffer, offset, data, n_bytes) : st;
 }
