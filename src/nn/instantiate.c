@@ -13,6 +13,7 @@ static esker_status check(const esker_model *net, const esker_instance_desc *des
     if (st != ESKER_OK) return st;
     if (!net->output)
         return esker__fail(ESKER_ERR_INVALID, "model %s: not finished, esker_model_output() is missing", net->name);
+    if (!desc) return esker__fail(ESKER_ERR_INVALID, "model %s: desc is NULL, a batch is needed", net->name);
     if (desc->batch < 1 || desc->batch > INT_MAX)
         return esker__fail(ESKER_ERR_INVALID, "model %s: a batch of %lld, 1 to %d are possible", net->name,
                            (long long)desc->batch, INT_MAX);
@@ -35,8 +36,8 @@ static esker_node *record_input(esker_graph *graph, const esker_model *net, cons
     float scale = desc->input_scale != 0 ? desc->input_scale : bytes ? 1.0f / 255.0f : 1.0f;
     shape.dims[0] = desc->batch;
     esker_node *x = *out_raw = esker_label(esker_input(graph, net->input_name, desc->input_dtype, &shape), net->input_name);
-    if (bytes) x = esker_convert(x, ESKER_DTYPE_F32);
-    return scale != 1.0f ? esker_affine(x, scale, 0) : x;
+    if (bytes) x = esker_label(esker_convert(x, ESKER_DTYPE_F32), net->input_name);
+    return scale != 1.0f ? esker_label(esker_affine(x, scale, 0), net->input_name) : x;
 }
 
 /* The message of a node that cannot be recorded for this batch: it worked for a batch of 1. */

@@ -119,7 +119,9 @@ esker_node *esker__layer_add(esker_model *net, const esker__layer_kind *kind, co
             layer->node = kind->binary(inputs[0], inputs[1]);
         else
             layer->node = kind->build(net, layer);
-        if (layer->node) layer->node = esker_label(layer->node, layer->name);
+        /* Every step of it bears the layer's name, so that plans say where a dispatch comes from. */
+        for (size_t id = (size_t)layer->first; layer->node && id < net->graph->n_nodes; id++)
+            if (!net->graph->nodes[id]->label && !esker_label(net->graph->nodes[id], layer->name)) layer->node = NULL;
         if (!layer->node) st = esker_graph_status(net->graph);
     }
     if (st != ESKER_OK) {

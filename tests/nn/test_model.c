@@ -309,6 +309,8 @@ static void instances_share_parameters_at_every_batch(void **state)
                                         .input_dtype = bytes ? ESKER_DTYPE_U8 : ESKER_DTYPE_F32};
             assert_ok(esker_model_instantiate(net, &desc, &graph, &input, &output));
             assert_ok(esker_graph_status(graph));
+            for (size_t k = 0; k < graph->n_nodes; k++)
+                if (strcmp(graph->nodes[k]->op->name, "matmul") == 0) assert_string_equal(graph->nodes[k]->label, "fc1");
             assert_true(esker_shape_equal(esker_node_get_shape(input), &(esker_shape){4, {batches[i], 2, 8, 6}}));
             assert_true(esker_shape_equal(esker_node_get_shape(output), &(esker_shape){2, {batches[i], 5}}));
             assert_int_equal(esker_node_get_dtype(input), desc.input_dtype);
@@ -405,6 +407,7 @@ static void instance_options_are_checked(void **state)
         assert_fails(esker_model_instantiate(net, &cases[i].desc, &graph, NULL, NULL), ESKER_ERR_INVALID, cases[i].message);
         assert_null(graph);
     }
+    assert_fails(esker_model_instantiate(net, NULL, &graph, NULL, NULL), ESKER_ERR_INVALID, "desc is NULL");
     assert_fails(esker_model_instantiate(open, &(esker_instance_desc){.batch = 1}, &graph, NULL, NULL), ESKER_ERR_INVALID,
                  "not finished");
     esker_model_destroy(open);
