@@ -19,6 +19,7 @@ static esker_status check_desc(const esker_graph *graph, const esker_plan_desc *
 {
     bool any = desc->n_outputs > 0;
     if (desc->n_outputs < 0) return esker__fail(ESKER_ERR_INVALID, "plan: %d outputs", desc->n_outputs);
+    if (any && !desc->outputs) return esker__fail(ESKER_ERR_INVALID, "plan: %d outputs, but none given", desc->n_outputs);
     for (int i = 0; i < desc->n_outputs; i++) {
         if (!desc->outputs[i]) return esker__fail(ESKER_ERR_INVALID, "plan: output %d is NULL", i);
         if (desc->outputs[i]->graph != graph)

@@ -41,7 +41,7 @@ static uint32_t n_slices_of(const esker_plan *plan, const esker__plan_dispatch *
     double seconds = d->cost.flops / plan->flops_per_second + d->cost.bytes / plan->bytes_per_second;
     double n = seconds / plan->slice_seconds;
     if (!(n > 1)) return 1;
-    return n > d->groups[axis] ? d->groups[axis] : (uint32_t)n + 1;
+    return n >= d->groups[axis] ? d->groups[axis] : (uint32_t)n + 1;
 }
 
 /* Slices of one dispatch are as independent as its groups: the barrier stays before the first. */

@@ -60,8 +60,10 @@ static esker_status finish_slot(esker_plan *plan, int slot, uint64_t ticket, boo
     esker_status st = esker__fence_wait(plan->device, &plan->fences[slot], throttle);
     if (st != ESKER_OK) return st;
     esker__fence_drop(plan->device, &plan->fences[slot]);
-    plan->in_flight[slot] = false;
-    return check_mark(plan, slot, ticket);
+    /* A step that was dropped stays in flight, so that everyone who asks for it is told. */
+    st = check_mark(plan, slot, ticket);
+    if (st == ESKER_OK) plan->in_flight[slot] = false;
+    return st;
 }
 
 /* The next step's slot, free to be filled: the step that had it before has finished. */
@@ -93,8 +95,10 @@ esker_status esker_plan_write(esker_plan *plan, int input, const void *data, siz
                            (unsigned long long)in->n_bytes, n_bytes);
     st = next_slot(plan, &slot);
     if (st == ESKER_OK) st = esker__staging_write(&in->staging, slot, 0, data, n_bytes);
-    if (st == ESKER_OK) in->written = true;
-    return st;
+    if (st != ESKER_OK) return st;
+    in->written = true;
+    esker__count_transfer(plan->device, n_bytes, 0);
+    return ESKER_OK;
 }
 
 esker_status esker_plan_input_slot(esker_plan *plan, int input, int slot, void **out_address)
@@ -111,8 +115,10 @@ esker_status esker_plan_input_slot(esker_plan *plan, int input, int slot, void *
 esker_status esker_plan_mark_written(esker_plan *plan, int input)
 {
     esker_status st = need_slots(plan, input);
-    if (st == ESKER_OK) plan->inputs[input].written = true;
-    return st;
+    if (st != ESKER_OK) return st;
+    plan->inputs[input].written = true;
+    esker__count_transfer(plan->device, plan->inputs[input].n_bytes, 0);
+    return ESKER_OK;
 }
 
 esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *tensor)
@@ -201,14 +207,20 @@ static esker_status slot_of(const esker_plan *plan, uint64_t ticket, int *out_sl
     return ESKER_OK;
 }
 
+/* Its slot was taken again, which waited for it. */
+static bool is_past(const esker_plan *plan, uint64_t ticket)
+{
+    return ticket < plan->ticket && plan->ticket - ticket > ESKER_PLAN_SLOTS;
+}
+
 esker_status esker_plan_poll(esker_plan *plan, uint64_t ticket, bool *out_done)
 {
     int slot;
     *out_done = false;
     esker_status st = need_device(plan);
     if (st != ESKER_OK) return st;
-    if (ticket + ESKER_PLAN_SLOTS < plan->ticket) {
-        *out_done = true; /* its slot was taken again, which waits for it */
+    if (is_past(plan, ticket)) {
+        *out_done = true;
         return ESKER_OK;
     }
     st = slot_of(plan, ticket, &slot);
@@ -225,7 +237,7 @@ esker_status esker_plan_wait(esker_plan *plan, uint64_t ticket)
 {
     int slot;
     esker_status st = need_device(plan);
-    if (st != ESKER_OK || ticket + ESKER_PLAN_SLOTS < plan->ticket) return st;
+    if (st != ESKER_OK || is_past(plan, ticket)) return st;
     st = slot_of(plan, ticket, &slot);
     return st == ESKER_OK ? finish_slot(plan, slot, ticket, ticket + 1 != plan->ticket) : st;
 }
@@ -242,8 +254,9 @@ esker_status esker_plan_read(esker_plan *plan, uint64_t ticket, int output, void
         return esker__fail(ESKER_ERR_INVALID, "plan: output %d has %llu bytes, %zu were asked", output,
                            (unsigned long long)o->n_bytes, n_bytes);
     st = finish_slot(plan, slot, ticket, ticket + 1 != plan->ticket);
-    return st == ESKER_OK ? esker__staging_read(&plan->outputs_staging, slot, plan->values[o->value].offset, out, n_bytes)
-                          : st;
+    if (st == ESKER_OK) st = esker__staging_read(&plan->outputs_staging, slot, plan->values[o->value].offset, out, n_bytes);
+    if (st == ESKER_OK) esker__count_transfer(plan->device, 0, n_bytes);
+    return st;
 }
 
 esker_status esker_plan_run(esker_plan *plan)
