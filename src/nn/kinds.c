@@ -201,11 +201,11 @@ static bool decode_affine(const esker_node *node, esker__layer_value *values)
 }
 
 /* clang-format off */
-#define KERNEL_KEY(key)  {.name = key, .type = ESKER__KEY_PAIR, .required = true, .lo = 1, .hi = 65535}
+#define KERNEL_KEY(key)  {.name = (key), .type = ESKER__KEY_PAIR, .required = true, .lo = 1, .hi = 65535}
 #define PADDING_KEY      {.name = "padding", .type = ESKER__KEY_PAIR, .lo = 0, .hi = 65535}
 #define INIT_KEY         {.name = "init", .type = ESKER__KEY_CHOICE, .choices = init_names}
 #define BIAS_KEY         {.name = "bias", .type = ESKER__KEY_BOOL, .standard = 1}
-#define COUNT_KEY(key)   {.name = key, .type = ESKER__KEY_INT, .required = true, .lo = 1, .hi = INT_MAX}
+#define COUNT_KEY(key)   {.name = (key), .type = ESKER__KEY_INT, .required = true, .lo = 1, .hi = INT_MAX}
 #define AXES_KEYS        {{.name = "axes", .type = ESKER__KEY_INTS, .required = true, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}, \
                           {.name = "keepdims", .type = ESKER__KEY_BOOL}}
 #define POOL_KEYS        {KERNEL_KEY("window"), {.name = "stride", .type = ESKER__KEY_PAIR, .like = 1, .lo = 1, .hi = 65535}, PADDING_KEY}
