@@ -9,6 +9,7 @@
 
 typedef struct convert_attr {
     int32_t dtype;
+    float scale, shift; /* float32 results are scale * x + shift: what an affine node behind asked for */
 } convert_attr;
 
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -31,20 +32,29 @@ static int64_t elems(const esker_node *node)
 
 static void reference(const esker__reference *r)
 {
+    const convert_attr *a = r->node->attr;
     esker_dtype to = r->node->type.dtype;
     int64_t n = elems(r->node);
     for (int64_t i = 0; i < n; i++) {
         double x = r->in[0][i];
         if (to == ESKER_DTYPE_I32) x = fmin(fmax(trunc(x), INT32_MIN), INT32_MAX);
         if (to == ESKER_DTYPE_U8) x = fmin(fmax(trunc(x), 0), 255);
-        r->out[0][i] = x;
+        r->out[0][i] = to == ESKER_DTYPE_F32 ? a->scale * x + a->shift : x;
+        if (r->magnitude[0]) r->magnitude[0][i] = to == ESKER_DTYPE_F32 ? fabs(a->scale * x) + fabs(a->shift) : fabs(x);
     }
 }
 
-/* int32 to float32 rounds; everything else is exact. */
+static bool scales(const esker_node *node)
+{
+    const convert_attr *a = node->attr;
+    return a->scale != 1 || a->shift != 0;
+}
+
+/* int32 to float32 rounds, and so do the product and the sum; everything else is exact. */
 static double tolerance(const esker_node *node)
 {
-    return node->type.dtype == ESKER_DTYPE_F32 && node->inputs[0]->type.dtype == ESKER_DTYPE_I32 ? 2 : 0;
+    bool rounds = node->type.dtype == ESKER_DTYPE_F32 && node->inputs[0]->type.dtype == ESKER_DTYPE_I32;
+    return (rounds ? 2 : 0) + (scales(node) ? 4 : 0);
 }
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
@@ -54,17 +64,34 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
         return esker__fail(ESKER_ERR_LIMIT, "convert: %lld elements, the kernel indexes at most %d", (long long)n,
                            INT32_MAX);
     char defines[64];
-    snprintf(defines, sizeof defines, "FROM %d\nTO %d\n", (int)node->inputs[0]->type.dtype, (int)node->type.dtype);
+    const convert_attr *a = node->attr;
+    snprintf(defines, sizeof defines, "FROM %d\nTO %d\n%s", (int)node->inputs[0]->type.dtype, (int)node->type.dtype,
+             scales(node) ? "SCALE\n" : "");
     esker__dispatch_desc desc = {.kernel = "convert/convert",
                                  .defines = defines,
                                  .operands = {esker__read(lowering, node->inputs[0]), esker__write(lowering, node)},
                                  .n_operands = 2};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * 64), desc.groups);
     if (st != ESKER_OK) return st;
-    uint32_t params[] = {(uint32_t)n, desc.groups[0]};
-    desc.params = params;
-    desc.n_params = 2;
+    struct {
+        uint32_t n, groups_x;
+        float scale, shift;
+    } params = {(uint32_t)n, desc.groups[0], a->scale, a->shift};
+    desc.params = &params;
+    desc.n_params = 4;
     return esker__emit(lowering, &desc);
+}
+
+/* Images arrive as bytes, and are scaled at once. */
+static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)
+{
+    convert_attr *a = attr;
+    (void)which;
+    if (user->op != &esker__op_affine || node->type.dtype != ESKER_DTYPE_F32 || scales(node)) return false;
+    const esker__affine_attr *affine = user->attr;
+    a->scale = affine->scale;
+    a->shift = affine->shift;
+    return true;
 }
 
 const esker__op esker__op_convert = {.name = "convert",
@@ -75,10 +102,11 @@ const esker__op esker__op_convert = {.name = "convert",
                                      .infer = infer,
                                      .reference = reference,
                                      .tolerance = tolerance,
-                                     .lower = lower};
+                                     .lower = lower,
+                                     .absorb = absorb};
 
 esker_node *esker_convert(esker_node *x, esker_dtype dtype)
 {
     if (x && x->type.dtype == dtype) return x;
-    return esker__record(&esker__op_convert, &(convert_attr){(int32_t)dtype}, &x, 1);
+    return esker__record(&esker__op_convert, &(convert_attr){(int32_t)dtype, 1, 0}, &x, 1);
 }
