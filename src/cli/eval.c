@@ -8,7 +8,7 @@
 static int print(const cli_command *command, const esker_evaluation *e, bool as_json)
 {
     if (!as_json) {
-        printf("accuracy %.2f %% (%" PRId64 " of %" PRId64 "), loss %.4f, %.0f samples/s\n", 100 * e->accuracy, e->correct,
+        printf("accuracy %.2f %% (%" PRId64 " of %" PRId64 "), loss %.4g, %.0f samples/s\n", 100 * e->accuracy, e->correct,
                e->samples, e->loss, e->seconds > 0 ? (double)e->samples / e->seconds : 0);
         return CLI_DONE;
     }

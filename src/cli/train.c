@@ -49,6 +49,7 @@ static void watch_signals(void)
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a log into a pipe that nobody reads any more is a failed write, and no more */
 }
 
 /* ---- Progress ---- */
@@ -69,7 +70,7 @@ static void show_step(const session *s, const esker_progress *p)
 {
     char line[160], left[CLI_NUMBER_BYTES];
     snprintf(line, sizeof line,
-             "epoch %d/%d  step %" PRId64 "/%" PRId64 "  loss %.4f  accuracy %.2f %%  %.0f samples/s  %s left", p->epoch,
+             "epoch %d/%d  step %" PRId64 "/%" PRId64 "  loss %.4g  accuracy %.2f %%  %.0f samples/s  %s left", p->epoch,
              p->epochs, p->step, p->steps, p->loss, 100 * p->accuracy, p->samples_per_second,
              time_text(p->seconds_left, left));
     if (s->live)
@@ -82,9 +83,9 @@ static void show_epoch(const esker_progress *p)
 {
     char held_out[96] = "";
     if (p->validated)
-        snprintf(held_out, sizeof held_out, "; held out: loss %.4f, accuracy %.2f %%", p->validation.loss,
+        snprintf(held_out, sizeof held_out, "; held out: loss %.4g, accuracy %.2f %%", p->validation.loss,
                  100 * p->validation.accuracy);
-    cli_note("epoch %d/%d: loss %.4f, accuracy %.2f %%%s (%.0f samples/s)", p->epoch, p->epochs, p->loss, 100 * p->accuracy,
+    cli_note("epoch %d/%d: loss %.4g, accuracy %.2f %%%s (%.0f samples/s)", p->epoch, p->epochs, p->loss, 100 * p->accuracy,
              held_out, p->samples_per_second);
 }
 
@@ -282,7 +283,7 @@ static void note_result(session *s)
     esker_model_set_metadata(s->net, "esker.accuracy", text);
     esker_model_set_metadata(s->net, "esker.data", s->spec);
     if (!s->quiet)
-        cli_note("accuracy on %" PRId64 " held-out samples: %.2f %% (loss %.4f)", s->result.samples,
+        cli_note("accuracy on %" PRId64 " held-out samples: %.2f %% (loss %.4g)", s->result.samples,
                  100 * s->result.accuracy, s->result.loss);
 }
 
