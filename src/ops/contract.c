@@ -111,14 +111,17 @@ esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part
     return st;
 }
 
-uint32_t esker__choose_splits(const esker_limits *limits, uint64_t invocations, uint64_t length, uint64_t unit,
-                              uint64_t least, uint32_t *out_chunk)
+/* What the partial sums of one contraction may take: they are the largest scratch of many plans. */
+#define PARTIAL_BYTES (4u << 20)
+
+uint32_t esker__choose_splits(const esker_limits *limits, uint64_t n_elems, uint64_t invocations, uint64_t length,
+                              uint64_t unit, uint64_t least, uint32_t *out_chunk)
 {
     /* Small GPUs run 400 to 4000 invocations at once; those that allow groups of 1024 are larger. */
-    uint64_t wanted = limits->group_invocations >= 1024 ? 16384 : 2048;
-    uint64_t splits = wanted / invocations;
-    if (splits > length / least) splits = length / least;
-    if (splits > 256) splits = 256;
+    uint64_t wanted = limits->group_invocations >= 1024 ? 65536 : 4096;
+    uint64_t splits = wanted / invocations, most[] = {length / least, PARTIAL_BYTES / (4 * n_elems), 1024};
+    for (int i = 0; i < 3; i++)
+        if (splits > most[i]) splits = most[i];
     if (splits < 2) {
         *out_chunk = (uint32_t)length;
         return 1;

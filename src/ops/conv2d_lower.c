@@ -232,7 +232,8 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     }
     uint64_t tiles = esker__ceil_div((uint64_t)s.f, ch) * tiles_c * (uint64_t)s.kh * tiles_q;
     uint64_t n_elems = (uint64_t)(s.f * s.c * s.kh * s.kw), n_rows = (uint64_t)(s.n * s.oh);
-    uint32_t chunk, splits = esker__choose_splits(limits, tiles, n_rows, 1, esker__ceil_div(64, (uint64_t)s.ow), &chunk);
+    uint32_t chunk,
+        splits = esker__choose_splits(limits, n_elems, tiles, n_rows, 1, esker__ceil_div(64, (uint64_t)s.ow), &chunk);
 
     esker__dispatch_desc d = {.kernel = "conv/weight_grad"};
     node->op->cost(node, &d.cost);

@@ -10,6 +10,7 @@
 typedef struct problem {
     const esker_node *a, *b, *bias, *out;
     bool ta, tb;
+    uint32_t splits;
     uint32_t m, n, k, bias_step;
     esker__tail tail;
     esker__cost cost;
@@ -46,7 +47,33 @@ static problem problem_of(const esker_node *node)
     return p;
 }
 
-static esker_status emit_direct(esker__lowering *lowering, const problem *p)
+/* What both kernels share: the tail, or the split and its second pass, and the operands. Takes `defines`. */
+static esker_status finish(esker__lowering *lowering, const problem *p, esker__dispatch_desc *d, esker__text *defines)
+{
+    uint32_t splits = p->splits;
+    uint64_t n_elems = (uint64_t)p->m * p->n;
+    esker__value part = {0};
+    d->operands[d->n_operands++] = esker__read(lowering, p->a);
+    d->operands[d->n_operands++] = esker__read(lowering, p->b);
+    if (splits > 1) {
+        esker__text_add(defines, "SPLIT 1\n");
+        part = esker__scratch(lowering, 4 * n_elems * splits);
+        d->operands[d->n_operands++] = (esker__operand){.value = part, .write = true};
+        d->cost.bytes += 4 * (double)n_elems * (splits - 1);
+    } else {
+        esker__tail_defines(&p->tail, defines);
+        if (p->bias) d->operands[d->n_operands++] = esker__read(lowering, p->bias);
+        d->operands[d->n_operands++] = esker__write(lowering, p->out);
+    }
+    d->defines = defines->chars;
+    esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
+                                      : esker__emit(lowering, d);
+    esker__text_finish(defines);
+    if (st != ESKER_OK || splits == 1) return st;
+    return esker__emit_sum_splits(lowering, part, n_elems, splits, &p->tail, p->bias, p->n, p->out);
+}
+
+static esker_status emit_direct(esker__lowering *lowering, problem *p)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
     uint32_t rows = p->m == 1 ? 1 : 4;
@@ -55,7 +82,9 @@ static esker_status emit_direct(esker__lowering *lowering, const problem *p)
     while (lx > 1 && lx / 2 >= tiles_n) lx /= 2;
     uint32_t ly = 64 / lx;
 
-    uint32_t chunk, splits = esker__choose_splits(limits, (uint64_t)tiles_m * tiles_n, p->k, 4, 64, &chunk);
+    uint32_t chunk,
+        splits = esker__choose_splits(limits, (uint64_t)p->m * p->n, (uint64_t)tiles_m * tiles_n, p->k, 4, 64, &chunk);
+    p->splits = splits;
     bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
     if (splits > 1 && p->tb && !vc) vb = false; /* else T860 lacks a register */
 
@@ -74,34 +103,35 @@ static esker_status emit_direct(esker__lowering *lowering, const problem *p)
     esker__text defines = {0};
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\nROWS %u\nLX %u\nLY %u\n", p->ta, p->tb, va, vb, vc, rows,
                     lx, ly);
-    if (splits > 1)
-        esker__text_add(&defines, "SPLIT 1\n");
-    else
-        esker__tail_defines(&p->tail, &defines);
     if (fold) esker__text_add(&defines, "FOLD 1\n");
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    d.defines = defines.chars;
+    return finish(lowering, p, &d, &defines);
+}
 
-    d.operands[d.n_operands++] = esker__read(lowering, p->a);
-    d.operands[d.n_operands++] = esker__read(lowering, p->b);
-    uint64_t n_elems = (uint64_t)p->m * p->n;
-    esker__value part = {0};
-    if (splits > 1) {
-        part = esker__scratch(lowering, 4 * n_elems * splits);
-        d.operands[d.n_operands++] = (esker__operand){.value = part, .write = true};
-        d.cost.bytes += 4 * (double)n_elems * (splits - 1);
-    } else {
-        if (p->bias) d.operands[d.n_operands++] = esker__read(lowering, p->bias);
-        d.operands[d.n_operands++] = esker__write(lowering, p->out);
-    }
-    esker_status st = esker__emit(lowering, &d);
-    esker__text_finish(&defines);
-    if (st != ESKER_OK || splits == 1) return st;
-    return esker__emit_sum_splits(lowering, part, n_elems, splits, &p->tail, p->bias, p->n, p->out);
+static esker_status emit_tiled(esker__lowering *lowering, problem *p)
+{
+    uint32_t groups_x = (uint32_t)esker__ceil_div(p->n, 64), groups_y = (uint32_t)esker__ceil_div(p->m, 64), chunk;
+    /* With 64 sums each, an invocation weighs as much as four of gemm/direct. */
+    p->splits = esker__choose_splits(esker__lowering_limits(lowering), (uint64_t)p->m * p->n, 256ull * groups_x * groups_y,
+                                     p->k, 16, 64, &chunk);
+    esker__dispatch_desc d = {.kernel = "gemm/tiled", .groups = {groups_x, groups_y, p->splits}, .cost = p->cost};
+    uint32_t params[] = {p->m, p->n, p->k, chunk, p->bias_step};
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    bool va = (p->ta ? p->m : p->k) % 4 == 0, vb = (p->tb ? p->k : p->n) % 4 == 0, vc = p->n % 4 == 0;
+    esker__text defines = {0};
+    esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\n", p->ta, p->tb, va, vb, vc);
+    return finish(lowering, p, &d, &defines);
+}
+
+/* Whether tiles of 64 x 64 suit the device and waste little. */
+static bool suits_tiles(const esker_limits *limits, const problem *p)
+{
+    return limits->group_invocations >= 1024 && limits->shared_bytes >= 32768 && p->m >= 48 && p->n >= 48 && p->k >= 16 &&
+           esker__ceil_div(p->n, 64) <= limits->groups[0] && esker__ceil_div(p->m, 64) <= limits->groups[1];
 }
 
 esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node)
 {
     problem p = problem_of(node);
-    return emit_direct(lowering, &p);
+    return suits_tiles(esker__lowering_limits(lowering), &p) ? emit_tiled(lowering, &p) : emit_direct(lowering, &p);
 }

@@ -56,12 +56,13 @@ static const struct size {
     int64_t m, n, k;
     bool large; /* no central differences: the reference alone is slow enough */
 } sizes[] = {
-    {1, 1, 1, false},     {1, 1, 129, false},   {1, 7, 3, false},    {7, 1, 3, false},    {3, 5, 1, false},
-    {4, 4, 4, false},     {5, 3, 2, false},     {2, 9, 6, false},    {8, 12, 10, false},  {1, 130, 64, true},
-    {130, 1, 64, true},   {127, 5, 9, true},    {128, 8, 16, true},  {129, 6, 7, true},   {31, 33, 127, true},
-    {33, 31, 128, true},  {32, 36, 129, true},  {17, 129, 20, true}, {20, 128, 18, true}, {16, 127, 33, true},
-    {64, 10, 129, true},  {100, 100, 4, true},  {8, 72, 3000, true}, {6, 10, 2050, true}, {3, 7, 1601, true},
-    {1, 300, 1000, true}, {300, 1, 1001, true}, {1, 1, 4000, true},  {65, 67, 65, true},
+    {1, 1, 1, false},     {1, 1, 129, false},    {1, 7, 3, false},      {7, 1, 3, false},    {3, 5, 1, false},
+    {4, 4, 4, false},     {5, 3, 2, false},      {2, 9, 6, false},      {8, 12, 10, false},  {1, 130, 64, true},
+    {130, 1, 64, true},   {127, 5, 9, true},     {128, 8, 16, true},    {129, 6, 7, true},   {31, 33, 127, true},
+    {33, 31, 128, true},  {32, 36, 129, true},   {17, 129, 20, true},   {20, 128, 18, true}, {16, 127, 33, true},
+    {64, 10, 129, true},  {100, 100, 4, true},   {8, 72, 3000, true},   {6, 10, 2050, true}, {3, 7, 1601, true},
+    {1, 300, 1000, true}, {300, 1, 1001, true},  {1, 1, 4000, true},    {65, 67, 65, true},  {64, 64, 16, true},
+    {48, 50, 17, true},   {128, 128, 128, true}, {129, 127, 130, true}, {70, 66, 700, true},
 };
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 static const form forms[4] = {{false, false, 0}, {true, false, 0}, {false, true, 0}, {true, true, 0}};
@@ -147,7 +148,8 @@ static void other_ways_give_the_same_bits(void **state)
     static const struct {
         int64_t m, n, k;
         const form *form;
-    } cases[] = {{33, 65, 40, &relu_right}, {130, 34, 31, &sigmoid}, {9, 10, 1500, &tanh_right}, {1, 500, 300, &plain}};
+    } cases[] = {{33, 65, 40, &relu_right}, {100, 70, 40, &relu_right}, {64, 80, 400, &sigmoid},
+                 {130, 34, 31, &sigmoid},   {9, 10, 1500, &tanh_right}, {1, 500, 300, &plain}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const form *f = cases[i].form;
         int64_t m = cases[i].m, n = cases[i].n, k = cases[i].k;
