@@ -56,7 +56,11 @@ typedef struct esker_param_info {
     bool frozen;
 } esker_param_info;
 
-/** An empty set, with one reference. */
+/**
+ * An empty set, with one reference. References may be taken in any thread; the last one is returned in the thread that owns
+ * the device, once a plan put the values on one. Parameters can be added until their values are chosen, read or written, or a
+ * plan is compiled: that fixes the layout.
+ */
 ESKER_API esker_status esker_params_create(esker_params **out);
 ESKER_API esker_params *esker_params_ref(esker_params *params);
 ESKER_API void esker_params_unref(esker_params *params); /* accepts NULL */
@@ -97,7 +101,10 @@ ESKER_API esker_params *esker_graph_get_params(const esker_graph *graph);
 
 /** A value given anew for every run, by name. */
 ESKER_API esker_node *esker_input(esker_graph *graph, const char *name, esker_dtype dtype, const esker_shape *shape);
-/** A parameter of the graph's set; added to the set if the name is new, else shape must agree and the node is shared. float32. */
+/**
+ * A parameter of the graph's set, float32. Added to the set if the name is new; else the shape must agree, the node is shared,
+ * and `init` and `frozen` stay what they were.
+ */
 ESKER_API esker_node *esker_parameter(esker_graph *graph, const esker_param_desc *desc);
 /** A float32 tensor filled with one value. */
 ESKER_API esker_node *esker_full(esker_graph *graph, const esker_shape *shape, float value);

@@ -16,6 +16,7 @@ static int64_t elems(const esker_node *node)
 static double *new_value(const esker_node *node, double fill)
 {
     int64_t n = elems(node);
+    if ((uint64_t)n > SIZE_MAX / sizeof(double)) return NULL;
     double *value = esker__malloc((size_t)n * sizeof *value);
     for (int64_t i = 0; value && i < n; i++) value[i] = fill;
     return value;
@@ -85,8 +86,9 @@ esker_status esker__evaluate(esker_graph *graph, const double *const *given, esk
             values[i] = copy_given(node, given[i]);
             if (!values[i]) st = esker__fail_memory((size_t)elems(node) * sizeof(double), "reference");
         } else if (!node->op->reference && !(node->op->flags & ESKER__OP_VIEW)) {
-            st = esker__fail(ESKER_ERR_INVALID, "reference: no value was given for %s %s", node->op->name,
-                             node->label ? node->label : "");
+            const char *name = node->label ? node->label : "";
+            if (node->op == &esker__op_input) name = ((const esker__input_attr *)node->attr)->name;
+            st = esker__fail(ESKER_ERR_INVALID, "reference: no value was given for %s %s", node->op->name, name);
         } else {
             st = evaluate_node(graph, node, values, magnitudes, inputs);
         }

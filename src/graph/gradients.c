@@ -20,9 +20,10 @@ static void mark_reach(const esker_graph *graph, esker_node *const *wrt, int n_w
     }
 }
 
+/* A further output goes by the name of the operation that computes it. */
 static const char *node_name(const esker_node *node)
 {
-    return node->label ? node->label : node->op->name;
+    return node->label ? node->label : node->producer->op->name;
 }
 
 /* "floor, fc1, x": the operations from `node` down to the wanted value. */
@@ -39,8 +40,8 @@ static esker_status fail_no_rule(const esker_node *node, int input, const bool *
         if (!next) break;
         at = next;
     }
-    return esker__fail(ESKER_ERR_UNSUPPORTED, "%s has no gradient with respect to input %d, on the path %s", node->op->name,
-                       input, path);
+    return esker__fail(ESKER_ERR_UNSUPPORTED, "%s has no gradient with respect to input %d, on the path %s",
+                       node->producer->op->name, input, path);
 }
 
 static esker_status propagate(esker_node *node, esker_node **grads, const bool *reach)

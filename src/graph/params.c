@@ -6,23 +6,26 @@
 #include "base/fail.h"
 #include "base/philox.h"
 
+/* As of one tensor: sums of bytes and of the gaps between parameters cannot wrap. */
+#define MAX_ELEMS ((int64_t)1 << 48)
+
 esker_status esker_params_create(esker_params **out)
 {
     *out = esker__calloc(1, sizeof **out);
     if (!*out) return esker__fail_memory(sizeof **out, "parameters");
-    (*out)->n_references = 1;
+    atomic_init(&(*out)->n_references, 1);
     return ESKER_OK;
 }
 
 esker_params *esker_params_ref(esker_params *params)
 {
-    if (params) params->n_references++;
+    if (params) atomic_fetch_add_explicit(&params->n_references, 1, memory_order_relaxed);
     return params;
 }
 
 void esker_params_unref(esker_params *params)
 {
-    if (!params || --params->n_references > 0) return;
+    if (!params || atomic_fetch_sub_explicit(&params->n_references, 1, memory_order_acq_rel) != 1) return;
     esker__buffer_destroy(params->values);
     esker__buffer_destroy(params->gradients);
     for (int i = 0; i < ESKER__MAX_STATE; i++) esker__buffer_destroy(params->state[i]);
@@ -67,6 +70,22 @@ int esker_params_find(const esker_params *params, const char *name)
     return -1;
 }
 
+static esker_status check_init(const esker_param_desc *desc)
+{
+    const esker_init *init = &desc->init;
+    if ((int)init->kind < ESKER_INIT_ZEROS || (int)init->kind > ESKER_INIT_XAVIER_NORMAL)
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: unknown init kind %d", desc->name, (int)init->kind);
+    if (!isfinite(init->value))
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: init value is not a finite number", desc->name);
+    if (init->value < 0 && (init->kind == ESKER_INIT_UNIFORM || init->kind == ESKER_INIT_NORMAL))
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: init value %g, a bound or a deviation is at least 0",
+                           desc->name, (double)init->value);
+    if (init->fan_in < 0 || init->fan_out < 0)
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: fan_in %lld, fan_out %lld", desc->name,
+                           (long long)init->fan_in, (long long)init->fan_out);
+    return ESKER_OK;
+}
+
 esker_status esker__params_add(esker_params *params, const esker_param_desc *desc, int *out_index)
 {
     char have[ESKER_SHAPE_TEXT_BYTES], want[ESKER_SHAPE_TEXT_BYTES];
@@ -89,8 +108,11 @@ esker_status esker__params_add(esker_params *params, const esker_param_desc *des
         esker__fail_prefix("parameter %s", desc->name);
         return st;
     }
-    if (!isfinite(desc->init.value))
-        return esker__fail(ESKER_ERR_INVALID, "parameter %s: init value is not a finite number", desc->name);
+    st = check_init(desc);
+    if (st != ESKER_OK) return st;
+    if (n_elems > MAX_ELEMS - esker_params_elems(params))
+        return esker__fail(ESKER_ERR_LIMIT, "parameter %s: %lld elements, more than 2^48 with the %lld there are",
+                           desc->name, (long long)n_elems, (long long)esker_params_elems(params));
     char *name = esker__pool_strdup(&params->pool, desc->name);
     if (!name || !esker__grow((void **)&params->list, &params->capacity, params->n, sizeof *params->list))
         return esker__fail_memory(sizeof *params->list, desc->name);
@@ -158,8 +180,10 @@ static esker_status need_host(esker_params *params)
     size_t n_bytes;
     esker__params_fix(params);
     if (params->host || params->values) return ESKER_OK;
-    if (!esker__mul_size((size_t)params->total_elems, sizeof(float), &n_bytes))
-        return esker__fail(ESKER_ERR_LIMIT, "parameters: %llu elements", (unsigned long long)params->total_elems);
+    if (params->total_elems > SIZE_MAX / sizeof(float))
+        return esker__fail(ESKER_ERR_LIMIT, "parameters: %llu elements, more than an address can say",
+                           (unsigned long long)params->total_elems);
+    n_bytes = (size_t)params->total_elems * sizeof(float);
     params->host = esker__calloc(1, n_bytes);
     return params->host ? ESKER_OK : esker__fail_memory(n_bytes, "parameters");
 }

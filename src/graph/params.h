@@ -5,6 +5,8 @@
 #ifndef ESKER_GRAPH_PARAMS_H
 #define ESKER_GRAPH_PARAMS_H
 
+#include <stdatomic.h>
+
 #include <esker/graph.h>
 #include "base/memory.h"
 #include "gpu/gpu.h"
@@ -22,7 +24,7 @@ typedef struct esker__param {
 } esker__param;
 
 struct esker_params {
-    int n_references;
+    atomic_int n_references;
     esker__pool pool;
     esker__param *list;
     size_t n, capacity;

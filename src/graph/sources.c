@@ -30,6 +30,7 @@ esker_node *esker_input(esker_graph *graph, const char *name, esker_dtype dtype,
     if (!name || !name[0] || strlen(name) >= sizeof attr.name)
         return esker__graph_fail(
             graph, esker__fail(ESKER_ERR_INVALID, "input: the name needs 1 to %zu characters", sizeof attr.name - 1));
+    if (!shape) return esker__graph_fail(graph, esker__fail(ESKER_ERR_INVALID, "input %s: no shape was given", name));
     if (!esker_dtype_bytes(dtype))
         return esker__graph_fail(graph, esker__fail(ESKER_ERR_INVALID, "input %s: unknown element type %d", name, dtype));
     for (size_t i = 0; i < graph->n_nodes; i++) {
@@ -66,6 +67,8 @@ esker_node *esker_parameter(esker_graph *graph, const esker_param_desc *desc)
     esker__parameter_attr attr;
     memset(&attr, 0, sizeof attr);
     int index;
+    if (graph->status != ESKER_OK) return NULL;
+    if (!desc) return esker__graph_fail(graph, esker__fail(ESKER_ERR_INVALID, "parameter: no description was given"));
     esker_status st = esker__params_add(graph->params, desc, &index);
     if (st != ESKER_OK) return esker__graph_fail(graph, st);
     for (size_t i = 0; i < graph->n_nodes; i++) {
@@ -107,6 +110,7 @@ const esker__op esker__op_full = {.name = "full",
 esker_node *esker_full(esker_graph *graph, const esker_shape *shape, float value)
 {
     if (!graph) return NULL;
+    if (!shape) return esker__graph_fail(graph, esker__fail(ESKER_ERR_INVALID, "full: no shape was given"));
     esker__full_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.shape.rank = shape->rank;
