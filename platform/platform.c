@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include <GLES3/gl31.h>
+#include <GLES2/gl2ext.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
@@ -61,11 +62,11 @@ static EGLContext try_context(const esker__display *display, EGLConfig config, e
 }
 
 /* The most wanted first: a robust context, then 3.2 over 3.1, then the debug messages. */
-static esker_status make_context(esker__platform *platform, EGLConfig config, bool debug)
+static esker_status make_context(esker__platform *platform, EGLConfig config, bool debug, enum robust_way first)
 {
     const esker__display *display = platform->display;
     for (int with_debug = debug; with_debug >= 0; with_debug--) {
-        for (enum robust_way robust = ROBUST_EXT; robust <= ROBUST_NONE; robust++) {
+        for (enum robust_way robust = first; robust <= ROBUST_NONE; robust++) {
             if (robust == ROBUST_EXT && !esker__has_token(display->extensions, "EGL_EXT_create_context_robustness"))
                 continue;
             if (robust == ROBUST_CORE && display->major == 1 && display->minor < 5) continue;
@@ -79,6 +80,22 @@ static esker_status make_context(esker__platform *platform, EGLConfig config, bo
         }
     }
     return esker__egl_fail(display->place.name, "eglCreateContext (OpenGL ES 3.1)");
+}
+
+/*
+ * A context that has done nothing cannot have been reset. A driver that says so cannot tell: freedreno does where the kernel
+ * does not answer DRM_MSM_SUBMITQUEUE_QUERY. Asking has marked the context as lost, so it must be made anew, without reports.
+ */
+static bool lost_from_birth(const esker__platform *platform)
+{
+    const char *extensions = (const char *)glGetString(GL_EXTENSIONS);
+    PFNGLGETGRAPHICSRESETSTATUSKHRPROC reset_status = NULL;
+    if (!platform->robust || !extensions) return false;
+    if (esker__has_token(extensions, "GL_KHR_robustness"))
+        reset_status = (PFNGLGETGRAPHICSRESETSTATUSKHRPROC)eglGetProcAddress("glGetGraphicsResetStatusKHR");
+    else if (esker__has_token(extensions, "GL_EXT_robustness"))
+        reset_status = (PFNGLGETGRAPHICSRESETSTATUSKHRPROC)eglGetProcAddress("glGetGraphicsResetStatusEXT");
+    return reset_status && reset_status() != GL_NO_ERROR;
 }
 
 static EGLConfig choose_config(const esker__display *display, EGLint surface_type)
@@ -173,9 +190,16 @@ esker_status esker__platform_open_place(const esker__place *place, bool debug, e
     }
     st = make_config_and_surface(platform, &config);
     if (st != ESKER_OK) goto failed;
-    st = make_context(platform, config, debug);
-    if (st != ESKER_OK) goto failed;
-    st = esker__platform_make_current(platform);
+    st = make_context(platform, config, debug, ROBUST_EXT);
+    if (st == ESKER_OK) st = esker__platform_make_current(platform);
+    if (st == ESKER_OK && lost_from_birth(platform)) {
+        esker__log(ESKER_LOG_INFO, "%s: reports a reset of a new context; used without reset reports", place->name);
+        (void)esker__platform_release(platform);
+        eglDestroyContext(platform->display->egl, platform->context);
+        platform->context = EGL_NO_CONTEXT;
+        st = make_context(platform, config, debug, ROBUST_NONE);
+        if (st == ESKER_OK) st = esker__platform_make_current(platform);
+    }
     if (st != ESKER_OK) goto failed;
     st = describe(platform);
     if (st != ESKER_OK) goto failed;
