@@ -3,7 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static bool live; /* the last line on the terminal waits to be replaced */
@@ -58,7 +58,9 @@ void cli_note(const char *format, ...)
 
 void cli_live_line(const char *text)
 {
-    fprintf(stderr, "\r\033[K%s", text);
+    struct winsize size;
+    int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+    fprintf(stderr, "\r\033[K%.*s", width, text); /* a line that wraps could not be replaced */
     fflush(stderr);
     live = true;
 }

@@ -122,13 +122,6 @@ static void need_command(void)
     skip();
 }
 
-/* Before what needs a display; the process's own device says whether there is one. */
-static void need_device(void)
-{
-    need_command();
-    (void)test_device();
-}
-
 /* ---- Usage ---- */
 
 typedef struct row {
@@ -174,8 +167,6 @@ static const row usage_rows[] = {
     {"train tiny.json", 2, NULL, "--data SPEC is missing"},
     {"train tiny.json --data", 2, NULL, "--data needs a value"},
     {"train --data mnist:mnist", 2, NULL, "MODEL is missing"},
-    {"train tiny.json --data cifar", 2, NULL, "\"cifar\": known are digits"},
-    {"train tiny.json --data digits:seed=-1", 2, NULL, "seed=N"},
     {"train tiny.json --data mnist:mnist --epochs -1", 2, NULL, "--epochs -1"},
     {"train tiny.json --data mnist:mnist --epochs 2.5", 2, NULL, "--epochs 2.5"},
     {"train tiny.json --data mnist:mnist --batch 0", 2, NULL, "--batch 0"},
@@ -207,6 +198,13 @@ static void usage_is_checked(void **state)
 }
 
 #ifdef ESKER_HAVE_CJSON
+
+/* Before what needs a display; the process's own device says whether there is one. */
+static void need_device(void)
+{
+    need_command();
+    (void)test_device();
+}
 
 /* ---- JSON: exactly one object on stdout ---- */
 
@@ -442,6 +440,8 @@ static void failures_leave_files_whole(void **state)
         {"eval tiny.json --data mnist:mnist", 1, NULL, "without weights"},
         {"eval broken.safetensors --data mnist:mnist", 1, NULL, "broken.safetensors"},
         {"eval nowhere.safetensors --data mnist:mnist", 1, NULL, "nowhere.safetensors: No such file"},
+        {"train tiny.json --data cifar", 2, NULL, "\"cifar\": known are digits"},
+        {"train tiny.json --data digits:seed=-1", 2, NULL, "seed=N"},
         {"summary broken.json", 1, NULL, "broken.json"},
         {"plan broken.json --json", 1, NULL, "broken.json"},
     };
