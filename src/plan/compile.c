@@ -33,6 +33,42 @@ static esker_status check_desc(const esker_graph *graph, const esker_plan_desc *
     return ESKER_OK;
 }
 
+static bool is_align(uint32_t align)
+{
+    return align >= 1 && align <= ESKER__VALUE_ALIGN && (align & (align - 1)) == 0;
+}
+
+/* What kernels and offsets rely on. storage_block_bytes may be smaller than any device's: the plan then fails where it must. */
+static esker_status check_limits(const esker_limits *limits)
+{
+    esker_limits least;
+    esker_limits_es31(&least);
+    const struct {
+        const char *name;
+        uint32_t have, least;
+    } rows[] = {
+        {"groups[0]", limits->groups[0], least.groups[0]},
+        {"groups[1]", limits->groups[1], least.groups[1]},
+        {"groups[2]", limits->groups[2], least.groups[2]},
+        {"group_size[0]", limits->group_size[0], least.group_size[0]},
+        {"group_size[1]", limits->group_size[1], least.group_size[1]},
+        {"group_size[2]", limits->group_size[2], least.group_size[2]},
+        {"group_invocations", limits->group_invocations, least.group_invocations},
+        {"shared_bytes", limits->shared_bytes, least.shared_bytes},
+        {"storage_blocks", limits->storage_blocks, least.storage_blocks},
+        {"uniform_block_bytes", limits->uniform_block_bytes, least.uniform_block_bytes},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].have < rows[i].least)
+            return esker__fail(ESKER_ERR_INVALID, "plan: limits: %s is %u, every ES 3.1 device has at least %u",
+                               rows[i].name, rows[i].have, rows[i].least);
+    if (!is_align(limits->storage_align) || !is_align(limits->uniform_align))
+        return esker__fail(ESKER_ERR_INVALID,
+                           "plan: limits: storage_align is %u, uniform_align %u; both are powers of two up to %d",
+                           limits->storage_align, limits->uniform_align, ESKER__VALUE_ALIGN);
+    return ESKER_OK;
+}
+
 static esker_status choose_rates(esker_plan *plan, const esker_plan_desc *desc)
 {
     plan->slice_seconds = desc->slice_seconds != 0 ? desc->slice_seconds : SLICE_SECONDS;
@@ -67,6 +103,7 @@ esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc,
     *out = NULL;
     esker_status st = esker_graph_status(graph);
     if (st == ESKER_OK) st = check_desc(graph, desc);
+    if (st == ESKER_OK && !desc->device && desc->limits) st = check_limits(desc->limits);
     if (st != ESKER_OK) return st;
     esker_plan *plan = esker__calloc(1, sizeof *plan);
     if (!plan) return esker__fail_memory(sizeof *plan, "plan");

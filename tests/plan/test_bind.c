@@ -119,6 +119,11 @@ static void bound_inputs_give_the_bits_of_written_ones(void **state)
     assert_memory_equal(got, want[3], sizeof got);
     assert_ok(esker_plan_bind_input(f.plan, f.x, NULL));
     assert_fails(esker_plan_submit(f.plan, NULL), ESKER_ERR_INVALID, "input x was not written");
+    /* What was written before a tensor was bound is forgotten with it. */
+    assert_ok(esker_plan_write(f.plan, f.x, f.xs[0], sizeof f.xs[0]));
+    assert_ok(esker_plan_bind_input(f.plan, f.x, x));
+    assert_ok(esker_plan_bind_input(f.plan, f.x, NULL));
+    assert_fails(esker_plan_submit(f.plan, NULL), ESKER_ERR_INVALID, "input x was not written");
     assert_ok(esker_plan_bind_input(f.plan, f.labels, NULL));
     assert_ok(esker_plan_bind_input(f.plan, f.b, NULL));
     run_written(&f, 1, got);

@@ -140,6 +140,51 @@ static void no_slice_is_empty(void **state)
     }
 }
 
+static void limits_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t member; /* of esker_limits, a uint32_t */
+        uint32_t value;
+        const char *part; /* NULL: fine */
+    } rows[] = {
+        {offsetof(esker_limits, groups), 65534, "groups[0] is 65534, every ES 3.1 device has at least 65535"},
+        {offsetof(esker_limits, groups) + 8, 1, "groups[2] is 1"},
+        {offsetof(esker_limits, group_size) + 4, 64, "group_size[1] is 64"},
+        {offsetof(esker_limits, group_invocations), 127, "group_invocations is 127"},
+        {offsetof(esker_limits, shared_bytes), 0, "shared_bytes is 0"},
+        {offsetof(esker_limits, storage_blocks), 3, "storage_blocks is 3"},
+        {offsetof(esker_limits, uniform_block_bytes), 16383, "uniform_block_bytes is 16383"},
+        {offsetof(esker_limits, storage_align), 0, "storage_align is 0"},
+        {offsetof(esker_limits, storage_align), 48, "storage_align is 48"},
+        {offsetof(esker_limits, uniform_align), 512, "uniform_align 512"},
+        {offsetof(esker_limits, uniform_align), 1, NULL},
+        {offsetof(esker_limits, storage_blocks), 16, NULL},
+    };
+    esker_graph *graph;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *y = esker_relu(esker_input(graph, "x", ESKER_DTYPE_F32, &shape));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        esker_limits limits;
+        esker_plan *plan;
+        esker_limits_es31(&limits);
+        memcpy((char *)&limits + rows[i].member, &rows[i].value, sizeof rows[i].value);
+        const esker_plan_desc desc = {.limits = &limits, .outputs = &y, .n_outputs = 1};
+        if (rows[i].part)
+            assert_fails(esker_plan_compile(graph, &desc, &plan), ESKER_ERR_INVALID, rows[i].part);
+        else
+            assert_ok(esker_plan_compile(graph, &desc, &plan));
+        esker_plan_destroy(plan);
+    }
+    const esker_limits nothing = {0};
+    esker_plan *plan;
+    assert_fails(esker_plan_compile(graph, &(esker_plan_desc){.limits = &nothing, .outputs = &y, .n_outputs = 1}, &plan),
+                 ESKER_ERR_INVALID, "groups[0] is 0");
+    assert_fails(esker_plan_compile(graph, &(esker_plan_desc){.n_outputs = 2}, &plan), ESKER_ERR_INVALID,
+                 "2 outputs, but none given");
+    esker_graph_destroy(graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +192,7 @@ int main(void)
         cmocka_unit_test(transfers_are_counted),
         cmocka_unit_test(a_dropped_step_is_told_to_everyone),
         cmocka_unit_test(no_slice_is_empty),
+        cmocka_unit_test(limits_are_checked),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -219,6 +219,39 @@ static void maps_are_counted(void **state)
     esker_tensor_unref(t);
 }
 
+/* Through a lasting address the CPU sees only what has arrived: a write through GL is waited for, once. */
+static void a_write_is_waited_for(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    esker_device_info info;
+    esker_tensor *t;
+    esker_counters before, after;
+    float x[4] = {1, 2, 3, 4}, got[4];
+    esker_device_get_info(dev, &info);
+    assert_ok(esker_tensor_create(dev, &(esker_tensor_desc){.shape = {1, {4}}}, &t));
+    assert_ok(esker_device_finish(dev));
+    for (int through_map = 0; through_map < 2; through_map++) {
+        void *address;
+        x[0] += 1;
+        assert_ok(esker_tensor_write(t, 0, 4, x));
+        esker_device_get_counters(dev, &before);
+        for (int again = 0; again < 2; again++) {
+            if (through_map) {
+                assert_ok(esker_tensor_map(t, ESKER_MAP_READ, &address));
+                assert_memory_equal(address, x, sizeof x);
+                assert_ok(esker_tensor_unmap(t));
+            } else {
+                assert_ok(esker_tensor_read(t, 0, 4, got));
+                assert_memory_equal(got, x, sizeof x);
+            }
+        }
+        esker_device_get_counters(dev, &after);
+        assert_int_equal(after.fences - before.fences, info.buffer_storage);
+    }
+    esker_tensor_unref(t);
+}
+
 static void a_mapped_tensor_is_the_cpus(void **state)
 {
     (void)state;
@@ -355,6 +388,7 @@ int main(void)
         cmocka_unit_test(bad_descriptions_are_refused),
         cmocka_unit_test(maps_follow_their_intent),
         cmocka_unit_test(maps_are_counted),
+        cmocka_unit_test(a_write_is_waited_for),
         cmocka_unit_test(a_mapped_tensor_is_the_cpus),
         cmocka_unit_test(mapped_memory_is_for_any_thread),
         cmocka_unit_test(references_count_from_any_thread),
