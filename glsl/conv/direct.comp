@@ -9,9 +9,11 @@
 // Order     every element is one running sum over c, then p, then q, in every variant: they differ in speed alone
 // Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in w f32    2 in bias f32 (if BIAS)    last out y f32, other elements untouched
 // Uniforms  n_tiles = images * rows * tiles_x, tiles_x = ceil(columns / PX); rows x columns pixels of each image; fold: groups along x;
-//           w_f1 .. w_f7: j w_f, or (f_out - 1) w_f where there is no such channel; bias_step: 1, or 0 for a bias of one element
+//           w_f1 .. w_f7: j w_f, or (f_out - 1) w_f where there is no such channel; bias_step: 1, or 0 for a bias of one element;
+//           by_tiles_x, by_rows: 1 / tiles_x, 1 / rows
 // Groups    64 tiles each, folded into x and y; z: channels / CH, rounded up
 // Variants  ROLL: stride_x is 1, so that a tap reads one new pixel; KW: the number of taps in a row, known
+//           EXACT: n_tiles is beyond 2^22, where division by reciprocals is not exact
 //           SHARE (with CH 8): the weights of `chunk` input channels at a time go through shared memory, for GPUs where it is fast
 // Limits    64 invocations; at most 4 storage blocks; no shared memory, with SHARE 8 KiB: chunk * taps_y * taps_x <= 256.
 //           CH, PX 8 need about 100 registers: large GPUs only
@@ -23,6 +25,9 @@
 #endif
 #ifndef ROLL
 #define ROLL 1
+#endif
+#ifndef EXACT
+#define EXACT 0
 #endif
 #ifndef SHARE
 #define SHARE 0
@@ -51,6 +56,7 @@ layout(std140, binding = 0) uniform Params {
     int x_h, x_w, stride_y, stride_x, pad_y, pad_x, taps_y, taps_x;
     int w_f, w_f1, w_f2, w_f3, w_f4, w_f5, w_f6, w_f7, w_c, w_first, w_p, w_q;
     uint y_channel, y_first, y_u, y_v, bias_step, fold, chunk;
+    float by_tiles_x, by_rows;
 };
 
 #if SHARE
@@ -73,6 +79,15 @@ float act(float t)
     return s < 0.0625 ? series : t < 0.0 ? -quotient : quotient;
 #else
     return t;
+#endif
+}
+
+uint divide(uint a, uint b, float by)
+{
+#if EXACT
+    return a / b;
+#else
+    return uint((float(a) + 0.5) * by);
 #endif
 }
 
@@ -115,8 +130,8 @@ void main()
 #else
     if (tile >= n_tiles) return;
 #endif
-    uint line = tile / tiles_x, column = (tile - line * tiles_x) * uint(PX);
-    uint image = line / rows, u = line - image * rows;
+    uint line = divide(tile, tiles_x, by_tiles_x), column = (tile - line * tiles_x) * uint(PX);
+    uint image = divide(line, rows, by_rows), u = line - image * rows;
     uint f = min(group.z * uint(CH), f_out - min(f_out, uint(CH))); // the last ones overlap: written twice, the same
     int w0 = int(f) * w_f + w_first;
     vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0);

@@ -2,11 +2,16 @@
 // pool/forward: y[i][u][v] = the largest, or the mean with zeros outside x, of x[i][u stride_y - pad_y + p][v stride_x - pad_x + q]
 //               over 0 <= p < window_y, 0 <= q < window_x
 // Bindings  0 in x f32 [planes, x_h, x_w]    1 out y f32 [planes, rows, columns], planes = images * channels
-// Uniforms  n_elems: of y; fold: groups along x; scale: 1 / (window_y * window_x), for the mean; the rest as above
+// Uniforms  n_elems: of y; fold: groups along x; scale: 1 / (window_y * window_x), for the mean; by_columns, by_rows: 1 / columns, 1 / rows;
+//           the rest as above
 // Groups    64 elements each, folded into x and y
+// Variants  EXACT: n_elems is beyond 2^22, where division by reciprocals is not exact
 // Limits    every window touches x (padding is at most half of it)
 #ifndef MEAN
 #define MEAN 0
+#endif
+#ifndef EXACT
+#define EXACT 0
 #endif
 precision highp float;
 precision highp int;
@@ -17,16 +22,25 @@ layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n_elems, rows, columns;
     int x_h, x_w, window_y, window_x, stride_y, stride_x, pad_y, pad_x;
-    float scale;
+    float scale, by_columns, by_rows;
     uint fold;
 };
+
+uint divide(uint a, uint b, float by)
+{
+#if EXACT
+    return a / b;
+#else
+    return uint((float(a) + 0.5) * by);
+#endif
+}
 
 void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
     uint e = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
     if (e >= n_elems) return;
-    uint line = e / columns, plane = line / rows;
+    uint line = divide(e, columns, by_columns), plane = divide(line, rows, by_rows);
     int top = int(line - plane * rows) * stride_y - pad_y, left = int(e - line * columns) * stride_x - pad_x;
     int y_begin = max(top, 0), y_end = min(top + window_y, x_h), x_begin = max(left, 0), x_end = min(left + window_x, x_w);
     int base = int(plane) * x_h * x_w;

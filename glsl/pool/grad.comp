@@ -24,7 +24,7 @@ layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n_elems;
     int rows, columns, x_h, x_w, window_y, window_x, stride_y, stride_x, pad_y, pad_x;
-    float scale;
+    float scale, unused_0, unused_1;
     uint fold;
 };
 

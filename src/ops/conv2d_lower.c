@@ -1,6 +1,8 @@
 /* Which kernels compute a convolution and its gradients, and how they are cut. */
 #include "ops/conv2d.h"
 
+#include <string.h>
+
 #include "base/fail.h"
 #include "ops/ops.h"
 
@@ -13,6 +15,15 @@ static bool is_large(const esker_limits *limits)
 
 /* Weights, one for each of 8 channels, that conv/direct shares at a time: vec4 pairs. */
 #define SHARED_TAPS 256
+
+/* The bits of 1 / n as a float. */
+static uint32_t reciprocal(uint64_t n)
+{
+    float value = (float)(1.0 / (double)n);
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
 
 static int32_t at_most(int64_t a, int64_t b)
 {
@@ -91,12 +102,15 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
         bias_step,
         desc.groups[0],
         chunk,
+        reciprocal(tiles_x),
+        reciprocal((uint64_t)d->rows),
     };
     desc.params = params;
     desc.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
     esker__text_add(&defines, "CH %u\nPX %u\nROLL %d\n", ch, px, d->stride_x == 1);
     if (share) esker__text_add(&defines, "SHARE 1\n");
+    if (n_tiles >= 1 << 22) esker__text_add(&defines, "EXACT 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
     if (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)) esker__text_add(&defines, "KW %d\n", (int)d->taps_x);
     esker__tail_defines(tail, &defines);

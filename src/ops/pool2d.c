@@ -226,35 +226,49 @@ static void cost_grad(const esker_node *node, esker__cost *out)
                          : (esker__cost){.flops = 2 * visits, .bytes = 4 * (2 * x + 2 * g)};
 }
 
+/* The kernels divide by reciprocals below this many elements: exact in 24 bits. */
+#define EXACT_BELOW (1 << 22)
+
 static esker_status emit(esker__lowering *lowering, const esker_node *node, const pool_attr *attr, pool_size s, bool grad)
 {
-    uint64_t n_elems = (uint64_t)esker__elems(&node->type.shape);
-    esker__dispatch_desc d = {.kernel = grad ? "pool/grad" : "pool/forward", .defines = is_mean(node) ? "MEAN 1\n" : NULL};
+    bool disjoint = grad && attr->stride[0] >= attr->window[0] && attr->stride[1] >= attr->window[1];
+    uint64_t n_elems = (uint64_t)(disjoint ? s.planes * s.oh * s.ow : esker__elems(&node->type.shape));
+    esker__dispatch_desc d = {.kernel = disjoint ? "pool/grad_disjoint" : grad ? "pool/grad" : "pool/forward"};
     node->op->cost(node, &d.cost);
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_elems, 64), d.groups);
     if (st != ESKER_OK) return st;
     struct {
         uint32_t n_elems, rows, columns;
         int32_t x_h, x_w, window[2], stride[2], padding[2];
-        float scale;
+        float scale, by_columns, by_rows;
         uint32_t fold;
     } params = {
-        (uint32_t)n_elems,
-        (uint32_t)s.oh,
-        (uint32_t)s.ow,
-        (int32_t)s.h,
-        (int32_t)s.w,
-        {attr->window[0], attr->window[1]},
-        {attr->stride[0], attr->stride[1]},
-        {attr->padding[0], attr->padding[1]},
-        (float)(1.0 / ((double)attr->window[0] * attr->window[1])),
-        d.groups[0],
+        .n_elems = (uint32_t)n_elems,
+        .rows = (uint32_t)s.oh,
+        .columns = (uint32_t)s.ow,
+        .x_h = (int32_t)s.h,
+        .x_w = (int32_t)s.w,
+        .window = {attr->window[0], attr->window[1]},
+        .stride = {attr->stride[0], attr->stride[1]},
+        .padding = {attr->padding[0], attr->padding[1]},
+        .scale = (float)(1.0 / ((double)attr->window[0] * attr->window[1])),
+        .by_columns = (float)(1.0 / (double)s.ow),
+        .by_rows = (float)(1.0 / (double)s.oh),
+        .fold = d.groups[0],
     };
     d.params = &params;
     d.n_params = sizeof params / 4;
-    for (int i = 0; i < node->n_inputs; i++) d.operands[d.n_operands++] = esker__read(lowering, node->inputs[i]);
+    esker__text defines = {0};
+    if (is_mean(node)) esker__text_add(&defines, "MEAN 1\n");
+    if (n_elems >= EXACT_BELOW && (disjoint || !grad)) esker__text_add(&defines, "EXACT 1\n");
+    d.defines = defines.chars;
+    for (int i = 0; i < node->n_inputs; i++)
+        if (!(disjoint && i == 2))
+            d.operands[d.n_operands++] = esker__read(lowering, node->inputs[i]); /* y is not looked at */
     d.operands[d.n_operands++] = esker__write(lowering, node);
-    return esker__emit(lowering, &d);
+    st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &d);
+    esker__text_finish(&defines);
+    return st;
 }
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)

@@ -46,7 +46,8 @@ static const struct pool_case {
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
-static const esker_pool2d_desc two = {.window = {2, 2}}, three = {.window = {3, 3}, .stride = {1, 1}, .padding = {1, 1}},
+static const esker_pool2d_desc one = {.window = {1, 1}}, two = {.window = {2, 2}},
+                               three = {.window = {3, 3}, .stride = {1, 1}, .padding = {1, 1}},
                                unequal = {.window = {3, 2}, .stride = {2, 1}, .padding = {1, 0}};
 #define IMAGE(...) .in = {{.shape = {4, __VA_ARGS__}, .lo = -1, .hi = 1}}
 #define TIES(...)  .in = {{.shape = {4, __VA_ARGS__}, .lo = -1, .hi = 1, .fill = OP_CHECK_WHOLE}}
@@ -55,6 +56,8 @@ static const op_check_row rows[] = {
     {"the mean over a batch of 8 channels", build_avg, 1, IMAGE({64, 8, 28, 28}), .args = &two, .no_differences = true},
     {"the first of equals", build_max, 1, TIES({2, 2, 8, 8}), .args = &two, .no_differences = true},
     {"the first of equals in overlapping windows", build_max, 1, TIES({2, 2, 9, 7}), .args = &three,
+     .no_differences = true},
+    {"more elements than reciprocals can divide", build_max, 1, IMAGE({1, 2, 1500, 1501}), .args = &one,
      .no_differences = true},
     {"all equal", build_max, 1, .in = {{.shape = {4, {1, 2, 6, 6}}, .lo = 2, .hi = 2, .fill = OP_CHECK_WHOLE}},
      .args = &three, .no_differences = true},
