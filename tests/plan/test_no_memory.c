@@ -1,0 +1,164 @@
+/* device test, memory test: whichever allocation fails, the message says so, nothing leaks, and the next try works. */
+#include "support/test.h"
+
+#include <unistd.h>
+
+#include <esker/ops.h>
+#include "base/file.h"
+#include "graph/graph.h"
+#include "plan/plan.h"
+
+/* Calls until one allocation fails; negative: none does. The wrappers are what the linker puts in place of the originals. */
+static long left = -1;
+static bool failed;
+
+void *__real_malloc(size_t n_bytes);
+void *__real_calloc(size_t n_items, size_t item_bytes);
+void *__real_realloc(void *old, size_t n_bytes);
+void *__wrap_malloc(size_t n_bytes);
+void *__wrap_calloc(size_t n_items, size_t item_bytes);
+void *__wrap_realloc(void *old, size_t n_bytes);
+
+static bool fails_now(void)
+{
+    if (left < 0 || left-- > 0) return false;
+    failed = true;
+    return true;
+}
+
+void *__wrap_malloc(size_t n_bytes)
+{
+    return fails_now() ? NULL : __real_malloc(n_bytes);
+}
+
+void *__wrap_calloc(size_t n_items, size_t item_bytes)
+{
+    return fails_now() ? NULL : __real_calloc(n_items, item_bytes);
+}
+
+void *__wrap_realloc(void *old, size_t n_bytes)
+{
+    return fails_now() ? NULL : __real_realloc(old, n_bytes);
+}
+
+/* A classifier with its gradients and adam: recorded, compiled, and on a device run once with a bound tensor. */
+typedef struct work {
+    esker_device *dev; /* NULL: plan for limits, and evaluate the reference */
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_tensor *tensor;
+    esker_node *x, *hidden, *outputs[3];
+} work;
+
+static const esker_shape batch = {2, {8, 30}};
+
+static esker_status record(work *w)
+{
+    esker_status st = esker_graph_create(NULL, &w->graph);
+    if (st != ESKER_OK) return st;
+    esker_node *labels = esker_input(w->graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {8}});
+    esker_node *w1 = esker_parameter(
+        w->graph, &(esker_param_desc){.name = "w1", .shape = {2, {30, 70}}, .init = {ESKER_INIT_HE_NORMAL}});
+    esker_node *b = esker_parameter(w->graph, &(esker_param_desc){.name = "b", .shape = {1, {70}}});
+    esker_node *w2 = esker_parameter(
+        w->graph, &(esker_param_desc){.name = "w2", .shape = {2, {70, 10}}, .init = {ESKER_INIT_HE_NORMAL}});
+    w->x = esker_input(w->graph, "x", ESKER_DTYPE_F32, &batch);
+    w->hidden = esker_label(esker_relu(esker_add(esker_matmul(w->x, w1, NULL), b)), "hidden");
+    esker_node *y = esker_matmul(w->hidden, w2, NULL), *loss = esker_cross_entropy(y, labels);
+    esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_ADAM});
+    w->outputs[0] = loss;
+    w->outputs[1] = esker_softmax(y, 1);
+    w->outputs[2] = w->x;
+    return esker_graph_status(w->graph);
+}
+
+static esker_status evaluate(work *w)
+{
+    static const double zeros[30 * 70] = {0};
+    const double *given[256] = {NULL};
+    double **values;
+    for (size_t i = 0; i < w->graph->n_nodes && i < 256; i++)
+        if (w->graph->nodes[i]->op == &esker__op_input || w->graph->nodes[i]->op == &esker__op_parameter) given[i] = zeros;
+    esker_status st = esker__evaluate(w->graph, given, &w->hidden, 1, &values, NULL);
+    if (st == ESKER_OK) esker__evaluate_free(w->graph, values);
+    return st;
+}
+
+static esker_status run(work *w)
+{
+    static const int32_t labels[8] = {1, 2, 3};
+    esker_status st = esker_tensor_create(w->dev, &(esker_tensor_desc){.shape = batch, .label = "x"}, &w->tensor);
+    if (st == ESKER_OK) st = esker_plan_bind_input(w->plan, esker_plan_find_input(w->plan, "x"), w->tensor);
+    if (st == ESKER_OK) st = esker_plan_write(w->plan, esker_plan_find_input(w->plan, "labels"), labels, sizeof labels);
+    return st == ESKER_OK ? esker_plan_run(w->plan) : st;
+}
+
+static esker_status everything(esker_device *dev)
+{
+    work w = {.dev = dev};
+    esker_status st = record(&w);
+    if (st == ESKER_OK)
+        st = esker_plan_compile(w.graph, &(esker_plan_desc){.device = dev, .outputs = w.outputs, .n_outputs = 3}, &w.plan);
+    if (st == ESKER_OK) st = esker_params_init_values(esker_graph_get_params(w.graph), 1);
+    if (st == ESKER_OK) st = dev ? run(&w) : evaluate(&w);
+    esker_tensor_unref(w.tensor);
+    esker_plan_destroy(w.plan);
+    esker_graph_destroy(w.graph);
+    return st;
+}
+
+static esker_status write_file(esker_device *dev)
+{
+    (void)dev;
+    static const char path[] = ESKER_BINARY_DIR "/test-no-memory";
+    esker__file_writer writer;
+    esker_status st = esker__file_writer_open(&writer, path);
+    if (st == ESKER_OK) st = esker__file_writer_commit(&writer);
+    unlink(path);
+    return st;
+}
+
+static void fail_each(esker_status (*task)(esker_device *), esker_device *dev, int least)
+{
+    assert_ok(task(dev)); /* drivers and caches settle */
+    for (int n = 0;; n++) {
+        left = n;
+        failed = false;
+        esker_status st = task(dev);
+        left = -1;
+        if (!failed) {
+            assert_ok(st);
+            assert_true(n >= least);
+            return;
+        }
+        if (st != ESKER_ERR_NO_MEMORY || !esker_last_error()[0])
+            fail_msg("allocation %d: %s \"%s\"", n, esker_status_name(st), esker_last_error());
+    }
+}
+
+static void without_a_device(void **state)
+{
+    (void)state;
+    fail_each(everything, NULL, 50);
+    fail_each(write_file, NULL, 2);
+}
+
+static void on_a_device(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    esker_counters before, after;
+    esker_device_get_counters(dev, &before);
+    fail_each(everything, dev, 80);
+    esker_device_get_counters(dev, &after);
+    assert_true(after.buffer_bytes == before.buffer_bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_device),
+        cmocka_unit_test(on_a_device),
+    };
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
