@@ -3,13 +3,20 @@
 
 #include <esker/esker.h>
 
+static bool show(const esker_progress *p, void *user)
+{
+    (void)user;
+    if (p->epoch_done)
+        printf("epoch %d: loss %.4f, held out %.2f %% right\n", p->epoch, p->loss, 100 * p->validation.accuracy);
+    return true; /* false would stop */
+}
+
 int main(void)
 {
     esker_device *dev = NULL;
     esker_dataset *train = NULL, *test = NULL;
     esker_model *net = NULL;
     esker_trainer *trainer = NULL;
-    esker_evaluation result;
 
     esker_status st = esker_device_open(NULL, &dev); /* the best display there is */
     if (st == ESKER_OK) st = esker_dataset_open("digits", ESKER_SPLIT_TRAIN, &train);
@@ -26,13 +33,10 @@ int main(void)
     }
     esker_trainer_desc desc = {.device = dev, .batch = 64, .optimizer = {.kind = ESKER_OPTIMIZER_ADAM, .lr = 1e-3f}};
     if (st == ESKER_OK) st = esker_trainer_create(net, &desc, &trainer);
-    if (st == ESKER_OK) st = esker_trainer_fit(trainer, train, &(esker_fit_desc){.epochs = 3});
-    if (st == ESKER_OK) st = esker_trainer_evaluate(trainer, test, &result);
-    if (st == ESKER_OK) st = esker_model_save(net, "train_digits.safetensors");
     if (st == ESKER_OK)
-        printf("accuracy on %d held-out images: %.2f %%\n", (int)result.samples, 100 * result.accuracy);
-    else
-        fprintf(stderr, "train_digits: %s\n", esker_last_error());
+        st = esker_trainer_fit(trainer, train, &(esker_fit_desc){.epochs = 3, .validation = test, .progress = show});
+    if (st == ESKER_OK) st = esker_model_save(net, "train_digits.safetensors");
+    if (st != ESKER_OK) fprintf(stderr, "train_digits: %s\n", esker_last_error());
 
     esker_trainer_destroy(trainer);
     esker_model_destroy(net);

@@ -37,10 +37,10 @@ typedef enum cli_kind {
 typedef struct cli_option {
     const char *name;  /* "--batch" */
     const char *value; /* "N", for help; NULL for a flag */
-    cli_kind kind;
-    void *out; /* keeps what it has if the option is not given */
     const char *help;
+    void *out; /* keeps what it has if the option is not given */
     int64_t lo, hi;
+    cli_kind kind;
     bool positive, required;
     bool given;
 } cli_option;

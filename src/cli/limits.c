@@ -75,7 +75,7 @@ static bool read_field(const cli_command *command, const char *path, const cJSON
         item = cJSON_GetArrayItem(item, f->axis);
     else if (f->axis >= 0)
         item = NULL;
-    if (!cJSON_IsNumber(item)) {
+    if (!item || !cJSON_IsNumber(item)) {
         cli_error(command, "%s: limits: %s is missing, or not a number", path, where);
         return false;
     }
