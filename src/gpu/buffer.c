@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
@@ -46,11 +47,23 @@ static GLbitfield persistent_access(esker__buffer_use use)
     return access;
 }
 
+/*
+ * Some drivers hand out any number of bytes, and the process is killed when they are filled. No machine that Esker is for has
+ * graphics memory of its own beyond a few times its main memory, so more than that is refused without asking the driver.
+ */
+static bool is_absurd(const esker_device *dev, uint64_t n_bytes)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    uint64_t most = pages > 0 && page_bytes > 0 ? 4 * (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)1 << 40;
+    return n_bytes > most || dev->counters.buffer_bytes > most - n_bytes;
+}
+
 /* The storage itself, with the buffer bound to TARGET. */
 static esker_status allocate(esker__buffer *buffer)
 {
     esker_device *dev = buffer->dev;
     GLsizeiptr n_bytes = (GLsizeiptr)buffer->n_bytes;
+    if (is_absurd(dev, buffer->n_bytes)) return ESKER_ERR_NO_MEMORY;
     static const GLenum usages[] = {[ESKER__BUFFER_DEVICE] = GL_DYNAMIC_COPY,
                                     [ESKER__BUFFER_UPLOAD] = GL_STREAM_DRAW,
                                     [ESKER__BUFFER_READBACK] = GL_STREAM_READ,
@@ -157,8 +170,17 @@ esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const v
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_OK) st = check_range(buffer, "writing a buffer", offset, n_bytes);
     if (st != ESKER_OK || n_bytes == 0) return st;
-    /* Orders this write after shader writes; not needed when nothing is queued. */
-    if (dev->queued != dev->finished) glMemoryBarrier(GL_BUFFER_UPDATE_BARRIER_BIT);
+    /*
+     * Orders this write behind queued work; not needed when nothing is queued. NVIDIA's driver (580, seen on an H200) keeps a
+     * buffer made for reading by the CPU in main memory and copies into it at once, barrier or not, so there the CPU waits.
+     */
+    if (dev->queued != dev->finished) {
+        if (buffer->use == ESKER__BUFFER_SHARED && !buffer->address)
+            st = esker__wait_all(dev);
+        else
+            glMemoryBarrier(GL_BUFFER_UPDATE_BARRIER_BIT);
+        if (st != ESKER_OK) return st;
+    }
     glBindBuffer(TARGET, buffer->name);
     /* Not through the address: GL orders this behind the queued work, a plain store would not be. */
     glBufferSubData(TARGET, (GLintptr)offset, (GLsizeiptr)n_bytes, data);
