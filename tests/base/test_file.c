@@ -3,7 +3,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -170,6 +172,30 @@ static void a_full_disk_is_an_error(void **state)
     esker__file_writer_abort(&writer);
 }
 
+/* A limit on file sizes plays the disk that fills up half-way. */
+static void running_out_of_space_keeps_the_old_file(void **state)
+{
+    (void)state;
+    static const char block[100000];
+    esker__file_writer writer;
+    struct rlimit old, small;
+    put(in_folder("file"), "old");
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 50000;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_ok(esker__file_writer_open(&writer, in_folder("file")));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    esker_status st = esker__file_writer_write(&writer, block, sizeof block);
+    esker_status committed = esker__file_writer_commit(&writer);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(st, ESKER_ERR_IO);
+    assert_int_equal(committed, ESKER_ERR_IO);
+    assert_content(in_folder("file"), "old");
+    assert_int_equal(n_entries(), 1);
+}
+
 static void devices_and_links_stay_what_they_are(void **state)
 {
     (void)state;
@@ -223,6 +249,7 @@ int main(void)
         cmocka_unit_test_setup(two_writers_do_not_meet, new_folder),
         cmocka_unit_test_setup(unwritable_places, new_folder),
         cmocka_unit_test_setup(a_full_disk_is_an_error, new_folder),
+        cmocka_unit_test_setup(running_out_of_space_keeps_the_old_file, new_folder),
         cmocka_unit_test_setup(devices_and_links_stay_what_they_are, new_folder),
         cmocka_unit_test_setup(modes_are_kept, new_folder),
     };
