@@ -31,7 +31,7 @@ int main(void)
         x = esker_layer_linear(net, x, &(esker_layer_linear_desc){.features = 10});
         st = esker_model_output(net, x); /* says what went wrong, wherever it was */
     }
-    esker_trainer_desc desc = {.device = dev, .batch = 64, .optimizer = {.kind = ESKER_OPTIMIZER_ADAM, .lr = 1e-3f}};
+    esker_trainer_desc desc = {.device = dev, .batch = 32, .optimizer = {.kind = ESKER_OPTIMIZER_ADAM, .lr = 3e-3f}};
     if (st == ESKER_OK) st = esker_trainer_create(net, &desc, &trainer);
     if (st == ESKER_OK)
         st = esker_trainer_fit(trainer, train, &(esker_fit_desc){.epochs = 3, .validation = test, .progress = show});

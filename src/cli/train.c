@@ -299,6 +299,7 @@ static int print_stats(const session *s)
 {
     esker_train_stats t;
     esker_trainer_get_stats(s->trainer, &t);
+    if (!t.steps) cli_note("--stats: no epoch had more than the 8 steps that are left out, so there is nothing to tell");
     cli_json json = {0};
     cli_json_open(&json, NULL, '{');
     cli_json_int(&json, "steps", t.steps);
