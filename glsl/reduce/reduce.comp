@@ -1,7 +1,9 @@
 #version 310 es
-// reduce: y[z][o] = scale * sum_r x[o, r]    or    max_r x[o, r], over the terms r of chunk z, for any split of the axes into kept (o)
-//         and reduced (r) ones
-// Bindings  0 in  x, row-major over all axes; f32    1 out y f32 [chunks, n_out]; no aliasing
+// reduce: y[z][o] = FINISH(JOIN_r TERM(x[o, r])), over the terms r of chunk z, for any split of the axes into kept (o) and reduced (r)
+//         ones
+// Defines   JOIN 0 sum, 1 maximum, 2 minimum, 3 product    TERM 0 x, 1 (x - c)^2, 2 |x|, 3 x^2, 4 exp(x - c)
+//           FINISH 0 scale * result, 1 its square root, 2 log(result) + c    CENTRE 1: c[o] is bound
+// Bindings  0 in  x, row-major over all axes; f32    1 in c f32 [n_out], if CENTRE    last: out y f32 [chunks, n_out]; no aliasing
 // Uniforms  n_out: outputs; n_terms: terms of one output; chunk: terms of one chunk; groups_x: width of the folded grid; scale: of the result
 //           kept[i] = {length, stride}, reduced[i] = {length, stride, digit of TY in the mixed radix of the lengths}, outermost first;
 //           reduced[REDUCED - 1].w: how far TY terms reach, if none wraps.
@@ -10,13 +12,25 @@
 // Order     lane l adds terms l, l + TY, ... of its chunk, then the lanes are added in a tree: the same bits every time
 // Limits    256 bytes shared, V times that for columns; none if TY is 1. TX * TY = 64, both powers of two.
 #ifndef TX
-#define MAXIMUM 0
+#define JOIN 0
 #define ROWS 0
 #define V 4
 #define KEPT 1
 #define REDUCED 2
 #define TX 16
 #define TY 4
+#endif
+#ifndef JOIN
+#define JOIN 0
+#endif
+#ifndef TERM
+#define TERM 0
+#endif
+#ifndef FINISH
+#define FINISH 0
+#endif
+#ifndef CENTRE
+#define CENTRE 0
 #endif
 precision highp float;
 precision highp int;
@@ -35,7 +49,12 @@ layout(local_size_x = 64) in; // TX * TY, which only a literal can say here
 #endif
 
 layout(std430, binding = 0) readonly buffer X { T x[]; };
+#if CENTRE == 1
+layout(std430, binding = 1) readonly buffer C { R c[]; };
+layout(std430, binding = 2) writeonly buffer Y { R y[]; };
+#else
 layout(std430, binding = 1) writeonly buffer Y { R y[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n_out;
@@ -47,10 +66,26 @@ layout(std140, binding = 0) uniform Params {
     uvec4 reduced[REDUCED];
 };
 
-#if MAXIMUM == 1
-#define JOIN(a, b) max(a, b)
+#if JOIN == 0
+#define JOINED(a, b) ((a) + (b))
+#elif JOIN == 1
+#define JOINED(a, b) max(a, b)
+#elif JOIN == 2
+#define JOINED(a, b) min(a, b)
 #else
-#define JOIN(a, b) ((a) + (b))
+#define JOINED(a, b) ((a) * (b))
+#endif
+
+#if TERM == 1
+T term(T t, T centre) { return (t - centre) * (t - centre); }
+#elif TERM == 2
+T term(T t, T centre) { return abs(t); }
+#elif TERM == 3
+T term(T t, T centre) { return t * t; }
+#elif TERM == 4
+T term(T t, T centre) { return exp(t - centre); }
+#else
+T term(T t, T centre) { return t; }
 #endif
 
 #if TY > 1
@@ -96,13 +131,23 @@ void main()
 #endif
     at += start * reduced[0].y;
 
-#if MAXIMUM == 1
-    T sum = x[at]; // a term in any case: taking it twice changes no maximum
+#if CENTRE == 1
+    R centre = c[min(o, n_out - 1u)];
+#if FINISH == 2 || TERM == 4 // of -infinity alone the result is that, and not NaN
+    centre = clamp(centre, -3.402823e38, 3.402823e38);
+#endif
+#else
+    R centre = R(0.0);
+#endif
+#if JOIN == 1 || JOIN == 2
+    T sum = term(x[at], T(centre)); // a term in any case: taking it twice changes no maximum
+#elif JOIN == 3
+    T sum = T(1.0);
 #else
     T sum = T(0.0);
 #endif
     for (; r < end; r += uint(TY)) {
-        sum = JOIN(sum, x[at]);
+        sum = JOINED(sum, term(x[at], T(centre)));
         at += reduced[REDUCED - 1].w;
 #if REDUCED > 1
         for (int d = REDUCED - 1; d > 0; d--) {
@@ -118,7 +163,7 @@ void main()
     }
 
 #if ROWS == 1 && V == 4
-    R result = JOIN(JOIN(sum.x, sum.y), JOIN(sum.z, sum.w));
+    R result = JOINED(JOINED(sum.x, sum.y), JOINED(sum.z, sum.w));
 #else
     R result = sum;
 #endif
@@ -128,10 +173,17 @@ void main()
         memoryBarrierShared();
         barrier();
         if (lane < half_lanes) {
-            result = JOIN(result, lanes[(lane + half_lanes) * uint(TX) + column]);
+            result = JOINED(result, lanes[(lane + half_lanes) * uint(TX) + column]);
             lanes[lane * uint(TX) + column] = result;
         }
     }
 #endif
-    if (lane == 0u && o < n_out) y[group.z * n_out + o] = result * scale;
+#if FINISH == 1
+    result = sqrt(result);
+#elif FINISH == 2
+    result = log(result) + centre;
+#else
+    result *= scale;
+#endif
+    if (lane == 0u && o < n_out) y[group.z * n_out + o] = result;
 }

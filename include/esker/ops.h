@@ -64,6 +64,33 @@ ESKER_API esker_node *esker_mean(esker_node *x, const int *axes, int n_axes, boo
 /** The gradient is shared equally between equal maxima. */
 ESKER_API esker_node *esker_max(esker_node *x, const int *axes, int n_axes, bool keepdims);
 
+/** The gradient is shared equally between equal minima. */
+ESKER_API esker_node *esker_min(esker_node *x, const int *axes, int n_axes, bool keepdims);
+/**
+ * Product. The gradient is the product of the other terms, also where terms are 0; it has no gradient of its own. The product of
+ * the terms that are not 0 must be within float32's range.
+ */
+ESKER_API esker_node *esker_prod(esker_node *x, const int *axes, int n_axes, bool keepdims);
+/**
+ * sum (x - mean)^2 / (n - correction) over the n terms; correction 0 (population) or 1 (sample, Bessel's), below n. The mean is
+ * computed first, so that a large mean costs no digits.
+ */
+ESKER_API esker_node *esker_variance(esker_node *x, const int *axes, int n_axes, bool keepdims, int correction);
+/** log sum exp(x) without overflow; -infinity where all terms are that (the gradient there is NaN). The gradient is softmax. */
+ESKER_API esker_node *esker_logsumexp(esker_node *x, const int *axes, int n_axes, bool keepdims);
+typedef enum esker_norm_kind {
+    ESKER_NORM_L2 = 0, /* sqrt(sum x^2), the squares within float32's range; the gradient at 0 is 0 */
+    ESKER_NORM_L1,     /* sum |x|; the gradient at 0 is 0 */
+    ESKER_NORM_INF     /* max |x|; the gradient is shared equally between equal maxima, and 0 at 0 */
+} esker_norm_kind;
+ESKER_API esker_node *esker_norm(esker_node *x, const int *axes, int n_axes, bool keepdims, esker_norm_kind kind);
+/**
+ * Where the largest (smallest) element stands, the first of equals: int32, its number among the terms, which count row-major over the
+ * reduced axes in their order in x; of one axis that is the index along it. No gradient. What a NaN does is not defined.
+ */
+ESKER_API esker_node *esker_argmax(esker_node *x, const int *axes, int n_axes, bool keepdims);
+ESKER_API esker_node *esker_argmin(esker_node *x, const int *axes, int n_axes, bool keepdims);
+
 /* ---- Shape ---- */
 /** A view. A dimension of 0 keeps that axis of x; one -1 takes what is left. */
 ESKER_API esker_node *esker_reshape(esker_node *x, const esker_shape *shape);

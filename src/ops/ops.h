@@ -10,6 +10,8 @@ extern const esker__op esker__op_add, esker__op_sub, esker__op_mul, esker__op_di
     esker__op_sqrt_grad, esker__op_relu_grad, esker__op_sigmoid_grad, esker__op_tanh_grad, esker__op_equal;
 extern const esker__op esker__op_convert, esker__op_reshape, esker__op_expand, esker__op_transpose;
 extern const esker__op esker__op_sum, esker__op_mean, esker__op_max;
+extern const esker__op esker__op_min, esker__op_prod, esker__op_prod_grad, esker__op_variance, esker__op_logsumexp, esker__op_norm,
+    esker__op_argmax, esker__op_argmin;
 extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softmax_grad, esker__op_log_softmax_grad,
     esker__op_cross_entropy, esker__op_mse, esker__op_count_correct;
 extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_input_grad, esker__op_conv2d_weight_grad,

@@ -33,6 +33,14 @@
     X(sum)                \
     X(mean)               \
     X(max)                \
+    X(min)                \
+    X(prod)               \
+    X(prod_grad)          \
+    X(variance)           \
+    X(logsumexp)          \
+    X(norm)               \
+    X(argmax)             \
+    X(argmin)             \
     X(reshape)            \
     X(expand)             \
     X(transpose)          \
