@@ -105,6 +105,33 @@ ESKER_API esker_node *esker_transpose(esker_node *x, const int *order);
 ESKER_API esker_node *esker_softmax(esker_node *x, int axis);
 ESKER_API esker_node *esker_log_softmax(esker_node *x, int axis);
 
+/*
+ * ---- Random numbers: Philox4x32-10 (Salmon and others 2011), without state ----
+ *
+ * Element i is made of word i % 4 of Philox under the plan's seed (esker_plan_desc), for the counter (i / 4, draw, low half of
+ * the step, high half), where `draw` numbers the random operations of a graph in the order of recording, from 0. So every step
+ * draws anew, every operation draws its own, and the same seed, step and program give the same numbers on every device (normal:
+ * but for rounding). No gradients but dropout's.
+ *
+ * With `shape` the size is fixed, also in a model, where a sample's numbers would be shared by the whole batch; `..._like`
+ * takes the size from x, batch included, and not its values: no gradient flows to x.
+ */
+/** Float32 in [lo, hi), lo + (hi - lo) u with u a multiple of 2^-24; lo if they are equal. Finite, lo <= hi. */
+ESKER_API esker_node *esker_random_uniform(esker_graph *graph, const esker_shape *shape, float lo, float hi);
+ESKER_API esker_node *esker_random_uniform_like(esker_node *x, float lo, float hi);
+/** Float32, normally distributed (Box and Muller's method; at most 5.77 deviations from the mean). deviation >= 0. */
+ESKER_API esker_node *esker_random_normal(esker_graph *graph, const esker_shape *shape, float mean, float deviation);
+ESKER_API esker_node *esker_random_normal_like(esker_node *x, float mean, float deviation);
+/** Float32, 1 with probability p (to 2^-24), else 0. 0 <= p <= 1. */
+ESKER_API esker_node *esker_random_bernoulli(esker_graph *graph, const esker_shape *shape, float p);
+ESKER_API esker_node *esker_random_bernoulli_like(esker_node *x, float p);
+/**
+ * 0 with probability p, else x / (1 - p): "inverted" dropout (Srivastava and others 2014), whose mean is x. 0 <= p <= 1; 0 is x
+ * itself, 1 is zeros. A dropped NaN is 0 too. The gradient is that of the same draw: the mask is drawn again, not stored.
+ * In a model it acts in ESKER_MODE_TRAIN and is x itself in ESKER_MODE_INFER.
+ */
+ESKER_API esker_node *esker_dropout(esker_node *x, float p);
+
 /* ---- Losses and metrics: one element ---- */
 /**
  * Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels int32 [n]. Rows with label -1 count for

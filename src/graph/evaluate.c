@@ -30,10 +30,10 @@ static void mark_needed(const esker_graph *graph, esker_node *const *outputs, in
 }
 
 /* Computes all outputs of `node`, a producer. */
-static esker_status evaluate_node(const esker_graph *graph, const esker_node *node, double **values, double **magnitudes,
-                                  double **inputs)
+static esker_status evaluate_node(const esker_graph *graph, const esker_node *node, const esker__step *step,
+                                  double **values, double **magnitudes, double **inputs)
 {
-    esker__reference r = {.node = node, .in = inputs};
+    esker__reference r = {.node = node, .in = inputs, .seed = step->seed, .step = step->step};
     for (int i = 0; i < node->n_inputs; i++) inputs[i] = values[node->inputs[i]->id];
     for (int i = 0; i < node->op->n_outputs; i++) {
         const esker_node *output = graph->nodes[node->id + i];
@@ -63,6 +63,12 @@ static double *copy_given(const esker_node *node, const double *given)
 esker_status esker__evaluate(esker_graph *graph, const double *const *given, esker_node *const *outputs, int n_outputs,
                              double ***out_values, double ***out_magnitudes)
 {
+    return esker__evaluate_step(graph, &(esker__step){0}, given, outputs, n_outputs, out_values, out_magnitudes);
+}
+
+esker_status esker__evaluate_step(esker_graph *graph, const esker__step *step, const double *const *given,
+                                  esker_node *const *outputs, int n_outputs, double ***out_values, double ***out_magnitudes)
+{
     esker_status st = esker_graph_status(graph);
     *out_values = NULL;
     if (out_magnitudes) *out_magnitudes = NULL;
@@ -90,7 +96,7 @@ esker_status esker__evaluate(esker_graph *graph, const double *const *given, esk
             if (node->op == &esker__op_input) name = ((const esker__input_attr *)node->attr)->name;
             st = esker__fail(ESKER_ERR_INVALID, "reference: no value was given for %s %s", node->op->name, name);
         } else {
-            st = evaluate_node(graph, node, values, magnitudes, inputs);
+            st = evaluate_node(graph, node, step, values, magnitudes, inputs);
         }
     }
 done:

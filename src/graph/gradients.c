@@ -16,6 +16,7 @@ static void mark_reach(const esker_graph *graph, esker_node *const *wrt, int n_w
     for (int i = 0; i < n_wrt; i++) reach[wrt[i]->id] = true;
     for (size_t i = 0; i < n_nodes; i++) {
         const esker_node *node = graph->nodes[i];
+        if (node->op->flags & ESKER__OP_SHAPE_ONLY) continue;
         for (int j = 0; j < node->n_inputs && !reach[i]; j++) reach[i] = reach[node->inputs[j]->id];
     }
 }

@@ -28,6 +28,7 @@ struct esker_graph {
     size_t n_nodes, capacity;
     esker_params *params;
     esker__phase phase; /* given to nodes recorded now */
+    uint32_t n_draws;   /* ids given to random nodes: esker__new_draw */
     esker_status status;
     char *message; /* of the first failure; in the pool */
 };
@@ -50,6 +51,12 @@ esker_node *esker__graph_fail(esker_graph *graph, esker_status status);
 
 /** Copy a node into another graph with other inputs: infers again, so that another batch size may flow through. */
 esker_node *esker__record_copy(esker_graph *graph, const esker_node *node, esker_node *const *inputs);
+
+/**
+ * An id for a random node that is about to be recorded, for its attributes: no other draw of the graph has it, and the same
+ * program gets the same ids. Copies keep theirs, so that a draw is the same in every graph made from this one.
+ */
+uint32_t esker__new_draw(esker_graph *graph);
 
 /** Sum `x` down to `shape`, the reverse of broadcasting `shape` to x's shape. Returns x itself if they agree. */
 esker_node *esker__sum_to(esker_node *x, const esker_shape *shape);
@@ -82,6 +89,10 @@ typedef struct esker__full_attr {
  */
 esker_status esker__evaluate(esker_graph *graph, const double *const *given, esker_node *const *outputs, int n_outputs,
                              double ***out_values, double ***out_magnitudes);
+/** The same at a step: the seed and step that random operations see. esker__evaluate is step 0 of seed 0, as in a plan. */
+esker_status esker__evaluate_step(esker_graph *graph, const esker__step *step, const double *const *given,
+                                  esker_node *const *outputs, int n_outputs, double ***out_values,
+                                  double ***out_magnitudes);
 void esker__evaluate_free(esker_graph *graph, double **values);
 
 #endif

@@ -51,7 +51,8 @@ enum {
     ESKER__OP_IN_PLACE_0 =
         8, /* output 0 may be written over input 0 when both have as many bytes: each invocation reads its own
                                  elements of input 0 before it writes them, and no others */
-    ESKER__OP_IN_PLACE_1 = 16 /* the same for input 1 */
+    ESKER__OP_IN_PLACE_1 = 16, /* the same for input 1 */
+    ESKER__OP_SHAPE_ONLY = 128 /* reads no input, takes their shapes alone: no gradient flows there, which is no error */
 };
 
 struct esker__op {
@@ -111,6 +112,12 @@ struct esker__op {
      * record nodes. Exactly equal values only.
      */
     esker_node *(*simplify)(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs);
+
+    /**
+     * What `node` of a model becomes in a graph for inference, recorded there with `inputs` (a dropout is its input). Must have
+     * those outputs of `node` that others read. NULL member: the same as in training.
+     */
+    esker_node *(*inference)(esker_graph *graph, const esker_node *node, esker_node *const *inputs);
 
     /**
      * Elementwise ops: the value of one element as a GLSL expression over the operands `a`, `b`, `c` (float) and, if the

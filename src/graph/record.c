@@ -166,11 +166,18 @@ esker_node *esker__output(esker_node *node, int i)
     return node ? node->graph->nodes[node->id + i] : NULL;
 }
 
+uint32_t esker__new_draw(esker_graph *graph)
+{
+    return graph->n_draws++;
+}
+
 esker_node *esker__record_copy(esker_graph *graph, const esker_node *node, esker_node *const *inputs)
 {
     if (node->op == &esker__op_output) return esker__output(inputs[0], node->output);
     esker__phase phase = graph->phase;
     graph->phase = node->phase;
+    /* What is recorded behind the copies draws anew. */
+    if (graph->n_draws < node->graph->n_draws) graph->n_draws = node->graph->n_draws;
     esker_node *copy = esker__record_in(graph, node->op, node->attr, inputs, node->n_inputs);
     graph->phase = phase;
     return copy && node->label ? esker_label(copy, node->label) : copy;

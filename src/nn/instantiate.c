@@ -50,6 +50,17 @@ static esker_status wrong_batch(const esker_model *net, const esker_node *node, 
     return st;
 }
 
+/* `node` as this mode has it. */
+static esker_node *record_node(esker_graph *graph, esker_mode mode, const esker_node *node, esker_node *const *inputs)
+{
+    if (mode != ESKER_MODE_INFER || !node->op->inference) return esker__record_copy(graph, node, inputs);
+    size_t n_before = graph->n_nodes;
+    esker_node *result = node->op->inference(graph, node, inputs);
+    for (size_t id = n_before; result && node->label && id < graph->n_nodes; id++)
+        if (!graph->nodes[id]->label && !esker_label(graph->nodes[id], node->label)) result = NULL;
+    return result;
+}
+
 static esker_status record(esker_graph *graph, const esker_model *net, const esker_instance_desc *desc, const bool *needed,
                            esker_node **copies, esker_node **out_raw)
 {
@@ -66,7 +77,7 @@ static esker_status record(esker_graph *graph, const esker_model *net, const esk
             if (!inputs) return esker__fail_memory(n_bytes, "model instance");
         }
         for (int k = 0; k < node->n_inputs; k++) inputs[k] = copies[node->inputs[k]->id];
-        copies[i] = esker__record_copy(graph, node, inputs);
+        copies[i] = record_node(graph, desc->mode, node, inputs);
         if (!copies[i]) return wrong_batch(net, node, desc->batch, esker_graph_status(graph));
     }
     return ESKER_OK;

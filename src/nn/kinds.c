@@ -200,6 +200,20 @@ static bool decode_affine(const esker_node *node, esker__layer_value *values)
     return isfinite(a->scale) && isfinite(a->shift);
 }
 
+/* ---- Dropout ---- */
+
+static esker_node *build_dropout(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return esker_dropout(layer->inputs[0], (float)layer->values[0].v[0]);
+}
+
+static bool decode_dropout(const esker_node *node, esker__layer_value *values)
+{
+    values[0] = (esker__layer_value){1, {esker__dropout_probability(node)}};
+    return true;
+}
+
 /* clang-format off */
 #define KERNEL_KEY(key)  {.name = (key), .type = ESKER__KEY_PAIR, .required = true, .lo = 1, .hi = 65535}
 #define PADDING_KEY      {.name = "padding", .type = ESKER__KEY_PAIR, .lo = 0, .hi = 65535}
@@ -238,6 +252,7 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"sqrt",        "sqrt",        1, .unary = esker_sqrt},
     {"affine",      "affine",      1, {{.name = "scale", .type = ESKER__KEY_NUMBER, .standard = 1}, {.name = "shift", .type = ESKER__KEY_NUMBER}},
      .build = build_affine, .decode = decode_affine},
+    {"dropout",     "dropout",     1, {{.name = "p", .type = ESKER__KEY_NUMBER, .standard = 0.5}}, .build = build_dropout, .decode = decode_dropout},
     {"sum",         "sum",         1, AXES_KEYS, .build = build_sum, .decode = decode_reduction},
     {"mean",        "mean",        1, AXES_KEYS, .build = build_mean, .decode = decode_reduction},
     {"max",         "max",         1, AXES_KEYS, .build = build_max, .decode = decode_reduction},
@@ -258,6 +273,7 @@ static const char help[] =
     "reshape      shape [N, ...]: of one sample, at most one -1 for what is left\n"
     "transpose    order [N, ...]: axes from 1 up; axis 0, the batch, stays in front\n"
     "add, sub, mul, div: two inputs, broadcast\n"
+    "dropout      p X (0.5): the share that training sets to 0; nothing in inference\n"
     "sum          axes [N, ...]: from 1 up, or from the end; keepdims true|false (false)\n"
     "mean         the same: over axes [2, 3] it is global average pooling\n"
     "max          the same\n"

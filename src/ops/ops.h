@@ -14,6 +14,8 @@ extern const esker__op esker__op_min, esker__op_prod, esker__op_prod_grad, esker
     esker__op_argmax, esker__op_argmin;
 extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softmax_grad, esker__op_log_softmax_grad,
     esker__op_cross_entropy, esker__op_mse, esker__op_count_correct;
+extern const esker__op esker__op_random_bits, esker__op_random_uniform, esker__op_random_normal, esker__op_random_bernoulli,
+    esker__op_dropout;
 extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_input_grad, esker__op_conv2d_weight_grad,
     esker__op_max_pool2d, esker__op_max_pool2d_grad, esker__op_avg_pool2d, esker__op_avg_pool2d_grad;
 extern const esker__op esker__op_sgd, esker__op_adam, esker__op_adamw;
@@ -55,6 +57,10 @@ typedef struct esker__pool2d_attr {
 esker_node *esker__relu_grad(esker_node *y, esker_node *grad);
 esker_node *esker__sigmoid_grad(esker_node *y, esker_node *grad);
 esker_node *esker__tanh_grad(esker_node *y, esker_node *grad);
+/** Random words as int32, all 32 bits. */
+esker_node *esker__random_bits(esker_graph *graph, const esker_shape *shape);
+/** p of a dropout node. */
+float esker__dropout_probability(const esker_node *node);
 /** 1 where a == b, else 0; broadcasts; no gradient. */
 esker_node *esker__equal(esker_node *a, esker_node *b);
 

@@ -48,6 +48,11 @@
     X(log_softmax)        \
     X(softmax_grad)       \
     X(log_softmax_grad)   \
+    X(random_bits)        \
+    X(random_uniform)     \
+    X(random_normal)      \
+    X(random_bernoulli)   \
+    X(dropout)            \
     X(cross_entropy)      \
     X(mse)                \
     X(count_correct)      \
