@@ -86,7 +86,10 @@ static esker_status emit_direct(esker__lowering *lowering, problem *p)
         splits = esker__choose_splits(limits, (uint64_t)p->m * p->n, (uint64_t)tiles_m * tiles_n, p->k, 4, 64, &chunk);
     p->splits = splits;
     bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
-    if (splits > 1 && p->tb && !vc) vb = false; /* else T860 lacks a register */
+    if (p->tb && !vc && (splits > 1 || p->bias || p->tail.activation)) { /* else V3D and T860 lack some registers */
+        vb = false;
+        if (!p->ta) va = false;
+    }
 
     uint64_t groups_x = esker__ceil_div(tiles_n, lx), groups_y = esker__ceil_div(tiles_m, ly);
     esker__dispatch_desc d = {
