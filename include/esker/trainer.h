@@ -45,6 +45,8 @@ typedef struct esker_trainer_desc {
 /**
  * Make a trainer. The training step is recorded (so that shapes and settings are checked here), but compiled for the device
  * with the first data set, whose element type the plan's input takes.
+ * The optimizer's state belongs to the model's parameters and begins at zero with the trainer's first fit(): trainers of one
+ * model may follow each other, but not take turns.
  * Ownership  *out is destroyed with esker_trainer_destroy(), before `net`, which it borrows.
  * Errors     ESKER_ERR_INVALID: a NULL, batch < 1 (with the number), an unknown loss, an optimizer setting that is not a
  *            number, infinite or negative, a model that is not finished, or whose output is not one row of numbers.

@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "graph/params.h"
 
 /* Evaluation keeps no gradients, so a larger batch costs little and needs fewer submissions. */
 #define EVAL_BATCH 256
@@ -91,10 +92,32 @@ void esker_trainer_destroy(esker_trainer *trainer)
     esker__free(trainer);
 }
 
+/*
+ * The optimizer's state belongs to the parameters. An earlier trainer's would be taken for that of step 0, whose bias corrections
+ * make it many times too large.
+ */
+static esker_status forget_state(esker_params *params)
+{
+    static const unsigned char zeros[16384];
+    for (int i = 0; i < ESKER__MAX_STATE; i++) {
+        uint64_t n_bytes = params->state[i] ? esker__buffer_bytes(params->state[i]) : 0;
+        for (uint64_t at = 0; at < n_bytes; at += sizeof zeros) {
+            uint64_t n = n_bytes - at < sizeof zeros ? n_bytes - at : sizeof zeros;
+            esker_status st = esker__buffer_write(params->state[i], at, zeros, n);
+            if (st != ESKER_OK) return st;
+        }
+    }
+    return ESKER_OK;
+}
+
 esker_status esker__trainer_prepare(esker_trainer *trainer, const esker_dataset_info *data)
 {
     if (trainer->plan && trainer->dtype == data->sample_dtype) return ESKER_OK;
     drop_plan(trainer);
+    if (!trainer->steps_submitted) {
+        esker_status forgotten = forget_state(esker_model_get_params(trainer->net));
+        if (forgotten != ESKER_OK) return forgotten;
+    }
     esker_counters before, after;
     esker_device_get_counters(trainer->desc.device, &before);
     esker_status st = esker_trainer_plan(trainer->net, &trainer->desc, data->sample_dtype, NULL, &trainer->plan);

@@ -316,6 +316,42 @@ static void a_second_fit_goes_on(void **state)
     esker_dataset_unref(ds);
 }
 
+/* A second trainer finds the values of the first, but not its optimizer's state: as if it got them in a new model. */
+static void a_second_trainer_starts_anew(void **state)
+{
+    (void)state;
+    static const esker_trainer_desc desc = {.batch = 32, .optimizer = {.kind = ESKER_OPTIMIZER_ADAM}};
+    esker_dataset *ds = small_digits(ESKER_SPLIT_TRAIN, 150);
+    esker_model *first = small_model(12, false, 2), *copy = small_model(12, false, 3);
+    esker_params *from = esker_model_get_params(first), *to = esker_model_get_params(copy);
+    esker_trainer *trainer = trainer_of(first, &desc);
+    assert_ok(esker_trainer_fit(trainer, ds, &(esker_fit_desc){.epochs = 2}));
+    esker_trainer_destroy(trainer);
+    for (int i = 0; i < esker_params_count(from); i++) {
+        esker_param_info info;
+        assert_ok(esker_params_get_info(from, i, &info));
+        float *values = malloc((size_t)info.n_elems * sizeof *values);
+        assert_non_null(values);
+        assert_ok(esker_params_read(from, i, values, info.n_elems));
+        assert_ok(esker_params_write(to, i, values, info.n_elems));
+        free(values);
+    }
+    esker_model *const models[] = {first, copy};
+    float *values[2];
+    int64_t n;
+    for (int i = 0; i < 2; i++) {
+        trainer = trainer_of(models[i], &desc);
+        assert_ok(esker_trainer_fit(trainer, ds, &(esker_fit_desc){.epochs = 1}));
+        values[i] = all_values(models[i], &n);
+        esker_trainer_destroy(trainer);
+        esker_model_destroy(models[i]);
+    }
+    assert_memory_equal(values[0], values[1], (size_t)n * sizeof(float));
+    free(values[0]);
+    free(values[1]);
+    esker_dataset_unref(ds);
+}
+
 /* ---- Stopping ---- */
 
 static void a_callback_can_stop(void **state)
@@ -513,6 +549,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(padding_changes_neither_loss_nor_update),
         cmocka_unit_test(models_learn),
         cmocka_unit_test(a_second_fit_goes_on),
+        cmocka_unit_test(a_second_trainer_starts_anew),
         cmocka_unit_test(a_callback_can_stop),
         cmocka_unit_test(a_loss_that_is_no_number_is_told),
         cmocka_unit_test(the_learning_rate_can_change),
