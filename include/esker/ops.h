@@ -126,6 +126,12 @@ ESKER_API esker_node *esker_random_normal_like(esker_node *x, float mean, float 
 ESKER_API esker_node *esker_random_bernoulli(esker_graph *graph, const esker_shape *shape, float p);
 ESKER_API esker_node *esker_random_bernoulli_like(esker_node *x, float p);
 /**
+ * Int32 [n]: the numbers 0 to n - 1 in random order, sorted by random words (equal words, one pair in 2^32, in ascending order).
+ * 1 <= n, and below 2^23 where storage blocks are 128 MiB (ESKER_ERR_LIMIT when a plan is compiled): it needs 16 to 32 bytes of scratch
+ * for each number.
+ */
+ESKER_API esker_node *esker_random_permutation(esker_graph *graph, int64_t n);
+/**
  * 0 with probability p, else x / (1 - p): "inverted" dropout (Srivastava and others 2014), whose mean is x. 0 <= p <= 1; 0 is x
  * itself, 1 is zeros. A dropped NaN is 0 too. The gradient is that of the same draw: the mask is drawn again, not stored.
  * In a model it acts in ESKER_MODE_TRAIN and is x itself in ESKER_MODE_INFER.

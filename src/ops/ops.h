@@ -15,7 +15,7 @@ extern const esker__op esker__op_min, esker__op_prod, esker__op_prod_grad, esker
 extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softmax_grad, esker__op_log_softmax_grad,
     esker__op_cross_entropy, esker__op_mse, esker__op_count_correct;
 extern const esker__op esker__op_random_bits, esker__op_random_uniform, esker__op_random_normal, esker__op_random_bernoulli,
-    esker__op_dropout;
+    esker__op_random_permutation, esker__op_dropout;
 extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_input_grad, esker__op_conv2d_weight_grad,
     esker__op_max_pool2d, esker__op_max_pool2d_grad, esker__op_avg_pool2d, esker__op_avg_pool2d_grad;
 extern const esker__op esker__op_sgd, esker__op_adam, esker__op_adamw;

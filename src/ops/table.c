@@ -52,6 +52,7 @@
     X(random_uniform)     \
     X(random_normal)      \
     X(random_bernoulli)   \
+    X(random_permutation) \
     X(dropout)            \
     X(cross_entropy)      \
     X(mse)                \

@@ -48,10 +48,20 @@ static esker_node *build_bernoulli(esker_graph *graph, esker_node *const *in, co
     return esker_random_bernoulli(graph, args, 0.3f);
 }
 
+static esker_node *build_permutation(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)in;
+    return esker_random_permutation(graph, *(const int64_t *)args);
+}
+
 static const float none = 0, tenth = 0.1f, half = 0.5f, most = 0.999f, all = 1;
 #define DROPOUT(title, p, ...)                                                                 \
     {                                                                                          \
         "dropout, " title, build_dropout, 1, {{.shape = __VA_ARGS__, .lo = -2, .hi = 2}}, &(p) \
+    }
+#define PERMUTATION(n)                                                                                     \
+    {                                                                                                      \
+        "random_permutation of " #n, build_permutation, 0, {{0}}, &(const int64_t){n}, .no_gradient = true \
     }
 #define DRAWN(title, build, ...)                                                     \
     {                                                                                \
@@ -86,6 +96,15 @@ static const op_check_row rows[] = {
     DRAWN("random_bernoulli, one", build_bernoulli, {1, {1}}),
     DRAWN("random_bernoulli, 129", build_bernoulli, {1, {129}}),
     DRAWN("random_bernoulli, many", build_bernoulli, {2, {301, 257}}),
+    PERMUTATION(1),
+    PERMUTATION(2),
+    PERMUTATION(127),
+    PERMUTATION(256),
+    PERMUTATION(257),
+    PERMUTATION(1000),
+    PERMUTATION(4095),
+    PERMUTATION(4096),
+    PERMUTATION(70001),
 };
 
 /* ---- Running by hand ---- */
@@ -251,6 +270,69 @@ static void distributions_are_right(void **state)
     assert_float_equal((float)m[0], 0.3f, (float)(root * sqrt(0.21)));
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
+}
+
+static int32_t order[1 << 20];
+static bool seen[1 << 20];
+
+static void permutations_are_permutations(void **state)
+{
+    static const int sizes[] = {1, 3, 256, 5000, 1 << 20};
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        int n = sizes[s];
+        esker_graph *graph = new_graph();
+        esker_node *out = esker_random_permutation(graph, n);
+        esker_plan *plan = compile(graph, &out, 1, 31);
+        run_at(plan, 4, 0, order, (size_t)n * 4);
+        memset(seen, 0, sizeof seen);
+        double product = 0, middle = (n - 1) / 2.0;
+        for (int i = 0; i < n; i++) {
+            assert_in_range(order[i], 0, n - 1);
+            assert_false(seen[order[i]]);
+            seen[order[i]] = true;
+            product += (i - middle) * (order[i] - middle);
+        }
+        /* Place and number do not go together: 5 deviations of 1 / sqrt(n). */
+        if (n > 256) assert_true(fabs(product / (pow(n, 3) / 12)) < 5 / sqrt(n));
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+}
+
+/* All 24 orders of four are equally likely: 23 degrees of freedom, 99.98 % of draws lie between 5 and 55. */
+static void orders_are_equally_likely(void **state)
+{
+    enum { DRAWS = 480, STEPS = 5 };
+    esker_node *outputs[32];
+    int counts[256] = {0};
+    (void)state;
+    for (uint64_t seed = 0; seed < DRAWS / 32 / STEPS; seed++) {
+        esker_graph *graph = new_graph();
+        for (int d = 0; d < 32; d++) outputs[d] = esker_random_permutation(graph, 4);
+        esker_plan *plan = compile(graph, outputs, 32, seed);
+        for (uint64_t step = 0; step < STEPS; step++) {
+            uint64_t ticket;
+            assert_ok(esker_plan_set_step(plan, step));
+            assert_ok(esker_plan_submit(plan, &ticket));
+            for (int d = 0; d < 32; d++) {
+                int32_t p[4];
+                assert_ok(esker_plan_read(plan, ticket, d, p, sizeof p));
+                counts[p[0] | p[1] << 2 | p[2] << 4 | p[3] << 6]++;
+            }
+        }
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+    double chi = 0;
+    int kinds = 0;
+    for (int i = 0; i < 256; i++) {
+        if (!counts[i]) continue;
+        kinds++;
+        chi += pow(counts[i] - DRAWS / 24.0, 2) / (DRAWS / 24.0);
+    }
+    assert_int_equal(kinds, 24);
+    assert_true(chi > 5 && chi < 55);
 }
 
 /* ---- Draws ---- */
@@ -443,6 +525,12 @@ static esker_node *refused_bernoulli(esker_graph *graph, esker_node *const *in, 
     return esker_random_bernoulli(graph, &(esker_shape){1, {3}}, *(const float *)args);
 }
 
+static esker_node *refused_permutation(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)in;
+    return esker_random_permutation(graph, *(const int64_t *)args);
+}
+
 static esker_node *refused_shape(esker_graph *graph, esker_node *const *in, const void *args)
 {
     (void)in;
@@ -475,6 +563,7 @@ static void refuses_what_is_no_distribution(void **state)
     op_check_refused(refused_dropout, (float[]){0.5f}, (op_check_input[]){{ESKER_DTYPE_I32, {1, {4}}}}, 1,
                      ESKER_ERR_INVALID, "dropout(int32 [4]): the input is int32, float32 is needed");
     op_check_refused(refused_shape, &(esker_shape){1, {0}}, NULL, 0, ESKER_ERR_INVALID, "random_bernoulli");
+    op_check_refused(refused_permutation, &(int64_t){0}, NULL, 0, ESKER_ERR_INVALID, "random_permutation: of 0, 1 to");
     op_check_refused(refused_shape, NULL, NULL, 0, ESKER_ERR_INVALID, "random_bernoulli: no shape");
 }
 
@@ -484,6 +573,8 @@ int main(void)
         cmocka_unit_test(words_are_those_of_the_host),
         cmocka_unit_test(bounds_hold),
         cmocka_unit_test(distributions_are_right),
+        cmocka_unit_test(permutations_are_permutations),
+        cmocka_unit_test(orders_are_equally_likely),
         cmocka_unit_test(equal_draws_are_not_merged),
         cmocka_unit_test(masks_change_with_the_step_and_repeat),
         cmocka_unit_test(the_gradient_has_the_same_mask),
