@@ -138,6 +138,44 @@ ESKER_API esker_node *esker_random_permutation(esker_graph *graph, int64_t n);
  */
 ESKER_API esker_node *esker_dropout(esker_node *x, float p);
 
+/*
+ * ---- Normalisation: y = (x - mean) / sqrt(variance + eps) * weight + bias ----
+ *
+ * Mean and variance are those of each group of elements that the operation names; the variance is the biased one (divided by
+ * n), from the distances to the mean. `weight` and `bias` may be NULL: 1 and 0. eps 0 is the usual one, named at each. Squares have to
+ * stay in float32's range: |x - mean| below 1e19.
+ */
+/** Over the last n_axes axes together (Ba, Kiros, Hinton 2016); weight and bias have the shape of those axes. eps: 1e-5. */
+ESKER_API esker_node *esker_layer_norm(esker_node *x, int n_axes, esker_node *weight, esker_node *bias, float eps);
+/** x / sqrt(mean(x^2) + eps) * weight over the last n_axes axes (Zhang, Sennrich 2019). eps: 2^-23. */
+ESKER_API esker_node *esker_rms_norm(esker_node *x, int n_axes, esker_node *weight, float eps);
+/**
+ * x [n, c, ...]: over c / n_groups neighbouring channels and all that follows, for each sample (Wu, He 2018). n_groups divides c;
+ * weight and bias [c]. eps: 1e-5.
+ */
+ESKER_API esker_node *esker_group_norm(esker_node *x, int n_groups, esker_node *weight, esker_node *bias, float eps);
+/** x [n, c, space...]: over space, of more than one element, for each channel of each sample; weight and bias [c]. eps: 1e-5. */
+ESKER_API esker_node *esker_instance_norm(esker_node *x, esker_node *weight, esker_node *bias, float eps);
+/** x / max(sqrt(sum x^2), eps), the sum along `axis`. eps: 1e-12. Where eps is the larger the gradient is that of x / eps. */
+ESKER_API esker_node *esker_normalize(esker_node *x, int axis, float eps);
+
+typedef struct esker_batch_norm_desc {
+    esker_node *weight, *bias;              /* [c] */
+    esker_node *running_mean, *running_var; /* [c], both or neither. Frozen parameters, which usually start at 0 and 1 */
+    float eps;                              /* 0: 1e-5 */
+    float momentum;                         /* in (0, 1]; 0: 0.1 */
+} esker_batch_norm_desc;
+/**
+ * x [n, c, ...]: over samples and space, for each channel (Ioffe, Szegedy 2015). Each run of a plan also moves the running statistics,
+ * once, after everything that reads them: r = (1 - momentum) r + momentum b, where b is the batch's mean, and its unbiased variance
+ * (divided by one less). In a graph that esker_model_instantiate() makes for inference this operation is esker_batch_norm_infer(),
+ * if there are running statistics, and nothing is moved. `desc` may be NULL.
+ * Errors     Also, when a plan is compiled: one value for a channel (n and space all 1), which has no variance.
+ */
+ESKER_API esker_node *esker_batch_norm(esker_node *x, const esker_batch_norm_desc *desc);
+/** The same with the running mean and variance in place of the batch's; any float32 [c] will do, and no gradient goes to them. */
+ESKER_API esker_node *esker_batch_norm_infer(esker_node *x, const esker_batch_norm_desc *desc);
+
 /* ---- Losses and metrics: one element ---- */
 /**
  * Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels int32 [n]. Rows with label -1 count for

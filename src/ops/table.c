@@ -54,6 +54,17 @@
     X(random_bernoulli)   \
     X(random_permutation) \
     X(dropout)            \
+    X(layer_norm)         \
+    X(rms_norm)           \
+    X(group_norm)         \
+    X(instance_norm)      \
+    X(normalize)          \
+    X(norm_grad)          \
+    X(norm_affine_grad)   \
+    X(batch_norm)         \
+    X(batch_norm_infer)   \
+    X(batch_norm_grad)    \
+    X(batch_norm_running) \
     X(cross_entropy)      \
     X(mse)                \
     X(count_correct)      \
