@@ -101,6 +101,50 @@ ESKER_API esker_node *esker_expand(esker_node *x, const esker_shape *shape);
 /** Axis i of the result is axis order[i] of x; NULL reverses the axes. */
 ESKER_API esker_node *esker_transpose(esker_node *x, const int *order);
 
+/** A view with an axis of length 1 before axis `axis` of x; negative counts from the end, -1 appends it. */
+ESKER_API esker_node *esker_unsqueeze(esker_node *x, int axis);
+/** A view without the named axes, each of length 1 (ESKER_ERR_INVALID otherwise); n_axes 0: without all that are. */
+ESKER_API esker_node *esker_squeeze(esker_node *x, const int *axes, int n_axes);
+
+/*
+ * The following copy elements of any type. Their gradients are exact: what was copied several times is added up, what was not
+ * copied gets 0.
+ */
+/** start, start + step, ... below stop. Negative start and stop count from the end, both are then moved into 0 .. length. */
+typedef struct esker_range {
+    int64_t start;
+    int64_t stop; /* 0: to the end */
+    int64_t step; /* 0: 1; never negative (esker_flip) */
+} esker_range;
+/** Range i of axis i; axes past n_ranges stay whole. The batch of a model is whole with {0}. An empty result is refused. */
+ESKER_API esker_node *esker_slice(esker_node *x, const esker_range *ranges, int n_ranges);
+/**
+ * `n` slices that make up axis `axis`: `lengths` of them, or NULL for equal ones. On failure all out[i] are NULL, and the graph has
+ * the error too.
+ */
+ESKER_API esker_status esker_split_axis(esker_node *x, int axis, const int64_t *lengths, int n, esker_node **out);
+/** The axis read backwards. */
+ESKER_API esker_node *esker_flip(esker_node *x, int axis);
+/** Inputs beside each other along `axis`: one type, and one shape but for that axis. NULL without inputs. */
+ESKER_API esker_node *esker_concat(esker_node *const *inputs, int n, int axis);
+/** Inputs of one shape beside each other along a new axis (esker_unsqueeze); at most 1024. */
+ESKER_API esker_node *esker_stack(esker_node *const *inputs, int n, int axis);
+/** Element i goes to (i + shift) mod length of the axis; shift may be negative. */
+ESKER_API esker_node *esker_roll(esker_node *x, int axis, int64_t shift);
+/** x repeated[i] times along axis i; the repeats count from the last axis back, as broadcasting does, and may add axes in front. */
+ESKER_API esker_node *esker_tile(esker_node *x, const int64_t *repeats, int n);
+typedef enum esker_pad_mode {
+    ESKER_PAD_CONSTANT = 0, /* `value`, a whole number in range for integers */
+    ESKER_PAD_REFLECT,      /* mirrored without repeating the edge, c b | a b c | b a: less than the axis's length */
+    ESKER_PAD_EDGE          /* the edge repeated, a a | a b c | c c */
+} esker_pad_mode;
+/** before[i] and after[i] elements added to axis i for the first n_axes axes (NULL: none); the other axes stay. */
+ESKER_API esker_node *esker_pad(esker_node *x, const int64_t *before, const int64_t *after, int n_axes, esker_pad_mode mode,
+                                float value);
+/** The last two axes as rows and columns: 0 above (tril) or below (triu) the diagonal column - row = `diagonal`. */
+ESKER_API esker_node *esker_tril(esker_node *x, int diagonal);
+ESKER_API esker_node *esker_triu(esker_node *x, int diagonal);
+
 /* ---- Softmax along `axis`; the maximum is subtracted first ---- */
 ESKER_API esker_node *esker_softmax(esker_node *x, int axis);
 ESKER_API esker_node *esker_log_softmax(esker_node *x, int axis);

@@ -10,6 +10,8 @@ extern const esker__op esker__op_add, esker__op_sub, esker__op_mul, esker__op_di
     esker__op_sqrt_grad, esker__op_relu_grad, esker__op_sigmoid_grad, esker__op_tanh_grad, esker__op_equal;
 extern const esker__op esker__op_convert, esker__op_reshape, esker__op_expand, esker__op_transpose;
 extern const esker__op esker__op_sum, esker__op_mean, esker__op_max;
+extern const esker__op esker__op_slice, esker__op_unslice, esker__op_flip, esker__op_concat, esker__op_roll, esker__op_tile,
+    esker__op_pad, esker__op_tril, esker__op_triu;
 extern const esker__op esker__op_min, esker__op_prod, esker__op_prod_grad, esker__op_variance, esker__op_logsumexp, esker__op_norm,
     esker__op_argmax, esker__op_argmin;
 extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softmax_grad, esker__op_log_softmax_grad,
@@ -64,6 +66,9 @@ esker_node *esker__tanh_grad(esker_node *y, esker_node *grad);
 esker_node *esker__random_bits(esker_graph *graph, const esker_shape *shape);
 /** p of a dropout node. */
 float esker__dropout_probability(const esker_node *node);
+/** Elements start .. start + count - 1 of one axis; and the reverse, zeros around x up to `length`. Axis from 0 and in range. */
+esker_node *esker__slice_axis(esker_node *x, int axis, int64_t start, int64_t count);
+esker_node *esker__unslice_axis(esker_node *x, int axis, int64_t start, int64_t length);
 /** 1 where a == b, else 0; broadcasts; no gradient. */
 esker_node *esker__equal(esker_node *a, esker_node *b);
 

@@ -44,6 +44,15 @@
     X(reshape)            \
     X(expand)             \
     X(transpose)          \
+    X(slice)              \
+    X(unslice)            \
+    X(flip)               \
+    X(concat)             \
+    X(roll)               \
+    X(tile)               \
+    X(pad)                \
+    X(tril)               \
+    X(triu)               \
     X(softmax)            \
     X(log_softmax)        \
     X(softmax_grad)       \

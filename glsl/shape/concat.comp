@@ -1,0 +1,90 @@
+#version 310 es
+// concat: y[o] = a[o] b[o] c[o], rows of several inputs beside each other
+// Bindings  0 in  a [rows, a_n]    1 in b [rows, b_n]    2 in c, if INPUTS is 3    last: out y [rows, a_n + b_n + c_n]; no aliasing
+//           BYTES 1: elements are bytes, four to a word, else words of any meaning; QUADS 1: all lengths are counted in four words
+// Uniforms  n: elements of y, 1 to 2^31 - 1 (QUADS: quads)    groups_x: width of the folded grid    a_n, b_n, c_n
+// Groups    (groups_x, any, 1) of 64; one invocation writes four neighbouring elements. Elements past n in y's last 16 bytes
+//           (BYTES: in its last word) become zero.
+#ifndef INPUTS
+#define INPUTS 3
+#endif
+#ifndef QUADS
+#define QUADS 0
+#endif
+#ifndef BYTES
+#define BYTES 0
+#endif
+precision highp float;
+precision highp int;
+
+layout(local_size_x = 64) in;
+
+#if QUADS == 1
+#define T uvec4
+#else
+#define T uint
+#endif
+#if BYTES == 1
+#define Q uint
+#else
+#define Q uvec4
+#endif
+layout(std430, binding = 0) readonly buffer A { T a[]; };
+layout(std430, binding = 1) readonly buffer B { T b[]; };
+#if INPUTS == 3
+layout(std430, binding = 2) readonly buffer C { T c[]; };
+#endif
+layout(std430, binding = INPUTS) writeonly buffer Y { Q y[]; };
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint n;
+    uint groups_x;
+    uint a_n, b_n, c_n;
+};
+
+#if BYTES == 1
+#define AT(from, i) (from[(i) >> 2u] >> (8u * ((i) & 3u)) & 0xffu)
+#else
+#define AT(from, i) from[i]
+#endif
+
+T pick(uint row, uint column)
+{
+    if (column < a_n) return AT(a, row * a_n + column);
+    column -= a_n;
+#if INPUTS == 3
+    if (column >= b_n) return AT(c, row * c_n + (column - b_n));
+#endif
+    return AT(b, row * b_n + column);
+}
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint i = (group.y * groups_x + group.x) * 64u + gl_LocalInvocationID.x;
+    uint width = a_n + b_n + c_n;
+#if QUADS == 1
+    if (i >= n) return;
+    uint row = i / width;
+    y[i] = pick(row, i - row * width);
+#else
+    if (i >= (n + 3u) >> 2) return;
+    uint row = i * 4u / width;
+    uint column = i * 4u - row * width;
+    uvec4 result = uvec4(0u);
+    for (uint j = 0u; j < 4u; j++) {
+        if (i * 4u + j >= n) break;
+        result[j] = pick(row, column);
+        column++;
+        if (column == width) {
+            column = 0u;
+            row++;
+        }
+    }
+#if BYTES == 1
+    y[i] = result.x | result.y << 8u | result.z << 16u | result.w << 24u;
+#else
+    y[i] = result;
+#endif
+#endif
+}
