@@ -63,12 +63,10 @@ typedef struct esker_display_info {
 ESKER_API esker_status esker_display_list(esker_display_info *out, int capacity, int *out_found);
 
 typedef struct esker_device_desc {
-    const char *display; /* NULL: the environment variable ESKER_DISPLAY, else the best display there is */
-    const char *limits;  /* "es31": report the ES 3.1 minimum; "native"; NULL: ESKER_LIMITS, else native */
-    const char
-        * cache_dir; /* program binaries; NULL: ESKER_CACHE_DIR, else $XDG_CACHE_HOME/esker, else ~/.cache/esker; "": none
-        * */
-    bool debug;     /* a KHR_debug context; its messages go to the log */
+    const char *display;   /* NULL: the environment variable ESKER_DISPLAY, else the best display there is */
+    const char *limits;    /* "es31": report the ES 3.1 minimum; "native"; NULL: ESKER_LIMITS, else native */
+    const char *cache_dir; /* of program binaries; "": none; NULL: ESKER_CACHE_DIR, $XDG_CACHE_HOME/esker, ~/.cache/esker */
+    bool debug;            /* a KHR_debug context; its messages go to the log */
 } esker_device_desc;
 
 /**

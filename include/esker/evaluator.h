@@ -64,7 +64,8 @@ typedef struct esker_evaluation {
 
 /**
  * Run every sample of `ds` forward and compare with its label. The last batch is padded with samples that count for
- * nothing. Errors     ESKER_ERR_INVALID: samples of another shape than the model's input (both), a model whose output is
+ * nothing.
+ * Errors     ESKER_ERR_INVALID: samples of another shape than the model's input (both), a model whose output is
  * not one row of numbers or has another count of classes than `ds` (both), no labels. What compiling and running a plan may
  * give.
  */

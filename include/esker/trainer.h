@@ -95,8 +95,8 @@ typedef struct esker_fit_desc {
 /**
  * Train on `train_set` for desc->epochs more epochs. A further call goes on: epoch numbers, sample order, the step number
  * and the optimizer's state continue. A loss that is not a finite number does not end the training; it is counted in
- * bad_losses, its first appearance goes to the log as a warning, and the means become what they then are. Errors
- * ESKER_ERR_INVALID: epochs < 0; samples of another shape than the model's input (both), another count of classes than the
+ * bad_losses, its first appearance goes to the log as a warning, and the means become what they then are.
+ * Errors     ESKER_ERR_INVALID: epochs < 0; samples of another shape than the model's input (both), another count of classes than the
  * model's outputs (both), no labels, in either data set; drop_last and fewer samples than a batch. ESKER_ERR_CANCELLED: a
  * callback returned false; the steps submitted until then are finished, and the model can be used and saved; the epoch begins anew with the next fit(). ESKER_ERR_LOST
  * and others as of plans.
@@ -137,8 +137,10 @@ ESKER_API void esker_trainer_get_stats(const esker_trainer *trainer, esker_train
 /**
  * Compile the plan that a trainer of this model and desc runs, for looking at it: with desc->device NULL it is for `limits`
  * (NULL: the ES 3.1 minimum) and cannot run. `sample_dtype` is the data set's. Outputs: 0 the loss, 1 how many samples were
- * right. Inputs: the model's, and "labels", and for mse "targets" and "weights". Ownership  *out is the caller's,
- * esker_plan_destroy(). Errors     As esker_trainer_create() and esker_plan_compile().
+ * right. Inputs: the model's, and "labels", and for mse "targets" and "weights".
+ * Ownership  *out is the caller's,
+ * esker_plan_destroy().
+ * Errors     As esker_trainer_create() and esker_plan_compile().
  */
 ESKER_API esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc, esker_dtype sample_dtype,
                                           const esker_limits *limits, esker_plan **out);
