@@ -1,12 +1,14 @@
 #version 310 es
 // map: y[i] = EXPR, an expression over one element of each operand a, b, c: elementwise operations, broadcasting, and copies
 //           by any strides (expand, permute)
-// Bindings  0 .. OPERANDS-1 in  a, b, c    OPERANDS out y [n], row-major over the axes; 32-bit elements, padded to 16 bytes
+// Bindings  0 .. OPERANDS-1 in  a, b, c    OPERANDS out y [n], row-major over the axes; padded to 16 bytes. Elements are float,
+//           int, or bytes, four to a word, the first in the low byte, which EXPR sees and returns as uint (0 to 255)
 // Uniforms  n: elements of y, 1 to 2^31 - 1    groups_x: width of the folded grid    k0, k1: constants of EXPR
 //           axes[d]: length, and the strides of a, b, c in elements, outermost first (only if RANK > 0)
 // Groups    (groups_x, any, 1), WG invocations each; one invocation writes four neighbouring elements. Elements past n inside
-//           y's last 16 bytes become zero: the gaps between gradients must stay so.
-// Aliasing  y may be an operand in mode 0: an invocation reads exactly what it writes, before it writes.
+//           y's last 16 bytes (bytes: its last word) become zero: the gaps between gradients must stay so.
+// Aliasing  y may be an operand in mode 0 with elements as wide as its own: an invocation reads exactly what it writes, before
+//           it writes.
 #ifndef EXPR
 #define EXPR a + b
 #define OPERANDS 2
@@ -37,38 +39,129 @@
 #ifndef WG
 #define WG 64
 #endif
-#ifdef WORDS // copies move bits, whatever they mean
-#define T uint
-#define T4 uvec4
+// Element types: the numbers of esker_dtype, 0 float, 1 int, 2 bytes; and 3, words of any meaning, for copies (all, with WORDS).
+#ifdef WORDS
+#define TYPE_A 3
+#define TYPE_B 3
+#define TYPE_C 3
+#define TYPE_Y 3
+#endif
+#ifndef TYPE_A
+#define TYPE_A 0
+#endif
+#ifndef TYPE_B
+#define TYPE_B 0
+#endif
+#ifndef TYPE_C
+#define TYPE_C 0
+#endif
+#ifndef TYPE_Y
+#define TYPE_Y 0
+#endif
+#if TYPE_A == 0
+#define TA float
+#define TA4 vec4
+#elif TYPE_A == 1
+#define TA int
+#define TA4 ivec4
 #else
-#define T float
-#define T4 vec4
+#define TA uint
+#define TA4 uvec4
+#endif
+#if TYPE_B == 0
+#define TB float
+#define TB4 vec4
+#elif TYPE_B == 1
+#define TB int
+#define TB4 ivec4
+#else
+#define TB uint
+#define TB4 uvec4
+#endif
+#if TYPE_C == 0
+#define TC float
+#define TC4 vec4
+#elif TYPE_C == 1
+#define TC int
+#define TC4 ivec4
+#else
+#define TC uint
+#define TC4 uvec4
+#endif
+#if TYPE_Y == 0
+#define TY float
+#define TY4 vec4
+#elif TYPE_Y == 1
+#define TY int
+#define TY4 ivec4
+#else
+#define TY uint
+#define TY4 uvec4
 #endif
 precision highp float;
 precision highp int;
 
 layout(local_size_x = WG) in;
 
-#if MODE_A == 0 || MODE_A == 3
-layout(std430, binding = 0) readonly buffer A { T4 a_data[]; };
+uvec4 bytes(uint word)
+{
+    return uvec4(word) >> uvec4(0u, 8u, 16u, 24u) & 0xffu;
+}
+
+layout(std430, binding = 0) readonly buffer A {
+#if TYPE_A != 2 && (MODE_A == 0 || MODE_A == 3)
+    TA4 a_data[];
+};
+TA4 a_quad(uint quad) { return a_data[quad]; }
 #else
-layout(std430, binding = 0) readonly buffer A { T a_data[]; };
+    TA a_data[];
+};
+#if TYPE_A == 2
+TA4 a_quad(uint quad) { return bytes(a_data[quad]); }
+TA a_at(uint i) { return a_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }
+#else
+TA a_at(uint i) { return a_data[i]; }
+#endif
 #endif
 #if OPERANDS > 1
-#if MODE_B == 0 || MODE_B == 3
-layout(std430, binding = 1) readonly buffer B { T4 b_data[]; };
+layout(std430, binding = 1) readonly buffer B {
+#if TYPE_B != 2 && (MODE_B == 0 || MODE_B == 3)
+    TB4 b_data[];
+};
+TB4 b_quad(uint quad) { return b_data[quad]; }
 #else
-layout(std430, binding = 1) readonly buffer B { T b_data[]; };
+    TB b_data[];
+};
+#if TYPE_B == 2
+TB4 b_quad(uint quad) { return bytes(b_data[quad]); }
+TB b_at(uint i) { return b_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }
+#else
+TB b_at(uint i) { return b_data[i]; }
+#endif
 #endif
 #endif
 #if OPERANDS > 2
-#if MODE_C == 0 || MODE_C == 3
-layout(std430, binding = 2) readonly buffer C { T4 c_data[]; };
+layout(std430, binding = 2) readonly buffer C {
+#if TYPE_C != 2 && (MODE_C == 0 || MODE_C == 3)
+    TC4 c_data[];
+};
+TC4 c_quad(uint quad) { return c_data[quad]; }
 #else
-layout(std430, binding = 2) readonly buffer C { T c_data[]; };
+    TC c_data[];
+};
+#if TYPE_C == 2
+TC4 c_quad(uint quad) { return bytes(c_data[quad]); }
+TC c_at(uint i) { return c_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }
+#else
+TC c_at(uint i) { return c_data[i]; }
 #endif
 #endif
-layout(std430, binding = OPERANDS) writeonly buffer Y { T4 y_data[]; };
+#endif
+#if TYPE_Y == 2
+layout(std430, binding = OPERANDS) writeonly buffer Y { uint y_data[]; };
+#else
+layout(std430, binding = OPERANDS) writeonly buffer Y { TY4 y_data[]; };
+#endif
 
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -97,12 +190,177 @@ float sigmoid_stable(float x)
     return (x < 0.0 ? e : 1.0) / (1.0 + e);
 }
 
+// sigmoid(x) (1 - sigmoid(x)), without the difference.
+float sigmoid_slope(float x)
+{
+    float e = exp(-abs(x));
+    return e / ((1.0 + e) * (1.0 + e));
+}
+
+// exp(x) - 1: Taylor's series where the difference cancels; its first missing term is below 1.2e-8 of the result.
+float expm1_stable(float x)
+{
+    float p = 1.0 / 5040.0 + x * (1.0 / 40320.0 + x * (1.0 / 362880.0));
+    p = 0.5 + x * (1.0 / 6.0 + x * (1.0 / 24.0 + x * (1.0 / 120.0 + x * (1.0 / 720.0 + x * p))));
+    return abs(x) < 0.6875 ? x + x * x * p : exp(x) - 1.0;
+}
+
+// log(1 + x) = 2 artanh(x / (2 + x)) (Abramowitz, Stegun 4.1.27) where 1 + x would round x away, and where log is only good to an
+// absolute error; the first missing term is below 2e-9 of the result.
+float log1p_stable(float x)
+{
+    float s = x / (2.0 + x);
+    float q = s * s;
+    float p = 1.0 / 9.0 + q * (1.0 / 11.0 + q * (1.0 / 13.0 + q * (1.0 / 15.0)));
+    p = q * (1.0 / 3.0 + q * (1.0 / 5.0 + q * (1.0 / 7.0 + q * p)));
+    return x < -0.5 || x > 1.0 ? log(1.0 + x) : 2.0 * (s + s * p);
+}
+
+// erfc(x), x >= 0, with a small relative error also in the tail: exp(-x x) t R(t), t = 1 / (1 + 0.4 x). R is a polynomial fitted to
+// exp(x x) erfc(x) / t by least squares of the relative error at Chebyshev nodes, x up to 10.5 (where erfc is 0 in float): 1.1e-8 off.
+float erfc_positive(float x)
+{
+    x = min(x, 10.5);
+    float t = 1.0 / (1.0 + 0.4 * x);
+    float p = -0.280446589 + t * (0.543426454 + t * (-0.496319532 + t * (0.197164595 + t * -0.0294753592)));
+    p = 0.225705236 + t * (0.224981993 + t * (0.214692578 + t * (0.13062793 + t * (0.26964274 + t * p))));
+    return exp(-x * x) * (t * p);
+}
+
+// Maclaurin's series (Abramowitz, Stegun 7.1.5) where 1 - erfc cancels; its first missing term is below 2e-9 of the result.
+float erf_stable(float x)
+{
+    float s = x * x;
+    float p = 1.0 / 216.0 + s * (-1.0 / 1320.0 + s * (1.0 / 9360.0 + s * (-1.0 / 75600.0 + s * (1.0 / 685440.0))));
+    p = s * (-1.0 / 3.0 + s * (0.1 + s * (-1.0 / 42.0 + s * p)));
+    float tail = 1.0 - erfc_positive(abs(x));
+    return s < 0.5625 ? 1.12837917 * (x + x * p) : x < 0.0 ? -tail : tail;
+}
+
+// The normal distribution function and its density.
+float normal_below(float x)
+{
+    float tail = 0.5 * erfc_positive(0.707106781 * abs(x));
+    return x < 0.0 ? tail : 1.0 - tail;
+}
+
+float normal_density(float x)
+{
+    return 0.398942280 * exp(-0.5 * min(x * x, 400.0));
+}
+
+// The argument of the sigmoid that gelu's tanh form is a multiple of, 2 sqrt(2 / pi) (x + 0.044715 x^3), and its slope. Clamped
+// where the sigmoid has long been 0 or 1, so that no power overflows.
+float gelu_argument(float x)
+{
+    x = clamp(x, -20.0, 20.0);
+    return 1.59576912 * (x + 0.044715 * x * x * x);
+}
+
+float gelu_tanh_slope(float x)
+{
+    float u = gelu_argument(x);
+    return sigmoid_stable(u) + x * (1.59576912 + 0.214064449 * min(x * x, 400.0)) * sigmoid_slope(u);
+}
+
+// log(1 + exp(k x)) / k, k > 0: nothing overflows.
+float softplus_stable(float x, float k)
+{
+    return max(x, 0.0) + log1p_stable(exp(-abs(k * x))) / k;
+}
+
+// tanh(log(1 + exp(x))) as a quotient of polynomials in exp(-|x|): neither overflow nor cancellation.
+float tanh_softplus(float x)
+{
+    float e = exp(-abs(x));
+    float above = x < 0.0 ? e * (e + 2.0) : 1.0 + 2.0 * e;
+    return above / (above + (x < 0.0 ? 2.0 : 2.0 * e * e));
+}
+
+float mish_slope(float x)
+{
+    float e = exp(-abs(x));
+    float below = x < 0.0 ? e * (e + 2.0) + 2.0 : 1.0 + 2.0 * e + 2.0 * e * e;
+    return tanh_softplus(x) + x * (4.0 * (x < 0.0 ? e : e * e) * (1.0 + e)) / (below * below);
+}
+
+// sin(x + quadrants pi / 2). x is reduced to |r| <= pi / 4 by subtracting k pi / 2 in three parts (Cody, Waite): the first two have 8
+// bits, so that their products and differences are exact for k < 2^16, |x| < 1.02e5. Beyond, the phase is lost, and r is clamped to
+// keep the result in about [-1, 1]. Then Taylor's series; first missing terms below 3e-9.
+float sine(float x, float quadrants)
+{
+    float k = floor(x * 0.636619747 + 0.5);
+    float r = ((x - k * 1.5703125) - k * 0.00048255920410) - k * 1.26759085e-6;
+    r = clamp(r, -0.8, 0.8);
+    k += quadrants;
+    k -= 4.0 * floor(k * 0.25);
+    float s = r * r;
+    float odd = r + r * s * (-1.0 / 6.0 + s * (1.0 / 120.0 + s * (-1.0 / 5040.0 + s * (1.0 / 362880.0))));
+    float even = 1.0 + s * (-0.5 + s * (1.0 / 24.0 + s * (-1.0 / 720.0 + s * (1.0 / 40320.0 + s * (-1.0 / 3628800.0)))));
+    float y = k == 1.0 || k == 3.0 ? even : odd;
+    return k >= 2.0 ? -y : y;
+}
+
+// Drop low bits of x's significand, so that products of what is left are exact.
+float leading(float x, uint mask)
+{
+    return uintBitsToFloat(floatBitsToUint(x) & mask);
+}
+
+// log2(x), x > 0, as a sum: 12 bits, and a rest with about 24 more. x = 2^e m, sqrt(1/2) <= m < sqrt(2); log2(m) = c artanh(s), s =
+// (m - 1) / (m + 1), c = 2 / log(2), where s and c are split so that the leading product c s is exact.
+vec2 log2_split(float x)
+{
+    bool tiny = x < 1.17549435e-38; // not a normal number, on devices that keep such
+    uint bits = floatBitsToUint(tiny ? x * 16777216.0 : x);
+    int e = int(bits - 0x3f3504f3u) >> 23;
+    float m = uintBitsToFloat(bits - (uint(e) << 23u));
+    float m_high = leading(m, 0xfffff000u);
+    float below = m + 1.0;
+    float s_high = leading((m - 1.0) / below, 0xffffc000u);
+    float s_low = (((m - 1.0) - s_high * (m_high + 1.0)) - s_high * (m - m_high)) / below;
+    float s = s_high + s_low;
+    float q = s * s;
+    float p = q * (1.0 / 3.0 + q * (0.2 + q * (1.0 / 7.0 + q * (1.0 / 9.0 + q * (1.0 / 11.0)))));
+    float whole = float(tiny ? e - 24 : e);
+    float log_high = 2.884765625 * s_high;
+    float log_low = 0.000624456792 * s_high + 2.88539008 * (s_low + s * p);
+    float high = leading(whole + (log_high + log_low), 0xfffff000u);
+    return vec2(high, ((whole - high) + log_high) + log_low);
+}
+
+// x^y with IEEE's rules for 0, 1 and negative x, finite x. y log2(x) = n + f with n whole is kept as long as its value needs; 2^f by
+// Taylor's series, its first missing term below 6e-9.
+float power(float x, float y)
+{
+    vec2 l = log2_split(abs(x));
+    float y_high = leading(y, 0xfffff000u);
+    float n = clamp(floor(y_high * l.x + 0.5), -250.0, 250.0);
+    float f = clamp((y_high * l.x - n) + ((y - y_high) * l.x + y * l.y), -1.0, 1.0);
+    float p = 0.00961812865 + f * (0.00133335579 + f * (0.000154035297 + f * 0.0000152527336));
+    p = 1.0 + f * (0.693147182 + f * (0.240226507 + f * (0.0555041097 + f * p)));
+    int half_n = int(n) >> 1; // 2^n may overflow or vanish before the product does
+    p *= uintBitsToFloat(uint(half_n + 127) << 23u);
+    p *= uintBitsToFloat(uint(int(n) - half_n + 127) << 23u);
+    bool odd = y == floor(y) && y != 2.0 * floor(0.5 * y);
+    if (x == 0.0) p = y > 0.0 ? 0.0 : 1.0 / abs(x);
+    if (x < 0.0) p = y != floor(y) ? 0.0 / (x - x) : odd ? -p : p;
+    return y == 0.0 || x == 1.0 ? 1.0 : p;
+}
+
+// log(x) with a small relative error also near 1; -infinity at 0.
+float log_accurate(float x)
+{
+    vec2 l = log2_split(x);
+    return x > 0.0 ? 0.693147181 * (l.x + l.y) : log(x);
+}
+
 #if OPERANDS == 1
-T f(T a) { return EXPR; }
+TY f(TA a) { return EXPR; }
 #elif OPERANDS == 2
-T f(T a, T b) { return EXPR; }
+TY f(TA a, TB b) { return EXPR; }
 #else
-T f(T a, T b, T c) { return EXPR; }
+TY f(TA a, TB b, TC c) { return EXPR; }
 #endif
 
 void main()
@@ -111,9 +369,13 @@ void main()
     uint i = (group.y * groups_x + group.x) * uint(WG) + gl_LocalInvocationID.x; // the quad
     if (i >= (n + 3u) >> 2) return;
 
-    T4 a4 = T4(0);
-    T4 b4 = T4(0);
-    T4 c4 = T4(0);
+    TA4 a4 = TA4(0);
+#if OPERANDS > 1
+    TB4 b4 = TB4(0);
+#endif
+#if OPERANDS > 2
+    TC4 c4 = TC4(0);
+#endif
 #if RANK > 0
     uint digit[RANK];
     uvec3 at = uvec3(0u);
@@ -129,13 +391,13 @@ void main()
 #if INNER4 == 0
     for (int j = 0; j < 4; j++) {
 #if MODE_A == 2
-        a4[j] = a_data[at.x];
+        a4[j] = a_at(at.x);
 #endif
 #if OPERANDS > 1 && MODE_B == 2
-        b4[j] = b_data[at.y];
+        b4[j] = b_at(at.y);
 #endif
 #if OPERANDS > 2 && MODE_C == 2
-        c4[j] = c_data[at.z];
+        c4[j] = c_at(at.z);
 #endif
         if (i * 4u + uint(j) + 1u < n) { // past the end the last element again, so that no operand is read out of bounds
             digit[RANK - 1]++;
@@ -152,64 +414,68 @@ void main()
 #else
     uvec3 next = axes[RANK - 1].yzw >> 2u;
 #if MODE_A == 2
-    a4 = T4(a_data[at.x], a_data[at.x + next.x], a_data[at.x + 2u * next.x], a_data[at.x + 3u * next.x]);
+    a4 = TA4(a_at(at.x), a_at(at.x + next.x), a_at(at.x + 2u * next.x), a_at(at.x + 3u * next.x));
 #elif MODE_A == 3
-    a4 = a_data[at.x >> 2u];
+    a4 = a_quad(at.x >> 2u);
 #elif MODE_A == 4
-    a4 = T4(a_data[at.x]);
+    a4 = TA4(a_at(at.x));
 #endif
 #if OPERANDS > 1
 #if MODE_B == 2
-    b4 = T4(b_data[at.y], b_data[at.y + next.y], b_data[at.y + 2u * next.y], b_data[at.y + 3u * next.y]);
+    b4 = TB4(b_at(at.y), b_at(at.y + next.y), b_at(at.y + 2u * next.y), b_at(at.y + 3u * next.y));
 #elif MODE_B == 3
-    b4 = b_data[at.y >> 2u];
+    b4 = b_quad(at.y >> 2u);
 #elif MODE_B == 4
-    b4 = T4(b_data[at.y]);
+    b4 = TB4(b_at(at.y));
 #endif
 #endif
 #if OPERANDS > 2
 #if MODE_C == 2
-    c4 = T4(c_data[at.z], c_data[at.z + next.z], c_data[at.z + 2u * next.z], c_data[at.z + 3u * next.z]);
+    c4 = TC4(c_at(at.z), c_at(at.z + next.z), c_at(at.z + 2u * next.z), c_at(at.z + 3u * next.z));
 #elif MODE_C == 3
-    c4 = c_data[at.z >> 2u];
+    c4 = c_quad(at.z >> 2u);
 #elif MODE_C == 4
-    c4 = T4(c_data[at.z]);
+    c4 = TC4(c_at(at.z));
 #endif
 #endif
 #endif
 #endif
 #if MODE_A == 0
-    a4 = a_data[i];
+    a4 = a_quad(i);
 #elif MODE_A == 1
-    a4 = T4(a_data[0]);
+    a4 = TA4(a_at(0u));
 #endif
 #if OPERANDS > 1
 #if MODE_B == 0
-    b4 = b_data[i];
+    b4 = b_quad(i);
 #elif MODE_B == 1
-    b4 = T4(b_data[0]);
+    b4 = TB4(b_at(0u));
 #endif
 #endif
 #if OPERANDS > 2
 #if MODE_C == 0
-    c4 = c_data[i];
+    c4 = c_quad(i);
 #elif MODE_C == 1
-    c4 = T4(c_data[0]);
+    c4 = TC4(c_at(0u));
 #endif
 #endif
 
 #if OPERANDS == 1
-    T4 y = T4(f(a4.x), f(a4.y), f(a4.z), f(a4.w));
+    TY4 y = TY4(f(a4.x), f(a4.y), f(a4.z), f(a4.w));
 #elif OPERANDS == 2
-    T4 y = T4(f(a4.x, b4.x), f(a4.y, b4.y), f(a4.z, b4.z), f(a4.w, b4.w));
+    TY4 y = TY4(f(a4.x, b4.x), f(a4.y, b4.y), f(a4.z, b4.z), f(a4.w, b4.w));
 #else
-    T4 y = T4(f(a4.x, b4.x, c4.x), f(a4.y, b4.y, c4.y), f(a4.z, b4.z, c4.z), f(a4.w, b4.w, c4.w));
+    TY4 y = TY4(f(a4.x, b4.x, c4.x), f(a4.y, b4.y, c4.y), f(a4.z, b4.z, c4.z), f(a4.w, b4.w, c4.w));
 #endif
     uint valid = n - i * 4u;
     if (valid < 4u) {
-        y.w = T(0);
-        if (valid < 3u) y.z = T(0);
-        if (valid < 2u) y.y = T(0);
+        y.w = TY(0);
+        if (valid < 3u) y.z = TY(0);
+        if (valid < 2u) y.y = TY(0);
     }
+#if TYPE_Y == 2
+    y_data[i] = y.x | y.y << 8u | y.z << 16u | y.w << 24u;
+#else
     y_data[i] = y;
+#endif
 }

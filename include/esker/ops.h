@@ -14,20 +14,109 @@
 extern "C" {
 #endif
 
-/* ---- Elementwise; a and b broadcast ---- */
+/*
+ * ---- Elementwise; operands broadcast, and so does the gradient's way back (summed over stretched axes) ----
+ *
+ * Error is at most a few eps of the result where nothing else is said; where the device's own exp, log, division or square root
+ * is used, what GLSL ES 3.10 (4.7.1) allows it. Devices may flush results below 1.2e-38 to 0. NaN and infinity work as in IEEE
+ * 754 where the device has them, which OpenGL ES does not promise.
+ */
+
+/* Arithmetic. add, sub, mul, neg, abs, sign, square also take int32 (of one type, the result the same), which wraps and has no
+ * gradient; minimum and maximum also int32 and uint8. */
 ESKER_API esker_node *esker_add(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_sub(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_mul(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_div(esker_node *a, esker_node *b);
+/** The smaller (larger) of two; NaN if one is. Where they are equal each gets half the gradient. esker_min() reduces axes. */
+ESKER_API esker_node *esker_minimum(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_maximum(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_neg(esker_node *x);
-ESKER_API esker_node *esker_exp(esker_node *x);
-ESKER_API esker_node *esker_log(esker_node *x);  /* x > 0 */
-ESKER_API esker_node *esker_sqrt(esker_node *x); /* x >= 0; the gradient at 0 is infinite */
-ESKER_API esker_node *esker_relu(esker_node *x); /* max(x, 0); the gradient at 0 is 0 */
-ESKER_API esker_node *esker_sigmoid(esker_node *x);
-ESKER_API esker_node *esker_tanh(esker_node *x);
+ESKER_API esker_node *esker_abs(esker_node *x);    /* the gradient at 0 is 0 */
+ESKER_API esker_node *esker_sign(esker_node *x);   /* -1, 0 or 1; the gradient is 0 */
+ESKER_API esker_node *esker_square(esker_node *x); /* x x */
+ESKER_API esker_node *esker_reciprocal(esker_node *x);
+ESKER_API esker_node *esker_floor(esker_node *x); /* the gradients of floor, ceil and round are 0 */
+ESKER_API esker_node *esker_ceil(esker_node *x);
+ESKER_API esker_node *esker_round(esker_node *x); /* to the nearest whole number, ties to the even one */
 /** y = scale * x + shift with constants. */
 ESKER_API esker_node *esker_affine(esker_node *x, float scale, float shift);
+/** min(max(x, lo), hi), lo <= hi, either may be infinite; NaN stays NaN. The gradient passes where lo <= x <= hi. */
+ESKER_API esker_node *esker_clamp(esker_node *x, float lo, float hi);
+
+/* Functions. */
+ESKER_API esker_node *esker_exp(esker_node *x);
+ESKER_API esker_node *esker_log(esker_node *x);   /* x > 0; near 1 the error is 2^-21, not relative */
+ESKER_API esker_node *esker_expm1(esker_node *x); /* exp(x) - 1, with a small relative error also near 0 */
+ESKER_API esker_node *esker_log1p(esker_node *x); /* log(1 + x), x > -1, the same */
+ESKER_API esker_node *esker_sqrt(esker_node *x);  /* x >= 0; the gradient at 0 is infinite */
+ESKER_API esker_node *esker_rsqrt(esker_node *x); /* 1 / sqrt(x), x > 0 */
+/**
+ * Sine and cosine of x radians. The error is 6 eps of the result and 3e-6 eps of x, for |x| <= 1.02e5; beyond, the result is in
+ * [-1.01, 1.01] and means nothing. Source: reduction by Cody and Waite, Software manual for the elementary functions, 1980.
+ */
+ESKER_API esker_node *esker_sin(esker_node *x);
+ESKER_API esker_node *esker_cos(esker_node *x);
+/** The error function, to about 10 eps of the result, also near 0. */
+ESKER_API esker_node *esker_erf(esker_node *x);
+/**
+ * a^b, finite a. 1 where b = 0 or a = 1; 0^b is 0 for b > 0 and infinite for b < 0 (the sign of 0 counts for nothing); a negative
+ * a has powers for whole b, else NaN. The error is 8 eps of the result, and 0.25 eps of |b log2(a)| where that is less than
+ * |b| / 2, which is as much for large b, at most 50. The gradient of a is b a^(b-1), 0 where b = 0; that of b is a^b log(a), 0
+ * where a = 0 and b >= 0, NaN where a < 0.
+ */
+ESKER_API esker_node *esker_pow(esker_node *a, esker_node *b);
+
+/* Activations. */
+ESKER_API esker_node *esker_relu(esker_node *x); /* max(x, 0); the gradient at 0 is 0 */
+/** x, or slope x where x < 0; the gradient at 0 is slope. */
+ESKER_API esker_node *esker_leaky_relu(esker_node *x, float slope);
+/**
+ * The same with a slope that can be learned: one element ([] or [1]), or one for each channel, axis 1 of x ([c]). Its gradient is
+ * summed over all else.
+ */
+ESKER_API esker_node *esker_prelu(esker_node *x, esker_node *slope);
+/** x, or alpha (exp(x) - 1) where x < 0; the gradient at 0 is alpha. Usually alpha is 1. */
+ESKER_API esker_node *esker_elu(esker_node *x, float alpha);
+/** 1.0507009873554805 elu(x) with alpha 1.6732632423543772 (Klambauer and others 2017); the gradient at 0 is their product. */
+ESKER_API esker_node *esker_selu(esker_node *x);
+ESKER_API esker_node *esker_sigmoid(esker_node *x);
+ESKER_API esker_node *esker_tanh(esker_node *x);
+/** min(max(x / 6 + 1/2, 0), 1); the gradient at -3 and 3 is 0. */
+ESKER_API esker_node *esker_hard_sigmoid(esker_node *x);
+/** x sigmoid(x), also called swish. */
+ESKER_API esker_node *esker_silu(esker_node *x);
+/** x hard_sigmoid(x); the gradient at -3 is 0 and at 3 it is 1. */
+ESKER_API esker_node *esker_hard_swish(esker_node *x);
+/** x P(X <= x) for a standard normal X, x (1 + erf(x / sqrt(2))) / 2, with a small relative error also far below 0. */
+ESKER_API esker_node *esker_gelu(esker_node *x);
+/** Its approximation x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 (Hendrycks, Gimpel 2016). */
+ESKER_API esker_node *esker_gelu_tanh(esker_node *x);
+/** log(1 + exp(beta x)) / beta, beta > 0, without overflow. (The threshold that PyTorch has here would change nothing.) */
+ESKER_API esker_node *esker_softplus(esker_node *x, float beta);
+/** x tanh(softplus(x)), beta 1 (Misra 2019). */
+ESKER_API esker_node *esker_mish(esker_node *x);
+
+/*
+ * Comparisons, of two operands of one type, any: the result is uint8, 1 where it holds, else 0. Logic is over uint8, where all
+ * but 0 is true. Neither passes a gradient on: it is 0.
+ */
+ESKER_API esker_node *esker_equal(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_not_equal(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_less(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_less_equal(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_greater(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_greater_equal(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_logical_and(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_logical_or(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_logical_xor(esker_node *a, esker_node *b);
+ESKER_API esker_node *esker_logical_not(esker_node *x);
+/**
+ * a where condition (uint8) is not 0, else b, which have one type, any. What is not chosen does no harm, NaN included; its
+ * gradient is 0 (but an operation before it may make NaN of that 0, as in where(x > 0, log(x), 0): clamp x first).
+ */
+ESKER_API esker_node *esker_where(esker_node *condition, esker_node *a, esker_node *b);
+
 /** The same values as another type: float32 to integers rounds toward zero and clamps to the type's range. */
 ESKER_API esker_node *esker_convert(esker_node *x, esker_dtype dtype);
 

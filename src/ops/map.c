@@ -101,11 +101,17 @@ esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const e
     }
     int rank = strided ? map->rank : 0;
 
+    char types[sizeof "WORDS 1\n" + (ESKER__MAP_OPERANDS + 1) * sizeof "TYPE_A 1\n"] = "";
+    if (map->words) strcpy(types, "WORDS 1\n");
+    for (int k = 0; !map->words && k <= map->n_operands; k++)
+        if (map->dtypes[k] != ESKER_DTYPE_F32)
+            snprintf(types + strlen(types), sizeof "TYPE_A 1\n", "TYPE_%c %u\n", k == map->n_operands ? 'Y' : 'A' + k,
+                     (unsigned)map->dtypes[k] % 10);
+
     char defines[1024];
     int length = snprintf(defines, sizeof defines,
                           "EXPR %s\nOPERANDS %d\nRANK %d\nINNER4 %d\nMODE_A %d\nMODE_B %d\nMODE_C %d\nWG %d\n%s", map->expr,
-                          map->n_operands, rank, strided && inner4, modes[0], modes[1], modes[2], GROUP_SIZE,
-                          map->words ? "WORDS 1\n" : "");
+                          map->n_operands, rank, strided && inner4, modes[0], modes[1], modes[2], GROUP_SIZE, types);
     if (length >= (int)sizeof defines)
         return esker__fail(ESKER_ERR_INTERNAL, "an elementwise expression of %zu characters", strlen(map->expr));
 

@@ -15,7 +15,8 @@ typedef struct esker__map {
     int64_t dims[ESKER_MAX_RANK];                         /* of the result, row-major */
     int64_t strides[ESKER__MAP_OPERANDS][ESKER_MAX_RANK]; /* in elements of the operand; 0 where it is broadcast */
     const char *expr;                                     /* over a, b, c and k0, k1; see esker__op.expr */
-    bool words; /* elements are 32-bit words of any meaning: the expression may only copy */
+    esker_dtype dtypes[ESKER__MAP_OPERANDS + 1];          /* of the operands, then of the result; uint8 is uint in expr */
+    bool words; /* whatever dtypes says, elements are 32-bit words of any meaning: the expression may only copy */
     float k0, k1;
 } esker__map;
 

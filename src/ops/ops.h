@@ -7,7 +7,8 @@
 
 extern const esker__op esker__op_add, esker__op_sub, esker__op_mul, esker__op_div, esker__op_neg, esker__op_exp,
     esker__op_log, esker__op_sqrt, esker__op_relu, esker__op_sigmoid, esker__op_tanh, esker__op_affine, esker__op_div_grad,
-    esker__op_sqrt_grad, esker__op_relu_grad, esker__op_sigmoid_grad, esker__op_tanh_grad, esker__op_equal;
+    esker__op_sqrt_grad, esker__op_relu_grad, esker__op_sigmoid_grad, esker__op_tanh_grad, esker__op_equal_mask,
+    esker__op_pow;
 extern const esker__op esker__op_convert, esker__op_reshape, esker__op_expand, esker__op_transpose;
 extern const esker__op esker__op_sum, esker__op_mean, esker__op_max;
 extern const esker__op esker__op_slice, esker__op_unslice, esker__op_flip, esker__op_concat, esker__op_roll, esker__op_tile,

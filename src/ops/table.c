@@ -6,21 +6,85 @@
     X(add)                \
     X(sub)                \
     X(mul)                \
-    X(div)                \
     X(neg)                \
+    X(abs)                \
+    X(sign)               \
+    X(square)             \
+    X(minimum)            \
+    X(maximum)            \
+    X(div)                \
+    X(reciprocal)         \
+    X(affine)             \
+    X(clamp)              \
+    X(floor)              \
+    X(ceil)               \
+    X(round)              \
+    X(div_grad)           \
+    X(abs_grad)           \
+    X(square_grad)        \
+    X(reciprocal_grad)    \
+    X(clamp_grad)         \
+    X(maximum_grad)       \
     X(exp)                \
     X(log)                \
+    X(expm1)              \
+    X(log1p)              \
     X(sqrt)               \
+    X(rsqrt)              \
+    X(sin)                \
+    X(cos)                \
+    X(erf)                \
+    X(pow)                \
+    X(expm1_grad)         \
+    X(log1p_grad)         \
+    X(sqrt_grad)          \
+    X(rsqrt_grad)         \
+    X(sin_grad)           \
+    X(cos_grad)           \
+    X(erf_grad)           \
+    X(pow_grad_base)      \
+    X(pow_grad_exponent)  \
     X(relu)               \
+    X(leaky_relu)         \
+    X(prelu)              \
+    X(elu)                \
+    X(selu)               \
     X(sigmoid)            \
     X(tanh)               \
-    X(affine)             \
-    X(div_grad)           \
-    X(sqrt_grad)          \
+    X(hard_sigmoid)       \
+    X(silu)               \
+    X(hard_swish)         \
+    X(gelu)               \
+    X(gelu_tanh)          \
+    X(softplus)           \
+    X(mish)               \
     X(relu_grad)          \
     X(sigmoid_grad)       \
     X(tanh_grad)          \
+    X(leaky_relu_grad)    \
+    X(prelu_grad)         \
+    X(prelu_slope_grad)   \
+    X(elu_grad)           \
+    X(selu_grad)          \
+    X(hard_sigmoid_grad)  \
+    X(hard_swish_grad)    \
+    X(silu_grad)          \
+    X(gelu_grad)          \
+    X(gelu_tanh_grad)     \
+    X(softplus_grad)      \
+    X(mish_grad)          \
     X(equal)              \
+    X(not_equal)          \
+    X(less)               \
+    X(less_equal)         \
+    X(greater)            \
+    X(greater_equal)      \
+    X(logical_and)        \
+    X(logical_or)         \
+    X(logical_xor)        \
+    X(logical_not)        \
+    X(where)              \
+    X(equal_mask)         \
     X(convert)            \
     X(matmul)             \
     X(conv2d)             \
