@@ -309,15 +309,90 @@ ESKER_API esker_node *esker_batch_norm(esker_node *x, const esker_batch_norm_des
 /** The same with the running mean and variance in place of the batch's; any float32 [c] will do, and no gradient goes to them. */
 ESKER_API esker_node *esker_batch_norm_infer(esker_node *x, const esker_batch_norm_desc *desc);
 
-/* ---- Losses and metrics: one element ---- */
+/* ---- Losses and metrics ---- */
+
+/** What becomes of the terms: one for each row, or for each element of a prediction. */
+typedef enum esker_reduction {
+    ESKER_REDUCTION_MEAN = 0,  /* one element */
+    ESKER_REDUCTION_SUM,       /* one element */
+    ESKER_REDUCTION_NONE,      /* the terms themselves */
+    ESKER_REDUCTION_BATCH_MEAN /* their sum divided by the length of the first axis: kl_div's mathematical mean */
+} esker_reduction;
+
 /**
  * Mean over rows of -log softmax(logits)[label]: logits [n, classes], labels int32 [n]. Rows with label -1 count for
  * nothing; if all are -1 the loss is 0. A label outside -1 .. classes-1 makes the loss NaN rather than reading out of
  * bounds; its row's gradient is 0, so that parameters survive it. At most 1048576 classes (ESKER_ERR_LIMIT).
  */
 ESKER_API esker_node *esker_cross_entropy(esker_node *logits, esker_node *labels);
-/** Mean of (prediction - target)^2 over all elements; equal shapes. */
+
+typedef struct esker_cross_entropy_desc {
+    esker_reduction reduction;
+    float label_smoothing; /* s in 0 .. 1: the target becomes (1 - s) target + s / classes */
+    bool use_ignore_index;
+    int32_t ignore_index; /* with use_ignore_index: rows with this label count for nothing, in place of -1 */
+} esker_cross_entropy_desc;
+/**
+ * Cross-entropy in every form: logits [n, classes]; target labels int32 [n], or probabilities float32 [n, classes]; `weights`
+ * float32 [classes], or NULL for 1; `desc` may be NULL. A row's term is -sum_c weights[c] target[c] log softmax(logits)[c], with
+ * a label standing for a one at its class. As in PyTorch the mean over labelled rows divides by the sum of the labels' weights,
+ * that over probabilities by n; rows that count for nothing give 0, and so does a mean where none counts. A label outside the
+ * classes makes its row's term and every sum NaN. Gradients flow to logits and probabilities, not to weights. The plain form is
+ * esker_cross_entropy; the others are made of several operations.
+ */
+ESKER_API esker_node *esker_cross_entropy_with(esker_node *logits, esker_node *target, esker_node *weights,
+                                               const esker_cross_entropy_desc *desc);
+/**
+ * Negative log-likelihood: terms -weights[label] log_probabilities[row][label], for log_probabilities float32 [n, classes] and
+ * labels int32 [n]; the rest as esker_cross_entropy_with(), without smoothing.
+ */
+ESKER_API esker_node *esker_nll(esker_node *log_probabilities, esker_node *labels, esker_node *weights,
+                                const esker_cross_entropy_desc *desc);
+
+/*
+ * Losses of a prediction p and a target t of equal shapes, float32, one term for each element. `desc` may be NULL. The slope at a
+ * kink is PyTorch's: 0, or that of the flat side. Only mse, mae, huber and smooth_l1 have a gradient for the target too.
+ */
+typedef struct esker_loss_desc {
+    esker_reduction reduction;
+    float delta;     /* huber, and smooth_l1 where PyTorch calls it beta; above 0; 0: 1 */
+    float margin;    /* hinge, hinge_embedding (0: 1), cosine_embedding (0: 0) */
+    bool log_target; /* kl_div: the target is given as logarithms too */
+} esker_loss_desc;
+/** Mean of (p - t)^2 over all elements. */
 ESKER_API esker_node *esker_mse(esker_node *prediction, esker_node *target);
+ESKER_API esker_node *esker_mse_with(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
+/** |p - t|, also known as L1. */
+ESKER_API esker_node *esker_mae(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
+/** d^2 / 2 where |d| = |p - t| <= delta, else delta (|d| - delta / 2). */
+ESKER_API esker_node *esker_huber(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
+/** d^2 / (2 delta) where |d| < delta, else |d| - delta / 2: huber divided by delta. */
+ESKER_API esker_node *esker_smooth_l1(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
+/**
+ * Binary cross-entropy -(t log p + (1 - t) log(1 - p)) of probabilities; p outside 0 .. 1 counts as 0 or 1. Logarithms stop at
+ * -100, and the gradient's denominator p (1 - p) at 1e-12, as in PyTorch. Prefer esker_bce_with_logits.
+ */
+ESKER_API esker_node *esker_bce(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
+/**
+ * The same with p = sigmoid(logits), without overflow or cancellation. `pos_weight` (NULL: 1; float32, broadcasts to the logits)
+ * multiplies the terms t log p; with it the loss is made of several operations, and has gradients for target and weight too.
+ */
+ESKER_API esker_node *esker_bce_with_logits(esker_node *logits, esker_node *target, esker_node *pos_weight,
+                                            const esker_loss_desc *desc);
+/**
+ * Kullback and Leibler's divergence t (log t - q) for a prediction q given as logarithms of probabilities, 0 where t <= 0; with
+ * log_target exp(t) (t - q). The mean divides by all elements; ESKER_REDUCTION_BATCH_MEAN is that of distributions in rows.
+ */
+ESKER_API esker_node *esker_kl_div(esker_node *log_prediction, esker_node *target, const esker_loss_desc *desc);
+/** The binary hinge of support vector machines, max(0, margin - t p) for targets -1 and 1. */
+ESKER_API esker_node *esker_hinge(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
+/** PyTorch's hinge_embedding of a distance p: p where t is 1, max(0, margin - p) where t is -1. */
+ESKER_API esker_node *esker_hinge_embedding(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
+/**
+ * With the cosine of a and b along their last axis, a and b [..., length] and target [...]: 1 - cosine where the target is 1,
+ * max(0, cosine - margin) where it is -1. 1e-12 is added to the squared lengths. Made of several operations; gradients for a and b.
+ */
+ESKER_API esker_node *esker_cosine_embedding(esker_node *a, esker_node *b, esker_node *target, const esker_loss_desc *desc);
 /** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no gradient. */
 ESKER_API esker_node *esker_count_correct(esker_node *logits, esker_node *labels);
 

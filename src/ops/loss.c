@@ -1,7 +1,8 @@
 /*
- * Losses. Each computes its gradient in the same kernel: output 0 is the loss, output 1 its gradient for an upstream
- * gradient of 1, left out where nothing reads it. The gradient rule is one multiplication by the upstream gradient, which
- * folds away when that is the 1 that esker_gradients starts from.
+ * Cross-entropy with labels in its usual form, the mean without weights (nll.c has the others). Like the losses of pairs
+ * (pair_loss.c) it computes its gradient in the same kernel: output 0 is the loss, output 1 its gradient for an upstream gradient
+ * of 1, left out where nothing reads it. The gradient rule is one multiplication by the upstream gradient, which folds away when
+ * that is the 1 that esker_gradients starts from.
  */
 #include <math.h>
 #include <stdio.h>
@@ -16,8 +17,6 @@ static esker_node *times_upstream(esker_node *node, esker_node *grad)
 {
     return esker_mul(esker__output(node, 1), grad);
 }
-
-/* ---- Cross-entropy ---- */
 
 #define COUNT_IN_GROUP 1024 /* rows up to which each group counts the labels itself: 8 for each invocation */
 #define COUNT_CHUNK    4096 /* labels for each group where a dispatch of its own counts them */
@@ -169,113 +168,4 @@ esker_node *esker_cross_entropy(esker_node *logits, esker_node *labels)
 {
     esker_node *inputs[] = {logits, labels};
     return esker__record(&esker__op_cross_entropy, NULL, inputs, 2);
-}
-
-/* ---- Mean squared error ---- */
-
-#define MSE_ONE_GROUP 2048
-#define MSE_CHUNK     1024
-#define MSE_MOST      4096 /* partial sums */
-
-static int64_t n_elems(const esker_node *node)
-{
-    int64_t n = 1;
-    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
-    return n;
-}
-
-static esker_status infer_mse(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
-{
-    (void)attr;
-    char text[ESKER__SIGNATURE_BYTES];
-    if (inputs[0]->type.dtype != ESKER_DTYPE_F32 || inputs[1]->type.dtype != ESKER_DTYPE_F32)
-        return esker__fail(ESKER_ERR_INVALID, "%s: takes float32 alone", esker__signature(text, "mse", inputs, n_inputs));
-    if (!esker_shape_equal(&inputs[0]->type.shape, &inputs[1]->type.shape))
-        return esker__fail(ESKER_ERR_INVALID, "%s: prediction and target must have equal shapes",
-                           esker__signature(text, "mse", inputs, n_inputs));
-    out[0] = (esker__type){.dtype = ESKER_DTYPE_F32};
-    out[1] = inputs[0]->type;
-    return ESKER_OK;
-}
-
-static esker_node *gradient_mse(esker_node *node, esker_node *grad, int input)
-{
-    esker_node *to_prediction = times_upstream(node, grad);
-    return input == 0 ? to_prediction : esker_neg(to_prediction);
-}
-
-static void reference_mse(const esker__reference *r)
-{
-    int64_t n = n_elems(r->node->inputs[0]);
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double d = r->in[0][i] - r->in[1][i];
-        sum += d * d;
-        if (r->out[1]) r->out[1][i] = 2 * d / (double)n;
-    }
-    r->out[0][0] = sum / (double)n;
-}
-
-static double tolerance_mse(const esker_node *node)
-{
-    return 2 * sqrt((double)n_elems(node->inputs[0])) + 8; /* every term is positive: the sum is its own magnitude */
-}
-
-static void cost_mse(const esker_node *node, esker__cost *out)
-{
-    double n = (double)n_elems(node->inputs[0]);
-    out->flops = 4 * n;
-    out->bytes = 12 * n;
-}
-
-static esker_status lower_mse(esker__lowering *lowering, const esker_node *node)
-{
-    uint64_t n = (uint64_t)n_elems(node->inputs[0]);
-    bool final = n <= MSE_ONE_GROUP, grad = esker__output_is_used(lowering, node, 1);
-    uint64_t chunk_n = esker__round_up(esker__ceil_div(n, MSE_MOST), 128);
-    if (chunk_n < MSE_CHUNK) chunk_n = MSE_CHUNK;
-    if (final) chunk_n = n;
-    uint32_t partials = (uint32_t)esker__ceil_div(n, chunk_n);
-
-    esker__operand sums = esker__write(lowering, node);
-    if (!final) sums.value = esker__scratch(lowering, 4 * ((uint64_t)partials + 1));
-    struct {
-        uint32_t n, chunk_n, total;
-        float scale;
-    } params = {(uint32_t)n, (uint32_t)chunk_n, partials, (float)(2 / (double)n)};
-    char defines[32];
-    snprintf(defines, sizeof defines, "GRAD %d\nFINAL %d\n", grad, final);
-    esker__dispatch_desc desc = {
-        .kernel = "loss/mse",
-        .defines = defines,
-        .groups = {partials, 1, 1},
-        .operands = {esker__read(lowering, node->inputs[0]), esker__read(lowering, node->inputs[1]), sums},
-        .n_operands = 3,
-        .params = &params,
-        .n_params = 4,
-    };
-    cost_mse(node, &desc.cost);
-    if (grad) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
-    esker_status st = esker__emit(lowering, &desc);
-    if (st != ESKER_OK || final) return st;
-    return esker__finish_sum(lowering, sums.value, partials, true, esker__write(lowering, node));
-}
-
-const esker__op esker__op_mse = {
-    .name = "mse",
-    .n_inputs = 2,
-    .n_outputs = 2,
-    .infer = infer_mse,
-    .gradient = gradient_mse,
-    .reference = reference_mse,
-    .tolerance = tolerance_mse,
-    .atol = ESKER__FLUSHED,
-    .cost = cost_mse,
-    .lower = lower_mse,
-};
-
-esker_node *esker_mse(esker_node *prediction, esker_node *target)
-{
-    esker_node *inputs[] = {prediction, target};
-    return esker__record(&esker__op_mse, NULL, inputs, 2);
 }

@@ -16,7 +16,10 @@ extern const esker__op esker__op_slice, esker__op_unslice, esker__op_flip, esker
 extern const esker__op esker__op_min, esker__op_prod, esker__op_prod_grad, esker__op_variance, esker__op_logsumexp, esker__op_norm,
     esker__op_argmax, esker__op_argmin;
 extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softmax_grad, esker__op_log_softmax_grad,
-    esker__op_cross_entropy, esker__op_mse, esker__op_count_correct;
+    esker__op_cross_entropy, esker__op_count_correct;
+extern const esker__op esker__op_nll, esker__op_nll_grad, esker__op_label_weights, esker__op_mse, esker__op_mae,
+    esker__op_huber, esker__op_smooth_l1, esker__op_bce, esker__op_bce_with_logits, esker__op_kl_div, esker__op_kl_div_log,
+    esker__op_hinge, esker__op_hinge_embedding, esker__op_cosine_embedding;
 extern const esker__op esker__op_random_bits, esker__op_random_uniform, esker__op_random_normal, esker__op_random_bernoulli,
     esker__op_random_permutation, esker__op_dropout;
 extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_input_grad, esker__op_conv2d_weight_grad,
@@ -70,6 +73,8 @@ float esker__dropout_probability(const esker_node *node);
 /** Elements start .. start + count - 1 of one axis; and the reverse, zeros around x up to `length`. Axis from 0 and in range. */
 esker_node *esker__slice_axis(esker_node *x, int axis, int64_t start, int64_t count);
 esker_node *esker__unslice_axis(esker_node *x, int axis, int64_t start, int64_t length);
+/** Whether the reduction is one; else the failure is recorded in the graph of inputs[0]. */
+bool esker__check_reduction(const char *op, esker_node *const *inputs, int n_inputs, esker_reduction reduction);
 /** 1 where a == b, else 0; broadcasts; no gradient. */
 esker_node *esker__equal(esker_node *a, esker_node *b);
 

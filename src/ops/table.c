@@ -139,7 +139,20 @@
     X(batch_norm_grad)    \
     X(batch_norm_running) \
     X(cross_entropy)      \
+    X(nll)                \
+    X(nll_grad)           \
+    X(label_weights)      \
     X(mse)                \
+    X(mae)                \
+    X(huber)              \
+    X(smooth_l1)          \
+    X(bce)                \
+    X(bce_with_logits)    \
+    X(kl_div)             \
+    X(kl_div_log)         \
+    X(hinge)              \
+    X(hinge_embedding)    \
+    X(cosine_embedding)   \
     X(count_correct)      \
     X(sgd)                \
     X(adam)               \

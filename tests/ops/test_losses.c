@@ -1,0 +1,628 @@
+/* device test: losses of pairs and of labels: kernels against references, and references against the definitions in PyTorch's manual. */
+#include <math.h>
+#include <stdio.h>
+
+#include <esker/plan.h>
+#include "base/philox.h"
+#include "ops/ops.h"
+#include "support/op_check.h"
+
+/* ---- Rows ---- */
+
+typedef esker_node *(*pair_function)(esker_node *, esker_node *, const esker_loss_desc *);
+
+typedef struct pair_args {
+    pair_function record;
+    esker_loss_desc desc;
+    float target_scale; /* of an integer target, which gets no gradient; 0: the target is float32 */
+} pair_args;
+
+static esker_node *target_of(esker_node *x, float scale)
+{
+    return scale != 0 ? esker_affine(esker_convert(x, ESKER_DTYPE_F32), scale, 0) : x;
+}
+
+static esker_node *build_pair(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    const pair_args *a = args;
+    (void)graph;
+    return a->record(in[0], target_of(in[1], a->target_scale), &a->desc);
+}
+
+static esker_node *logits_alone(esker_node *x, esker_node *t, const esker_loss_desc *desc)
+{
+    return esker_bce_with_logits(x, t, NULL, desc);
+}
+
+static esker_node *build_weighted_bce(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_bce_with_logits(in[0], in[1], in[2], args);
+}
+
+static esker_node *build_cosine(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_cosine_embedding(in[0], in[1], esker_convert(in[2], ESKER_DTYPE_F32), args);
+}
+
+typedef struct labels_args {
+    esker_cross_entropy_desc desc;
+    bool weighted, likelihood;
+} labels_args;
+
+/* Inputs: logits or log probabilities, target, and integers 1 to 9 that become weights. */
+static esker_node *build_labels(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    const labels_args *a = args;
+    esker_node *weights = a->weighted ? target_of(in[2], 0.25f) : NULL;
+    (void)graph;
+    return (a->likelihood ? esker_nll : esker_cross_entropy_with)(in[0], in[1], weights, &a->desc);
+}
+
+#define MEAN       ESKER_REDUCTION_MEAN
+#define SUM        ESKER_REDUCTION_SUM
+#define NONE       ESKER_REDUCTION_NONE
+#define BATCH_MEAN ESKER_REDUCTION_BATCH_MEAN
+
+/* A prediction in [lo, hi) and a target of integers 0 or `first` to `last`, scaled. */
+#define PAIR(title, function, reduce, n, lo_, hi_, first, last, scale, ...)                                    \
+    {                                                                                                          \
+        title " of " #n ", " #reduce, build_pair, 2,                                                           \
+            {{.shape = {1, {n}}, .lo = lo_, .hi = hi_}, {ESKER_DTYPE_I32, {1, {n}}, .lo = first, .hi = last}}, \
+            &(const pair_args)                                                                                 \
+        {                                                                                                      \
+            function, {.reduction = reduce, __VA_ARGS__}, scale                                                \
+        }                                                                                                      \
+    }
+#define PAIRS(title, function, lo, hi, first, last, scale, ...)                     \
+    PAIR(title, function, MEAN, 1, lo, hi, first, last, scale, __VA_ARGS__),        \
+        PAIR(title, function, MEAN, 129, lo, hi, first, last, scale, __VA_ARGS__),  \
+        PAIR(title, function, SUM, 2051, lo, hi, first, last, scale, __VA_ARGS__),  \
+        PAIR(title, function, NONE, 1027, lo, hi, first, last, scale, __VA_ARGS__), \
+        PAIR(title, function, BATCH_MEAN, 127, lo, hi, first, last, scale, __VA_ARGS__)
+/* Both float32: the target has a gradient too. */
+#define DIFFERENCE(title, function, reduce, dims, ...)                                                   \
+    {                                                                                                    \
+        title ", both sides, " #reduce, build_pair, 2,                                                   \
+            {{.shape = dims, .lo = -2, .hi = 2}, {.shape = dims, .lo = -2, .hi = 2}}, &(const pair_args) \
+        {                                                                                                \
+            function, {.reduction = reduce, __VA_ARGS__}, 0                                              \
+        }                                                                                                \
+    }
+#define CUBE        \
+    {               \
+        3,          \
+        {           \
+            3, 5, 7 \
+        }           \
+    }
+#define LABELS(title, n, classes, likely, weight, first, last, ...) \
+    {                                                               \
+        title, build_labels, (weight) ? 3 : 2,                      \
+            {{.shape = {2, {n, classes}}, .lo = -4, .hi = 4},       \
+             {ESKER_DTYPE_I32, {1, {n}}, .lo = first, .hi = last},  \
+             {ESKER_DTYPE_I32, {1, {classes}}, .lo = 1, .hi = 9}},  \
+            &(const labels_args)                                    \
+        {                                                           \
+            {__VA_ARGS__}, weight, likely                           \
+        }                                                           \
+    }
+#define PROBABILITIES(title, n, classes, weight, ...)                             \
+    {                                                                             \
+        "cross_entropy of probabilities, " title, build_labels, (weight) ? 3 : 2, \
+            {{.shape = {2, {n, classes}}, .lo = -4, .hi = 4},                     \
+             {.shape = {2, {n, classes}}, .lo = 0, .hi = 1},                      \
+             {ESKER_DTYPE_I32, {1, {classes}}, .lo = 1, .hi = 9}},                \
+            &(const labels_args)                                                  \
+        {                                                                         \
+            {__VA_ARGS__}, weight, false                                          \
+        }                                                                         \
+    }
+
+static const op_check_row rows[] = {
+    PAIRS("mse", esker_mse_with, -2, 2, -3, 3, 0.5f, 0),
+    PAIRS("mae", esker_mae, -2, 2, -3, 3, 0.5f, 0),
+    PAIRS("huber", esker_huber, -2, 2, -3, 3, 0.5f, 0),
+    PAIRS("huber, narrow", esker_huber, -2, 2, -3, 3, 0.5f, .delta = 0.25f),
+    PAIRS("smooth_l1", esker_smooth_l1, -2, 2, -3, 3, 0.5f, 0),
+    PAIRS("smooth_l1, wide", esker_smooth_l1, -2, 2, -3, 3, 0.5f, .delta = 1.75f),
+    PAIRS("bce", esker_bce, 0.02, 0.98, 0, 8, 0.125f, 0),
+    PAIRS("bce_with_logits", logits_alone, -6, 6, 0, 8, 0.125f, 0),
+    PAIRS("kl_div", esker_kl_div, -6, -0.1, 0, 8, 0.125f, 0),
+    PAIRS("kl_div, log target", esker_kl_div, -6, -0.1, -8, 0, 0.5f, .log_target = true),
+    PAIRS("hinge", esker_hinge, -2, 2, -1, 1, 1, 0),
+    PAIRS("hinge, wide", esker_hinge, -2, 2, -1, 1, 1, .margin = 1.5f),
+    PAIRS("hinge_embedding", esker_hinge_embedding, -2, 2, -1, 1, 1, 0),
+    PAIRS("hinge_embedding, narrow", esker_hinge_embedding, 0, 2, -1, 1, 1, .margin = 0.5f),
+    DIFFERENCE("mse", esker_mse_with, SUM, CUBE, 0),
+    DIFFERENCE("mae", esker_mae, MEAN, CUBE, 0),
+    DIFFERENCE("huber", esker_huber, NONE, CUBE, .delta = 0.5f),
+    DIFFERENCE("smooth_l1", esker_smooth_l1, BATCH_MEAN, CUBE, .delta = 0.5f),
+    DIFFERENCE("huber of scalars", esker_huber, NONE, {0}, 0),
+    {"huber, many",
+     build_pair,
+     2,
+     {{.shape = {1, {70001}}, .lo = -2, .hi = 2}, {.shape = {1, {70001}}, .lo = -2, .hi = 2}},
+     &(const pair_args){esker_huber, {0}, 0},
+     .no_differences = true},
+    {"bce_with_logits, far from 0",
+     build_pair,
+     2,
+     {{.shape = {1, {301}}, .lo = -300, .hi = 300}, {ESKER_DTYPE_I32, {1, {301}}, .hi = 1}},
+     &(const pair_args){logits_alone, {0}, 1}},
+    {"bce, at 0 and 1",
+     build_pair,
+     2,
+     {{.shape = {1, {40}}, .lo = 0, .hi = 1, .fill = OP_CHECK_WHOLE}, {ESKER_DTYPE_I32, {1, {40}}, .hi = 1}},
+     &(const pair_args){esker_bce, {.reduction = NONE}, 1},
+     .no_differences = true},
+    {"mae, kinks",
+     build_pair,
+     2,
+     {{.shape = {1, {40}}, .lo = -1, .hi = 1, .fill = OP_CHECK_WHOLE}, {ESKER_DTYPE_I32, {1, {40}}, .lo = -1, .hi = 1}},
+     &(const pair_args){esker_mae, {0}, 1},
+     .no_differences = true},
+    {"bce_with_logits, weights of classes",
+     build_weighted_bce,
+     3,
+     {{.shape = {2, {31, 5}}, .lo = -5, .hi = 5},
+      {.shape = {2, {31, 5}}, .lo = 0, .hi = 1},
+      {.shape = {1, {5}}, .lo = 0.5, .hi = 4}},
+     &(const esker_loss_desc){0}},
+    {"bce_with_logits, one weight, each",
+     build_weighted_bce,
+     3,
+     {{.shape = {2, {31, 5}}, .lo = -5, .hi = 5}, {.shape = {2, {31, 5}}, .lo = 0, .hi = 1}, {.lo = 0.5, .hi = 4}},
+     &(const esker_loss_desc){.reduction = NONE}},
+    {"bce_with_logits, one weight, mean of the batch",
+     build_weighted_bce,
+     3,
+     {{.shape = {2, {31, 5}}, .lo = -5, .hi = 5}, {.shape = {2, {31, 5}}, .lo = 0, .hi = 1}, {.lo = 0.5, .hi = 4}},
+     &(const esker_loss_desc){.reduction = BATCH_MEAN}},
+    {"cosine_embedding",
+     build_cosine,
+     3,
+     {{.shape = {2, {41, 9}}, .lo = -2, .hi = 2},
+      {.shape = {2, {41, 9}}, .lo = -2, .hi = 2},
+      {ESKER_DTYPE_I32, {1, {41}}, .lo = -1, .hi = 1}},
+     &(const esker_loss_desc){0}},
+    {"cosine_embedding, margin, each",
+     build_cosine,
+     3,
+     {{.shape = {2, {41, 9}}, .lo = -1, .hi = 2},
+      {.shape = {2, {41, 9}}, .lo = -1, .hi = 2},
+      {ESKER_DTYPE_I32, {1, {41}}, .lo = -1, .hi = -1}},
+     &(const esker_loss_desc){.reduction = NONE, .margin = 0.25f}},
+    {"cosine_embedding, one pair",
+     build_cosine,
+     3,
+     {{.shape = {1, {129}}, .lo = -1, .hi = 2},
+      {.shape = {1, {129}}, .lo = -1, .hi = 2},
+      {ESKER_DTYPE_I32, {0}, .lo = 1, .hi = 1}},
+     &(const esker_loss_desc){.reduction = SUM}},
+
+    LABELS("nll, mean", 129, 7, true, false, -1, 6, 0),
+    LABELS("nll, one", 1, 1, true, false, 0, 0, 0),
+    LABELS("nll, weights, mean", 127, 7, true, true, -1, 6, 0),
+    LABELS("nll, weights, sum", 128, 3, true, true, -1, 2, .reduction = SUM),
+    LABELS("nll, weights, each", 65, 129, true, true, -1, 128, .reduction = NONE),
+    LABELS("nll, weights, mean of the batch", 65, 3, true, true, -1, 2, .reduction = BATCH_MEAN),
+    LABELS("nll, another label ignored", 65, 5, true, true, 0, 4, .use_ignore_index = true, .ignore_index = 2),
+    LABELS("nll, all ignored", 65, 5, true, true, -1, -1, 0),
+    LABELS("cross_entropy, plain by its long name", 65, 5, false, false, -1, 4, 0),
+    LABELS("cross_entropy, sum", 129, 10, false, false, -1, 9, .reduction = SUM),
+    LABELS("cross_entropy, each", 129, 10, false, false, -1, 9, .reduction = NONE),
+    LABELS("cross_entropy, weights", 129, 10, false, true, -1, 9, 0),
+    LABELS("cross_entropy, smoothed", 129, 10, false, false, -1, 9, .label_smoothing = 0.125f),
+    LABELS("cross_entropy, smoothed, weights", 129, 10, false, true, -1, 9, .label_smoothing = 0.125f),
+    LABELS("cross_entropy, smoothed, weights, each", 33, 129, false, true, -1, 128, .label_smoothing = 0.5f,
+           .reduction = NONE),
+    LABELS("cross_entropy, wholly smoothed", 20, 4, false, false, 0, 3, .label_smoothing = 1),
+    LABELS("cross_entropy, another label ignored", 129, 4, false, false, 0, 3, .use_ignore_index = true, .ignore_index = 0),
+    LABELS("cross_entropy, all ignored, weights", 40, 4, false, true, 3, 3, .use_ignore_index = true, .ignore_index = 3),
+    PROBABILITIES("mean", 65, 7, false, 0),
+    PROBABILITIES("sum, weights", 65, 7, true, .reduction = SUM),
+    PROBABILITIES("each, smoothed, weights", 33, 129, true, .reduction = NONE, .label_smoothing = 0.25f),
+    PROBABILITIES("smoothed", 1, 3, false, .label_smoothing = 0.25f),
+};
+
+/* ---- The definitions, from PyTorch's manual ---- */
+
+static double define_mse(double x, double y, double k)
+{
+    (void)k;
+    return pow(x - y, 2);
+}
+
+static double define_mae(double x, double y, double k)
+{
+    (void)k;
+    return x > y ? x - y : y - x;
+}
+
+static double define_huber(double x, double y, double delta)
+{
+    return fabs(x - y) < delta ? 0.5 * pow(x - y, 2) : delta * (fabs(x - y) - 0.5 * delta);
+}
+
+static double define_smooth_l1(double x, double y, double beta)
+{
+    return fabs(x - y) < beta ? 0.5 * pow(x - y, 2) / beta : fabs(x - y) - 0.5 * beta;
+}
+
+static double define_bce(double x, double y, double k)
+{
+    (void)k;
+    return -(y * fmax(log(x), -100) + (1 - y) * fmax(log(1 - x), -100));
+}
+
+static double define_logits(double x, double y, double k)
+{
+    double s = 1 / (1 + exp(-x));
+    (void)k;
+    return -(y * log(s) + (1 - y) * log(1 - s));
+}
+
+static double define_kl(double x, double y, double k)
+{
+    (void)k;
+    return y == 0 ? 0 : y * (log(y) - x);
+}
+
+static double define_kl_log(double x, double y, double k)
+{
+    (void)k;
+    return exp(y) * (y - x);
+}
+
+static double define_hinge(double x, double y, double margin)
+{
+    return margin - y * x > 0 ? margin - y * x : 0;
+}
+
+static double define_hinge_embedding(double x, double y, double margin)
+{
+    return y == 1 ? x : fmax(0, margin - x);
+}
+
+enum { N_PAIRS = 24 }; /* [4, 6] */
+
+/* The double reference's value of what was recorded, of which at most `n` elements are wanted. */
+static void evaluate(esker_graph *graph, const double *const *given, esker_node *node, double *out, int64_t n)
+{
+    double **values;
+    assert_ok(esker_graph_status(graph));
+    assert_ok(esker__evaluate(graph, given, &node, 1, &values, NULL));
+    memcpy(out, values[node->id], (size_t)n * sizeof *out);
+    esker__evaluate_free(graph, values);
+}
+
+/* Relative to 1, for settings that are rounded to float32. */
+static void assert_near(const char *name, double got, double want)
+{
+    if (!(fabs(got - want) <= 1e-6 * fmax(1, fabs(want)))) fail_msg("%s: %.12g, defined as %.12g", name, got, want);
+}
+
+static void pairs_are_as_defined(void **state)
+{
+    static const struct {
+        const char *name;
+        pair_function record;
+        double (*define)(double, double, double);
+        double lo, hi, target_lo, target_hi; /* targets are whole where the bounds are -1 and 1 */
+        esker_loss_desc desc;
+        double k;
+    } cases[] = {
+        {"mse", esker_mse_with, define_mse, -2, 2, -2, 2, {0}, 0},
+        {"mae", esker_mae, define_mae, -2, 2, -2, 2, {0}, 0},
+        {"huber", esker_huber, define_huber, -2, 2, -2, 2, {0}, 1},
+        {"huber 0.3", esker_huber, define_huber, -2, 2, -2, 2, {.delta = 0.3f}, 0.3},
+        {"smooth_l1", esker_smooth_l1, define_smooth_l1, -2, 2, -2, 2, {0}, 1},
+        {"smooth_l1 0.3", esker_smooth_l1, define_smooth_l1, -2, 2, -2, 2, {.delta = 0.3f}, 0.3},
+        {"bce", esker_bce, define_bce, 0, 1, 0, 0.999, {0}, 0},
+        {"bce_with_logits", logits_alone, define_logits, -8, 8, 0, 0.999, {0}, 0},
+        {"kl_div", esker_kl_div, define_kl, -4, 0, 0, 0.999, {0}, 0},
+        {"kl_div log", esker_kl_div, define_kl_log, -4, 0, -3, 0, {.log_target = true}, 0},
+        {"hinge", esker_hinge, define_hinge, -2, 2, -1, 1, {0}, 1},
+        {"hinge 0.5", esker_hinge, define_hinge, -2, 2, -1, 1, {.margin = 0.5f}, 0.5},
+        {"hinge_embedding", esker_hinge_embedding, define_hinge_embedding, 0, 2, -1, 1, {0}, 1},
+        {"hinge_embedding 1.5", esker_hinge_embedding, define_hinge_embedding, 0, 2, -1, 1, {.margin = 1.5f}, 1.5},
+    };
+    (void)state;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        double p[N_PAIRS], t[N_PAIRS], want[N_PAIRS], got[N_PAIRS], sum = 0;
+        esker__random random;
+        esker__random_init(&random, 5, c);
+        for (int i = 0; i < N_PAIRS; i++) {
+            p[i] = cases[c].lo + (cases[c].hi - cases[c].lo) * (double)esker__random_unit(&random);
+            double u = (double)esker__random_unit(&random);
+            bool signs = cases[c].target_lo == -1 && cases[c].target_hi == 1;
+            t[i] = signs ? (u < 0.5 ? -1 : 1) : cases[c].target_lo + (cases[c].target_hi - cases[c].target_lo) * u;
+            sum += want[i] = cases[c].define(p[i], t[i], cases[c].k);
+        }
+        for (int reduction = MEAN; reduction <= BATCH_MEAN; reduction++) {
+            const double divisors[] = {N_PAIRS, 1, 1, 4};
+            esker_loss_desc desc = cases[c].desc;
+            esker_graph *graph;
+            assert_ok(esker_graph_create(NULL, &graph));
+            esker_node *x = esker_input(graph, "p", ESKER_DTYPE_F32, &(esker_shape){2, {4, 6}});
+            esker_node *y = esker_input(graph, "t", ESKER_DTYPE_F32, &(esker_shape){2, {4, 6}});
+            desc.reduction = (esker_reduction)reduction;
+            esker_node *loss = cases[c].record(x, y, &desc);
+            evaluate(graph, (const double *[]){p, t, NULL, NULL}, loss, got, reduction == NONE ? N_PAIRS : 1);
+            for (int i = 0; i < (reduction == NONE ? N_PAIRS : 1); i++)
+                assert_near(cases[c].name, got[i], reduction == NONE ? want[i] : sum / divisors[reduction]);
+            assert_int_equal(loss->type.shape.rank, reduction == NONE ? 2 : 0);
+            esker_graph_destroy(graph);
+        }
+    }
+}
+
+enum { ROWS = 6, CLASSES = 4 };
+
+/* l_n = - sum_c w_c q_nc log(exp(x_nc) / sum_i exp(x_ni)), q = (1 - s) one-hot + s / C; out_divisor as the manual says. */
+static void define_cross_entropy(const double *x, const double *labels, const double *probabilities, const double *w,
+                                 double s, double ignored, double *out, double *out_divisor)
+{
+    *out_divisor = 0;
+    for (int n = 0; n < ROWS; n++) {
+        double total = 0;
+        bool counts = !labels || labels[n] != ignored;
+        for (int c = 0; c < CLASSES; c++) total += exp(x[n * CLASSES + c]);
+        out[n] = 0;
+        for (int c = 0; counts && c < CLASSES; c++) {
+            double q = labels ? labels[n] == c : probabilities[n * CLASSES + c];
+            q = (1 - s) * q + s / CLASSES;
+            out[n] -= (w ? w[c] : 1) * q * log(exp(x[n * CLASSES + c]) / total);
+        }
+        if (counts) *out_divisor += labels && w ? w[(int)labels[n]] : 1;
+    }
+}
+
+static void cross_entropy_is_as_defined(void **state)
+{
+    static const double x[ROWS * CLASSES] = {0.5, -1, 2, 0, 3,   3,    -2,   1, 0,  0, 0, 0,
+                                             -1,  4,  1, 1, 2.5, -0.5, 0.25, 1, -3, 1, 1, 2};
+    static const double q[ROWS * CLASSES] = {0.5,   0.25, 0.25, 0,     0, 1, 0, 0, 0.25, 0.25, 0.25, 0.25,
+                                             0.125, 0.5,  0.25, 0.125, 1, 0, 0, 0, 0,    0,    0.75, 0.25};
+    static const double labels[ROWS] = {2, 0, 3, 2, -1, 1}, w[CLASSES] = {0.5, 2, 1.25, 0.75};
+    (void)state;
+    for (int variant = 0; variant < 2 * 2 * 2 * 2 * 4; variant++) {
+        bool hard = variant & 1, weighted = variant & 2, smooth = variant & 4, other = variant & 8;
+        esker_cross_entropy_desc desc = {.reduction = (esker_reduction)(variant >> 4),
+                                         .label_smoothing = smooth ? 0.25f : 0,
+                                         .use_ignore_index = other,
+                                         .ignore_index = 2};
+        if (other && !hard) continue;
+        double own[ROWS], want[ROWS], got[ROWS], divisor, sum = 0;
+        for (int i = 0; i < ROWS; i++) own[i] = other && labels[i] < 0 ? 3 : labels[i];
+        define_cross_entropy(x, hard ? own : NULL, q, weighted ? w : NULL, smooth ? 0.25 : 0, other ? 2 : -1, want,
+                             &divisor);
+        for (int i = 0; i < ROWS; i++) sum += want[i];
+        esker_graph *graph;
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *logits = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {ROWS, CLASSES}});
+        esker_node *target = hard ? esker_input(graph, "t", ESKER_DTYPE_I32, &(esker_shape){1, {ROWS}})
+                                  : esker_input(graph, "t", ESKER_DTYPE_F32, &(esker_shape){2, {ROWS, CLASSES}});
+        esker_node *weights = esker_input(graph, "w", ESKER_DTYPE_F32, &(esker_shape){1, {CLASSES}});
+        bool each = desc.reduction == NONE;
+        esker_node *loss = esker_cross_entropy_with(logits, target, weighted ? weights : NULL, &desc);
+        const double *given[64] = {x, hard ? own : q, w};
+        assert_true(graph->n_nodes <= 64);
+        evaluate(graph, given, loss, got, each ? ROWS : 1);
+        const double divisors[] = {divisor, 1, 1, ROWS};
+        for (int i = 0; i < (each ? ROWS : 1); i++)
+            assert_near("cross_entropy", got[i], each ? want[i] : sum / divisors[desc.reduction]);
+        if (hard && !smooth) { /* nll of the logarithms is the same */
+            loss = esker_nll(esker_log_softmax(logits, 1), target, weighted ? weights : NULL, &desc);
+            assert_true(graph->n_nodes <= 64);
+            evaluate(graph, given, loss, got, each ? ROWS : 1);
+            for (int i = 0; i < (each ? ROWS : 1); i++)
+                assert_near("nll", got[i], each ? want[i] : sum / divisors[desc.reduction]);
+        }
+        esker_graph_destroy(graph);
+    }
+}
+
+static void weighted_logits_and_cosines_are_as_defined(void **state)
+{
+    static const double x[6] = {-3, 0.5, 2, 1, -0.25, 4}, t[6] = {1, 0, 0.25, 1, 0.5, 0}, w[3] = {3, 0.5, 1};
+    static const double a[6] = {1, 2, 2, -1, 0, 1}, b[6] = {2, -1, 2, 1, 1, -1}, sign[2] = {1, -1};
+    double got[6];
+    (void)state;
+    esker_graph *graph;
+    assert_ok(esker_graph_create(NULL, &graph));
+    const esker_shape six = {2, {2, 3}};
+    esker_node *in[] = {esker_input(graph, "x", ESKER_DTYPE_F32, &six), esker_input(graph, "t", ESKER_DTYPE_F32, &six),
+                        esker_input(graph, "w", ESKER_DTYPE_F32, &(esker_shape){1, {3}}),
+                        esker_input(graph, "s", ESKER_DTYPE_F32, &(esker_shape){1, {2}})};
+    esker_node *loss = esker_bce_with_logits(in[0], in[1], in[2], &(esker_loss_desc){.reduction = NONE});
+    const double *given[64] = {x, t, w};
+    evaluate(graph, given, loss, got, 6);
+    for (int i = 0; i < 6; i++) {
+        double s = 1 / (1 + exp(-x[i]));
+        assert_near("bce_with_logits", got[i], -(w[i % 3] * t[i] * log(s) + (1 - t[i]) * log(1 - s)));
+    }
+    /* Cosines 4 / 9 and -2 / sqrt(6); with the second sign turned 2 / sqrt(6) counts. */
+    const double *given_vectors[64] = {a, b, NULL, sign};
+    loss = esker_cosine_embedding(in[0], in[1], in[3], &(esker_loss_desc){.reduction = NONE, .margin = 0.5f});
+    evaluate(graph, given_vectors, loss, got, 2);
+    assert_near("cosine_embedding", got[0], 1 - 4.0 / 9);
+    assert_near("cosine_embedding", got[1], 0);
+    const double turned[6] = {1, 2, 2, 1, 0, -1};
+    given_vectors[0] = turned;
+    loss = esker_cosine_embedding(in[0], in[1], in[3], &(esker_loss_desc){.reduction = SUM, .margin = 0.5f});
+    assert_true(graph->n_nodes <= 64);
+    evaluate(graph, given_vectors, loss, got, 1);
+    assert_near("cosine_embedding", got[0], 5.0 / 9 + 2 / sqrt(6) - 0.5);
+    esker_graph_destroy(graph);
+}
+
+/* ---- Labels outside the classes, on the device ---- */
+
+static void a_bad_label_is_noticed_and_harmless(void **state)
+{
+    enum { N = 5, C = 3 };
+    static const int32_t bad[] = {3, -2, INT32_MAX, INT32_MIN};
+    float x[N * C], each[N], sum, grad[N * C];
+    (void)state;
+    for (int i = 0; i < N * C; i++) x[i] = 0.1f * (float)i - 1;
+    for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
+        int32_t labels[N] = {0, 2, bad[b], -1, 1};
+        esker_graph *graph;
+        esker_plan *plan;
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *in = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {N, C}});
+        esker_node *t = esker_input(graph, "t", ESKER_DTYPE_I32, &(esker_shape){1, {N}});
+        esker_node *outputs[3] = {esker_nll(in, t, NULL, &(esker_cross_entropy_desc){.reduction = NONE})};
+        outputs[1] = esker_nll(in, t, NULL, &(esker_cross_entropy_desc){.reduction = SUM});
+        assert_ok(esker_gradients(outputs[1], &in, 1, &outputs[2]));
+        assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.device = test_device(), .outputs = outputs, .n_outputs = 3},
+                                     &plan));
+        assert_ok(esker_plan_write(plan, 0, x, sizeof x));
+        assert_ok(esker_plan_write(plan, 1, labels, sizeof labels));
+        uint64_t ticket;
+        assert_ok(esker_plan_submit(plan, &ticket));
+        assert_ok(esker_plan_read(plan, ticket, 0, each, sizeof each));
+        assert_ok(esker_plan_read(plan, ticket, 1, &sum, sizeof sum));
+        assert_ok(esker_plan_read(plan, ticket, 2, grad, sizeof grad));
+        assert_true(each[0] == -x[0] && each[1] == -x[5] && isnan(each[2]) && each[3] == 0 && each[4] == -x[13]);
+        assert_true(isnan(sum));
+        for (int i = 0; i < N; i++)
+            for (int c = 0; c < C; c++) assert_true(grad[i * C + c] == (i != 2 && labels[i] == c ? -1 : 0));
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+}
+
+/* ---- Dispatches ---- */
+
+static int count_dispatches(esker_node *(*record)(esker_node *, esker_node *, const esker_loss_desc *), int n)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){1, {n}});
+    esker_node *t = esker_input(graph, "t", ESKER_DTYPE_F32, &(esker_shape){1, {n}});
+    esker_node *outputs[2] = {record(x, t, NULL)};
+    assert_ok(esker_gradients(outputs[0], &x, 1, &outputs[1]));
+    assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.outputs = outputs, .n_outputs = 2}, &plan));
+    assert_ok(esker_plan_check(plan));
+    esker_plan_info info;
+    int n_losses = 0;
+    esker_plan_get_info(plan, &info);
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        n_losses += strcmp(d.op, "plan") != 0;
+    }
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n_losses;
+}
+
+static void loss_and_gradient_are_one_kernel(void **state)
+{
+    (void)state;
+    assert_int_equal(count_dispatches(logits_alone, 640), 1);
+    assert_int_equal(count_dispatches(esker_huber, 2048), 1);
+    assert_int_equal(count_dispatches(esker_huber, 2049), 2);
+}
+
+/* ---- Refusals ---- */
+
+static esker_node *refused_weighted(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_bce_with_logits(in[0], in[1], in[2], args);
+}
+
+static esker_node *refused_cosine(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_cosine_embedding(in[0], in[1], in[2], args);
+}
+
+static esker_node *refused_entropy(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_cross_entropy_with(in[0], in[1], in[2], args);
+}
+
+static esker_node *refused_nll(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_nll(in[0], in[1], NULL, args);
+}
+
+static void refuses_what_makes_no_loss(void **state)
+{
+    const op_check_input six = {.shape = {2, {2, 3}}}, three = {.shape = {1, {3}}}, two = {.shape = {1, {2}}};
+    const op_check_input labels = {ESKER_DTYPE_I32, {1, {2}}}, many = {ESKER_DTYPE_I32, {1, {3}}};
+    const struct {
+        op_check_build build;
+        op_check_input in[3];
+        pair_args pair;
+        esker_cross_entropy_desc entropy;
+        const char *part;
+    } cases[] = {
+        {build_pair,
+         {six, three},
+         {esker_huber, {0}},
+         {0},
+         "huber(float32 [2, 3], float32 [3]): prediction and target must have equal shapes"},
+        {build_pair, {labels, labels}, {esker_mae, {0}}, {0}, "mae(int32 [2], int32 [2]): takes float32 alone"},
+        {build_pair, {six, six}, {esker_huber, {.delta = -1}}, {0}, "delta -1, it must be finite and above 0"},
+        {build_pair, {six, six}, {esker_smooth_l1, {.delta = NAN}}, {0}, "must be finite"},
+        {build_pair, {six, six}, {esker_hinge, {.margin = INFINITY}}, {0}, "margin inf"},
+        {build_pair,
+         {six, six},
+         {esker_bce, {.reduction = (esker_reduction)7}},
+         {0},
+         "bce(float32 [2, 3], float32 [2, 3]): unknown reduction 7"},
+        {build_pair, {{.shape = {0}}, {.shape = {0}}}, {esker_mse_with, {.reduction = BATCH_MEAN}}, {0}, "no axis"},
+        {refused_weighted,
+         {six, six, two},
+         {0},
+         {0},
+         "bce_with_logits(float32 [2, 3], float32 [2, 3], float32 [2]): the weights must be"},
+        {refused_cosine,
+         {six, six, three},
+         {0},
+         {0},
+         "cosine_embedding(float32 [2, 3], float32 [2, 3], float32 [3]): two of [..., length]"},
+        {refused_entropy, {six, labels, two}, {0}, {0}, "the weights must be float32 [3], one for each class"},
+        {refused_entropy, {six, many, three}, {0}, {0}, "cross_entropy(float32 [2, 3], int32 [3]): 3 labels for 2 rows"},
+        {refused_entropy, {six, three, three}, {0}, {0}, "or as many probabilities"},
+        {refused_entropy, {six, labels, three}, {0}, {.label_smoothing = 1.5f}, "label smoothing 1.5"},
+        {refused_entropy, {six, labels, three}, {0}, {.label_smoothing = NAN}, "label smoothing"},
+        {refused_entropy, {six, labels, three}, {0}, {.reduction = (esker_reduction)-1}, "unknown reduction -1"},
+        {refused_nll,
+         {six, six, three},
+         {0},
+         {0},
+         "nll(float32 [2, 3], float32 [2, 3]): labels must be int32 [n], without smoothing"},
+        {refused_nll, {six, labels, three}, {0}, {.label_smoothing = 0.1f}, "without smoothing"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const void *args = cases[i].build == build_pair ? (const void *)&cases[i].pair : (const void *)&cases[i].entropy;
+        if (cases[i].build == refused_weighted || cases[i].build == refused_cosine) args = NULL;
+        op_check_refused(cases[i].build, args, cases[i].in, cases[i].build == build_pair ? 2 : 3, ESKER_ERR_INVALID,
+                         cases[i].part);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest more[] = {
+        cmocka_unit_test(pairs_are_as_defined),
+        cmocka_unit_test(cross_entropy_is_as_defined),
+        cmocka_unit_test(weighted_logits_and_cosines_are_as_defined),
+        cmocka_unit_test(a_bad_label_is_noticed_and_harmless),
+        cmocka_unit_test(loss_and_gradient_are_one_kernel),
+        cmocka_unit_test(refuses_what_makes_no_loss),
+    };
+    return op_check_main("losses", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
+}
