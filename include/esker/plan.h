@@ -33,12 +33,18 @@ typedef struct esker_plan_desc {
     const esker_limits *limits; /* without a device; NULL: the ES 3.1 minimum */
     esker_node *const *outputs; /* values to read after each step */
     int n_outputs;
-    uint64_t seed;        /* of random operations */
-    double slice_seconds; /* longest estimated time of one dispatch before it is cut; 0: 0.05; negative: never cut */
-    double
-        flops_per_second; /* the estimate's rates; 0: measured on the device once (and kept with its binaries), or without */
-    double bytes_per_second; /* a device those of a small GPU, 1e10 and 2e9 */
+    uint64_t seed;           /* of random operations */
+    double slice_seconds;    /* longest estimated time of one dispatch before it is cut; 0: 0.05; negative: never cut */
+    double flops_per_second; /* the estimate's rates; 0: measured on the device once and kept with its binaries, and */
+    double bytes_per_second; /*   without a device those of a small GPU, 1e10 and 2e9 */
     bool no_fusion;          /* leave elementwise tails of contractions as dispatches of their own */
+    /**
+     * Check mode: esker_plan_submit() runs the dispatches one at a time and compares what each operation, optimizers included, made of the
+     * device's own inputs with the operation's double-precision reference, element by element, within its error bound. The first that
+     * differs is ESKER_ERR_MISMATCH, with operation, label, kernels, element, both values and the bound. A step takes as long as the
+     * references do on one core, and as much host memory as the plan's values.
+     */
+    bool check;
 } esker_plan_desc;
 
 /**
@@ -90,7 +96,8 @@ ESKER_API esker_status esker_plan_set_step(esker_plan *plan, uint64_t step);
 
 /**
  * Queue one step. *out_ticket (may be NULL) numbers it, from 0.
- * Errors     ESKER_ERR_INVALID: an input was not written, or the plan has no device. ESKER_ERR_LOST, ESKER_ERR_DEVICE.
+ * Errors     ESKER_ERR_INVALID: an input was not written, or the plan has no device. ESKER_ERR_LOST, ESKER_ERR_DEVICE. In check mode
+ *            ESKER_ERR_MISMATCH; the step is then left where it was, behind the first operation that differs.
  */
 ESKER_API esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket);
 /** Whether that step has finished, without blocking. */

@@ -31,7 +31,8 @@ typedef enum esker_status {
     ESKER_ERR_FORMAT,      /* a file was read but its content is wrong */
     ESKER_ERR_UNSUPPORTED, /* not in this build, or not defined for these inputs */
     ESKER_ERR_CANCELLED,   /* a callback asked to stop */
-    ESKER_ERR_INTERNAL     /* a bug in this library */
+    ESKER_ERR_INTERNAL,    /* a bug in this library */
+    ESKER_ERR_MISMATCH     /* check mode: the device computed something else than the reference */
 } esker_status;
 
 /** The name of a status, "ESKER_ERR_LIMIT" for instance; never NULL. */

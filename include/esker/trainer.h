@@ -40,6 +40,8 @@ typedef struct esker_trainer_desc {
     bool drop_last;  /* leave out a last batch that is not full; else it is padded, and its loss is the mean over real
                         samples */
     int32_t eval_batch; /* of validation and esker_trainer_evaluate(); 0: `batch` or 256, whichever is larger */
+    bool
+        check; /* every step in check mode (esker_plan_desc): fit() then fails with ESKER_ERR_MISMATCH where the device is wrong */
 } esker_trainer_desc;
 
 /**

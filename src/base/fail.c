@@ -33,6 +33,7 @@ const char *esker_status_name(esker_status status)
     case ESKER_ERR_UNSUPPORTED: return "ESKER_ERR_UNSUPPORTED";
     case ESKER_ERR_CANCELLED: return "ESKER_ERR_CANCELLED";
     case ESKER_ERR_INTERNAL: return "ESKER_ERR_INTERNAL";
+    case ESKER_ERR_MISMATCH: return "ESKER_ERR_MISMATCH";
     }
     return "unknown status";
 }

@@ -187,6 +187,10 @@ static bool read_options(session *s, int argc, char **argv, int *status)
          .kind = CLI_TEXT,
          .out = &s->log_path,
          .help = "write a line of JSON for each step"},
+        {.name = "--check",
+         .kind = CLI_FLAG,
+         .out = &s->desc.check,
+         .help = "compare every operation of every step with its reference; slow"},
         {.name = "--stats", .kind = CLI_FLAG, .out = &s->stats, .help = "print what a step costs, as JSON, to stdout"},
         {.name = "--quiet", .kind = CLI_FLAG, .out = &s->quiet, .help = "no progress, only warnings and errors"},
     };

@@ -54,7 +54,7 @@ static esker_status fill_uniforms(esker_plan *plan)
     return st;
 }
 
-static const esker__buffer *storage_buffer(const esker_plan *plan, int storage, int slot)
+esker__buffer *esker__plan_storage_buffer(const esker_plan *plan, int storage, int slot)
 {
     if (storage == ESKER__STORAGE_ARENA) return plan->arena;
     if (storage == ESKER__STORAGE_PARAMETERS) return plan->params->values;
@@ -78,7 +78,7 @@ static void write_launch(const esker_plan *plan, size_t p, int slot, esker__laun
     memcpy(out->groups, d->groups, sizeof out->groups);
     for (int i = 0; i < d->n_operands; i++) {
         esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
-        out->storage[i] = (esker__range){storage_buffer(plan, extent.storage, slot), extent.begin,
+        out->storage[i] = (esker__range){esker__plan_storage_buffer(plan, extent.storage, slot), extent.begin,
                                          extent.end - extent.begin};
     }
     out->uniform[0] = (esker__range){plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d)};

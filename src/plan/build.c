@@ -17,6 +17,7 @@ struct esker__lowering {
     const esker_node *node; /* being lowered */
     size_t first_dispatch;  /* of that node */
     int params_value, gradients_value, state_values[ESKER__MAX_STATE];
+    bool check; /* keep the graph for check mode */
     esker_status status;
 };
 
@@ -178,6 +179,13 @@ uint64_t esker__params_value_elems(esker__lowering *l)
     return l->plan->params->trained_elems;
 }
 
+void esker__params_group(esker__lowering *l, int group, uint64_t *out_first, uint64_t *out_n)
+{
+    const uint64_t *begin = l->plan->params->group_begin;
+    *out_first = begin[group];
+    *out_n = begin[group + 1] - begin[group];
+}
+
 esker_status esker__step_slot(esker__lowering *l, uint32_t *out_slot)
 {
     esker_plan *plan = l->plan;
@@ -269,6 +277,7 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
                               .n_params = desc->n_params,
                               .uses_step = desc->uses_step,
                               .in_place = {-1, -1},
+                              .node = l->node ? l->node->id : -1,
                               .sequence = (int)plan->n_dispatches,
                               .cost = desc->cost,
                               .op = l->node ? l->node->op->name : "plan",
@@ -478,6 +487,10 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     for (size_t i = 0; i < n_nodes; i++) l->value_of[i] = -1;
     for (size_t i = 0; i < n_claims; i++) l->claim[claims[i].root->id] = claims[i].value;
     st = lower_graph(l, outputs, n_outputs);
+    if (st == ESKER_OK && l->check) {
+        st = esker__checker_create(l->plan, graph, l->value_of);
+        l->graph = NULL;
+    }
 done:
     esker__free(claims);
     esker__free(l->value_of);
@@ -487,7 +500,8 @@ done:
     return st;
 }
 
-esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse)
+esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse,
+                               bool check)
 {
     esker_graph *simple = NULL, *fused = NULL;
     esker_node **mapped = esker__calloc((size_t)n_outputs, sizeof *mapped);
@@ -503,9 +517,10 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
         }
     }
     if (st == ESKER_OK) {
-        esker__lowering l = {.plan = plan, .graph = simple, .params_value = -1, .gradients_value = -1};
+        esker__lowering l = {.plan = plan, .graph = simple, .params_value = -1, .gradients_value = -1, .check = check};
         for (int i = 0; i < ESKER__MAX_STATE; i++) l.state_values[i] = -1;
         st = build(&l, mapped, n_outputs);
+        simple = l.graph;
     }
     esker_graph_destroy(simple);
     esker__free(mapped);

@@ -116,7 +116,7 @@ esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc,
     else
         esker_limits_es31(&plan->limits);
     st = choose_rates(plan, desc);
-    if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion);
+    if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion, desc->check);
     if (st == ESKER_OK) st = order_and_place(plan);
     if (st == ESKER_OK) st = esker__plan_barriers(plan);
     if (st == ESKER_OK) st = esker__plan_slice(plan);
@@ -135,6 +135,7 @@ void esker_plan_destroy(esker_plan *plan)
 {
     if (!plan) return;
     esker__plan_detach(plan);
+    esker__checker_destroy(plan->checker);
     esker_params_unref(plan->params);
     esker__free(plan->values);
     esker__free(plan->dispatches);

@@ -64,6 +64,8 @@ esker__value esker__gradients_value(esker__lowering *lowering);
 esker__value esker__state_value(esker__lowering *lowering, int slot);
 /** Elements in each of these arenas, a multiple of 64 (the gaps between parameters hold zeros). */
 uint64_t esker__params_value_elems(esker__lowering *lowering);
+/** The elements of parameter group `group` in each of these arenas: from *out_first, a multiple of 64 of them, or 0. */
+void esker__params_group(esker__lowering *lowering, int group, uint64_t *out_first, uint64_t *out_n);
 /** Reserve two vec4 of the step block for this node's op->step; returns the index of the first in `slots`. */
 esker_status esker__step_slot(esker__lowering *lowering, uint32_t *out_slot);
 

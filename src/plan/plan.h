@@ -7,6 +7,7 @@
  *   check.c    the replay over an interval map that proves the result
  *   attach.c   buffers, kernels and launches on a device
  *   run.c      steps
+ *   verify.c   steps in check mode: every operation beside its reference
  *   compile.c  calls them in this order, and answers questions about the result
  */
 #ifndef ESKER_PLAN_PLAN_H
@@ -72,6 +73,7 @@ typedef struct esker__plan_dispatch {
     bool last;       /* the mark, behind everything */
     int in_place[2]; /* values whose bytes output 0 may take over, or -1 */
     int epoch;
+    int node;     /* whose lowering emitted it; -1: the plan's own */
     int sequence; /* order of lowering */
     esker__cost cost;
     esker__phase phase;
@@ -110,6 +112,8 @@ typedef struct esker__plan_constant {
     float fill;
 } esker__plan_constant;
 
+typedef struct esker__checker esker__checker; /* verify.c */
+
 struct esker_plan {
     esker__pool pool;
     esker_limits limits;
@@ -139,6 +143,8 @@ struct esker_plan {
     uint64_t uniform_bytes;    /* one dispatch's block, rounded to the alignment, times n_dispatches */
     uint64_t *uniform_offsets; /* by dispatch */
 
+    esker__checker *checker; /* check mode; NULL else */
+
     /* On a device. */
     esker_device *device;
     esker__buffer *arena, *constants_buffer, *uniforms;
@@ -159,7 +165,8 @@ static inline int esker__plan_n_storages(const esker_plan *plan)
 uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage);
 
 /* The stages. */
-esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse);
+esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse,
+                               bool check);
 esker_status esker__plan_order(esker_plan *plan, bool by_epochs);
 esker_status esker__plan_place(esker_plan *plan);
 esker_status esker__plan_barriers(esker_plan *plan);
@@ -167,8 +174,34 @@ esker_status esker__plan_slice(esker_plan *plan);
 esker_status esker__plan_layout_uniforms(esker_plan *plan);
 esker_status esker__plan_attach(esker_plan *plan, esker_device *dev);
 void esker__plan_detach(esker_plan *plan);
+/** The buffer behind a storage number, for the step in staging slot `slot`. */
+esker__buffer *esker__plan_storage_buffer(const esker_plan *plan, int storage, int slot);
 /** Write every launch of every slot down again: an input's buffer changed. */
 void esker__plan_rewrite_launches(esker_plan *plan);
+
+/* ---- Check mode ---- */
+
+/**
+ * Keep what check mode needs: the graph that was lowered, which is the checker's from now on, also after a failure, and the value of each
+ * node (-1: none), which is copied.
+ */
+esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of);
+void esker__checker_destroy(esker__checker *checker); /* accepts NULL */
+
+/** How one operation of a step went. Texts are valid during the call. */
+typedef struct esker__check_result {
+    const esker_node *node;
+    const char *kernels; /* "gemm/direct with TA 0; TB 1, then gemm/sum_splits with LX 8" */
+    bool pass;
+    double error;        /* the worst |got - want|, in units of its bound; infinite where one of them is no number */
+    const char *message; /* of what differs; NULL if nothing does */
+} esker__check_result;
+
+/** Be told of every operation instead of stopping at the first that differs: inputs are the device's own, so one error causes no others. */
+void esker__plan_observe(esker_plan *plan, void (*observe)(const esker__check_result *result, void *user), void *user);
+
+/** Run the dispatches of a step one after the other, and compare every operation with its reference. */
+esker_status esker__plan_run_checked(esker_plan *plan, int slot);
 
 /* The byte range of an operand in its storage. */
 typedef struct esker__extent {

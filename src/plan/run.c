@@ -180,7 +180,9 @@ esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
     }
     if (st == ESKER_OK) st = next_slot(plan, &slot);
     if (st == ESKER_OK) st = write_step_block(plan, slot);
-    if (st == ESKER_OK)
+    if (st == ESKER_OK && plan->checker)
+        st = esker__plan_run_checked(plan, slot);
+    else if (st == ESKER_OK)
         st = esker__submit(plan->device, plan->launches + (size_t)slot * plan->n_dispatches, (int)plan->n_dispatches);
     if (st == ESKER_OK) st = esker__fence_put(plan->device, &plan->fences[slot]);
     if (st != ESKER_OK) return st;

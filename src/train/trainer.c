@@ -33,11 +33,14 @@ esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc
     if (st == ESKER_OK) st = record(net, desc, sample_dtype, &step);
     if (st != ESKER_OK) return st;
     esker_node *outputs[] = {step.loss, step.correct};
-    st = esker_plan_compile(
-        step.graph,
-        &(esker_plan_desc){
-            .device = desc->device, .limits = limits, .outputs = outputs, .n_outputs = 2, .seed = desc->seed},
-        out);
+    st = esker_plan_compile(step.graph,
+                            &(esker_plan_desc){.device = desc->device,
+                                               .limits = limits,
+                                               .outputs = outputs,
+                                               .n_outputs = 2,
+                                               .seed = desc->seed,
+                                               .check = desc->check},
+                            out);
     esker_graph_destroy(step.graph);
     return st;
 }

@@ -26,7 +26,8 @@ static void every_status_has_its_name(void **state)
         {ESKER_ERR_UNSUPPORTED, "ESKER_ERR_UNSUPPORTED"},
         {ESKER_ERR_CANCELLED, "ESKER_ERR_CANCELLED"},
         {ESKER_ERR_INTERNAL, "ESKER_ERR_INTERNAL"},
-        {(esker_status)(ESKER_ERR_INTERNAL + 1), "unknown status"},
+        {ESKER_ERR_MISMATCH, "ESKER_ERR_MISMATCH"},
+        {(esker_status)(ESKER_ERR_MISMATCH + 1), "unknown status"},
         {(esker_status)-1, "unknown status"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -1,0 +1,604 @@
+/*
+ * Check mode. The dispatches of a step run one at a time; what each operation reads is copied to the host just before its kernels read it,
+ * what it wrote just after, and the operation's double reference is applied to those inputs. So the plan is the one that runs otherwise,
+ * with its shared and overwritten memory, and an error is found where it is made: later operations see the device's values, not the
+ * reference's. A value that changed between its making and its use is found too.
+ */
+#include "plan/plan.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/hash.h"
+#include "base/text.h"
+
+#define EPS      0x1p-24
+#define FLUSHED  1.1754944e-38 /* the smallest normal float: what a device that flushes denormals may lose */
+#define N_ARENAS (2 + ESKER__MAX_STATE)
+
+/* The arenas that updates work on, before a node and (got) after it. */
+typedef struct arena {
+    int storage;
+    int64_t n;
+    double *before, *want, *got;
+    bool written;
+} arena;
+
+/* What is known of a node whose dispatches have begun. */
+typedef struct record {
+    double **in, **before;           /* the reference's inputs; of effects, how they were */
+    double *got[ESKER__MAX_OUTPUTS]; /* what the device computed; NULL: nothing wrote it */
+    arena arenas[N_ARENAS];
+    int n_arenas;
+    bool begun;
+} record;
+
+struct esker__checker {
+    esker_graph *graph;
+    int *value_of;        /* by node; -1: none */
+    record *records;      /* by node */
+    unsigned char **left; /* by value: what the operation that computed it left there */
+    void (*observe)(const esker__check_result *result, void *user);
+    void *user;
+};
+
+/* One step. */
+typedef struct run {
+    esker_plan *plan;
+    esker__checker *checker;
+    int slot;
+    int *first, *last;      /* by node: its first and last dispatch */
+    const esker_node *node; /* at hand */
+    record *record;
+} run;
+
+/* ---- The checker ---- */
+
+esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of)
+{
+    esker__checker *c = esker__calloc(1, sizeof *c);
+    if (c) {
+        c->value_of = esker__malloc(graph->n_nodes * sizeof *c->value_of);
+        c->records = esker__calloc(graph->n_nodes, sizeof *c->records);
+        c->left = esker__calloc(plan->n_values, sizeof *c->left);
+    }
+    if (!c || !c->value_of || !c->records || !c->left) {
+        if (c) esker__free(c->value_of), esker__free(c->records), esker__free(c->left);
+        esker__free(c);
+        esker_graph_destroy(graph);
+        return esker__fail_memory(graph->n_nodes * sizeof *c->records, "check mode");
+    }
+    memcpy(c->value_of, value_of, graph->n_nodes * sizeof *value_of);
+    c->graph = graph;
+    plan->checker = c;
+    return ESKER_OK;
+}
+
+void esker__checker_destroy(esker__checker *c)
+{
+    if (!c) return;
+    esker_graph_destroy(c->graph);
+    esker__free(c->value_of);
+    esker__free(c->records);
+    esker__free(c->left);
+    esker__free(c);
+}
+
+void esker__plan_observe(esker_plan *plan, void (*observe)(const esker__check_result *result, void *user), void *user)
+{
+    if (!plan->checker) return;
+    plan->checker->observe = observe;
+    plan->checker->user = user;
+}
+
+/* ---- Reading the device ---- */
+
+static int64_t elems(const esker_node *node)
+{
+    int64_t n = 1;
+    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
+    return n;
+}
+
+static size_t bytes_of(const esker_node *node)
+{
+    return (size_t)elems(node) * esker_dtype_bytes(node->type.dtype);
+}
+
+static double *allocate(int64_t n, double fill)
+{
+    double *out = (uint64_t)n <= SIZE_MAX / sizeof *out ? esker__malloc((size_t)n * sizeof *out) : NULL;
+    for (int64_t i = 0; out && i < n; i++) out[i] = fill;
+    if (!out) esker__fail_memory((size_t)n * sizeof *out, "check mode");
+    return out;
+}
+
+static double *to_doubles(esker_dtype dtype, const void *bytes, int64_t n)
+{
+    double *out = allocate(n, 0);
+    for (int64_t i = 0; out && i < n; i++) {
+        switch (dtype) {
+        case ESKER_DTYPE_F32: out[i] = ((const float *)bytes)[i]; break;
+        case ESKER_DTYPE_I32: out[i] = ((const int32_t *)bytes)[i]; break;
+        case ESKER_DTYPE_U8: out[i] = ((const uint8_t *)bytes)[i]; break;
+        }
+    }
+    return out;
+}
+
+static esker_status read_range(const run *r, int storage, uint64_t offset, size_t n_bytes, unsigned char **out)
+{
+    *out = esker__malloc(n_bytes);
+    if (!*out) return esker__fail_memory(n_bytes, "check mode");
+    esker_status st = esker__buffer_read(esker__plan_storage_buffer(r->plan, storage, r->slot), offset, *out, n_bytes);
+    if (st == ESKER_OK) return ESKER_OK;
+    esker__free(*out);
+    *out = NULL;
+    return st;
+}
+
+static int value_of(const run *r, const esker_node *node)
+{
+    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
+    return r->checker->value_of[node->id];
+}
+
+static esker_status read_node(const run *r, const esker_node *node, unsigned char **out)
+{
+    const esker__plan_value *value = &r->plan->values[value_of(r, node)];
+    return read_range(r, value->storage, value->offset, bytes_of(node), out);
+}
+
+/* ---- Saying what differs ---- */
+
+/* The kernels of a node, in order, each once. */
+static void list_kernels(const run *r, esker__text *text)
+{
+    int previous = -1;
+    for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
+        const esker__plan_dispatch *d = &r->plan->dispatches[p];
+        if (d->node != r->node->id || d->kernel == previous) continue;
+        const esker__plan_kernel *kernel = &r->plan->kernels[d->kernel];
+        esker__text_add(text, "%s%s%s", previous >= 0 ? ", then " : "", kernel->name, kernel->defines[0] ? " with " : "");
+        for (const char *at = kernel->defines; *at; at++)
+            if (*at != '\n')
+                esker__text_add_bytes(text, at, 1);
+            else if (at[1])
+                esker__text_add(text, "; ");
+        previous = d->kernel;
+    }
+}
+
+/* The worst of the comparisons of one node. */
+typedef struct verdict {
+    double error, got, want, bound;
+    char where[160];
+    int64_t at;
+} verdict;
+
+/* |got - want| in units of the bound. */
+static double error_of(double got, double want, double bound)
+{
+    if (isnan(want) || got == want) return 0; /* ES leaves open what becomes of what is no number */
+    if (fabs(want) > (double)FLT_MAX * (1 - EPS) && isinf(got) && (got > 0) == (want > 0)) return 0;
+    double off = fabs(got - want);
+    if (off <= bound) return bound > 0 ? off / bound : 0;
+    return bound > 0 && isfinite(off) ? off / bound : INFINITY;
+}
+
+/* The first element beyond its bound is the one to name; the worst of all is the error. */
+static void compare(verdict *v, const char *where, const double *got, const double *want, const double *bound, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double error = error_of(got[i], want[i], bound[i]);
+        if (!(error <= 1) && v->at < 0) {
+            *v = (verdict){.error = v->error, .got = got[i], .want = want[i], .bound = bound[i], .at = i};
+            snprintf(v->where, sizeof v->where, "%s", where);
+        }
+        if (error > v->error) v->error = error;
+    }
+}
+
+static esker_status tell(run *r, const verdict *v)
+{
+    static const char *const phases[] = {"forward", "backward", "update"};
+    esker__checker *c = r->checker;
+    const esker_node *node = r->node;
+    esker__text kernels = {0};
+    char message[ESKER__ERROR_BYTES], signature[ESKER__SIGNATURE_BYTES];
+    list_kernels(r, &kernels);
+    bool pass = v->at < 0;
+    if (kernels.failed) {
+        esker__text_finish(&kernels);
+        return esker__fail_memory(256, "check mode");
+    }
+    snprintf(
+        message, sizeof message,
+        "check: step %llu: dispatch %d: %s%s%s%s (%s) by %s: element %lld of %s is %.9g, the reference is %.9g, off by "
+        "%.3g, "
+        "allowed %.3g",
+        (unsigned long long)r->plan->step, r->first[node->id],
+        node->n_inputs ? esker__signature(signature, node->op->name, node->inputs, node->n_inputs > 6 ? 6 : node->n_inputs)
+                       : node->op->name,
+        node->label ? " \"" : "", node->label ? node->label : "", node->label ? "\"" : "", phases[node->phase],
+        kernels.chars ? kernels.chars : "", (long long)v->at, v->where, v->got, v->want, fabs(v->got - v->want), v->bound);
+    esker_status st = ESKER_OK;
+    if (c->observe)
+        c->observe(&(esker__check_result){.node = node,
+                                          .kernels = kernels.chars ? kernels.chars : "",
+                                          .pass = pass,
+                                          .error = v->error,
+                                          .message = pass ? NULL : message},
+                   c->user);
+    else if (!pass)
+        st = esker__fail(ESKER_ERR_MISMATCH, "%s", message);
+    esker__text_finish(&kernels);
+    return st;
+}
+
+/* ---- Before a node ---- */
+
+static bool binds(const esker__plan_dispatch *d, int value, bool only_writes)
+{
+    for (int i = 0; i < d->n_operands; i++)
+        if (d->operands[i].value == value && (!only_writes || d->operands[i].write)) return true;
+    return false;
+}
+
+static bool node_binds(const run *r, int value, bool only_writes)
+{
+    for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++)
+        if (r->plan->dispatches[p].node == r->node->id && binds(&r->plan->dispatches[p], value, only_writes)) return true;
+    return false;
+}
+
+static esker_status need_unchanged(const run *r, int input, const unsigned char *now, const unsigned char *then)
+{
+    const esker_node *x = r->node->inputs[input];
+    size_t n_bytes = bytes_of(x), item = esker_dtype_bytes(x->type.dtype), i = 0;
+    if (!memcmp(now, then, n_bytes)) return ESKER_OK;
+    while (now[i] == then[i]) i++;
+    return esker__fail(
+        ESKER_ERR_MISMATCH,
+        "check: step %llu: dispatch %d: %s: element %zu of its input %d, from %s, is not any more what was computed: "
+        "something wrote over it",
+        (unsigned long long)r->plan->step, r->first[r->node->id], r->node->op->name, i / item, input, x->op->name);
+}
+
+/* Input `i` as the node sees it now. */
+static esker_status take_input(run *r, int i)
+{
+    const esker_node *x = r->node->inputs[i];
+    int value = value_of(r, x);
+    esker_status st = ESKER_OK;
+    unsigned char *bytes = NULL;
+    const unsigned char *left = value >= 0 ? r->checker->left[value] : NULL;
+    bool effect = r->node->op->flags & ESKER__OP_EFFECT;
+    if (value < 0) { /* only its shape is used */
+        r->record->in[i] = allocate(elems(x), 0);
+        return r->record->in[i] ? ESKER_OK : ESKER_ERR_NO_MEMORY;
+    }
+    if (left && !effect && !node_binds(r, value, false)) { /* its memory may have another owner by now */
+        r->record->in[i] = to_doubles(x->type.dtype, left, elems(x));
+        return r->record->in[i] ? ESKER_OK : ESKER_ERR_NO_MEMORY;
+    }
+    st = read_node(r, x, &bytes);
+    if (st == ESKER_OK && left && !effect) st = need_unchanged(r, i, bytes, left);
+    if (st == ESKER_OK && !(r->record->in[i] = to_doubles(x->type.dtype, bytes, elems(x)))) st = ESKER_ERR_NO_MEMORY;
+    esker__free(bytes);
+    return st;
+}
+
+static double *copy_of(const double *from, int64_t n)
+{
+    double *out = allocate(n, 0);
+    if (out) memcpy(out, from, (size_t)n * sizeof *out);
+    return out;
+}
+
+static esker_status read_arena(const run *r, int storage, int64_t n, double **out)
+{
+    unsigned char *bytes;
+    esker_status st = read_range(r, storage, 0, (size_t)n * 4, &bytes);
+    if (st != ESKER_OK) return st;
+    *out = to_doubles(ESKER_DTYPE_F32, bytes, n);
+    esker__free(bytes);
+    return *out ? ESKER_OK : ESKER_ERR_NO_MEMORY;
+}
+
+/* An update works on whole arenas. */
+static esker_status take_arenas(run *r)
+{
+    esker_plan *plan = r->plan;
+    if (!(r->node->op->flags & ESKER__OP_UPDATE)) return ESKER_OK;
+    r->record->n_arenas = 2 + plan->n_state;
+    for (int i = 0; i < r->record->n_arenas; i++) {
+        arena *a = &r->record->arenas[i];
+        a->storage = i == 0 ? ESKER__STORAGE_PARAMETERS : i == 1 ? ESKER__STORAGE_GRADIENTS : ESKER__STORAGE_STATE + i - 2;
+        a->n = (int64_t)plan->params->trained_elems;
+        esker_status st = read_arena(r, a->storage, a->n, &a->before);
+        if (st != ESKER_OK) return st;
+        if (!(a->want = copy_of(a->before, a->n))) return ESKER_ERR_NO_MEMORY;
+        for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
+            const esker__plan_dispatch *d = &plan->dispatches[p];
+            for (int o = 0; o < d->n_operands && d->node == r->node->id; o++)
+                if (d->operands[o].write && plan->values[d->operands[o].value].storage == a->storage) a->written = true;
+        }
+    }
+    return ESKER_OK;
+}
+
+static esker_status begin(run *r)
+{
+    size_t n = (size_t)r->node->n_inputs;
+    r->record->begun = true;
+    r->record->in = esker__calloc(n ? n : 1, sizeof *r->record->in);
+    r->record->before = esker__calloc(n ? n : 1, sizeof *r->record->before);
+    if (!r->record->in || !r->record->before) return esker__fail_memory(n * sizeof *r->record->in, "check mode");
+    esker_status st = take_arenas(r);
+    for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++) {
+        int value = value_of(r, r->node->inputs[i]);
+        if (value < 0 || !node_binds(r, value, false)) st = take_input(r, i);
+    }
+    return st;
+}
+
+/* Inputs are taken when the first dispatch that reads them is next: before that they may not be computed. */
+static esker_status before_dispatch(run *r, const esker__plan_dispatch *d)
+{
+    esker_status st = r->record->begun ? ESKER_OK : begin(r);
+    for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++)
+        if (!r->record->in[i] && binds(d, value_of(r, r->node->inputs[i]), false)) st = take_input(r, i);
+    return st;
+}
+
+/* ---- Behind a node ---- */
+
+static bool is_last_write(const run *r, int p, int value)
+{
+    if (!binds(&r->plan->dispatches[p], value, true)) return false;
+    for (int q = p + 1; q <= r->last[r->node->id]; q++)
+        if (r->plan->dispatches[q].node == r->node->id && binds(&r->plan->dispatches[q], value, true)) return false;
+    return true;
+}
+
+static esker_status after_dispatch(run *r, int p)
+{
+    for (int o = 0; o < r->node->op->n_outputs; o++) {
+        const esker_node *output = r->checker->graph->nodes[r->node->id + o];
+        int value = r->checker->value_of[output->id];
+        if (value < 0 || !is_last_write(r, p, value)) continue;
+        esker_status st = read_node(r, output, &r->checker->left[value]);
+        if (st != ESKER_OK) return st;
+        r->record->got[o] = to_doubles(output->type.dtype, r->checker->left[value], elems(output));
+        if (!r->record->got[o]) return ESKER_ERR_NO_MEMORY;
+    }
+    return ESKER_OK;
+}
+
+static double tolerance_of(const esker_node *node)
+{
+    return node->op->tolerance ? node->op->tolerance(node) : 4;
+}
+
+static esker_status compare_outputs(run *r, verdict *v, double *const *want, double *const *magnitude)
+{
+    const esker__op *op = r->node->op;
+    double k = tolerance_of(r->node);
+    for (int o = 0; o < op->n_outputs; o++) {
+        char where[32];
+        if (!r->record->got[o]) continue;
+        int64_t n = elems(r->checker->graph->nodes[r->node->id + o]);
+        for (int64_t i = 0; i < n; i++)
+            magnitude[o][i] = op->atol + k * EPS * (isnan(magnitude[o][i]) ? fabs(want[o][i]) : magnitude[o][i]);
+        snprintf(where, sizeof where, "output %d", o);
+        compare(v, where, r->record->got[o], want[o], magnitude[o], n);
+    }
+    return ESKER_OK;
+}
+
+/* What an effect wrote over its inputs: sums of what was there and something new. */
+static esker_status compare_changed_inputs(run *r, verdict *v)
+{
+    esker_status st = ESKER_OK;
+    for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++) {
+        const esker_node *x = r->node->inputs[i];
+        int value = value_of(r, x);
+        int64_t n = elems(x);
+        if (value < 0 || !r->record->before[i] || !node_binds(r, value, true)) continue;
+        unsigned char *bytes;
+        st = read_node(r, x, &bytes);
+        if (st != ESKER_OK) return st;
+        double *got = to_doubles(x->type.dtype, bytes, n), *bound = allocate(n, 0);
+        char where[160];
+        snprintf(where, sizeof where, "input %d%s%s, which it changes,", i, x->label ? " " : "", x->label ? x->label : "");
+        for (int64_t j = 0; got && bound && j < n; j++)
+            bound[j] = r->node->op->atol + FLUSHED +
+                       2 * tolerance_of(r->node) * EPS * (fabs(r->record->before[i][j]) + fabs(r->record->in[i][j]));
+        if (got && bound)
+            compare(v, where, got, r->record->in[i], bound, n);
+        else
+            st = ESKER_ERR_NO_MEMORY;
+        esker__free(bytes);
+        esker__free(got);
+        esker__free(bound);
+    }
+    return st;
+}
+
+/* +1 or -1, at random but the same for every run. */
+static double sign_of(int which, int64_t i)
+{
+    uint64_t hash = esker__hash(ESKER__HASH_START + (uint64_t)which, &i, sizeof i);
+    return hash & 1 ? 1 : -1;
+}
+
+static void fill_update(const run *r, double *const *arrays, esker__reference *out)
+{
+    out->lr = r->plan->lr;
+    out->n_update = (int64_t)r->plan->params->trained_elems;
+    out->params = arrays[0];
+    out->gradients = arrays[1];
+    for (int i = 0; i < r->plan->n_state; i++) out->state[i] = arrays[2 + i];
+}
+
+/*
+ * How far rounding may take an update is measured: each arena in turn is changed by 2^-24 of each element, up or down at random, and what that does
+ * to the result is added up. What no arena shows (the rate, constants) is rounding of the result or of the change.
+ */
+static esker_status bound_update(run *r, const esker__reference *base, double **bound)
+{
+    record *rec = r->record;
+    double *arrays[N_ARENAS] = {NULL};
+    esker_status st = ESKER_OK;
+    for (int changed = 0; st == ESKER_OK && changed < rec->n_arenas; changed++) {
+        for (int i = 0; i < rec->n_arenas; i++) {
+            arrays[i] = copy_of(rec->arenas[i].before, rec->arenas[i].n);
+            if (!arrays[i]) st = ESKER_ERR_NO_MEMORY;
+        }
+        for (int64_t j = 0; st == ESKER_OK && j < rec->arenas[changed].n; j++)
+            arrays[changed][j] *= 1 + EPS * sign_of(changed, j);
+        if (st == ESKER_OK) {
+            esker__reference again = *base;
+            fill_update(r, arrays, &again);
+            r->node->op->reference(&again);
+            for (int i = 0; i < rec->n_arenas; i++)
+                for (int64_t j = 0; j < rec->arenas[i].n; j++) bound[i][j] += fabs(arrays[i][j] - rec->arenas[i].want[j]);
+        }
+        for (int i = 0; i < rec->n_arenas; i++) {
+            esker__free(arrays[i]);
+            arrays[i] = NULL;
+        }
+    }
+    double k = 2 * tolerance_of(r->node);
+    for (int i = 0; st == ESKER_OK && i < rec->n_arenas; i++)
+        for (int64_t j = 0; j < rec->arenas[i].n; j++) {
+            double want = rec->arenas[i].want[j], step = fabs(want - rec->arenas[i].before[j]);
+            bound[i][j] = k * (bound[i][j] + EPS * (fabs(want) + step)) + FLUSHED + r->node->op->atol;
+        }
+    return st;
+}
+
+static esker_status compare_arenas(run *r, verdict *v, const esker__reference *base)
+{
+    static const char *const names[] = {"the parameters", "the gradients", "state 0", "state 1", "state 2", "state 3"};
+    _Static_assert(sizeof names / sizeof names[0] == N_ARENAS, "a name for each arena");
+    record *rec = r->record;
+    double *bound[N_ARENAS] = {NULL};
+    esker_status st = ESKER_OK;
+    for (int i = 0; st == ESKER_OK && i < rec->n_arenas; i++)
+        if (!(bound[i] = allocate(rec->arenas[i].n, 0))) st = ESKER_ERR_NO_MEMORY;
+    if (st == ESKER_OK) st = bound_update(r, base, bound);
+    for (int i = 0; st == ESKER_OK && i < rec->n_arenas; i++) {
+        arena *a = &rec->arenas[i];
+        if (!a->written) continue;
+        st = read_arena(r, a->storage, a->n, &a->got);
+        if (st == ESKER_OK) compare(v, names[i], a->got, a->want, bound[i], a->n);
+    }
+    for (int i = 0; i < rec->n_arenas; i++) esker__free(bound[i]);
+    return st;
+}
+
+static esker_status finish(run *r)
+{
+    const esker__op *op = r->node->op;
+    record *rec = r->record;
+    bool effect = op->flags & ESKER__OP_EFFECT;
+    verdict v = {.at = -1};
+    esker_status st = ESKER_OK;
+    esker__reference base = {.node = r->node, .in = rec->in, .seed = r->plan->seed, .step = r->plan->step};
+    for (int o = 0; st == ESKER_OK && o < op->n_outputs; o++) {
+        int64_t n = elems(r->checker->graph->nodes[r->node->id + o]);
+        base.out[o] = allocate(n, NAN);
+        base.magnitude[o] = allocate(n, NAN);
+        if (!base.out[o] || !base.magnitude[o]) st = ESKER_ERR_NO_MEMORY;
+    }
+    for (int i = 0; st == ESKER_OK && effect && i < r->node->n_inputs; i++)
+        if (!(rec->before[i] = copy_of(rec->in[i], elems(r->node->inputs[i])))) st = ESKER_ERR_NO_MEMORY;
+    if (st == ESKER_OK) {
+        double *wanted[N_ARENAS] = {NULL};
+        for (int i = 0; i < rec->n_arenas; i++) wanted[i] = rec->arenas[i].want;
+        if (rec->n_arenas) fill_update(r, wanted, &base);
+        op->reference(&base);
+        st = compare_outputs(r, &v, base.out, base.magnitude);
+    }
+    if (st == ESKER_OK && effect) st = compare_changed_inputs(r, &v);
+    if (st == ESKER_OK && rec->n_arenas) st = compare_arenas(r, &v, &base);
+    if (st == ESKER_OK) st = tell(r, &v);
+    for (int o = 0; o < op->n_outputs; o++) {
+        esker__free(base.out[o]);
+        esker__free(base.magnitude[o]);
+    }
+    return st;
+}
+
+static void forget(record *rec, const esker_node *node)
+{
+    for (int i = 0; i < node->n_inputs; i++) {
+        if (rec->in) esker__free(rec->in[i]);
+        if (rec->before) esker__free(rec->before[i]);
+    }
+    for (int o = 0; o < ESKER__MAX_OUTPUTS; o++) esker__free(rec->got[o]);
+    for (int i = 0; i < N_ARENAS; i++) {
+        esker__free(rec->arenas[i].before);
+        esker__free(rec->arenas[i].want);
+        esker__free(rec->arenas[i].got);
+    }
+    esker__free(rec->in);
+    esker__free(rec->before);
+    *rec = (record){0};
+}
+
+/* ---- A step ---- */
+
+static esker_status run_dispatch(run *r, int p)
+{
+    const esker_plan *plan = r->plan;
+    const esker__launch *launch = plan->launches + (size_t)r->slot * plan->n_dispatches + p;
+    int id = plan->dispatches[p].node;
+    if (id < 0) return esker__submit(plan->device, launch, 1);
+    r->node = r->checker->graph->nodes[id];
+    r->record = &r->checker->records[id];
+    esker_status st = before_dispatch(r, &plan->dispatches[p]);
+    if (st == ESKER_OK) st = esker__submit(plan->device, launch, 1);
+    if (st == ESKER_OK) st = after_dispatch(r, p);
+    if (st == ESKER_OK && p == r->last[id]) {
+        st = finish(r);
+        forget(r->record, r->node);
+    }
+    return st;
+}
+
+esker_status esker__plan_run_checked(esker_plan *plan, int slot)
+{
+    esker__checker *c = plan->checker;
+    size_t n_nodes = c->graph->n_nodes;
+    run r = {.plan = plan, .checker = c, .slot = slot};
+    esker_status st = ESKER_OK;
+    r.first = esker__malloc(n_nodes * sizeof *r.first);
+    r.last = esker__malloc(n_nodes * sizeof *r.last);
+    if (!r.first || !r.last) {
+        st = esker__fail_memory(2 * n_nodes * sizeof *r.first, "check mode");
+        goto done;
+    }
+    for (size_t i = 0; i < n_nodes; i++) r.first[i] = r.last[i] = -1;
+    for (size_t p = 0; p < plan->n_dispatches; p++) {
+        int id = plan->dispatches[p].node;
+        if (id < 0) continue;
+        if (r.first[id] < 0) r.first[id] = (int)p;
+        r.last[id] = (int)p;
+    }
+    for (size_t p = 0; st == ESKER_OK && p < plan->n_dispatches; p++) st = run_dispatch(&r, (int)p);
+    for (size_t i = 0; i < n_nodes; i++) forget(&c->records[i], c->graph->nodes[i]);
+    for (size_t v = 0; v < plan->n_values; v++) {
+        esker__free(c->left[v]);
+        c->left[v] = NULL;
+    }
+done:
+    esker__free(r.first);
+    esker__free(r.last);
+    return st;
+}
