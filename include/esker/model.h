@@ -99,6 +99,62 @@ typedef struct esker_layer_conv2d_desc {
 ESKER_API esker_node *esker_layer_conv2d(esker_model *net, esker_node *x, const esker_layer_conv2d_desc *desc);
 
 /**
+ * Normalisation layers, over the operations of ops.h, where the formulas are. Their parameters are named as in PyTorch: "NAME.weight"
+ * starts at 1, "NAME.bias" at 0. Zero-initialised descriptions are PyTorch's defaults; eps 0 is the operation's usual one.
+ */
+typedef struct esker_layer_batch_norm_desc {
+    float eps;
+    float momentum;   /* 0: 0.1 */
+    bool no_affine;   /* no weight and no bias */
+    bool no_running;  /* no running statistics: inference, too, normalises by its batch */
+    const char *name; /* copied; unique among the model's layers; NULL: "bn1", "bn2", ... */
+} esker_layer_batch_norm_desc;
+/**
+ * esker_batch_norm() of x [n, c] or [n, c, length]. Also "NAME.running_mean" and "NAME.running_var" [c], frozen, from 0 and 1: a graph
+ * for training moves them in each step, one for inference normalises with them. (PyTorch's num_batches_tracked has no counterpart.)
+ * The zeros that pad a trainer's last batch count as samples: drop_last leaves that batch out.
+ */
+ESKER_API esker_node *esker_layer_batch_norm1d(esker_model *net, esker_node *x, const esker_layer_batch_norm_desc *desc);
+/** The same for x [n, c, h, w]. `desc` may be NULL for both. */
+ESKER_API esker_node *esker_layer_batch_norm2d(esker_model *net, esker_node *x, const esker_layer_batch_norm_desc *desc);
+
+typedef struct esker_layer_layer_norm_desc {
+    int axes; /* the last ones, without the batch; 0: 1 */
+    float eps;
+    bool no_affine, no_bias;
+    const char *name; /* NULL: "ln1", "ln2", ... */
+} esker_layer_layer_norm_desc;
+/** esker_layer_norm(); weight and bias have the shape of the axes. `desc` may be NULL. */
+ESKER_API esker_node *esker_layer_layer_norm(esker_model *net, esker_node *x, const esker_layer_layer_norm_desc *desc);
+
+typedef struct esker_layer_rms_norm_desc {
+    int axes; /* the last ones, without the batch; 0: 1 */
+    float eps;
+    bool no_affine;
+    const char *name; /* NULL: "rms1", "rms2", ... */
+} esker_layer_rms_norm_desc;
+/** esker_rms_norm(); the weight has the shape of the axes. `desc` may be NULL. */
+ESKER_API esker_node *esker_layer_rms_norm(esker_model *net, esker_node *x, const esker_layer_rms_norm_desc *desc);
+
+typedef struct esker_layer_group_norm_desc {
+    int groups; /* divides the channels */
+    float eps;
+    bool no_affine;
+    const char *name; /* NULL: "gn1", "gn2", ... */
+} esker_layer_group_norm_desc;
+/** esker_group_norm() of x [n, c, ...]; weight and bias [c]. */
+ESKER_API esker_node *esker_layer_group_norm(esker_model *net, esker_node *x, const esker_layer_group_norm_desc *desc);
+
+typedef struct esker_layer_instance_norm_desc {
+    float eps;
+    bool affine;      /* weight and bias [c] */
+    const char *name; /* NULL: "in1", "in2", ... */
+} esker_layer_instance_norm_desc;
+/** esker_instance_norm() of x [n, c, space...]. `desc` may be NULL. */
+ESKER_API esker_node *esker_layer_instance_norm(esker_model *net, esker_node *x,
+                                                const esker_layer_instance_norm_desc *desc);
+
+/**
  * Say which node is the result, [batch, ...], and finish the model: once, last. No layer can be added afterwards.
  * Errors     The first failure while recording, with its own status and message.
  *            ESKER_ERR_INVALID: no input, called twice, x of another model, a result that does not depend on the input or has
@@ -159,7 +215,7 @@ ESKER_API const char *esker_model_metadata_key(const esker_model *net, int index
 
 /* ---- Graphs for a batch size ---- */
 
-/** What an instance is for. No layer of this version behaves differently in the two. */
+/** What an instance is for. In inference dropout is left out, and batch norm takes its running statistics and leaves them alone. */
 typedef enum esker_mode { ESKER_MODE_TRAIN = 0, ESKER_MODE_INFER } esker_mode;
 
 typedef struct esker_instance_desc {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "ops/norm.h"
 #include "ops/ops.h"
 
 static const char *const init_names[] = {"default",       "he_uniform", "he_normal", "xavier_uniform",
@@ -214,6 +215,27 @@ static bool decode_dropout(const esker_node *node, esker__layer_value *values)
     return true;
 }
 
+/* ---- Normalisation to length 1: the axis counts with the batch, which it cannot be ---- */
+
+static esker_node *build_normalize(esker_model *net, esker__layer *layer)
+{
+    double *axis = &layer->values[0].v[0];
+    (void)net;
+    if (*axis < 0 && *axis >= -rank_of(layer)) *axis += rank_of(layer);
+    if (*axis == 0)
+        return esker__graph_fail(layer->inputs[0]->graph,
+                                 esker__fail(ESKER_ERR_INVALID, "axis: axis 0 is the batch, each sample stands alone"));
+    return esker_normalize(layer->inputs[0], (int)*axis, (float)layer->values[1].v[0]);
+}
+
+static bool decode_normalize(const esker_node *node, esker__layer_value *values)
+{
+    const esker__norm_attr *a = node->attr;
+    values[0] = (esker__layer_value){1, {a->axes}};
+    values[1] = (esker__layer_value){1, {(double)a->eps}};
+    return a->axes > 0;
+}
+
 /* clang-format off */
 #define KERNEL_KEY(key)  {.name = (key), .type = ESKER__KEY_PAIR, .required = true, .lo = 1, .hi = 65535}
 #define PADDING_KEY      {.name = "padding", .type = ESKER__KEY_PAIR, .lo = 0, .hi = 65535}
@@ -225,6 +247,12 @@ static bool decode_dropout(const esker_node *node, esker__layer_value *values)
 #define POOL_KEYS        {KERNEL_KEY("window"), {.name = "stride", .type = ESKER__KEY_PAIR, .like = 1, .lo = 1, .hi = 65535}, PADDING_KEY}
 #define AXIS_KEYS        {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = -1}}
 
+#define EPS_KEY(usual)   {.name = "eps", .type = ESKER__KEY_NUMBER, .standard = (usual)}
+#define AFFINE_KEY(on)   {.name = "affine", .type = ESKER__KEY_BOOL, .standard = (on)}
+#define LAST_KEY         {.name = "axes", .type = ESKER__KEY_INT, .lo = 1, .hi = ESKER_MAX_RANK - 1, .standard = 1}
+#define BATCH_NORM_KEYS  {EPS_KEY(1e-5f), {.name = "momentum", .type = ESKER__KEY_NUMBER, .standard = 0.1f}, AFFINE_KEY(1), \
+                          {.name = "running", .type = ESKER__KEY_BOOL, .standard = 1}}
+
 const esker__layer_kind esker__layer_kinds[] = {
     {"linear", "fc", 1, {COUNT_KEY("features"), BIAS_KEY, INIT_KEY}, .build = esker__build_linear, .has_parameters = true},
     {"conv2d", "conv", 1, {COUNT_KEY("filters"), KERNEL_KEY("kernel"),
@@ -235,6 +263,14 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"tanh",        "tanh",        1, .unary = esker_tanh},
     {"softmax",     "softmax",     1, AXIS_KEYS, .build = build_softmax, .decode = decode_softmax},
     {"log_softmax", "log_softmax", 1, AXIS_KEYS, .build = build_log_softmax, .decode = decode_softmax},
+    {"batch_norm1d",  "bn", 1, BATCH_NORM_KEYS, .build = esker__build_batch_norm1d, .has_parameters = true},
+    {"batch_norm2d",  "bn", 1, BATCH_NORM_KEYS, .build = esker__build_batch_norm2d, .has_parameters = true},
+    {"layer_norm",    "ln", 1, {LAST_KEY, EPS_KEY(1e-5f), AFFINE_KEY(1), BIAS_KEY}, .build = esker__build_layer_norm, .has_parameters = true},
+    {"rms_norm",      "rms", 1, {LAST_KEY, EPS_KEY(0x1p-23f), AFFINE_KEY(1)}, .build = esker__build_rms_norm, .has_parameters = true},
+    {"group_norm",    "gn", 1, {COUNT_KEY("groups"), EPS_KEY(1e-5f), AFFINE_KEY(1)}, .build = esker__build_group_norm, .has_parameters = true},
+    {"instance_norm", "in", 1, {EPS_KEY(1e-5f), AFFINE_KEY(0)}, .build = esker__build_instance_norm, .has_parameters = true},
+    {"normalize",     "normalize", 1, {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = 1}, EPS_KEY(1e-12f)},
+     .build = build_normalize, .decode = decode_normalize},
     {"max_pool2d",  "pool",        1, POOL_KEYS, .build = build_max_pool2d, .decode = decode_pool},
     {"avg_pool2d",  "pool",        1, POOL_KEYS, .build = build_avg_pool2d, .decode = decode_pool},
     {"flatten",     "flatten",     1, .unary = esker_flatten, .decode = decode_flatten, .op = "reshape"},
@@ -263,6 +299,12 @@ const esker__layer_kind esker__layer_kinds[] = {
 static const char help[] =
     "linear       features N; bias true|false (true); init I (default)\n"
     "conv2d       filters N; kernel P; stride P (1); padding P (0); bias true|false (true); init I (default)\n"
+    "batch_norm1d, batch_norm2d: eps X (1e-5); momentum X (0.1); affine true|false (true); running true|false (true)\n"
+    "layer_norm   axes N (1): how many of the last; eps X (1e-5); affine true|false (true); bias true|false (true)\n"
+    "rms_norm     axes N (1); eps X (2^-23); affine true|false (true)\n"
+    "group_norm   groups N; eps X (1e-5); affine true|false (true)\n"
+    "instance_norm eps X (1e-5); affine true|false (false)\n"
+    "normalize    axis N (1), to length 1 along it; eps X (1e-12)\n"
     "relu, sigmoid, tanh, neg, exp, log, sqrt\n"
     "affine       scale X (1); shift X (0): scale * x + shift\n"
     "softmax      axis N (-1, the last)\n"

@@ -88,6 +88,13 @@ esker_status esker__layer_check(const esker__layer_kind *kind, const esker__laye
 /* Builders of the kinds with parameters (src/nn/layers.c). */
 esker_node *esker__build_linear(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv2d(esker_model *net, esker__layer *layer);
+/* src/nn/layers_norm.c */
+esker_node *esker__build_batch_norm1d(esker_model *net, esker__layer *layer);
+esker_node *esker__build_batch_norm2d(esker_model *net, esker__layer *layer);
+esker_node *esker__build_layer_norm(esker_model *net, esker__layer *layer);
+esker_node *esker__build_rms_norm(esker_model *net, esker__layer *layer);
+esker_node *esker__build_group_norm(esker_model *net, esker__layer *layer);
+esker_node *esker__build_instance_norm(esker_model *net, esker__layer *layer);
 
 /**
  * Add a layer: C calls and JSON both end here. `inputs` has kind->n_inputs nodes; values that are not given are filled in.
