@@ -3,11 +3,14 @@
 //
 // Order     every element is one running sum over p = 0, 1, 2, ..., in every variant: they differ in speed alone
 // Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    last out c f32
-//           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split z over p in [z chunk, (z + 1) chunk)
+//           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
+//           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
 // Uniforms  m, n, k >= 1; chunk: multiple of 4 (read if SPLIT); bias_step: 1, or 0 for a bias of one element;
-//           groups_x: groups along x before folding (read if FOLD)
-// Groups    (ceil(tiles_n / LX), ceil(tiles_m / LY), splits), tiles_m = ceil(m / ROWS), tiles_n = ceil(n / 4); if FOLD the
-//           first two are multiplied and folded into x and y, `fold` wide
+//           groups_x, groups_y: groups along x and y before folding (read if FOLD);
+//           read if BATCH: batches, in_all = batches * splits; lengths: of the last BATCH batch axes, the innermost first, the outermost not
+//           read; step_a, step_b: from one to the next along each, in units of a and b, 0 where they are broadcast
+// Groups    (ceil(tiles_n / LX), ceil(tiles_m / LY), ceil(batches * splits / LZ)), tiles_m = ceil(m / ROWS), tiles_n = ceil(n / 4);
+//           if FOLD all three are multiplied and folded into x and y, `fold` wide
 // Variants  VA: a is read as vec4 across rows of op(a) if TA, else as vec2 along p (vec4 there needs more registers than V3D and
 //           Midgard have): its rows, as stored, are a multiple of that long; VB: the same for b; VC: n is a multiple of 4
 // Limits    no shared memory; 64 invocations; at most 4 storage blocks
@@ -30,8 +33,12 @@
 #define ROWS 4 // 4, or 1 for a vector
 #endif
 #ifndef LX
-#define LX 8 // invocations along n and m, literals for layout(): powers of two with product 64
+#define LX 8 // invocations along n, m and the products of a batch, literals for layout(): powers of two with product 64
 #define LY 8
+#define LZ 1 // 1 without BATCH
+#endif
+#ifndef BATCH
+#define BATCH 0 // batch axes, to 4
 #endif
 #ifndef SPLIT
 #define SPLIT 0
@@ -48,7 +55,7 @@
 #define ALONG ((VA && !TA) || (VB && TB)) // k is even
 precision highp float;
 precision highp int;
-layout(local_size_x = LX, local_size_y = LY) in;
+layout(local_size_x = LX, local_size_y = LY, local_size_z = LZ) in;
 
 #if VA && !TA
 layout(std430, binding = 0) readonly buffer A { vec2 a[]; };
@@ -75,7 +82,12 @@ layout(std430, binding = C_BINDING) writeonly buffer C { vec4 c[]; };
 #else
 layout(std430, binding = C_BINDING) writeonly buffer C { float c[]; };
 #endif
-layout(std140, binding = 0) uniform Params { uvec3 group_base; uint m, n, k, chunk, bias_step, groups_x, fold; };
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint m, n, k, chunk, bias_step, groups_x, groups_y, fold, batches;
+    uvec4 lengths, step_a, step_b;
+    uint in_all;
+};
 
 // The same expressions as in elementwise/map.comp, so that fusing changes no bits.
 float act(float x)
@@ -121,7 +133,7 @@ vec4 b_at(uint p) { return vec4(b[p * n + rb0], b[p * n + rb1], b[p * n + rb2], 
 vec4 b_at(uint p) { return vec4(b[rb0 + p], b[rb1 + p], b[rb2 + p], b[rb3 + p]); }
 #endif
 
-void store(uint i, vec4 s)
+void store(uint z, uint i, vec4 s)
 {
     if (i >= m) return;
 #if BIAS
@@ -130,8 +142,8 @@ void store(uint i, vec4 s)
 #endif
     s = act4(s);
     uint at = i * n + j0;
-#if SPLIT
-    at += (gl_WorkGroupID.z + group_base.z) * m * n;
+#if SPLIT || BATCH
+    at += z * m * n;
 #endif
 #if VC
     c[at >> 2] = s;
@@ -150,10 +162,41 @@ void main()
     uint linear = group.y * fold + group.x;
     group.y = linear / groups_x;
     group.x = linear - group.y * groups_x;
+    group.z = group.y / groups_y;
+    group.y -= group.z * groups_y;
 #endif
     uint row = (group.y * uint(LY) + gl_LocalInvocationID.y) * uint(ROWS);
     uint column = (group.x * uint(LX) + gl_LocalInvocationID.x) * 4u;
     if (row >= m || column >= n) return;
+    uint z = group.z, split = z;
+#if BATCH
+    z = z * uint(LZ) + gl_LocalInvocationID.z;
+    if (z >= in_all) return;
+    split = z / batches;
+    uint at_a = 0u, at_b = 0u, rest = z - split * batches;
+#define AXIS(d)                                                                                                                  \
+    {                                                                                                                            \
+        uint further = rest / lengths.d;                                                                                         \
+        rest -= further * lengths.d;                                                                                             \
+        at_a += rest * step_a.d;                                                                                                 \
+        at_b += rest * step_b.d;                                                                                                 \
+        rest = further;                                                                                                          \
+    }
+#define LAST(d)                                                                                                                  \
+    {                                                                                                                            \
+        at_a += rest * step_a.d;                                                                                                 \
+        at_b += rest * step_b.d;                                                                                                 \
+    }
+#if BATCH == 1
+    LAST(x)
+#elif BATCH == 2
+    AXIS(x) LAST(y)
+#elif BATCH == 3
+    AXIS(x) AXIS(y) LAST(z)
+#else
+    AXIS(x) AXIS(y) AXIS(z) LAST(w)
+#endif
+#endif
     j0 = column;
     uint j1 = min(j0 + 1u, n - 1u), j2 = min(j0 + 2u, n - 1u), j3 = min(j0 + 3u, n - 1u);
     uint i1 = min(row + 1u, m - 1u), i2 = min(row + 2u, m - 1u), i3 = min(row + 3u, m - 1u);
@@ -176,9 +219,13 @@ void main()
     rb0 = j0 * k, rb1 = j1 * k, rb2 = j2 * k, rb3 = j3 * k;
 #endif
 #if SPLIT
-    uint p = group.z * chunk, end = min(p + chunk, k);
+    uint p = split * chunk, end = min(p + chunk, k);
 #else
     uint p = 0u, end = k;
+#endif
+#if BATCH
+    ra0 += at_a, ra1 += at_a, ra2 += at_a, ra3 += at_a;
+    rb0 += at_b, rb1 += at_b, rb2 += at_b, rb3 += at_b;
 #endif
 
     vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0);
@@ -219,10 +266,10 @@ void main()
     for (; p < end; p++) STEP(a_at(p), b_at(p))
 #endif
 
-    store(row, s0);
+    store(z, row, s0);
 #if ROWS == 4
-    store(row + 1u, s1);
-    store(row + 2u, s2);
-    store(row + 3u, s3);
+    store(z, row + 1u, s1);
+    store(z, row + 2u, s2);
+    store(z, row + 3u, s3);
 #endif
 }

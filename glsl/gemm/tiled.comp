@@ -4,9 +4,11 @@
 //
 // Order     every element is one running sum over p = 0, 1, 2, ..., as in gemm/direct
 // Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    last out c f32
-//           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split z over p in [z chunk, (z + 1) chunk)
-// Uniforms  m, n, k >= 1; chunk: multiple of 16, or k; bias_step: 1, or 0 for a bias of one element
-// Groups    (ceil(n / 64), ceil(m / 64), splits)
+//           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
+//           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
+// Uniforms  m, n, k >= 1; chunk: multiple of 16, or k; bias_step: 1, or 0 for a bias of one element;
+//           batches, lengths, step_a, step_b (read if BATCH): as in gemm/direct, the steps in elements
+// Groups    (ceil(n / 64), ceil(m / 64), batches * splits)
 // Variants  VA: the rows of a, as stored, are a multiple of 4 long and read as vec4; VB: the same for b; VC: n is a multiple of 4
 // Limits    8 KiB shared; 64 invocations; about 100 registers
 #ifndef TA
@@ -26,6 +28,9 @@
 #endif
 #ifndef SPLIT
 #define SPLIT 0
+#endif
+#ifndef BATCH
+#define BATCH 0 // batch axes, to 4
 #endif
 #ifndef BIAS
 #define BIAS 0
@@ -58,7 +63,13 @@ layout(std430, binding = C_BINDING) writeonly buffer C { vec4 c[]; };
 #else
 layout(std430, binding = C_BINDING) writeonly buffer C { float c[]; };
 #endif
-layout(std140, binding = 0) uniform Params { uvec3 group_base; uint m, n, k, chunk, bias_step; };
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint m, n, k, chunk, bias_step, unused_0, unused_1, unused_2, batches;
+    uvec4 lengths, step_a, step_b;
+};
+
+uint at_a = 0u, at_b = 0u; // where this batch's matrices begin, in elements
 
 shared vec4 tile_a[256]; // [16 of p][64 rows / 4]
 shared vec4 tile_b[256]; // [16 of p][64 columns / 4]
@@ -85,20 +96,20 @@ vec4 act4(vec4 x) { return vec4(act(x.x), act(x.y), act(x.z), act(x.w)); }
 
 // Four neighbours in storage, those past the end repeating the last: elements at .. at + 3 of row `row`, rows `width` long.
 #if VA
-vec4 load_a(uint row, uint at, uint width) { return a[(row * width + min(at, width - 4u)) >> 2]; }
+vec4 load_a(uint row, uint at, uint width) { return a[(at_a + row * width + min(at, width - 4u)) >> 2]; }
 #else
 vec4 load_a(uint row, uint at, uint width)
 {
-    uint last = width - 1u, from = row * width;
+    uint last = width - 1u, from = at_a + row * width;
     return vec4(a[from + min(at, last)], a[from + min(at + 1u, last)], a[from + min(at + 2u, last)], a[from + min(at + 3u, last)]);
 }
 #endif
 #if VB
-vec4 load_b(uint row, uint at, uint width) { return b[(row * width + min(at, width - 4u)) >> 2]; }
+vec4 load_b(uint row, uint at, uint width) { return b[(at_b + row * width + min(at, width - 4u)) >> 2]; }
 #else
 vec4 load_b(uint row, uint at, uint width)
 {
-    uint last = width - 1u, from = row * width;
+    uint last = width - 1u, from = at_b + row * width;
     return vec4(b[from + min(at, last)], b[from + min(at + 1u, last)], b[from + min(at + 2u, last)], b[from + min(at + 3u, last)]);
 }
 #endif
@@ -113,7 +124,7 @@ void store4(uint i, uint j, vec4 s)
 #endif
     s = act4(s);
     uint at = i * n + j;
-#if SPLIT
+#if SPLIT || BATCH
     at += (gl_WorkGroupID.z + group_base.z) * m * n;
 #endif
 #if VC
@@ -131,8 +142,35 @@ void main()
     uvec3 group = gl_WorkGroupID + group_base;
     uint here = gl_LocalInvocationID.x, tx = here & 7u, ty = here >> 3;
     uint row = group.y * 64u + ty * 4u, column = group.x * 64u + tx * 4u; // and 32 further
+    uint split = group.z;
+#if BATCH
+    split = group.z / batches;
+    uint rest = group.z - split * batches;
+#define AXIS(d)                                                                                                                  \
+    {                                                                                                                            \
+        uint further = rest / lengths.d;                                                                                         \
+        rest -= further * lengths.d;                                                                                             \
+        at_a += rest * step_a.d;                                                                                                 \
+        at_b += rest * step_b.d;                                                                                                 \
+        rest = further;                                                                                                          \
+    }
+#define LAST(d)                                                                                                                  \
+    {                                                                                                                            \
+        at_a += rest * step_a.d;                                                                                                 \
+        at_b += rest * step_b.d;                                                                                                 \
+    }
+#if BATCH == 1
+    LAST(x)
+#elif BATCH == 2
+    AXIS(x) LAST(y)
+#elif BATCH == 3
+    AXIS(x) AXIS(y) LAST(z)
+#else
+    AXIS(x) AXIS(y) AXIS(z) LAST(w)
+#endif
+#endif
 #if SPLIT
-    uint begin = group.z * chunk, end = min(begin + chunk, k);
+    uint begin = split * chunk, end = min(begin + chunk, k);
 #else
     uint begin = 0u, end = k;
 #endif

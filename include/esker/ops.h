@@ -124,8 +124,16 @@ ESKER_API esker_node *esker_convert(esker_node *x, esker_dtype dtype);
 typedef struct esker_matmul_desc {
     bool transpose_a, transpose_b; /* read the last two axes the other way round */
 } esker_matmul_desc;
-/** c [m, n] = op(a) op(b), a [m, k] (or [k, m] transposed), b [k, n] (or [n, k] transposed). `desc` may be NULL. */
+/**
+ * c [.., m, n] = op(a) op(b), a [.., m, k] (or [.., k, m] transposed), b [.., k, n] (or [.., n, k] transposed): the last two axes
+ * are matrices, and those in front, the batch, broadcast. `desc` may be NULL. As in NumPy, a vector a [k] is a row, and a vector
+ * b [k] a column, whose axis the result does not have: [k] with [k] gives []. A vector cannot be transposed.
+ */
 ESKER_API esker_node *esker_matmul(esker_node *a, esker_node *b, const esker_matmul_desc *desc);
+/** sum_i a[i] b[i], []: a and b [n]. */
+ESKER_API esker_node *esker_dot(esker_node *a, esker_node *b);
+/** c[i][j] = a[i] b[j], [m, n]: a [m], b [n]. */
+ESKER_API esker_node *esker_outer(esker_node *a, esker_node *b);
 
 typedef struct esker_conv2d_desc {
     int stride[2];  /* rows, columns; 0 means 1 */

@@ -1,4 +1,4 @@
-/* c = op(a) op(b), and, once fused, act(op(a) op(b) + bias). */
+/* c = op(a) op(b) over the last two axes, batch axes broadcast, and, once fused, act(op(a) op(b) + bias). */
 #include "ops/matmul.h"
 
 #include <math.h>
@@ -6,11 +6,38 @@
 #include "base/fail.h"
 #include "ops/ops.h"
 
+/* Length of batch axis `axis`, counted from the end (2 is the innermost). */
+static int64_t batch_length(const esker_shape *shape, int axis)
+{
+    return axis < shape->rank ? shape->dims[shape->rank - 1 - axis] : 1;
+}
+
 esker__matmul_size esker__matmul_size_of(const esker_node *node)
 {
     const esker__matmul_attr *attr = node->attr;
-    const int64_t *a = node->inputs[0]->type.shape.dims, *c = node->type.shape.dims;
-    return (esker__matmul_size){c[0], c[1], attr->transpose_a ? a[0] : a[1]};
+    const esker_shape *a = &node->inputs[0]->type.shape, *b = &node->inputs[1]->type.shape, *c = &node->type.shape;
+    esker__matmul_size s = {.m = c->dims[c->rank - 2],
+                            .n = c->dims[c->rank - 1],
+                            .k = a->dims[a->rank - (attr->transpose_a ? 2 : 1)],
+                            .batches = 1};
+    int64_t size_a = s.m * s.k, size_b = s.k * s.n; /* one step along the axis at hand */
+    for (int axis = 2; axis < c->rank; axis++) {
+        int64_t length = batch_length(c, axis), length_a = batch_length(a, axis), length_b = batch_length(b, axis);
+        int64_t step_a = length_a == 1 ? 0 : size_a, step_b = length_b == 1 ? 0 : size_b;
+        size_a *= length_a;
+        size_b *= length_b;
+        s.batches *= length;
+        if (length == 1) continue;
+        int i = s.n_axes - 1;
+        if (i >= 0 && step_a == s.length[i] * s.step_a[i] && step_b == s.length[i] * s.step_b[i]) {
+            s.length[i] *= length;
+        } else {
+            s.length[s.n_axes] = length;
+            s.step_a[s.n_axes] = step_a;
+            s.step_b[s.n_axes++] = step_b;
+        }
+    }
+    return s;
 }
 
 static esker_status infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -26,27 +53,79 @@ static esker_status infer(const void *attributes, esker_node *const *inputs, int
                                esker__signature(text, "matmul", inputs, n_inputs), i,
                                esker_dtype_name(inputs[i]->type.dtype));
     const esker_shape *a = &inputs[0]->type.shape, *b = &inputs[1]->type.shape;
-    if (a->rank != 2 || b->rank != 2)
-        return esker__fail(ESKER_ERR_INVALID, "%s: two axes each are needed, not %d and %d",
+    if (a->rank < 2 || b->rank < 2)
+        return esker__fail(ESKER_ERR_INVALID, "%s: two axes each or more are needed, not %d and %d",
                            esker__signature(text, "matmul", inputs, 2), a->rank, b->rank);
-    int64_t m = a->dims[attr->transpose_a ? 1 : 0], ka = a->dims[attr->transpose_a ? 0 : 1];
-    int64_t n = b->dims[attr->transpose_b ? 0 : 1], kb = b->dims[attr->transpose_b ? 1 : 0];
+    const int64_t *am = &a->dims[a->rank - 2], *bm = &b->dims[b->rank - 2];
+    int64_t m = am[attr->transpose_a ? 1 : 0], ka = am[attr->transpose_a ? 0 : 1];
+    int64_t n = bm[attr->transpose_b ? 0 : 1], kb = bm[attr->transpose_b ? 1 : 0];
     if (ka != kb)
         return esker__fail(ESKER_ERR_INVALID,
                            "%s: %s is [%lld, %lld] and %s is [%lld, %lld]; the inner lengths %lld and %lld differ",
                            esker__signature(text, "matmul", inputs, 2), attr->transpose_a ? "a transposed" : "a",
                            (long long)m, (long long)ka, attr->transpose_b ? "b transposed" : "b", (long long)kb,
                            (long long)n, (long long)ka, (long long)kb);
-    *out = (esker__type){ESKER_DTYPE_F32, {2, {m, n}}};
-    if (attr->tail.has_bias && !esker__tail_bias_fits(&inputs[2]->type.shape, &out->shape, 1))
+    int rank = a->rank > b->rank ? a->rank : b->rank;
+    *out = (esker__type){ESKER_DTYPE_F32, {.rank = rank}};
+    for (int axis = 2; axis < rank; axis++) {
+        int64_t x = batch_length(a, axis), y = batch_length(b, axis);
+        if (x != y && x != 1 && y != 1)
+            return esker__fail(ESKER_ERR_INVALID, "%s: batch axis %d from the end has length %lld in a and %lld in b",
+                               esker__signature(text, "matmul", inputs, 2), axis + 1, (long long)x, (long long)y);
+        out->shape.dims[rank - 1 - axis] = x == 1 ? y : x;
+    }
+    out->shape.dims[rank - 2] = m;
+    out->shape.dims[rank - 1] = n;
+    if (attr->tail.has_bias && !esker__tail_bias_fits(&inputs[2]->type.shape, &out->shape, rank - 1))
         return esker__fail(ESKER_ERR_INTERNAL, "%s: the bias does not fit", esker__signature(text, "matmul", inputs, 3));
     return ESKER_OK;
+}
+
+/* x as [.., rows, columns]: of a vector, a row or a column. */
+static esker_node *as_matrix(esker_node *x, bool is_column)
+{
+    if (x->type.shape.rank != 1) return x;
+    return esker_reshape(x, is_column ? &(esker_shape){2, {-1, 1}} : &(esker_shape){2, {1, -1}});
 }
 
 esker_node *esker_matmul(esker_node *a, esker_node *b, const esker_matmul_desc *desc)
 {
     esker__matmul_attr attr = {.transpose_a = desc && desc->transpose_a, .transpose_b = desc && desc->transpose_b};
-    return esker__record(&esker__op_matmul, &attr, (esker_node *[]){a, b}, 2);
+    esker_node *in[2] = {a, b};
+    if (!a || !b || (a->type.shape.rank != 1 && b->type.shape.rank != 1))
+        return esker__record(&esker__op_matmul, &attr, in, 2);
+    bool row = a->type.shape.rank == 1, column = b->type.shape.rank == 1;
+    if ((row && attr.transpose_a) || (column && attr.transpose_b)) {
+        char text[ESKER__SIGNATURE_BYTES];
+        return esker__graph_fail(a->graph, esker__fail(ESKER_ERR_INVALID, "%s: %s has one axis, nothing to transpose",
+                                                       esker__signature(text, "matmul", in, 2), row ? "a" : "b"));
+    }
+    esker_node *c = esker_matmul(as_matrix(a, false), as_matrix(b, true), desc);
+    if (!c) return NULL;
+    /* The axis that the vector was given goes again; those in front stay as they are, whatever their length. */
+    esker_shape wanted = {.rank = c->type.shape.rank - row - column};
+    if (row && !column) wanted.dims[wanted.rank - 1] = -1;
+    return esker_reshape(c, &wanted);
+}
+
+static esker_node *vectors(const char *name, esker_node *a, esker_node *b)
+{
+    if (!a || !b) return NULL;
+    char text[ESKER__SIGNATURE_BYTES];
+    if (a->type.shape.rank == 1 && b->type.shape.rank == 1) return a;
+    return esker__graph_fail(a->graph, esker__fail(ESKER_ERR_INVALID, "%s: one axis each is needed, not %d and %d",
+                                                   esker__signature(text, name, (esker_node *[]){a, b}, 2),
+                                                   a->type.shape.rank, b->type.shape.rank));
+}
+
+esker_node *esker_dot(esker_node *a, esker_node *b)
+{
+    return vectors("dot", a, b) ? esker_matmul(a, b, NULL) : NULL;
+}
+
+esker_node *esker_outer(esker_node *a, esker_node *b)
+{
+    return vectors("outer", a, b) ? esker_matmul(as_matrix(a, true), as_matrix(b, false), NULL) : NULL;
 }
 
 /*
@@ -63,30 +142,48 @@ static esker_node *gradient(esker_node *node, esker_node *g, int input)
     if (input == 0)
         return ta ? esker_matmul(b, g, &(esker_matmul_desc){.transpose_a = tb, .transpose_b = true})
                   : esker_matmul(g, b, &(esker_matmul_desc){.transpose_b = !tb});
-    return tb ? esker_matmul(g, a, &(esker_matmul_desc){.transpose_a = true, .transpose_b = ta})
-              : esker_matmul(a, g, &(esker_matmul_desc){.transpose_a = !ta});
+    const esker_shape *as = &a->type.shape, *bs = &b->type.shape;
+    bool shared = !ta && as->rank > 2;
+    for (int i = 0; i + 2 < bs->rank; i++) shared &= bs->dims[i] == 1;
+    if (shared) {
+        /* One b for the whole batch: the sum over it is that over the rows of all, one long product instead of a batch of them. */
+        esker__matmul_size s = esker__matmul_size_of(node);
+        a = esker_reshape(a, &(esker_shape){2, {-1, s.k}});
+        g = esker_reshape(g, &(esker_shape){2, {-1, s.n}});
+    }
+    esker_node *grad = tb ? esker_matmul(g, a, &(esker_matmul_desc){.transpose_a = true, .transpose_b = ta})
+                          : esker_matmul(a, g, &(esker_matmul_desc){.transpose_a = !ta});
+    return shared && bs->rank > 2 ? esker_reshape(grad, bs) : grad;
 }
 
 static void reference(const esker__reference *r)
 {
     const esker__matmul_attr *attr = r->node->attr;
     esker__matmul_size s = esker__matmul_size_of(r->node);
-    const double *a = r->in[0], *b = r->in[1];
     int64_t a_row = attr->transpose_a ? 1 : s.k, a_step = attr->transpose_a ? s.m : 1;
     int64_t b_column = attr->transpose_b ? s.k : 1, b_step = attr->transpose_b ? 1 : s.n;
     uint32_t bias_step = attr->tail.has_bias ? esker__tail_bias_step(&attr->tail, r->node->inputs[2]) : 0;
-    for (int64_t i = 0; i < s.m; i++)
-        for (int64_t j = 0; j < s.n; j++) {
-            double sum = 0, magnitude = 0;
-            for (int64_t p = 0; p < s.k; p++) {
-                double term = a[i * a_row + p * a_step] * b[j * b_column + p * b_step];
-                sum += term;
-                magnitude += fabs(term);
-            }
-            const double *bias = attr->tail.has_bias ? &r->in[2][j * bias_step] : NULL;
-            r->out[0][i * s.n + j] = esker__tail_value(&attr->tail, sum, bias, &magnitude);
-            if (r->magnitude[0]) r->magnitude[0][i * s.n + j] = magnitude;
+    int64_t at = 0;
+    for (int64_t batch = 0; batch < s.batches; batch++) {
+        const double *a = r->in[0], *b = r->in[1];
+        int64_t rest = batch;
+        for (int i = 0; i < s.n_axes; rest /= s.length[i++]) {
+            a += rest % s.length[i] * s.step_a[i];
+            b += rest % s.length[i] * s.step_b[i];
         }
+        for (int64_t i = 0; i < s.m; i++)
+            for (int64_t j = 0; j < s.n; j++, at++) {
+                double sum = 0, magnitude = 0;
+                for (int64_t p = 0; p < s.k; p++) {
+                    double term = a[i * a_row + p * a_step] * b[j * b_column + p * b_step];
+                    sum += term;
+                    magnitude += fabs(term);
+                }
+                const double *bias = attr->tail.has_bias ? &r->in[2][j * bias_step] : NULL;
+                r->out[0][at] = esker__tail_value(&attr->tail, sum, bias, &magnitude);
+                if (r->magnitude[0]) r->magnitude[0][at] = magnitude;
+            }
+    }
 }
 
 static double tolerance(const esker_node *node)
@@ -97,13 +194,15 @@ static double tolerance(const esker_node *node)
 static void cost(const esker_node *node, esker__cost *out)
 {
     esker__matmul_size s = esker__matmul_size_of(node);
-    double m = (double)s.m, n = (double)s.n, k = (double)s.k;
-    *out = (esker__cost){.flops = 2 * m * n * k, .bytes = 4 * (m * k + k * n + m * n)};
+    double c = (double)s.batches * (double)s.m * (double)s.n, a = (double)esker__elems(&node->inputs[0]->type.shape),
+           b = (double)esker__elems(&node->inputs[1]->type.shape);
+    *out = (esker__cost){.flops = 2 * c * (double)s.k, .bytes = 4 * (a + b + c)};
 }
 
 static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)
 {
-    return esker__tail_absorb(&((esker__matmul_attr *)attr)->tail, &node->type.shape, 1, user, which);
+    const esker_shape *shape = &node->type.shape;
+    return esker__tail_absorb(&((esker__matmul_attr *)attr)->tail, shape, shape->rank - 1, user, which);
 }
 
 const esker__op esker__op_matmul = {

@@ -9,8 +9,15 @@ typedef struct esker__matmul_attr {
     esker__tail tail;
 } esker__matmul_attr;
 
+#define ESKER__MATMUL_MAX_BATCH (ESKER_MAX_RANK - 2)
+
+/** Batch axes that can be walked as one are one here, and those of length 1 are left out. */
 typedef struct esker__matmul_size {
     int64_t m, n, k;
+    int64_t batches; /* products in all */
+    int n_axes;
+    int64_t length[ESKER__MATMUL_MAX_BATCH];                                  /* the innermost first */
+    int64_t step_a[ESKER__MATMUL_MAX_BATCH], step_b[ESKER__MATMUL_MAX_BATCH]; /* in elements; 0 where it is broadcast */
 } esker__matmul_size;
 
 /** Of a recorded node. */
