@@ -48,6 +48,7 @@ static esker_status fail_no_rule(const esker_node *node, int input, const bool *
 static esker_status propagate(esker_node *node, esker_node **grads, const bool *reach)
 {
     esker_graph *graph = node->graph;
+    size_t first = graph->n_nodes;
     for (int i = 0; i < node->n_inputs; i++) {
         esker_node *input = node->inputs[i];
         if (!reach[input->id]) continue;
@@ -57,6 +58,9 @@ static esker_status propagate(esker_node *node, esker_node **grads, const bool *
         if (!grad) return esker_graph_status(graph);
         grads[input->id] = grad;
     }
+    /* The gradient of a layer bears the layer's name. */
+    for (size_t id = first; id < graph->n_nodes; id++)
+        if (!graph->nodes[id]->label) graph->nodes[id]->label = node->label;
     return ESKER_OK;
 }
 

@@ -165,7 +165,8 @@ static esker_node *try_absorb(rewrite *r, const esker_node *user, int which)
         if (j != which) inputs[n_inputs++] = r->inputs[j];
     r->graph->phase = user->phase;
     esker_node *fused = esker__record_in(r->graph, node->op, attr, inputs, n_inputs);
-    return fused && node->label ? esker_label(fused, node->label) : fused;
+    const char *label = node->label ? node->label : user->label;
+    return fused && label ? esker_label(fused, label) : fused;
 }
 
 esker_status esker__pass_fuse(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,

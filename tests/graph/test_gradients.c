@@ -254,6 +254,25 @@ static void a_loss_is_one_float(void **state)
     esker_graph_destroy(graph);
 }
 
+static void gradients_bear_the_name_of_their_layer(void **state)
+{
+    (void)state;
+    esker_graph *graph = new_graph();
+    esker_node *x = input(graph, "x", &(esker_shape){1, {3}}), *grad;
+    esker_node *loss = esker_label(esker_sum(esker_label(esker_tanh(x), "inner"), NULL, 0, false), "outer");
+    size_t first = graph->n_nodes;
+    assert_ok(esker_gradients(loss, &x, 1, &grad));
+    int n_inner = 0, n_outer = 0;
+    for (size_t id = first; id < graph->n_nodes; id++) {
+        const char *label = graph->nodes[id]->label;
+        n_inner += label && strcmp(label, "inner") == 0;
+        n_outer += label && strcmp(label, "outer") == 0;
+    }
+    assert_int_equal(n_inner, 1); /* tanh_grad */
+    assert_true(n_outer > 0);     /* what spreads the gradient of the sum */
+    esker_graph_destroy(graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +283,7 @@ int main(void)
         cmocka_unit_test(gradients_have_gradients),
         cmocka_unit_test(an_op_without_a_rule_is_named),
         cmocka_unit_test(a_loss_is_one_float),
+        cmocka_unit_test(gradients_bear_the_name_of_their_layer),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
