@@ -242,6 +242,26 @@ ESKER_API esker_node *esker_pad(esker_node *x, const int64_t *before, const int6
 ESKER_API esker_node *esker_tril(esker_node *x, int diagonal);
 ESKER_API esker_node *esker_triu(esker_node *x, int diagonal);
 
+/*
+ * ---- Elements by index; indices are int32 ----
+ *
+ * Nothing outside a tensor is read or written: an index outside 0 .. n-1 of the axis (negative ones do not count from the end) reads
+ * as NaN, for integers as 0, and adds nothing; its gradient is 0, so that parameters survive it.
+ */
+/** x[..., indices, ...]: axis `axis` of x is replaced by the axes of `indices`, whole slices at once. x of any type. */
+ESKER_API esker_node *esker_take(esker_node *x, esker_node *indices, int axis);
+/** Rows of table [rows, columns] -> [indices..., columns]. The gradient adds in the order of the indices, the same bits every time. */
+ESKER_API esker_node *esker_embedding(esker_node *table, esker_node *indices);
+/** PyTorch's gather: y has the shape of `indices`, which is x's but for `axis`; y[i][j] = x[indices[i][j]][j] for axis 0. */
+ESKER_API esker_node *esker_gather(esker_node *x, esker_node *indices, int axis);
+/**
+ * x with values[i][j] added to element [indices[i][j]][j] (axis 0), in the order along the axis; `values` and `indices` have one
+ * shape, x's but for `axis`. One invocation works through each line along the axis, so few long lines take long.
+ */
+ESKER_API esker_node *esker_scatter_add(esker_node *x, esker_node *indices, esker_node *values, int axis);
+/** float32 [indices..., classes]: 1 at the index, else 0; only zeros for an index out of range. No gradient. */
+ESKER_API esker_node *esker_one_hot(esker_node *indices, int64_t classes);
+
 /* ---- Softmax along `axis`; the maximum is subtracted first ---- */
 ESKER_API esker_node *esker_softmax(esker_node *x, int axis);
 ESKER_API esker_node *esker_log_softmax(esker_node *x, int axis);

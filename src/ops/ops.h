@@ -13,6 +13,8 @@ extern const esker__op esker__op_convert, esker__op_reshape, esker__op_expand, e
 extern const esker__op esker__op_sum, esker__op_mean, esker__op_max;
 extern const esker__op esker__op_slice, esker__op_unslice, esker__op_flip, esker__op_concat, esker__op_roll, esker__op_tile,
     esker__op_pad, esker__op_tril, esker__op_triu;
+extern const esker__op esker__op_take, esker__op_take_grad, esker__op_gather, esker__op_gather_grad, esker__op_scatter_add,
+    esker__op_one_hot;
 extern const esker__op esker__op_min, esker__op_prod, esker__op_prod_grad, esker__op_variance, esker__op_logsumexp, esker__op_norm,
     esker__op_argmax, esker__op_argmin;
 extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softmax_grad, esker__op_log_softmax_grad,

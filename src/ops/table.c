@@ -117,6 +117,12 @@
     X(pad)                \
     X(tril)               \
     X(triu)               \
+    X(take)               \
+    X(take_grad)          \
+    X(gather)             \
+    X(gather_grad)        \
+    X(scatter_add)        \
+    X(one_hot)            \
     X(softmax)            \
     X(log_softmax)        \
     X(softmax_grad)       \

@@ -1,0 +1,93 @@
+#version 310 es
+// gather: y[o, j, i] = x[o, k, i], k being index[j] (EACH 0) or index[o, j, i] (EACH 1); `fill` where k is not in 0 .. x_n-1
+// Bindings  0 in  x [outer, x_n, inner]    1 in index i32 [y_n], or like y    2 out y [outer, y_n, inner], padded to 16 bytes
+//           BYTES 1: elements of x and y are bytes, four to a word, else words of any meaning; QUADS 1 (EACH 0): inner counts four words
+// Uniforms  n: elements of y, 1 to 2^31 - 1 (QUADS: quads)    groups_x: width of the folded grid    fill: its bits
+//           four: 4, out of the compiler's sight, which would unroll
+// Groups    (groups_x, any, 1) of 64; one invocation writes four neighbouring elements. Elements past n in y's last 16 bytes
+//           (BYTES: in its last word) become zero.
+#ifndef EACH
+#define EACH 0
+#endif
+#ifndef QUADS
+#define QUADS 0
+#endif
+#ifndef BYTES
+#define BYTES 0
+#endif
+precision highp float;
+precision highp int;
+
+layout(local_size_x = 64) in;
+
+#if QUADS == 1
+layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
+#else
+layout(std430, binding = 0) readonly buffer X { uint x[]; };
+#endif
+layout(std430, binding = 1) readonly buffer Index { uint index[]; }; // negative ones are large
+#if BYTES == 1
+layout(std430, binding = 2) writeonly buffer Y { uint y[]; };
+#else
+layout(std430, binding = 2) writeonly buffer Y { uvec4 y[]; };
+#endif
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint n;
+    uint groups_x;
+    uint x_n, y_n, inner, fill, four;
+};
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint q = (group.y * groups_x + group.x) * 64u + gl_LocalInvocationID.x;
+#if QUADS == 1
+    if (q >= n) return;
+    uint line = q / inner; // o, j
+    uint o = line / y_n;
+    uint k = index[line - o * y_n];
+    uvec4 result = uvec4(fill);
+    if (k < x_n) result = x[(o * x_n + k) * inner + (q - line * inner)];
+    y[q] = result;
+#else
+    if (q >= (n + 3u) >> 2) return;
+    uint line = q * 4u / inner;
+    uint i = q * 4u - line * inner;
+    uint o = line / y_n;
+    uint j = line - o * y_n;
+    uvec4 result = uvec4(0u);
+    uint end = min(four, n - q * 4u);
+    for (uint e = 0u; e < end; e++) {
+#if EACH == 1
+        uint k = index[q * 4u + e];
+#else
+        uint k = index[j];
+#endif
+        uint value = fill;
+        if (k < x_n) {
+            uint at = (o * x_n + k) * inner + i;
+#if BYTES == 1
+            value = x[at >> 2u] >> (8u * (at & 3u)) & 0xffu;
+#else
+            value = x[at];
+#endif
+        }
+        result[e] = value;
+        i++;
+        if (i == inner) {
+            i = 0u;
+            j++;
+        }
+        if (j == y_n) {
+            j = 0u;
+            o++;
+        }
+    }
+#if BYTES == 1
+    y[q] = result.x | result.y << 8u | result.z << 16u | result.w << 24u;
+#else
+    y[q] = result;
+#endif
+#endif
+}

@@ -1,0 +1,507 @@
+/*
+ * Elements by index: take and embedding (whole rows), gather (each element its own index), scatter_add, one_hot, and the gradients
+ * of the first two. Every tensor is seen as [outer, n, inner] around the axis. What is added up is owned by one invocation for each
+ * element and added in the order of the indices, so that no atomics are needed and the bits are always the same.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "ops/move.h"
+
+#define GROUP_SIZE 64
+
+typedef struct gather_attr {
+    int32_t axis;
+    int32_t zero; /* an index out of range gives 0, not NaN: gradients */
+} gather_attr;
+
+typedef struct gather_grad_attr {
+    int32_t axis, unused;
+    int64_t n; /* length of the axis in the result */
+} gather_grad_attr;
+
+typedef struct one_hot_attr {
+    int64_t classes;
+} one_hot_attr;
+
+/* ---- What they share ---- */
+
+static esker_status check_index(const char *text, esker_node *index)
+{
+    if (index->type.dtype == ESKER_DTYPE_I32) return ESKER_OK;
+    return esker__fail(ESKER_ERR_INVALID, "%s: indices must be int32, not %s", text, esker_dtype_name(index->type.dtype));
+}
+
+static esker_status check_axis(const char *text, int axis, int rank)
+{
+    if (axis >= 0 && axis < rank) return ESKER_OK;
+    return esker__fail(ESKER_ERR_INVALID, "%s: axis %d, the rank is %d", text, axis, rank);
+}
+
+/* Equal but for the axis. */
+static esker_status check_others(const char *text, const esker_shape *x, const esker_shape *index, int axis)
+{
+    if (x->rank != index->rank)
+        return esker__fail(ESKER_ERR_INVALID, "%s: rank %d with indices of rank %d", text, x->rank, index->rank);
+    for (int i = 0; i < x->rank; i++)
+        if (i != axis && x->dims[i] != index->dims[i])
+            return esker__fail(ESKER_ERR_INVALID, "%s: axis %d is %lld, and %lld in the indices; only axis %d may differ",
+                               text, i, (long long)x->dims[i], (long long)index->dims[i], axis);
+    return ESKER_OK;
+}
+
+/* [outer, few, inner] with few = what moves to and from an axis of `many`. */
+typedef struct split {
+    int64_t outer, many, few, inner;
+} split;
+
+static split split_at(const esker_shape *full, int axis, int64_t few)
+{
+    split s = {1, full->dims[axis], few, 1};
+    for (int i = 0; i < axis; i++) s.outer *= full->dims[i];
+    for (int i = axis + 1; i < full->rank; i++) s.inner *= full->dims[i];
+    return s;
+}
+
+static int64_t elems(const esker_shape *shape)
+{
+    int64_t n = 1;
+    for (int i = 0; i < shape->rank; i++) n *= shape->dims[i];
+    return n;
+}
+
+static esker_status check_elems(const esker_node *node)
+{
+    for (int i = -1; i < node->n_inputs; i++) {
+        int64_t n = elems(i < 0 ? &node->type.shape : &node->inputs[i]->type.shape);
+        if (n > INT32_MAX)
+            return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements, the kernel indexes at most %d", node->op->name,
+                               (long long)n, INT32_MAX);
+    }
+    return ESKER_OK;
+}
+
+/* Reading and writing what is named, and nothing else of the larger side. */
+static void cost_moved(const esker_node *node, esker__cost *out)
+{
+    double n = (double)elems(&node->type.shape), bytes = (double)esker_dtype_bytes(node->type.dtype);
+    *out = (esker__cost){n, 2 * n * bytes + 4 * (double)elems(&node->inputs[node->n_inputs - 1]->type.shape)};
+}
+
+/* ---- take and gather ---- */
+
+static bool is_each(const esker_node *node)
+{
+    return node->op == &esker__op_gather;
+}
+
+static split gather_split(const esker_node *node)
+{
+    int axis = ((const gather_attr *)node->attr)->axis;
+    const esker_shape *index = &node->inputs[1]->type.shape;
+    return split_at(&node->inputs[0]->type.shape, axis, is_each(node) ? index->dims[axis] : elems(index));
+}
+
+static esker_status take_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const gather_attr *a = attr;
+    const esker_shape *x = &inputs[0]->type.shape, *index = &inputs[1]->type.shape;
+    char text[ESKER__SIGNATURE_BYTES];
+    esker__signature(text, "take", inputs, n_inputs);
+    esker_status st = check_index(text, inputs[1]);
+    if (st == ESKER_OK) st = check_axis(text, a->axis, x->rank);
+    if (st != ESKER_OK) return st;
+    if (x->rank - 1 + index->rank > ESKER_MAX_RANK)
+        return esker__fail(ESKER_ERR_INVALID, "%s: the result would have %d axes, at most %d are possible", text,
+                           x->rank - 1 + index->rank, ESKER_MAX_RANK);
+    *out = (esker__type){.dtype = inputs[0]->type.dtype};
+    for (int i = 0; i < a->axis; i++) out->shape.dims[out->shape.rank++] = x->dims[i];
+    for (int i = 0; i < index->rank; i++) out->shape.dims[out->shape.rank++] = index->dims[i];
+    for (int i = a->axis + 1; i < x->rank; i++) out->shape.dims[out->shape.rank++] = x->dims[i];
+    return ESKER_OK;
+}
+
+static esker_status gather_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const gather_attr *a = attr;
+    char text[ESKER__SIGNATURE_BYTES];
+    esker__signature(text, "gather", inputs, n_inputs);
+    esker_status st = check_index(text, inputs[1]);
+    if (st == ESKER_OK) st = check_axis(text, a->axis, inputs[0]->type.shape.rank);
+    if (st == ESKER_OK) st = check_others(text, &inputs[0]->type.shape, &inputs[1]->type.shape, a->axis);
+    *out = (esker__type){inputs[0]->type.dtype, inputs[1]->type.shape};
+    return st;
+}
+
+static esker_node *gather_gradient(esker_node *node, esker_node *grad, int input)
+{
+    int axis = ((const gather_attr *)node->attr)->axis;
+    gather_grad_attr attr = {.axis = axis, .n = node->inputs[input]->type.shape.dims[axis]};
+    return esker__record(is_each(node) ? &esker__op_gather_grad : &esker__op_take_grad, &attr,
+                         (esker_node *[]){grad, node->inputs[1]}, 2);
+}
+
+static void gather_reference(const esker__reference *r)
+{
+    const gather_attr *a = r->node->attr;
+    split s = gather_split(r->node);
+    double nowhere = a->zero || r->node->type.dtype != ESKER_DTYPE_F32 ? 0 : NAN;
+    int64_t at = 0;
+    for (int64_t o = 0; o < s.outer; o++)
+        for (int64_t j = 0; j < s.few; j++)
+            for (int64_t i = 0; i < s.inner; i++, at++) {
+                double k = r->in[1][is_each(r->node) ? at : j];
+                r->out[0][at] = k >= 0 && k < (double)s.many ? r->in[0][(o * s.many + (int64_t)k) * s.inner + i] : nowhere;
+            }
+}
+
+static esker_status gather_lower(esker__lowering *lowering, const esker_node *node)
+{
+    const gather_attr *a = node->attr;
+    split s = gather_split(node);
+    esker_status st = check_elems(node);
+    if (st != ESKER_OK) return st;
+    bool bytes = esker_dtype_bytes(node->type.dtype) == 1, each = is_each(node);
+    int64_t unit = !bytes && !each && s.inner % 4 == 0 ? 4 : 1, n = elems(&node->type.shape) / unit;
+    char defines[64];
+    snprintf(defines, sizeof defines, "EACH %d\nQUADS %d\nBYTES %d\n", each, unit == 4, bytes);
+    esker__dispatch_desc desc = {.kernel = "shape/gather",
+                                 .defines = defines,
+                                 .operands = {esker__read(lowering, node->inputs[0]),
+                                              esker__read(lowering, node->inputs[1]), esker__write(lowering, node)},
+                                 .n_operands = 3};
+    st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, (unit == 4 ? 1 : 4) * GROUP_SIZE), desc.groups);
+    if (st != ESKER_OK) return st;
+    bool nan = node->type.dtype == ESKER_DTYPE_F32 && !a->zero;
+    uint32_t params[] = {(uint32_t)n,
+                         desc.groups[0],
+                         (uint32_t)s.many,
+                         (uint32_t)s.few,
+                         (uint32_t)(s.inner / unit),
+                         nan ? 0x7fc00000u : 0,
+                         4};
+    desc.params = params;
+    desc.n_params = 7;
+    return esker__emit(lowering, &desc);
+}
+
+/* ---- scatter_add, and the gradients of take and gather ---- */
+
+/* What is added is input 0 of the gradients, 2 of scatter_add; the indices are input 1. */
+static split scatter_split(const esker_node *node)
+{
+    int axis = *(const int32_t *)node->attr;
+    const esker_shape *index = &node->inputs[1]->type.shape;
+    return split_at(&node->type.shape, axis, node->op == &esker__op_take_grad ? elems(index) : index->dims[axis]);
+}
+
+static esker_status take_grad_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const gather_grad_attr *a = attr;
+    const esker_shape *g = &inputs[0]->type.shape, *index = &inputs[1]->type.shape;
+    char text[ESKER__SIGNATURE_BYTES];
+    bool fits = a->axis + index->rank <= g->rank && g->rank - index->rank < ESKER_MAX_RANK;
+    for (int i = 0; fits && i < index->rank; i++) fits = g->dims[a->axis + i] == index->dims[i];
+    if (!fits || inputs[0]->type.dtype != ESKER_DTYPE_F32)
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: nothing taken has this shape",
+                           esker__signature(text, "take_grad", inputs, n_inputs));
+    *out = (esker__type){.dtype = ESKER_DTYPE_F32};
+    for (int i = 0; i < a->axis; i++) out->shape.dims[out->shape.rank++] = g->dims[i];
+    out->shape.dims[out->shape.rank++] = a->n;
+    for (int i = a->axis + index->rank; i < g->rank; i++) out->shape.dims[out->shape.rank++] = g->dims[i];
+    return ESKER_OK;
+}
+
+static esker_status gather_grad_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const gather_grad_attr *a = attr;
+    char text[ESKER__SIGNATURE_BYTES];
+    if (!esker_shape_equal(&inputs[0]->type.shape, &inputs[1]->type.shape))
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: the shapes must agree",
+                           esker__signature(text, "gather_grad", inputs, n_inputs));
+    *out = inputs[0]->type;
+    out->shape.dims[a->axis] = a->n;
+    return ESKER_OK;
+}
+
+static esker_status scatter_add_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const gather_attr *a = attr;
+    char text[ESKER__SIGNATURE_BYTES];
+    esker__signature(text, "scatter_add", inputs, n_inputs);
+    esker_status st = check_index(text, inputs[1]);
+    if (st == ESKER_OK) st = check_axis(text, a->axis, inputs[0]->type.shape.rank);
+    if (st == ESKER_OK) st = check_others(text, &inputs[0]->type.shape, &inputs[1]->type.shape, a->axis);
+    if (st != ESKER_OK) return st;
+    if (inputs[0]->type.dtype != ESKER_DTYPE_F32 || inputs[2]->type.dtype != ESKER_DTYPE_F32)
+        return esker__fail(ESKER_ERR_INVALID, "%s: float32 is needed (esker_convert)", text);
+    if (!esker_shape_equal(&inputs[1]->type.shape, &inputs[2]->type.shape))
+        return esker__fail(ESKER_ERR_INVALID, "%s: values and indices must have one shape", text);
+    *out = inputs[0]->type;
+    return ESKER_OK;
+}
+
+/* They are linear in what is added; what falls outside adds nothing, so its gradient is 0. */
+static esker_node *scatter_gradient(esker_node *node, esker_node *grad, int input)
+{
+    gather_attr attr = {.axis = *(const int32_t *)node->attr, .zero = 1};
+    if (node->op == &esker__op_scatter_add && input == 0) return grad;
+    return esker__record(node->op == &esker__op_take_grad ? &esker__op_take : &esker__op_gather, &attr,
+                         (esker_node *[]){grad, node->inputs[1]}, 2);
+}
+
+/* An element that is a sum of c terms is off by (2 sqrt(c) + 1) eps of their magnitudes: that factor is put into the magnitude. */
+static void scatter_reference(const esker__reference *r)
+{
+    bool base = r->node->op == &esker__op_scatter_add, each = r->node->op != &esker__op_take_grad;
+    const double *g = r->in[base ? 2 : 0], *index = r->in[1];
+    split s = scatter_split(r->node);
+    int64_t n = elems(&r->node->type.shape), at = 0;
+    double *count = esker__calloc((size_t)n, sizeof *count), *size = r->magnitude[0];
+    for (int64_t i = 0; i < n; i++) {
+        r->out[0][i] = !count ? NAN : base ? r->in[0][i] : 0;
+        if (size) size[i] = fabs(r->out[0][i]);
+    }
+    for (int64_t o = 0; count && o < s.outer; o++)
+        for (int64_t j = 0; j < s.few; j++)
+            for (int64_t i = 0; i < s.inner; i++, at++) {
+                double k = index[each ? at : j];
+                if (!(k >= 0 && k < (double)s.many)) continue;
+                int64_t to = (o * s.many + (int64_t)k) * s.inner + i;
+                r->out[0][to] += g[at];
+                if (size) size[to] += fabs(g[at]);
+                count[to]++;
+            }
+    for (int64_t i = 0; count && size && i < n; i++) size[i] *= 2 * sqrt(count[i]) + 1;
+    esker__free(count);
+}
+
+static double scatter_tolerance(const esker_node *node)
+{
+    (void)node;
+    return 1;
+}
+
+static void scatter_cost(const esker_node *node, esker__cost *out)
+{
+    double g = (double)elems(&node->inputs[node->n_inputs - 1]->type.shape), y = (double)elems(&node->type.shape);
+    if (node->op == &esker__op_take_grad) g = (double)elems(&node->inputs[0]->type.shape);
+    *out = (esker__cost){g, 4 * (y + 4 * g)};
+}
+
+#define ENOUGH_LINES 4096  /* so many invocations keep a GPU busy: each may own a line */
+#define MOST_TERMS   16384 /* of one dispatch: a watchdog's patience, if all fall on one element */
+#define ROW_BLOCKS   256
+
+static esker_status scatter_rows(esker__lowering *lowering, const esker_node *node, const split *s)
+{
+    uint32_t rows = (uint32_t)esker__ceil_div((uint64_t)s->many, ROW_BLOCKS);
+    esker__dispatch_desc desc = {.kernel = "shape/scatter_rows",
+                                 .groups = {(uint32_t)esker__ceil_div((uint64_t)s->many, rows),
+                                            (uint32_t)esker__ceil_div((uint64_t)s->inner, GROUP_SIZE), (uint32_t)s->outer},
+                                 .operands = {esker__read(lowering, node->inputs[0]),
+                                              esker__read(lowering, node->inputs[1]), esker__write(lowering, node)},
+                                 .n_operands = 3};
+    esker_status st = ESKER_OK;
+    for (int64_t first = 0; first < s->few && st == ESKER_OK; first += MOST_TERMS) {
+        int64_t end = first + MOST_TERMS < s->few ? first + MOST_TERMS : s->few;
+        uint32_t params[] = {(uint32_t)s->many, (uint32_t)s->few, (uint32_t)s->inner, (uint32_t)first, (uint32_t)end, rows};
+        desc.defines = first == 0 ? "START 1\n" : "START 0\n";
+        desc.params = params;
+        desc.n_params = 6;
+        st = esker__emit(lowering, &desc);
+    }
+    return st;
+}
+
+static esker_status scatter_lower(esker__lowering *lowering, const esker_node *node)
+{
+    bool base = node->op == &esker__op_scatter_add, each = node->op != &esker__op_take_grad;
+    split s = scatter_split(node);
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    esker_status st = check_elems(node);
+    if (st != ESKER_OK) return st;
+    if (!each && s.outer * s.inner < ENOUGH_LINES && s.outer <= limits->groups[2]) return scatter_rows(lowering, node, &s);
+
+    uint32_t params[] = {(uint32_t)elems(&node->type.shape), 0, (uint32_t)s.many, (uint32_t)s.few, (uint32_t)s.inner, 0, 0};
+    esker__dispatch_desc desc = {.kernel = "shape/scatter_lines",
+                                 .defines = base ? "START 1\nBASE 1\n" : "START 1\nBASE 0\n",
+                                 .params = params,
+                                 .n_params = 7};
+    if (base) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[0]);
+    desc.operands[desc.n_operands++] = esker__write(lowering, node);
+    st = esker__fold_groups(lowering, esker__ceil_div(params[0], GROUP_SIZE), desc.groups);
+    if (st != ESKER_OK) return st;
+    params[1] = desc.groups[0];
+    st = esker__emit(lowering, &desc);
+    if (st != ESKER_OK) return st;
+
+    desc.defines = each ? "START 0\nEACH 1\n" : "START 0\nEACH 0\n";
+    desc.operands[0] = esker__read(lowering, node->inputs[base ? 2 : 0]);
+    desc.operands[1] = esker__read(lowering, node->inputs[1]);
+    desc.operands[2] = esker__write(lowering, node);
+    desc.n_operands = 3;
+    params[0] = (uint32_t)(s.outer * s.inner);
+    st = esker__fold_groups(lowering, esker__ceil_div(params[0], GROUP_SIZE), desc.groups);
+    params[1] = desc.groups[0];
+    for (int64_t first = 0; first < s.few && st == ESKER_OK; first += MOST_TERMS) {
+        params[5] = (uint32_t)first;
+        params[6] = (uint32_t)(first + MOST_TERMS < s.few ? first + MOST_TERMS : s.few);
+        st = esker__emit(lowering, &desc);
+    }
+    return st;
+}
+
+/* ---- one_hot ---- */
+
+static esker_status one_hot_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const one_hot_attr *a = attr;
+    char text[ESKER__SIGNATURE_BYTES];
+    esker__signature(text, "one_hot", inputs, n_inputs);
+    esker_status st = check_index(text, inputs[0]);
+    if (st != ESKER_OK) return st;
+    if (a->classes < 1 || inputs[0]->type.shape.rank == ESKER_MAX_RANK)
+        return esker__fail(ESKER_ERR_INVALID,
+                           "%s: %lld classes for %d axes; at least 1 class and at most %d axes are possible", text,
+                           (long long)a->classes, inputs[0]->type.shape.rank, ESKER_MAX_RANK - 1);
+    *out = (esker__type){ESKER_DTYPE_F32, inputs[0]->type.shape};
+    out->shape.dims[out->shape.rank++] = a->classes;
+    return ESKER_OK;
+}
+
+static void one_hot_reference(const esker__reference *r)
+{
+    int64_t classes = ((const one_hot_attr *)r->node->attr)->classes, n = elems(&r->node->type.shape);
+    for (int64_t i = 0; i < n; i++) r->out[0][i] = r->in[0][i / classes] == (double)(i % classes);
+}
+
+static esker_status one_hot_lower(esker__lowering *lowering, const esker_node *node)
+{
+    esker_status st = check_elems(node);
+    if (st != ESKER_OK) return st;
+    int64_t n = elems(&node->type.shape);
+    esker__dispatch_desc desc = {.kernel = "shape/one_hot",
+                                 .operands = {esker__read(lowering, node->inputs[0]), esker__write(lowering, node)},
+                                 .n_operands = 2};
+    st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
+    if (st != ESKER_OK) return st;
+    uint32_t params[] = {(uint32_t)n, desc.groups[0], (uint32_t)((const one_hot_attr *)node->attr)->classes};
+    desc.params = params;
+    desc.n_params = 3;
+    return esker__emit(lowering, &desc);
+}
+
+/* ---- The operations ---- */
+
+const esker__op esker__op_take = {.name = "take",
+                                  .n_inputs = 2,
+                                  .n_outputs = 1,
+                                  .attr_bytes = sizeof(gather_attr),
+                                  .infer = take_infer,
+                                  .gradient = gather_gradient,
+                                  .no_gradient = 2,
+                                  .reference = gather_reference,
+                                  .tolerance = esker__tolerance_exact,
+                                  .cost = cost_moved,
+                                  .lower = gather_lower};
+
+const esker__op esker__op_gather = {.name = "gather",
+                                    .n_inputs = 2,
+                                    .n_outputs = 1,
+                                    .attr_bytes = sizeof(gather_attr),
+                                    .infer = gather_infer,
+                                    .gradient = gather_gradient,
+                                    .no_gradient = 2,
+                                    .reference = gather_reference,
+                                    .tolerance = esker__tolerance_exact,
+                                    .cost = cost_moved,
+                                    .lower = gather_lower};
+
+const esker__op esker__op_take_grad = {.name = "take_grad",
+                                       .n_inputs = 2,
+                                       .n_outputs = 1,
+                                       .attr_bytes = sizeof(gather_grad_attr),
+                                       .infer = take_grad_infer,
+                                       .gradient = scatter_gradient,
+                                       .no_gradient = 2,
+                                       .reference = scatter_reference,
+                                       .tolerance = scatter_tolerance,
+                                       .atol = ESKER__FLUSHED,
+                                       .cost = scatter_cost,
+                                       .lower = scatter_lower};
+
+const esker__op esker__op_gather_grad = {.name = "gather_grad",
+                                         .n_inputs = 2,
+                                         .n_outputs = 1,
+                                         .attr_bytes = sizeof(gather_grad_attr),
+                                         .infer = gather_grad_infer,
+                                         .gradient = scatter_gradient,
+                                         .no_gradient = 2,
+                                         .reference = scatter_reference,
+                                         .tolerance = scatter_tolerance,
+                                         .atol = ESKER__FLUSHED,
+                                         .cost = scatter_cost,
+                                         .lower = scatter_lower};
+
+const esker__op esker__op_scatter_add = {.name = "scatter_add",
+                                         .n_inputs = 3,
+                                         .n_outputs = 1,
+                                         .attr_bytes = sizeof(gather_attr),
+                                         .infer = scatter_add_infer,
+                                         .gradient = scatter_gradient,
+                                         .no_gradient = 2,
+                                         .reference = scatter_reference,
+                                         .tolerance = scatter_tolerance,
+                                         .atol = ESKER__FLUSHED,
+                                         .cost = scatter_cost,
+                                         .lower = scatter_lower};
+
+const esker__op esker__op_one_hot = {.name = "one_hot",
+                                     .n_inputs = 1,
+                                     .n_outputs = 1,
+                                     .attr_bytes = sizeof(one_hot_attr),
+                                     .infer = one_hot_infer,
+                                     .no_gradient = 1,
+                                     .reference = one_hot_reference,
+                                     .tolerance = esker__tolerance_exact,
+                                     .lower = one_hot_lower};
+
+static esker_node *record(const esker__op *op, esker_node *const *inputs, int n_inputs, int axis)
+{
+    esker_node *x = inputs[0];
+    if (!x) return esker__record(op, NULL, inputs, n_inputs);
+    axis = esker__axis_of(op->name, x, axis);
+    return axis < 0 ? NULL : esker__record(op, &(gather_attr){.axis = axis}, inputs, n_inputs);
+}
+
+esker_node *esker_take(esker_node *x, esker_node *indices, int axis)
+{
+    return record(&esker__op_take, (esker_node *[]){x, indices}, 2, axis);
+}
+
+esker_node *esker_embedding(esker_node *table, esker_node *indices)
+{
+    char text[ESKER__SIGNATURE_BYTES];
+    if (table && table->type.shape.rank != 2)
+        return esker__graph_fail(table->graph, esker__fail(ESKER_ERR_INVALID, "%s: the table must be [rows, columns]",
+                                                           esker__signature(text, "embedding", &table, 1)));
+    return record(&esker__op_take, (esker_node *[]){table, indices}, 2, 0);
+}
+
+esker_node *esker_gather(esker_node *x, esker_node *indices, int axis)
+{
+    return record(&esker__op_gather, (esker_node *[]){x, indices}, 2, axis);
+}
+
+esker_node *esker_scatter_add(esker_node *x, esker_node *indices, esker_node *values, int axis)
+{
+    return record(&esker__op_scatter_add, (esker_node *[]){x, indices, values}, 3, axis);
+}
+
+esker_node *esker_one_hot(esker_node *indices, int64_t classes)
+{
+    return esker__record(&esker__op_one_hot, &(one_hot_attr){classes}, &indices, 1);
+}

@@ -1,0 +1,149 @@
+/* device test: take, embedding, gather, scatter_add and one_hot, and indices that are out of range. */
+#include <math.h>
+
+#include <esker/plan.h>
+#include "graph/graph.h"
+#include "support/op_check.h"
+
+static int axis_of(const void *args)
+{
+    return args ? *(const int *)args : 0;
+}
+
+static esker_node *build_take(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_take(in[0], in[1], axis_of(args));
+}
+
+static esker_node *build_embedding(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_embedding(in[0], in[1]);
+}
+
+static esker_node *build_gather(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_gather(in[0], in[1], axis_of(args));
+}
+
+static esker_node *build_scatter(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_scatter_add(in[0], in[1], in[2], axis_of(args));
+}
+
+static esker_node *build_one_hot(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_one_hot(in[0], axis_of(args));
+}
+
+/* clang-format off */
+#define DIMS(...)    {sizeof((int[]){__VA_ARGS__}) / sizeof(int), {__VA_ARGS__}}
+#define F32(...)     {.shape = DIMS(__VA_ARGS__), .lo = -2, .hi = 2}
+#define INDEX(n, ...) {.dtype = ESKER_DTYPE_I32, .shape = DIMS(__VA_ARGS__), .lo = 0, .hi = (n) - 1}
+#define ONE(n)       {.dtype = ESKER_DTYPE_I32, .shape = {0}, .lo = 0, .hi = (n) - 1}
+#define AXIS(axis_)  .args = &(int){axis_}
+
+static const op_check_row rows[] = {
+    {"take rows", build_take, 2, {F32(9, 7), INDEX(9, 13)}, AXIS(0)},
+    {"take rows of quads", build_take, 2, {F32(9, 8), INDEX(9, 13)}, AXIS(0)},
+    {"take along the last axis", build_take, 2, {F32(5, 9), INDEX(9, 13)}, AXIS(-1)},
+    {"take from a middle axis, indices of rank 2", build_take, 2, {F32(3, 5, 4), INDEX(5, 2, 6)}, AXIS(1)},
+    {"take one row", build_take, 2, {F32(3, 5), ONE(3)}, AXIS(0)},
+    {"take from a single element", build_take, 2, {F32(1), INDEX(1, 129)}, AXIS(0)},
+    {"take along the last axis of many rows", build_take, 2, {F32(4200, 3), INDEX(3, 5)}, AXIS(1), .no_differences = true},
+    {"take int32", build_take, 2, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(5, 3), .lo = -2e9, .hi = 2e9}, INDEX(5, 7)}, AXIS(0), .no_gradient = true},
+    {"take bytes", build_take, 2, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(5, 3), .lo = 0, .hi = 255}, INDEX(5, 7)}, AXIS(0), .no_gradient = true},
+    {"embedding of 65 x 128, 768 indices", build_embedding, 2, {F32(65, 128), INDEX(65, 12, 64)}, .no_differences = true},
+    {"embedding of 10000 x 64, 4096 indices", build_embedding, 2, {F32(10000, 64), INDEX(10000, 4096)}, .no_differences = true},
+    {"embedding, 20000 indices, columns past a group", build_embedding, 2, {F32(3, 65), INDEX(3, 20000)}, .no_differences = true},
+    {"embedding, all indices alike", build_embedding, 2, {F32(1, 5), INDEX(1, 127)}, .args = NULL},
+    {"embedding of 300 x 3", build_embedding, 2, {F32(300, 3), INDEX(300, 129)}, .args = NULL},
+
+    {"gather along the first axis", build_gather, 2, {F32(5, 7), INDEX(5, 9, 7)}, AXIS(0)},
+    {"gather along the last axis", build_gather, 2, {F32(7, 5), INDEX(5, 7, 3)}, AXIS(-1)},
+    {"gather along a middle axis", build_gather, 2, {F32(3, 5, 4), INDEX(5, 3, 6, 4)}, AXIS(1)},
+    {"gather 129 of 128", build_gather, 2, {F32(128), INDEX(128, 129)}, AXIS(0)},
+    {"gather bytes", build_gather, 2, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(5, 3), .lo = 0, .hi = 255}, INDEX(5, 7, 3)}, AXIS(0), .no_gradient = true},
+
+    {"scatter_add along the first axis", build_scatter, 3, {F32(5, 7), INDEX(5, 9, 7), F32(9, 7)}, AXIS(0)},
+    {"scatter_add along the last axis", build_scatter, 3, {F32(7, 5), INDEX(5, 7, 3), F32(7, 3)}, AXIS(1)},
+    {"scatter_add along a middle axis", build_scatter, 3, {F32(3, 5, 4), INDEX(5, 3, 6, 4), F32(3, 6, 4)}, AXIS(-2)},
+    {"scatter_add 20000 in two dispatches", build_scatter, 3, {F32(3), INDEX(3, 20000), F32(20000)}, AXIS(0), .no_differences = true},
+
+    {"one_hot", build_one_hot, 1, {INDEX(10, 43)}, AXIS(10), .no_gradient = true},
+    {"one_hot, some out of range", build_one_hot, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(3, 43), .lo = -2, .hi = 9}}, AXIS(7), .no_gradient = true},
+    {"one_hot of one", build_one_hot, 1, {ONE(3)}, AXIS(3), .no_gradient = true},
+};
+
+static void refusals_name_the_rule(void **state)
+{
+    (void)state;
+    const op_check_input x[] = {F32(5, 7), INDEX(5, 9, 7), F32(9, 7)}, two[] = {x[0], x[2]}, other[] = {x[0], INDEX(5, 9, 6), x[2]};
+    const op_check_input deep[] = {F32(2, 2, 2, 2, 2), INDEX(2, 2, 2, 2)}, values[] = {x[0], x[1], F32(9, 6)};
+    const op_check_input line[] = {F32(5), INDEX(5, 3)}, flat[] = {x[0], INDEX(5, 3)};
+    op_check_refused(build_take, NULL, two, 2, ESKER_ERR_INVALID, "take(float32 [5, 7], float32 [9, 7]): indices must be int32, not float32");
+    op_check_refused(build_take, &(int){2}, x, 2, ESKER_ERR_INVALID, "take(float32 [5, 7]): axis 2, the axes are -2 to 1");
+    op_check_refused(build_take, NULL, deep, 2, ESKER_ERR_INVALID, "the result would have 7 axes, at most 6 are possible");
+    op_check_refused(build_embedding, NULL, line, 2, ESKER_ERR_INVALID, "embedding(float32 [5]): the table must be [rows, columns]");
+    op_check_refused(build_gather, NULL, other, 2, ESKER_ERR_INVALID, "axis 1 is 7, and 6 in the indices; only axis 0 may differ");
+    op_check_refused(build_gather, NULL, flat, 2, ESKER_ERR_INVALID, "rank 2 with indices of rank 1");
+    op_check_refused(build_scatter, NULL, values, 3, ESKER_ERR_INVALID, "values and indices must have one shape");
+    op_check_refused(build_one_hot, &(int){0}, x + 1, 1, ESKER_ERR_INVALID, "one_hot(int32 [9, 7]): 0 classes");
+    op_check_refused(build_one_hot, &(int){5}, x, 1, ESKER_ERR_INVALID, "indices must be int32");
+}
+/* clang-format on */
+
+/* Out of range: NaN forward, nothing backward, and the neighbours are as they should be. */
+static void indices_out_of_range(void **state)
+{
+    (void)state;
+    enum { N = 4, M = 6 };
+    const float x[N] = {10, 20, 30, 40};
+    const int32_t index[M] = {3, -1, 0, 4, INT32_MIN, 3};
+    const double back[N] = {1, 0, 0, 2}, summed[N] = {11, 20, 30, 42};
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_device *dev = test_device();
+    for (int each = 0; each < 2; each++) {
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *in = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){1, {N}}), *grad;
+        esker_node *at = esker_input(graph, "index", ESKER_DTYPE_I32, &(esker_shape){1, {M}});
+        esker_node *values = esker_input(graph, "values", ESKER_DTYPE_F32, &(esker_shape){1, {M}}), *values_grad;
+        esker_node *taken = each ? esker_gather(in, at, 0) : esker_take(in, at, 0);
+        esker_node *added = esker_scatter_add(in, at, values, 0);
+        assert_ok(esker_gradients(esker_sum(taken, NULL, 0, false), &in, 1, &grad));
+        assert_ok(esker_gradients(esker_sum(added, NULL, 0, false), &values, 1, &values_grad));
+        esker_node *outputs[] = {taken, grad, added, values_grad};
+        assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.device = dev, .outputs = outputs, .n_outputs = 4}, &plan));
+        float got[M], ones[M] = {1, 1, 1, 1, 1, 1};
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, sizeof x));
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "index"), index, sizeof index));
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "values"), ones, sizeof ones));
+        assert_ok(esker_plan_run(plan));
+        assert_ok(esker_plan_read(plan, 0, 0, got, sizeof got));
+        for (int i = 0; i < M; i++) {
+            if (index[i] >= 0 && index[i] < N)
+                assert_true(got[i] == x[index[i]]);
+            else
+                assert_true(isnan(got[i]));
+        }
+        assert_ok(esker_plan_read(plan, 0, 1, got, N * sizeof *got));
+        assert_close(got, back, NULL, 0, N);
+        assert_ok(esker_plan_read(plan, 0, 2, got, N * sizeof *got));
+        assert_close(got, summed, NULL, 0, N);
+        assert_ok(esker_plan_read(plan, 0, 3, got, sizeof got));
+        for (int i = 0; i < M; i++) assert_true(got[i] == (index[i] >= 0 && index[i] < N ? 1.0f : 0.0f));
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest more[] = {cmocka_unit_test(indices_out_of_range), cmocka_unit_test(refusals_name_the_rule)};
+    return op_check_main("gather", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
+}
