@@ -236,6 +236,52 @@ static bool decode_normalize(const esker_node *node, esker__layer_value *values)
     return a->axes > 0;
 }
 
+/* ---- Operations with one or two constants ---- */
+
+static float value_of(const esker__layer *layer, int key)
+{
+    return (float)layer->values[key].v[0];
+}
+
+static esker_node *build_leaky_relu(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return esker_leaky_relu(layer->inputs[0], value_of(layer, 0));
+}
+
+static esker_node *build_elu(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return esker_elu(layer->inputs[0], value_of(layer, 0));
+}
+
+static esker_node *build_softplus(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return esker_softplus(layer->inputs[0], value_of(layer, 0));
+}
+
+static esker_node *build_clamp(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return esker_clamp(layer->inputs[0], value_of(layer, 0), value_of(layer, 1));
+}
+
+static bool decode_constant(const esker_node *node, esker__layer_value *values)
+{
+    values[0] = (esker__layer_value){1, {((const esker__constants_attr *)node->attr)->k0}};
+    return true;
+}
+
+/* JSON has no infinity. */
+static bool decode_clamp(const esker_node *node, esker__layer_value *values)
+{
+    const esker__constants_attr *a = node->attr;
+    values[0] = (esker__layer_value){1, {a->k0}};
+    values[1] = (esker__layer_value){1, {a->k1}};
+    return isfinite(a->k0) && isfinite(a->k1);
+}
+
 /* clang-format off */
 #define KERNEL_KEY(key)  {.name = (key), .type = ESKER__KEY_PAIR, .required = true, .lo = 1, .hi = 65535}
 #define PADDING_KEY      {.name = "padding", .type = ESKER__KEY_PAIR, .lo = 0, .hi = 65535}
@@ -261,6 +307,16 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"relu",        "relu",        1, .unary = esker_relu},
     {"sigmoid",     "sigmoid",     1, .unary = esker_sigmoid},
     {"tanh",        "tanh",        1, .unary = esker_tanh},
+    {"leaky_relu",  "leaky_relu",  1, {{.name = "slope", .type = ESKER__KEY_NUMBER, .standard = 0.01f}}, .build = build_leaky_relu, .decode = decode_constant},
+    {"elu",         "elu",         1, {{.name = "alpha", .type = ESKER__KEY_NUMBER, .standard = 1}}, .build = build_elu, .decode = decode_constant},
+    {"selu",        "selu",        1, .unary = esker_selu},
+    {"hard_sigmoid", "hard_sigmoid", 1, .unary = esker_hard_sigmoid},
+    {"silu",        "silu",        1, .unary = esker_silu},
+    {"hard_swish",  "hard_swish",  1, .unary = esker_hard_swish},
+    {"gelu",        "gelu",        1, .unary = esker_gelu},
+    {"gelu_tanh",   "gelu_tanh",   1, .unary = esker_gelu_tanh},
+    {"softplus",    "softplus",    1, {{.name = "beta", .type = ESKER__KEY_NUMBER, .standard = 1}}, .build = build_softplus, .decode = decode_constant},
+    {"mish",        "mish",        1, .unary = esker_mish},
     {"softmax",     "softmax",     1, AXIS_KEYS, .build = build_softmax, .decode = decode_softmax},
     {"log_softmax", "log_softmax", 1, AXIS_KEYS, .build = build_log_softmax, .decode = decode_softmax},
     {"batch_norm1d",  "bn", 1, BATCH_NORM_KEYS, .build = esker__build_batch_norm1d, .has_parameters = true},
@@ -286,6 +342,24 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"exp",         "exp",         1, .unary = esker_exp},
     {"log",         "log",         1, .unary = esker_log},
     {"sqrt",        "sqrt",        1, .unary = esker_sqrt},
+    {"minimum",     "minimum",     2, .binary = esker_minimum},
+    {"maximum",     "maximum",     2, .binary = esker_maximum},
+    {"pow",         "pow",         2, .binary = esker_pow},
+    {"abs",         "abs",         1, .unary = esker_abs},
+    {"sign",        "sign",        1, .unary = esker_sign},
+    {"square",      "square",      1, .unary = esker_square},
+    {"reciprocal",  "reciprocal",  1, .unary = esker_reciprocal},
+    {"floor",       "floor",       1, .unary = esker_floor},
+    {"ceil",        "ceil",        1, .unary = esker_ceil},
+    {"round",       "round",       1, .unary = esker_round},
+    {"expm1",       "expm1",       1, .unary = esker_expm1},
+    {"log1p",       "log1p",       1, .unary = esker_log1p},
+    {"rsqrt",       "rsqrt",       1, .unary = esker_rsqrt},
+    {"sin",         "sin",         1, .unary = esker_sin},
+    {"cos",         "cos",         1, .unary = esker_cos},
+    {"erf",         "erf",         1, .unary = esker_erf},
+    {"clamp",       "clamp",       1, {{.name = "lo", .type = ESKER__KEY_NUMBER, .required = true}, {.name = "hi", .type = ESKER__KEY_NUMBER, .required = true}},
+     .build = build_clamp, .decode = decode_clamp},
     {"affine",      "affine",      1, {{.name = "scale", .type = ESKER__KEY_NUMBER, .standard = 1}, {.name = "shift", .type = ESKER__KEY_NUMBER}},
      .build = build_affine, .decode = decode_affine},
     {"dropout",     "dropout",     1, {{.name = "p", .type = ESKER__KEY_NUMBER, .standard = 0.5}}, .build = build_dropout, .decode = decode_dropout},
@@ -305,7 +379,12 @@ static const char help[] =
     "group_norm   groups N; eps X (1e-5); affine true|false (true)\n"
     "instance_norm eps X (1e-5); affine true|false (false)\n"
     "normalize    axis N (1), to length 1 along it; eps X (1e-12)\n"
-    "relu, sigmoid, tanh, neg, exp, log, sqrt\n"
+    "relu, sigmoid, tanh, selu, hard_sigmoid, silu, hard_swish, gelu, gelu_tanh, mish\n"
+    "leaky_relu   slope X (0.01), where the input is below 0\n"
+    "elu          alpha X (1)\n"
+    "softplus     beta X (1): log(1 + exp(beta x)) / beta\n"
+    "neg, abs, sign, square, reciprocal, floor, ceil, round, exp, expm1, log, log1p, sqrt, rsqrt, sin, cos, erf\n"
+    "clamp        lo X; hi X\n"
     "affine       scale X (1); shift X (0): scale * x + shift\n"
     "softmax      axis N (-1, the last)\n"
     "log_softmax  axis N (-1, the last)\n"
@@ -314,7 +393,7 @@ static const char help[] =
     "flatten      to [batch, everything]\n"
     "reshape      shape [N, ...]: of one sample, at most one -1 for what is left\n"
     "transpose    order [N, ...]: axes from 1 up; axis 0, the batch, stays in front\n"
-    "add, sub, mul, div: two inputs, broadcast\n"
+    "add, sub, mul, div, minimum, maximum, pow: two inputs, broadcast\n"
     "dropout      p X (0.5): the share that training sets to 0; nothing in inference\n"
     "sum          axes [N, ...]: from 1 up, or from the end; keepdims true|false (false)\n"
     "mean         the same: over axes [2, 3] it is global average pooling\n"

@@ -123,9 +123,4 @@ double esker__erfc_error(double x);  /* relative, x >= 0 */
         .lower = esker__elementwise_lower, .simplify = esker__elementwise_simplify, .expr = glsl_, .detail = &row_##name_};
 /* clang-format on */
 
-/** Two constants: k0 and k1 of an expression. */
-typedef struct esker__constants_attr {
-    float k0, k1;
-} esker__constants_attr;
-
 #endif

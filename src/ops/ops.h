@@ -36,6 +36,11 @@ typedef struct esker__affine_attr {
     float scale, shift;
 } esker__affine_attr;
 
+/** Two constants, k0 and k1 of an expression: clamp's lo and hi; k0 of leaky_relu (slope), elu (alpha), softplus (beta). */
+typedef struct esker__constants_attr {
+    float k0, k1;
+} esker__constants_attr;
+
 /** Of sum, mean and max. */
 typedef struct esker__reduce_attr {
     uint32_t mask; /* bit i: axis i is reduced */
