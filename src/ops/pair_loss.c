@@ -381,7 +381,7 @@ static bool broadcasts_to(const esker_shape *from, const esker_shape *to)
     return true;
 }
 
-/* w t softplus(-x) + (1 - t) softplus(x), where each softplus is this loss for a target of 1 or 0. */
+/* With weights w: w t softplus(-x) + (1 - t) softplus(x). */
 esker_node *esker_bce_with_logits(esker_node *logits, esker_node *target, esker_node *pos_weight,
                                   const esker_loss_desc *desc)
 {
@@ -389,7 +389,6 @@ esker_node *esker_bce_with_logits(esker_node *logits, esker_node *target, esker_
     desc = desc ? desc : &usual;
     esker_node *plain = record(op, logits, target, desc, NULL, 0, 0); /* refuses what cannot be, with and without weights */
     if (!pos_weight || !plain) return plain;
-    const esker_loss_desc each = {.reduction = ESKER_REDUCTION_NONE};
     const esker_shape *shape = &logits->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
     if (pos_weight->type.dtype != ESKER_DTYPE_F32 || !broadcasts_to(&pos_weight->type.shape, shape))
@@ -397,9 +396,8 @@ esker_node *esker_bce_with_logits(esker_node *logits, esker_node *target, esker_
             logits->graph,
             esker__fail(ESKER_ERR_INVALID, "%s: the weights must be float32 and broadcast to the logits",
                         esker__signature(text, "bce_with_logits", (esker_node *[]){logits, target, pos_weight}, 3)));
-    esker_node *ones = esker_full(logits->graph, shape, 1), *zeros = esker_full(logits->graph, shape, 0);
-    esker_node *yes = esker_mul(esker_mul(target, pos_weight), record(op, logits, ones, &each, NULL, 0, 0));
-    esker_node *no = esker_mul(esker_affine(target, -1, 1), record(op, logits, zeros, &each, NULL, 0, 0));
+    esker_node *yes = esker_mul(esker_mul(target, pos_weight), esker_softplus(esker_neg(logits), 1));
+    esker_node *no = esker_mul(esker_affine(target, -1, 1), esker_softplus(logits, 1));
     return reduce(esker_add(yes, no), desc->reduction);
 }
 
