@@ -355,11 +355,50 @@ static void a_small_cnn_learns_digits(void **state)
     esker_dataset_unref(ds);
 }
 
+/* Check mode, with every dispatch whole and with those that take long cut: the running statistics are changed by an effect, last. */
+static void each_dispatch_agrees_with_its_reference(void **state)
+{
+    enum { N = 6, PIXELS = 28 * 28 };
+    float x[N * PIXELS];
+    int32_t labels[N];
+    (void)state;
+    test_device();
+    for (int cut = 0; cut < 2; cut++) {
+        esker_model *net = small_cnn();
+        esker_graph *graph;
+        esker_node *y;
+        esker_plan *plan;
+        assert_ok(esker_model_instantiate(net, &(esker_instance_desc){.batch = N}, &graph, NULL, &y));
+        esker_node *loss = esker_cross_entropy(y, esker_input(graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {N}}));
+        assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.lr = 0.1f}));
+        assert_ok(esker_plan_compile(graph,
+                                     &(esker_plan_desc){.device = test_device(),
+                                                        .outputs = &loss,
+                                                        .n_outputs = 1,
+                                                        .slice_seconds = cut ? 1e-3 : -1,
+                                                        .flops_per_second = 1e7,
+                                                        .bytes_per_second = 1e7,
+                                                        .check = true},
+                                     &plan));
+        for (uint64_t t = 0; t < 2; t++) {
+            uint64_t ticket;
+            test_uniform(x, N * PIXELS, 0, 1, t);
+            for (int i = 0; i < N; i++) labels[i] = (i + (int)t) % 10;
+            assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "image"), x, sizeof x));
+            assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "labels"), labels, sizeof labels));
+            assert_ok(esker_plan_submit(plan, &ticket));
+        }
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+        esker_model_destroy(net);
+    }
+}
+
 #define N_LAYERS (sizeof layer_rows / sizeof *layer_rows)
 
 int main(void)
 {
-    struct CMUnitTest tests[N_LAYERS + 5];
+    struct CMUnitTest tests[N_LAYERS + 6];
     for (size_t i = 0; i < N_LAYERS; i++)
         tests[i] = (struct CMUnitTest){layer_rows[i].name, layers_are_named_and_written_as_they_are_read, NULL, NULL,
                                        (void *)(uintptr_t)&layer_rows[i]};
@@ -367,6 +406,7 @@ int main(void)
                                       cmocka_unit_test(descriptions_mean_what_json_means),
                                       cmocka_unit_test(modes_record_what_they_run),
                                       cmocka_unit_test(inference_uses_the_running_statistics_and_leaves_them),
+                                      cmocka_unit_test(each_dispatch_agrees_with_its_reference),
                                       cmocka_unit_test(a_small_cnn_learns_digits)};
     memcpy(tests + N_LAYERS, more, sizeof more);
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
