@@ -57,7 +57,7 @@ ESKER_API esker_node *esker_rsqrt(esker_node *x); /* 1 / sqrt(x), x > 0 */
  */
 ESKER_API esker_node *esker_sin(esker_node *x);
 ESKER_API esker_node *esker_cos(esker_node *x);
-/** The error function, to about 10 eps of the result, also near 0. */
+/** The error function, to about 14 eps of the result, also near 0. */
 ESKER_API esker_node *esker_erf(esker_node *x);
 /**
  * a^b, finite a. 1 where b = 0 or a = 1; 0^b is 0 for b > 0 and infinite for b < 0 (the sign of 0 counts for nothing); a negative
