@@ -266,6 +266,20 @@ ESKER_API esker_node *esker_one_hot(esker_node *indices, int64_t classes);
 ESKER_API esker_node *esker_softmax(esker_node *x, int axis);
 ESKER_API esker_node *esker_log_softmax(esker_node *x, int axis);
 
+/* ---- Attention ---- */
+
+typedef struct esker_attention_desc {
+    bool causal; /* query i sees the keys 0 to i alone, also where there are more or fewer keys than queries */
+    float scale; /* of the products; finite; 0: 1 / sqrt(d) */
+} esker_attention_desc;
+
+/**
+ * Scaled dot-product attention: softmax(scale q k^T) v for each sample and head (Vaswani and others 2017). q [batch, heads, tq, d],
+ * k and v [batch, heads, tk, d], the result as q. The keys stream by, so that no [tq, tk] matrix is stored (Dao and others 2022); the
+ * gradients compute the probabilities again. `desc` may be NULL. float32; d to 256, tq and tk to 32768 (ESKER_ERR_LIMIT).
+ */
+ESKER_API esker_node *esker_attention(esker_node *q, esker_node *k, esker_node *v, const esker_attention_desc *desc);
+
 /*
  * ---- Random numbers: Philox4x32-10 (Salmon and others 2011), without state ----
  *

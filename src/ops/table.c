@@ -127,6 +127,8 @@
     X(log_softmax)        \
     X(softmax_grad)       \
     X(log_softmax_grad)   \
+    X(attention)          \
+    X(attention_grad)     \
     X(random_bits)        \
     X(random_uniform)     \
     X(random_normal)      \

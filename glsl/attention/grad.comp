@@ -1,0 +1,191 @@
+#version 310 es
+// grad: a gradient of attention, the probabilities p recomputed from the rows' logsumexp:
+//       p = exp(scale dot(q, k) - lse),  e = scale p (dot(g, v) - delta),  delta = dot(g, out), g the upstream gradient;
+//       WANT 0: dq = sum over keys of e k    WANT 1: dk = sum over queries of e q    WANT 2: dv = sum over queries of p g
+// Source    Dao and others 2022, FlashAttention, appendix B.2; nothing is added across groups, so there are no atomics
+// Layout    a group does OWN rows of one head (of dq: queries, else keys) and takes the others BLOCK at a time: 256 pairs, a 2 x 2
+//           block for each invocation; then COLS lanes share a row, each with one vec4 column, and each has ROWS rows. dk and dv in
+//           one kernel would save a seventh of the arithmetic, and spill on V3D
+// Bindings  0 in own   1 in other   2 out result [heads, own_n, d]   all f32
+//           of own and other one is qg: q, g, and (lse, delta, unused, unused) for each query; one is kv: k and v; rows of d4 vec4
+//           as attention/pack leaves them
+// Uniforms  first_group: of this dispatch, among heads * tiles;  tiles: of OWN rows in a head;  own_n, other_n: rows in a head;
+//           own_rows, other_rows: in all heads;  d >= 1;  d4 = ceil(d / 4);  block: BLOCK, not a constant so that compilers leave the
+//           loops alone: unrolled they would spill
+// Groups    (heads * tiles - first_group, 1, 1) or fewer
+// Limits    1024 bytes shared, 64 invocations: Midgard has half the registers beyond
+#ifndef COLS
+#define COLS 16 // 4 to 64, a power of two, at least d4
+#endif
+#ifndef ROWS
+#define ROWS 2 // even, as OWN has to be
+#endif
+#ifndef VEC
+#define VEC 1 // d is a multiple of 4
+#endif
+#ifndef CAUSAL
+#define CAUSAL 0
+#endif
+#ifndef WANT
+#define WANT 0
+#endif
+precision highp float;
+precision highp int;
+
+layout(local_size_x = 64) in;
+
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint first_group;
+    uint tiles;
+    uint own_n;
+    uint other_n;
+    uint own_rows;
+    uint other_rows;
+    uint d;
+    uint d4;
+    uint block;
+    float scale;
+};
+
+#if VEC
+#define ELEM vec4
+#else
+#define ELEM float
+#endif
+layout(std430, binding = 0) readonly buffer Own_ { vec4 own[]; };
+layout(std430, binding = 1) readonly buffer Other { vec4 other[]; };
+layout(std430, binding = 2) writeonly buffer Result { ELEM result[]; };
+
+#if WANT == 2
+#define SUMMED other_second
+#else
+#define SUMMED 0u
+#endif
+
+const uint OWN = uint(64 / COLS * ROWS);
+const uint BLOCK = 256u / OWN;
+
+shared float pairs[256]; // [OWN][BLOCK]: e, or p
+
+// Products of two own rows, from `a` and `b` on, with two others, from `x` and `y` on: (a, x), (a, y), (b, x), (b, y).
+vec4 products(uint a, uint b, uint x, uint y)
+{
+    vec4 sum = vec4(0.0);
+    for (uint i = 0u; i < d4; i++) {
+        vec4 own_a = own[a + i];
+        vec4 own_b = own[b + i];
+        vec4 other_x = other[x + i];
+        vec4 other_y = other[y + i];
+        sum += vec4(dot(own_a, other_x), dot(own_a, other_y), dot(own_b, other_x), dot(own_b, other_y));
+    }
+    return sum;
+}
+
+// Whether a pair counts. Own rows past the last need no care, they are not written.
+bool counts(uint own_at, uint other_at)
+{
+#if CAUSAL && WANT
+    return other_at < other_n && own_at <= other_at;
+#elif CAUSAL
+    return other_at < other_n && other_at <= own_at;
+#else
+    return other_at < other_n;
+#endif
+}
+
+void main()
+{
+    uint group = gl_WorkGroupID.x + group_base.x + first_group;
+    uint head = group / tiles;
+    uint first_own = (group - head * tiles) * OWN;
+    uint own_row = head * own_n;
+    uint other_row = head * other_n;
+    uint t = gl_LocalInvocationIndex;
+    uint block_own = t % (OWN / 2u) * 2u;
+    uint block_other = t / (OWN / 2u) * 2u;
+    uint block_at = block_own * BLOCK + block_other;
+    uint lane_c = t % uint(COLS);
+    uint c = min(lane_c, d4 - 1u);
+    uint lane_own = t / uint(COLS) * uint(ROWS);
+    uint own_second = own_rows * d4;     // where g or v begins
+    uint other_second = other_rows * d4;
+
+    uint a = own_row + min(first_own + block_own, own_n - 1u);
+    uint b = own_row + min(first_own + block_own + 1u, own_n - 1u);
+#if CAUSAL && WANT
+    uint first = min(first_own / BLOCK * BLOCK, other_n); // queries before the first key see none of them
+    uint end = other_n;
+#elif CAUSAL
+    uint first = 0u;
+    uint end = min(other_n, first_own + OWN);
+#else
+    uint first = 0u;
+    uint end = other_n;
+#endif
+    vec4 acc[ROWS];
+    for (int i = 0; i < ROWS; i++) acc[i] = vec4(0.0);
+
+    for (uint first_other = first; first_other < end; first_other += block) {
+        uint at = first_other + block_other;
+        uint x = other_row + min(at, other_n - 1u);
+        uint y = other_row + min(at + 1u, other_n - 1u);
+        vec4 s = products(a * d4, b * d4, x * d4, y * d4) * scale;
+#if WANT
+        float lse_x = other[2u * other_second + x].x;
+        float lse_y = other[2u * other_second + y].x;
+        s -= vec4(lse_x, lse_y, lse_x, lse_y);
+#else
+        float lse_a = own[2u * own_second + a].x;
+        float lse_b = own[2u * own_second + b].x;
+        s -= vec4(lse_a, lse_a, lse_b, lse_b);
+#endif
+        uint row = first_own + block_own;
+        // p, kept in shared memory while the second products are made: registers are what this kernel is short of.
+        pairs[block_at] = counts(row, at) ? exp(s.x) : 0.0;
+        pairs[block_at + 1u] = counts(row, at + 1u) ? exp(s.y) : 0.0;
+        pairs[block_at + BLOCK] = counts(row + 1u, at) ? exp(s.z) : 0.0;
+        pairs[block_at + BLOCK + 1u] = counts(row + 1u, at + 1u) ? exp(s.w) : 0.0;
+#if WANT < 2
+        vec4 e = products(own_second + a * d4, own_second + b * d4, other_second + x * d4, other_second + y * d4);
+#if WANT
+        float delta_x = other[2u * other_second + x].y;
+        float delta_y = other[2u * other_second + y].y;
+        e -= vec4(delta_x, delta_y, delta_x, delta_y);
+#else
+        float delta_a = own[2u * own_second + a].y;
+        float delta_b = own[2u * own_second + b].y;
+        e -= vec4(delta_a, delta_a, delta_b, delta_b);
+#endif
+        e *= scale;
+        pairs[block_at] *= e.x;
+        pairs[block_at + 1u] *= e.y;
+        pairs[block_at + BLOCK] *= e.z;
+        pairs[block_at + BLOCK + 1u] *= e.w;
+#endif
+        memoryBarrierShared();
+        barrier();
+        uint n = min(block, end - first_other);
+        for (uint j = 0u; j < n; j++) {
+            vec4 value = other[SUMMED + (other_row + first_other + j) * d4 + c];
+            for (int i = 0; i < ROWS; i++) acc[i] += pairs[(lane_own + uint(i)) * BLOCK + j] * value;
+        }
+        memoryBarrierShared();
+        barrier(); // nobody overwrites the pairs before all have read
+    }
+    for (int i = 0; i < ROWS; i++) {
+        uint row = first_own + lane_own + uint(i);
+        if (row >= own_n || lane_c >= d4) continue;
+        uint at = own_row + row;
+#if VEC
+        result[at * d4 + c] = acc[i];
+#else
+        uint column = 4u * c;
+        at = at * d + column;
+        result[at] = acc[i].x;
+        if (column + 1u < d) result[at + 1u] = acc[i].y;
+        if (column + 2u < d) result[at + 2u] = acc[i].z;
+        if (column + 3u < d) result[at + 3u] = acc[i].w;
+#endif
+    }
+}
