@@ -187,6 +187,8 @@ ESKER_API esker_node *esker_norm(esker_node *x, const int *axes, int n_axes, boo
  */
 ESKER_API esker_node *esker_argmax(esker_node *x, const int *axes, int n_axes, bool keepdims);
 ESKER_API esker_node *esker_argmin(esker_node *x, const int *axes, int n_axes, bool keepdims);
+/** Running sum along one axis, which stays: y[j] = x[0] + ... + x[j]. The gradient is the same sum from the end. */
+ESKER_API esker_node *esker_cumsum(esker_node *x, int axis);
 
 /* ---- Shape ---- */
 /** A view. A dimension of 0 keeps that axis of x; one -1 takes what is left. */

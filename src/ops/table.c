@@ -105,6 +105,7 @@
     X(norm)               \
     X(argmax)             \
     X(argmin)             \
+    X(cumsum)             \
     X(reshape)            \
     X(expand)             \
     X(transpose)          \
