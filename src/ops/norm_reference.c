@@ -125,7 +125,7 @@ void esker__norm_reference(const esker__reference *r, const double *weight, cons
             if (centred) m += x / (double)n;
             if (centred) size += fabs(x) / (double)n;
         }
-        if (mean) size = fabs(m = mean[line % v.s]);
+        if (mean) m = mean[line % v.s], size = 0; /* given exactly */
         for (int64_t k = 0; k < n; k++) {
             double d = r->in[0][place_of(&v, line, k)] - m;
             var += attr->scheme == ESKER__NORM_L2 ? d * d : d * d / (double)n;
@@ -139,7 +139,7 @@ void esker__norm_reference(const esker__reference *r, const double *weight, cons
             r->out[1][2 * line + 1] = var;
         }
         if (r->magnitude[1]) {
-            r->magnitude[1][2 * line] = size;
+            r->magnitude[1][2 * line] = mean ? fabs(m) : size;
             r->magnitude[1][2 * line + 1] = var_size;
         }
         for (int64_t k = 0; k < n; k++) {
