@@ -155,6 +155,14 @@ ESKER_API esker_node *esker_max_pool2d(esker_node *x,
                                        const esker_pool2d_desc *desc); /* a tie's gradient goes to the first */
 ESKER_API esker_node *esker_avg_pool2d(esker_node *x, const esker_pool2d_desc *desc);
 
+typedef enum esker_resize_mode { ESKER_RESIZE_NEAREST = 0, ESKER_RESIZE_BILINEAR } esker_resize_mode;
+/**
+ * x [n, c, h, w] to [n, c, rows, columns], as PyTorch's interpolate with align_corners = false: pixel o takes x at
+ * max((o + 0.5) h / rows - 0.5, 0), nearest at floor(o h / rows) in exact integers. No filter against aliasing. At most 32767 rows and
+ * columns (ESKER_ERR_LIMIT).
+ */
+ESKER_API esker_node *esker_resize2d(esker_node *x, int rows, int columns, esker_resize_mode mode);
+
 /* ---- Reductions over `n_axes` axes (0: all), kept with length 1 if `keepdims` ---- */
 ESKER_API esker_node *esker_sum(esker_node *x, const int *axes, int n_axes, bool keepdims);
 ESKER_API esker_node *esker_mean(esker_node *x, const int *axes, int n_axes, bool keepdims);
