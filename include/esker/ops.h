@@ -290,6 +290,19 @@ typedef struct esker_attention_desc {
  */
 ESKER_API esker_node *esker_attention(esker_node *q, esker_node *k, esker_node *v, const esker_attention_desc *desc);
 
+typedef struct esker_rotary_desc {
+    float base;     /* > 0; 0: 10000 */
+    int64_t offset; /* position of the first row; >= 0 */
+    bool halves;    /* pairs are (i, i + d / 2), as in GPT-NeoX; else (2 i, 2 i + 1), as in the paper */
+} esker_rotary_desc;
+
+/**
+ * Rotary position embedding (Su and others 2021): pair i of row p of x [..., positions, d] turned by p base^(-2 i / d) radians; d even. For q
+ * and k before attention. `desc` may be NULL. float32. Angles are kept in whole turns and 2^-32 of one, so position p is off by at most
+ * 7.4e-10 p radians; cos and sin are exact to 1.2e-7. Positions to 1048576 (ESKER_ERR_LIMIT).
+ */
+ESKER_API esker_node *esker_rotary(esker_node *x, const esker_rotary_desc *desc);
+
 /*
  * ---- Random numbers: Philox4x32-10 (Salmon and others 2011), without state ----
  *

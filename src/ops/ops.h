@@ -31,7 +31,7 @@ extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_inpu
 extern const esker__op esker__op_layer_norm, esker__op_rms_norm, esker__op_group_norm, esker__op_instance_norm,
     esker__op_normalize, esker__op_norm_grad, esker__op_norm_affine_grad, esker__op_batch_norm, esker__op_batch_norm_infer,
     esker__op_batch_norm_grad, esker__op_batch_norm_running;
-extern const esker__op esker__op_attention, esker__op_attention_grad;
+extern const esker__op esker__op_attention, esker__op_attention_grad, esker__op_rotary;
 extern const esker__op esker__op_sgd, esker__op_adam, esker__op_adamw;
 
 /** esker_affine's attributes: k0 and k1 of its expression. */

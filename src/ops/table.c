@@ -132,6 +132,7 @@
     X(log_softmax_grad)   \
     X(attention)          \
     X(attention_grad)     \
+    X(rotary)             \
     X(random_bits)        \
     X(random_uniform)     \
     X(random_normal)      \
