@@ -126,6 +126,24 @@ static esker_node *build_max(esker_model *net, esker__layer *layer)
     return build_reduction(layer, esker_max);
 }
 
+static esker_node *build_min(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_reduction(layer, esker_min);
+}
+
+static esker_node *build_prod(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_reduction(layer, esker_prod);
+}
+
+static esker_node *build_logsumexp(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_reduction(layer, esker_logsumexp);
+}
+
 static bool decode_reduction(const esker_node *node, esker__layer_value *values)
 {
     const esker__reduce_attr *a = node->attr;
@@ -366,6 +384,9 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"sum",         "sum",         1, AXES_KEYS, .build = build_sum, .decode = decode_reduction},
     {"mean",        "mean",        1, AXES_KEYS, .build = build_mean, .decode = decode_reduction},
     {"max",         "max",         1, AXES_KEYS, .build = build_max, .decode = decode_reduction},
+    {"min",         "min",         1, AXES_KEYS, .build = build_min, .decode = decode_reduction},
+    {"prod",        "prod",        1, AXES_KEYS, .build = build_prod, .decode = decode_reduction},
+    {"logsumexp",   "logsumexp",   1, AXES_KEYS, .build = build_logsumexp, .decode = decode_reduction},
     {NULL},
 };
 
@@ -398,6 +419,9 @@ static const char help[] =
     "sum          axes [N, ...]: from 1 up, or from the end; keepdims true|false (false)\n"
     "mean         the same: over axes [2, 3] it is global average pooling\n"
     "max          the same\n"
+    "min          the same\n"
+    "prod         the same\n"
+    "logsumexp    the same\n"
     "P is N or [rows, columns]. I is default, he_uniform, he_normal, xavier_uniform, xavier_normal or zeros.\n";
 /* clang-format on */
 

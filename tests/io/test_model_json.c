@@ -244,6 +244,9 @@ static const struct round_trip {
     {"sum", "\"type\": \"sum\", \"axes\": [2], \"keepdims\": true", NULL},
     {"axes in order", "\"type\": \"mean\", \"axes\": [-1, 2], \"keepdims\": false", "\"type\": \"mean\", \"axes\": [2, 3]"},
     {"max", "\"type\": \"max\", \"axes\": [1, 2, 3]", NULL},
+    {"min", "\"type\": \"min\", \"axes\": [1, 2, 3]", NULL},
+    {"prod", "\"type\": \"prod\", \"axes\": [1, 2, 3]", NULL},
+    {"logsumexp", "\"type\": \"logsumexp\", \"axes\": [1, 2, 3]", NULL},
 };
 
 /* The layer under test stands last, after one that "flat" or "first" names. */
