@@ -17,8 +17,8 @@ extern const esker__op esker__op_take, esker__op_take_grad, esker__op_gather, es
     esker__op_one_hot;
 extern const esker__op esker__op_cumsum;
 extern const esker__op esker__op_resize2d, esker__op_resize2d_grad;
-extern const esker__op esker__op_min, esker__op_prod, esker__op_prod_grad, esker__op_variance, esker__op_logsumexp, esker__op_norm,
-    esker__op_argmax, esker__op_argmin;
+extern const esker__op esker__op_min, esker__op_prod, esker__op_prod_grad, esker__op_variance, esker__op_logsumexp,
+    esker__op_norm, esker__op_argmax, esker__op_argmin;
 extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softmax_grad, esker__op_log_softmax_grad,
     esker__op_cross_entropy, esker__op_count_correct;
 extern const esker__op esker__op_nll, esker__op_nll_grad, esker__op_label_weights, esker__op_mse, esker__op_mae,
