@@ -132,6 +132,12 @@ static bool make_folders(const char *path)
     return made;
 }
 
+esker_status esker__cache_make(esker_device *dev)
+{
+    if (make_folders(dev->cache_dir)) return ESKER_OK;
+    return esker__fail(ESKER_ERR_IO, "%.200s: %s", dev->cache_dir, strerror(errno));
+}
+
 /* Once a device: an unwritable cache would otherwise say the same for each of a hundred kernels. */
 static void complain(esker_device *dev, const char *why)
 {

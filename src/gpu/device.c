@@ -158,6 +158,7 @@ void esker_device_unref(esker_device *dev)
         esker__kernels_finish(dev, current);
         esker__platform_close(dev->platform);
     }
+    esker__free(dev->quarantined);
     esker__free(dev->driver);
     esker__free(dev->cache_dir);
     esker__free(dev->extensions);

@@ -57,6 +57,14 @@ typedef struct esker__kernel esker__kernel;
 esker_status esker__kernel_get(esker_device *dev, const char *name, const char *defines, const esker__kernel **out);
 const char *esker__kernel_name(const esker__kernel *kernel);
 
+/**
+ * Quarantine (quarantine.c): the kernel is wrong under this driver. It is written down in the device's cache folder for later processes, with
+ * `reason` for people; lowerings ask before they choose between kernels. Release undoes it.
+ */
+esker_status esker__kernel_quarantine(esker_device *dev, const char *name, const char *defines, const char *reason);
+bool esker__kernel_is_quarantined(const esker_device *dev, const char *name, const char *defines);
+void esker__kernel_release(esker_device *dev, const char *name, const char *defines);
+
 /** The embedded sources; n of them, sorted by name. */
 typedef struct esker__kernel_source {
     const char *name;

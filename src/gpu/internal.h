@@ -8,6 +8,7 @@
 #include <GLES3/gl31.h>
 #include <GLES2/gl2ext.h>
 
+#include "base/text.h"
 #include "gpu/gpu.h"
 #include "platform.h"
 
@@ -60,6 +61,8 @@ struct esker_device {
     uint64_t queued, finished;
     bool timing; /* an elapsed-time query runs: GL allows one at a time */
     bool cache_complained;
+    uint64_t *quarantined; /* hashes of what this device found wrong itself */
+    size_t n_quarantined, quarantined_capacity;
 
     GLuint bound_program;
     esker__bound bound_storage[ESKER__MAX_STORAGE], bound_uniform[ESKER__MAX_UNIFORM];
@@ -93,6 +96,8 @@ esker_status esker__wait_all(esker_device *dev);
 /* kernel.c */
 /** The line of the first error in a driver's compile log; 0 if none is named. */
 int esker__compile_error_line(const char *log);
+/** The source of kernel `name` with its defines, as the driver gets it. */
+esker_status esker__kernel_text(const char *name, const char *defines, esker__text *out);
 /** Free the table; delete the programs too if the context is current. */
 void esker__kernels_finish(esker_device *dev, bool current);
 
@@ -115,6 +120,8 @@ esker_status esker__cache_dir(const char *wanted, char **out);
 /** Look for the binary of `source` under this driver. Missing, damaged or foreign files give false, and a line in the log.
  */
 bool esker__cache_load(esker_device *dev, const char *source, size_t source_bytes, esker__binary *out);
+/** Make the cache folder. ESKER_ERR_IO with its name. */
+esker_status esker__cache_make(esker_device *dev);
 /** Keep it. Failing only logs: a cache is never needed. */
 void esker__cache_store(esker_device *dev, const char *source, size_t source_bytes, const esker__binary *binary);
 

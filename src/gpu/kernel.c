@@ -306,6 +306,15 @@ done:
     return st;
 }
 
+esker_status esker__kernel_text(const char *name, const char *defines, esker__text *out)
+{
+    source from;
+    esker_status st = find_source(name, &from);
+    if (st == ESKER_OK) st = assemble(&from, defines ? defines : "", out);
+    esker__free(from.memory);
+    return st;
+}
+
 static void free_kernel(esker__kernel *kernel, bool current)
 {
     if (!kernel) return;

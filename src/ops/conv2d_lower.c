@@ -46,7 +46,8 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     static const esker__tail none = {0};
     const esker_limits *limits = esker__lowering_limits(lowering);
     const esker__tail *tail = d->tail ? d->tail : &none;
-    bool large = is_large(limits);
+    int attempt = esker__lowering_attempt(lowering);
+    bool large = !attempt && is_large(limits);
     uint32_t ch = large && d->f_out >= 8 ? 8 : 4;
     /* Eight pixels unless that pads rows by a fifth more than four do. */
     uint32_t px = large && 5 * esker__round_up((uint64_t)d->columns, 8) <= 6 * esker__round_up((uint64_t)d->columns, 4) ? 8
@@ -108,11 +109,12 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     desc.params = params;
     desc.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
-    esker__text_add(&defines, "CH %u\nPX %u\nROLL %d\n", ch, px, d->stride_x == 1);
+    esker__text_add(&defines, "CH %u\nPX %u\nROLL %d\n", ch, px, d->stride_x == 1 && attempt < 2);
     if (share) esker__text_add(&defines, "SHARE 1\n");
     if (n_tiles >= 1 << 22) esker__text_add(&defines, "EXACT 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
-    if (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)) esker__text_add(&defines, "KW %d\n", (int)d->taps_x);
+    if (attempt < 2 && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))
+        esker__text_add(&defines, "KW %d\n", (int)d->taps_x);
     esker__tail_defines(tail, &defines);
     if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
     desc.defines = defines.chars;
@@ -230,10 +232,11 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
     esker__conv2d_size s = esker__conv2d_size_of(node);
-    bool large = is_large(limits);
+    int attempt = esker__lowering_attempt(lowering);
+    bool large = !attempt && is_large(limits);
     /* A window of neighbouring taps reads one new pixel for each column, where the stride is 1; the other way, several channels of
        one tap, needs no bounds in its inner loop, but wants channels to take. */
-    bool roll = s.sx == 1 && s.kw > 1, by_window = large && s.c >= 8 && s.f >= 8 ? false : roll || s.c < 3;
+    bool roll = attempt < 2 && s.sx == 1 && s.kw > 1, by_window = large && s.c >= 8 && s.f >= 8 ? false : roll || s.c < 3;
     uint32_t ch = large && s.f >= 8 && (by_window || s.c >= 8) ? 8 : 4;
     uint32_t window = 0, tiles_c, tiles_q;
     if (by_window) {

@@ -139,6 +139,7 @@ static esker_status emit_direct(esker__lowering *lowering, problem *p)
         vb = false;
         if (!p->ta) va = false;
     }
+    if (esker__lowering_attempt(lowering) > 1) va = vb = vc = false;
 
     uint64_t groups_x = esker__ceil_div(tiles_n, lx), groups_y = esker__ceil_div(tiles_m, ly),
              groups_z = esker__ceil_div((uint64_t)p->batches * p->splits, lz);
@@ -191,5 +192,6 @@ static bool suits_tiles(const esker_limits *limits, const problem *p)
 esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node)
 {
     problem p = problem_of(node);
-    return suits_tiles(esker__lowering_limits(lowering), &p) ? emit_tiled(lowering, &p) : emit_direct(lowering, &p);
+    bool tiled = !esker__lowering_attempt(lowering) && suits_tiles(esker__lowering_limits(lowering), &p);
+    return tiled ? emit_tiled(lowering, &p) : emit_direct(lowering, &p);
 }

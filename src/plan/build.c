@@ -17,7 +17,8 @@ struct esker__lowering {
     const esker_node *node; /* being lowered */
     size_t first_dispatch;  /* of that node */
     int params_value, gradients_value, state_values[ESKER__MAX_STATE];
-    bool check; /* keep the graph for check mode */
+    bool check;  /* keep the graph for check mode */
+    int attempt; /* esker__lowering_attempt */
     esker_status status;
 };
 
@@ -122,6 +123,11 @@ static int value_of(esker__lowering *l, const esker_node *asked)
 const esker_limits *esker__lowering_limits(const esker__lowering *l)
 {
     return &l->plan->limits;
+}
+
+int esker__lowering_attempt(const esker__lowering *l)
+{
+    return l->attempt;
 }
 
 esker__value esker__value_of(esker__lowering *l, const esker_node *node)
@@ -229,6 +235,7 @@ static int find_kernel(esker_plan *plan, const char *name, const char *defines)
     esker__plan_kernel kernel = {.name = esker__pool_strdup(&plan->pool, name),
                                  .defines = esker__pool_strdup(&plan->pool, defines)};
     if (!kernel.name || !kernel.defines) return -1;
+    kernel.quarantined = plan->chosen_for && esker__kernel_is_quarantined(plan->chosen_for, name, defines);
     plan->kernels[plan->n_kernels] = kernel;
     return (int)plan->n_kernels++;
 }
@@ -412,13 +419,36 @@ static void share_cost(esker__lowering *l, const esker_node *node)
     }
 }
 
+static int count_quarantined(const esker__lowering *l)
+{
+    int n = 0;
+    for (size_t p = l->first_dispatch; p < l->plan->n_dispatches; p++)
+        n += l->plan->kernels[l->plan->dispatches[p].kernel].quarantined;
+    return n;
+}
+
+/* Scratch that an earlier attempt asked for has no dispatch any more, and so takes no memory. */
+static esker_status lower_with(esker__lowering *l, const esker_node *node, int attempt)
+{
+    l->plan->n_dispatches = l->first_dispatch;
+    l->attempt = attempt;
+    esker_status st = node->op->lower(l, node);
+    l->attempt = 0;
+    return st == ESKER_OK ? l->status : st;
+}
+
 static esker_status lower_node(esker__lowering *l, const esker_node *node)
 {
     l->node = node;
     l->first_dispatch = l->plan->n_dispatches;
     if (!node->op->lower) return esker__fail(ESKER_ERR_INTERNAL, "%s: cannot be computed on a device", node->op->name);
-    esker_status st = node->op->lower(l, node);
-    if (st == ESKER_OK) st = l->status;
+    esker_status st = lower_with(l, node, 0);
+    int best = 0, attempt = 0, fewest = count_quarantined(l);
+    while (st == ESKER_OK && fewest && attempt < ESKER__LAST_ATTEMPT) {
+        st = lower_with(l, node, ++attempt);
+        if (count_quarantined(l) < fewest) best = attempt, fewest = count_quarantined(l);
+    }
+    if (st == ESKER_OK && attempt != best) st = lower_with(l, node, best);
     if (st != ESKER_OK) return st;
     if (node->op->flags & ESKER__OP_UPDATE) l->plan->has_gradients = true;
     note_in_place(l, node);

@@ -116,6 +116,7 @@ esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc,
     else
         esker_limits_es31(&plan->limits);
     st = choose_rates(plan, desc);
+    plan->chosen_for = desc->device;
     if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion, desc->check);
     if (st == ESKER_OK) st = order_and_place(plan);
     if (st == ESKER_OK) st = esker__plan_barriers(plan);

@@ -82,6 +82,7 @@ typedef struct esker__plan_dispatch {
 
 typedef struct esker__plan_kernel {
     const char *name, *defines;
+    bool quarantined;            /* known to be wrong on the device */
     const esker__kernel *kernel; /* on a device */
 } esker__plan_kernel;
 
@@ -144,6 +145,8 @@ struct esker_plan {
     uint64_t *uniform_offsets; /* by dispatch */
 
     esker__checker *checker; /* check mode; NULL else */
+
+    const esker_device *chosen_for; /* whose quarantine decides between kernels, while they are chosen; NULL: none */
 
     /* On a device. */
     esker_device *device;

@@ -1,0 +1,493 @@
+/* Which operations the self-test runs, and on what: sizes around the groups of kernels (127, 128, 129), one element, odd ones, broadcasts. */
+#include "selftest/cases.h"
+
+#include "ops/ops.h"
+
+#define UNARY                                  \
+    {                                          \
+        "1", ".", "127", "128", "129", "3,5,7" \
+    }
+#define BROADCAST                                                         \
+    {                                                                     \
+        "129 x 129", "1 x 127", "128 x .", "4,1,5 x 3,1", "2,3,4,5 x 4,1" \
+    }
+#define ROWS                                     \
+    {                                            \
+        "1,1", "5,64", "3,127", "2,129", "129,3" \
+    }
+#define ON(a, b)         \
+    {                    \
+        .lo = a, .hi = b \
+    }
+#define WHOLE(a, b)                     \
+    {                                   \
+        .lo = a, .hi = b, .whole = true \
+    }
+#define I32(a, b)                                  \
+    {                                              \
+        .lo = a, .hi = b, .dtype = ESKER_DTYPE_I32 \
+    }
+#define U8(a, b)                                  \
+    {                                             \
+        .lo = a, .hi = b, .dtype = ESKER_DTYPE_U8 \
+    }
+#define BUILD(name) static esker_node *build_##name(esker_graph *graph, esker_node *const *in, const double *args)
+
+/* ---- Recording what needs more than its inputs ---- */
+
+/* clang-format off */
+BUILD(affine) { (void)graph; return esker_affine(in[0], (float)args[0], (float)args[1]); }
+BUILD(clamp) { (void)graph; return esker_clamp(in[0], (float)args[0], (float)args[1]); }
+BUILD(leaky_relu) { (void)graph; return esker_leaky_relu(in[0], (float)args[0]); }
+BUILD(elu) { (void)graph; return esker_elu(in[0], (float)args[0]); }
+BUILD(softplus) { (void)graph; return esker_softplus(in[0], (float)args[0]); }
+BUILD(where) { (void)graph; (void)args; return esker_where(in[0], in[1], in[2]); }
+BUILD(equal_mask) { (void)graph; (void)args; return esker__equal(in[0], in[1]); }
+BUILD(convert) { (void)graph; return esker_convert(in[0], (esker_dtype)args[0]); }
+BUILD(softmax) { (void)graph; return esker_softmax(in[0], (int)args[0]); }
+BUILD(log_softmax) { (void)graph; return esker_log_softmax(in[0], (int)args[0]); }
+BUILD(flip) { (void)graph; return esker_flip(in[0], (int)args[0]); }
+BUILD(roll) { (void)graph; return esker_roll(in[0], (int)args[0], (int64_t)args[1]); }
+BUILD(tril) { (void)graph; return esker_tril(in[0], (int)args[0]); }
+BUILD(triu) { (void)graph; return esker_triu(in[0], (int)args[0]); }
+BUILD(dropout) { (void)graph; return esker_dropout(in[0], (float)args[0]); }
+BUILD(uniform) { (void)graph; return esker_random_uniform_like(in[0], (float)args[0], (float)args[1]); }
+BUILD(normal) { (void)graph; return esker_random_normal_like(in[0], (float)args[0], (float)args[1]); }
+BUILD(bernoulli) { (void)graph; return esker_random_bernoulli_like(in[0], (float)args[0]); }
+BUILD(bits) { (void)args; return esker__random_bits(graph, esker_node_get_shape(in[0])); }
+BUILD(permutation) { (void)in; return esker_random_permutation(graph, (int64_t)args[0]); }
+BUILD(layer_norm) { (void)graph; return esker_layer_norm(in[0], (int)args[0], in[1], in[2], 0); }
+BUILD(rms_norm) { (void)graph; return esker_rms_norm(in[0], (int)args[0], in[1], 0); }
+BUILD(group_norm) { (void)graph; return esker_group_norm(in[0], (int)args[0], in[1], in[2], 0); }
+BUILD(instance_norm) { (void)graph; (void)args; return esker_instance_norm(in[0], in[1], in[2], 0); }
+BUILD(normalize) { (void)graph; return esker_normalize(in[0], (int)args[0], 0); }
+BUILD(cross_entropy_with)
+{
+    (void)graph;
+    return esker_cross_entropy_with(in[0], in[1], in[2], &(esker_cross_entropy_desc){.label_smoothing = (float)args[0]});
+}
+BUILD(nll) { (void)graph; (void)args; return esker_nll(in[0], in[1], in[2], NULL); }
+BUILD(cosine) { (void)graph; (void)args; return esker_cosine_embedding(in[0], in[1], in[2], NULL); }
+/* clang-format on */
+
+BUILD(resize2d)
+{
+    (void)graph;
+    return esker_resize2d(in[0], (int)args[0], (int)args[1], (esker_resize_mode)args[2]);
+}
+BUILD(cumsum)
+{
+    (void)graph;
+    return esker_cumsum(in[0], (int)args[0]);
+}
+BUILD(take)
+{
+    (void)graph;
+    return esker_take(in[0], in[1], (int)args[0]);
+}
+BUILD(gather)
+{
+    (void)graph;
+    return esker_gather(in[0], in[1], (int)args[0]);
+}
+BUILD(scatter_add)
+{
+    (void)graph;
+    return esker_scatter_add(in[0], in[1], in[2], (int)args[0]);
+}
+BUILD(one_hot)
+{
+    (void)graph;
+    return esker_one_hot(in[0], (int64_t)args[0]);
+}
+BUILD(attention)
+{
+    (void)graph;
+    return esker_attention(in[0], in[1], in[2], &(esker_attention_desc){.causal = args[0] != 0});
+}
+BUILD(rotary)
+{
+    (void)graph;
+    return esker_rotary(in[0], &(esker_rotary_desc){.halves = args[0] != 0, .offset = (int64_t)args[1]});
+}
+
+#define LOSS(name)                                                                                                  \
+    BUILD(name)                                                                                                     \
+    {                                                                                                               \
+        (void)graph;                                                                                                \
+        return esker_##name(in[0], in[1],                                                                           \
+                            &(esker_loss_desc){.reduction = (esker_reduction)args[0], .log_target = args[1] != 0}); \
+    }
+LOSS(mse_with)
+LOSS(mae)
+LOSS(huber)
+LOSS(smooth_l1)
+LOSS(bce)
+LOSS(kl_div)
+LOSS(hinge)
+LOSS(hinge_embedding)
+BUILD(bce_with_logits)
+{
+    (void)graph;
+    return esker_bce_with_logits(in[0], in[1], NULL, &(esker_loss_desc){.reduction = (esker_reduction)args[0]});
+}
+
+/* args: the axes as bits, whether they are kept. */
+static int axes_of(const double *args, int axes[ESKER_MAX_RANK])
+{
+    int n = 0;
+    for (int i = 0; i < ESKER_MAX_RANK; i++)
+        if ((unsigned)args[0] >> i & 1) axes[n++] = i;
+    return n;
+}
+#define REDUCE(name)                                       \
+    BUILD(name)                                            \
+    {                                                      \
+        int axes[ESKER_MAX_RANK], n = axes_of(args, axes); \
+        (void)graph;                                       \
+        return esker_##name(in[0], axes, n, args[1] != 0); \
+    }
+REDUCE(sum)
+REDUCE(mean)
+REDUCE(max)
+REDUCE(min)
+REDUCE(prod)
+REDUCE(logsumexp)
+REDUCE(argmax)
+REDUCE(argmin)
+BUILD(variance)
+{
+    int axes[ESKER_MAX_RANK], n = axes_of(args, axes);
+    (void)graph;
+    return esker_variance(in[0], axes, n, args[1] != 0, 1);
+}
+BUILD(norm)
+{
+    int axes[ESKER_MAX_RANK], n = axes_of(args, axes);
+    (void)graph;
+    return esker_norm(in[0], axes, n, args[1] != 0, (esker_norm_kind)args[2]);
+}
+
+BUILD(matmul)
+{
+    (void)graph;
+    esker_node *y = esker_matmul(in[0], in[1],
+                                 &(esker_matmul_desc){.transpose_a = args[0] != 0, .transpose_b = args[1] != 0});
+    if (args[2] != 0) y = esker_add(y, in[2]);
+    return args[3] == 1 ? esker_relu(y) : args[3] == 2 ? esker_sigmoid(y) : args[3] == 3 ? esker_tanh(y) : y;
+}
+BUILD(conv2d)
+{
+    (void)graph;
+    int32_t stride = (int32_t)args[0], padding = (int32_t)args[1];
+    esker_node *y = esker_conv2d(in[0], in[1],
+                                 &(esker_conv2d_desc){.stride = {stride, stride}, .padding = {padding, padding}});
+    return args[2] != 0 ? esker_relu(esker_add(y, in[2])) : y;
+}
+static esker_pool2d_desc pool_of(const double *args)
+{
+    int32_t window = (int32_t)args[0], stride = (int32_t)args[1], padding = (int32_t)args[2];
+    return (esker_pool2d_desc){.window = {window, window}, .stride = {stride, stride}, .padding = {padding, padding}};
+}
+BUILD(max_pool2d)
+{
+    esker_pool2d_desc desc = pool_of(args);
+    (void)graph;
+    return esker_max_pool2d(in[0], &desc);
+}
+BUILD(avg_pool2d)
+{
+    esker_pool2d_desc desc = pool_of(args);
+    (void)graph;
+    return esker_avg_pool2d(in[0], &desc);
+}
+
+BUILD(reshape)
+{
+    (void)graph;
+    (void)args;
+    return esker_square(esker_reshape(in[0], &(esker_shape){2, {-1, 3}}));
+}
+BUILD(expand)
+{
+    (void)graph;
+    (void)args;
+    return esker_expand(in[0], &(esker_shape){3, {4, 5, 7}});
+}
+BUILD(transpose)
+{
+    const int orders[][4] = {{1, 0}, {0, 2, 1}, {2, 0, 3, 1}};
+    (void)graph;
+    return esker_transpose(in[0], orders[(int)args[0]]);
+}
+BUILD(slice)
+{
+    (void)graph;
+    (void)args;
+    return esker_slice(in[0], (esker_range[]){{1, 0, 2}, {0, 5, 3}}, 2);
+}
+BUILD(concat)
+{
+    (void)graph;
+    return esker_concat(in, 3, (int)args[0]);
+}
+BUILD(tile)
+{
+    (void)graph;
+    (void)args;
+    return esker_tile(in[0], (int64_t[]){2, 1, 3}, 3);
+}
+BUILD(pad)
+{
+    (void)graph;
+    return esker_pad(in[0], (int64_t[]){1, 2}, (int64_t[]){2, 0}, 2, (esker_pad_mode)args[0], 0.5f);
+}
+
+BUILD(batch_norm)
+{
+    const esker_shape channels = {1, {esker_node_get_shape(in[0])->dims[1]}};
+    esker_batch_norm_desc desc = {.weight = in[1], .bias = in[2]};
+    if (args[0] != 0) {
+        desc.running_mean = esker_parameter(graph, &(esker_param_desc){.name = "mean", .shape = channels, .frozen = true});
+        desc.running_var = esker_parameter(
+            graph, &(esker_param_desc){.name = "var", .shape = channels, .init = {ESKER_INIT_CONSTANT, 1}, .frozen = true});
+    }
+    return esker_batch_norm(in[0], &desc);
+}
+BUILD(batch_norm_infer)
+{
+    (void)graph;
+    (void)args;
+    return esker_batch_norm_infer(
+        in[0], &(esker_batch_norm_desc){.weight = in[1], .bias = in[2], .running_mean = in[3], .running_var = in[4]});
+}
+
+/* The mean square distance of three parameters, one of them frozen, to the inputs. */
+BUILD(optimizer)
+{
+    esker_node *loss = NULL;
+    for (int i = 0; i < 3; i++) {
+        const char *const names[] = {"a", "b", "c"};
+        esker_node *p = esker_parameter(graph, &(esker_param_desc){.name = names[i],
+                                                                   .shape = *esker_node_get_shape(in[i]),
+                                                                   .init = {ESKER_INIT_UNIFORM, 1},
+                                                                   .frozen = i == 1});
+        esker_node *term = esker_mse(p, in[i]);
+        loss = i ? esker_add(loss, term) : term;
+    }
+    esker_optimize(loss, &(esker_optimizer_desc){.kind = (esker_optimizer_kind)args[0],
+                                                 .lr = 0.01f,
+                                                 .momentum = (float)args[1],
+                                                 .weight_decay = (float)args[2]});
+    return loss;
+}
+
+/* ---- The table ---- */
+
+#define ELEMENTWISE(name, a, b)                                          \
+    {                                                                    \
+#name, .unary = esker_##name, .in = {ON(a, b) }, .shapes = UNARY \
+    }
+#define OF_TWO(name, ...)                                                        \
+    {                                                                            \
+#name, .binary = esker_##name, .in = {__VA_ARGS__ }, .shapes = BROADCAST \
+    }
+#define COMPARE(name)                                                                                                \
+    {                                                                                                                \
+#name, .binary = esker_##name, .in = {WHOLE(-3, 3), WHOLE(-3, 3) }, .shapes = BROADCAST, .no_gradient = true \
+    }
+#define LOGICAL(name)                                                                                        \
+    {                                                                                                        \
+#name, .binary = esker_##name, .in = {U8(0, 1), U8(0, 1) }, .shapes = BROADCAST, .no_gradient = true \
+    }
+#define REDUCTION(name, ...)                                                                                             \
+    {#name, "all axes", .build = build_##name, .args = {7, 0, __VA_ARGS__}, .shapes = {"1,1,1", "3,5,129", "20,30,11"}}, \
+        {#name, "axis 1", .build = build_##name, .args = {2, 1, __VA_ARGS__},                                            \
+         .shapes = {"3,129,1", "5,127,3", "1,128,2"}},                                                                   \
+    {                                                                                                                    \
+#name, "axes 0 and 2", .build = build_##name, .args = {5, 0, __VA_ARGS__ }, .shapes = { "7,5,33", "2,3,65" }     \
+    }
+#define DISTANCE(name, op, fix, values, ...)                                                                          \
+    {op,                                                                                                              \
+     "mean",                                                                                                          \
+     .fixed = fix,                                                                                                    \
+     .build = build_##name,                                                                                           \
+     .in = {values, __VA_ARGS__},                                                                                     \
+     .shapes = {"1 x 1", "129 x 129", "3,5,7 x 3,5,7"}},                                                              \
+    {                                                                                                                 \
+        op, "none", .fixed = fix, .build = build_##name, .args = {ESKER_REDUCTION_NONE}, .in = {values, __VA_ARGS__}, \
+                    .shapes = {                                                                                       \
+                        "127 x 127"                                                                                   \
+                    }                                                                                                 \
+    }
+#define UPDATE(name, kind, ...)                                                                                     \
+    {                                                                                                               \
+        name, #__VA_ARGS__, .build = build_optimizer, .args = {kind, __VA_ARGS__}, .in = {ON(-2, 2)}, .n_steps = 2, \
+                            .shapes = {"129 x 65 x 7,11", "1 x 1 x ."}, .no_gradient = true                         \
+    }
+
+/* clang-format off */
+const esker__case_row esker__case_rows[] = {
+    OF_TWO(add, ON(-2, 2)),
+    OF_TWO(sub, ON(-2, 2)),
+    OF_TWO(mul, ON(-2, 2)),
+    OF_TWO(div, ON(-2, 2), ON(0.5, 3)),
+    OF_TWO(minimum, ON(-2, 2)),
+    OF_TWO(maximum, ON(-2, 2)),
+    {"maximum", "equal values", .binary = esker_maximum, .in = {WHOLE(-2, 2), WHOLE(-2, 2)}, .shapes = {"129 x 129", "4,1,5 x 3,1"}},
+    OF_TWO(pow, ON(0.25, 3), ON(-2, 3)),
+    {"prelu", .binary = esker_prelu, .in = {ON(-2, 2), ON(0.1, 0.4)}, .shapes = {"2,3,5 x 3", "129 x 1"}},
+    ELEMENTWISE(neg, -2, 2),
+    ELEMENTWISE(abs, -2, 2),
+    ELEMENTWISE(sign, -2, 2),
+    ELEMENTWISE(square, -2, 2),
+    ELEMENTWISE(reciprocal, 0.3, 4),
+    ELEMENTWISE(floor, -9, 9),
+    ELEMENTWISE(ceil, -9, 9),
+    ELEMENTWISE(round, -9, 9),
+    {"affine", .build = build_affine, .args = {1.5, -0.25}, .shapes = UNARY},
+    {"clamp", .build = build_clamp, .args = {-0.5, 1}, .shapes = UNARY},
+    ELEMENTWISE(exp, -6, 6),
+    ELEMENTWISE(log, 0.01, 40),
+    ELEMENTWISE(expm1, -3, 3),
+    ELEMENTWISE(log1p, -0.9, 9),
+    ELEMENTWISE(sqrt, 0.01, 40),
+    ELEMENTWISE(rsqrt, 0.01, 40),
+    ELEMENTWISE(sin, -7, 7),
+    ELEMENTWISE(cos, -7, 7),
+    ELEMENTWISE(erf, -4, 4),
+    ELEMENTWISE(relu, -2, 2),
+    {"leaky_relu", .build = build_leaky_relu, .args = {0.01}, .shapes = UNARY},
+    {"elu", .build = build_elu, .args = {1.3}, .shapes = UNARY},
+    ELEMENTWISE(selu, -4, 4),
+    ELEMENTWISE(sigmoid, -9, 9),
+    ELEMENTWISE(tanh, -5, 5),
+    ELEMENTWISE(hard_sigmoid, -5, 5),
+    ELEMENTWISE(silu, -6, 6),
+    ELEMENTWISE(hard_swish, -5, 5),
+    ELEMENTWISE(gelu, -5, 5),
+    ELEMENTWISE(gelu_tanh, -5, 5),
+    {"softplus", .build = build_softplus, .args = {1}, .in = {ON(-30, 30)}, .shapes = UNARY},
+    ELEMENTWISE(mish, -6, 6),
+    COMPARE(equal),
+    COMPARE(not_equal),
+    COMPARE(less),
+    COMPARE(less_equal),
+    COMPARE(greater),
+    COMPARE(greater_equal),
+    LOGICAL(logical_and),
+    LOGICAL(logical_or),
+    LOGICAL(logical_xor),
+    {"logical_not", .unary = esker_logical_not, .in = {U8(0, 1)}, .shapes = UNARY, .no_gradient = true},
+    {"where", .build = build_where, .in = {U8(0, 1), ON(-2, 2), ON(-2, 2)}, .shapes = {"129 x 129 x 129", "4,1 x 1,5 x ."}},
+    {"equal_mask", .build = build_equal_mask, .in = {WHOLE(-3, 3), WHOLE(-3, 3)}, .shapes = BROADCAST, .no_gradient = true},
+    {"convert", "to int32", .build = build_convert, .args = {ESKER_DTYPE_I32}, .in = {ON(-300, 300)}, .shapes = UNARY, .no_gradient = true},
+    {"convert", "to uint8", .build = build_convert, .args = {ESKER_DTYPE_U8}, .in = {ON(-300, 300)}, .shapes = UNARY, .no_gradient = true},
+    {"convert", "from int32", .build = build_convert, .args = {ESKER_DTYPE_F32}, .in = {I32(-300, 300)}, .shapes = UNARY, .no_gradient = true},
+    {"convert", "from uint8", .build = build_convert, .args = {ESKER_DTYPE_F32}, .in = {U8(0, 255)}, .shapes = UNARY, .no_gradient = true},
+
+    {"matmul", .build = build_matmul, .shapes = {"1,1 x 1,1", "5,7 x 7,3", "127,33 x 33,65", "4,129 x 129,8", "6,2100 x 2100,5", "64,64 x 64,64", "129,80 x 80,130"}},
+    {"matmul", "a transposed", .build = build_matmul, .args = {1, 0}, .shapes = {"33,127 x 33,65", "64,128 x 64,64"}},
+    {"matmul", "b transposed", .build = build_matmul, .args = {0, 1}, .shapes = {"31,33 x 65,33", "64,128 x 96,128"}},
+    {"matmul", "both transposed", .build = build_matmul, .args = {1, 1}, .shapes = {"33,31 x 65,33", "128,64 x 96,128"}},
+    {"matmul", "a vector", .build = build_matmul, .shapes = {"1,129 x 129,5", "1,5 x 5,300", "127,9 x 9,1", "1,3000 x 3000,1"}},
+    {"matmul", "with bias", .build = build_matmul, .args = {0, 0, 1}, .shapes = {"5,7 x 7,3 x 3", "64,64 x 64,64 x 64", "3,2100 x 2100,4 x 4"}},
+    {"matmul", "with bias and relu", .build = build_matmul, .args = {0, 0, 1, 1}, .shapes = {"9,33 x 33,6 x 6", "65,64 x 64,66 x 66"}},
+    {"matmul", "with bias and sigmoid", .build = build_matmul, .args = {0, 0, 1, 2}, .shapes = {"9,33 x 33,6 x 6", "65,64 x 64,66 x 66"}},
+    {"matmul", "with bias and tanh", .build = build_matmul, .args = {0, 0, 1, 3}, .shapes = {"9,33 x 33,6 x 6", "65,64 x 64,66 x 66"}},
+    {"conv2d", .build = build_conv2d, .args = {1, 0}, .shapes = {"1,1,1,1 x 1,1,1,1", "2,3,9,7 x 4,3,3,3", "1,8,12,12 x 8,8,3,3", "2,5,8,8 x 9,5,1,1"}},
+    {"conv2d", "padded", .build = build_conv2d, .args = {1, 2}, .shapes = {"2,2,7,9 x 5,2,5,5", "1,8,10,10 x 16,8,3,3"}},
+    {"conv2d", "stride 2", .build = build_conv2d, .args = {2, 1}, .shapes = {"2,3,9,8 x 4,3,3,3", "1,8,11,13 x 8,8,5,5"}},
+    {"conv2d", "with bias and relu", .build = build_conv2d, .args = {1, 1, 1}, .shapes = {"2,3,9,7 x 6,3,3,3 x 6,1,1", "1,8,12,12 x 8,8,3,3 x 8,1,1"}},
+    {"max_pool2d", "2, apart", .build = build_max_pool2d, .args = {2, 2}, .shapes = {"1,1,2,2", "2,3,9,8"}},
+    {"max_pool2d", "3, overlapping", .build = build_max_pool2d, .args = {3, 2, 1}, .shapes = {"2,3,9,8", "1,5,17,13"}},
+    {"avg_pool2d", "2, apart", .build = build_avg_pool2d, .args = {2, 2}, .shapes = {"1,1,2,2", "2,3,9,8"}},
+    {"avg_pool2d", "3, overlapping", .build = build_avg_pool2d, .args = {3, 2, 1}, .shapes = {"2,3,9,8", "1,5,17,13"}},
+    {"resize2d", "nearest", .build = build_resize2d, .args = {7, 11, ESKER_RESIZE_NEAREST}, .shapes = {"1,1,1,1", "2,3,5,4", "1,2,16,13"}},
+    {"resize2d", "bilinear", .build = build_resize2d, .args = {7, 11, ESKER_RESIZE_BILINEAR}, .shapes = {"1,1,1,1", "2,3,5,4", "1,2,16,13"}},
+
+    REDUCTION(sum, 0),
+    REDUCTION(mean, 0),
+    REDUCTION(max, 0),
+    REDUCTION(min, 0),
+    REDUCTION(prod, 0),
+    {"variance", "all axes", .build = build_variance, .args = {7}, .shapes = {"3,5,129", "20,30,11"}},
+    {"variance", "axis 1", .build = build_variance, .args = {2, 1}, .shapes = {"3,129,1", "5,127,3"}},
+    REDUCTION(logsumexp, 0),
+    REDUCTION(norm, 0),
+    REDUCTION(norm, 1),
+    {"argmax", "axis 1", .build = build_argmax, .args = {2}, .in = {WHOLE(-9, 9)}, .shapes = {"3,129,1", "5,127,3", "1,1"}, .no_gradient = true},
+    {"argmin", "axis 1", .build = build_argmin, .args = {2}, .in = {WHOLE(-9, 9)}, .shapes = {"3,129,1", "5,127,3", "1,1"}, .no_gradient = true},
+    {"reshape", .build = build_reshape, .shapes = {"3", "129", "5,6"}},
+    {"expand", .build = build_expand, .shapes = {"1", "5,1", "4,1,7"}},
+    {"transpose", "matrix", .build = build_transpose, .args = {0}, .shapes = {"1,1", "127,3", "65,129"}},
+    {"transpose", "last two", .build = build_transpose, .args = {1}, .shapes = {"3,5,7", "2,33,34"}},
+    {"transpose", "four axes", .build = build_transpose, .args = {2}, .shapes = {"2,3,5,7"}},
+    {"slice", .build = build_slice, .shapes = {"4,5", "9,7,3"}},
+    {"flip", .build = build_flip, .args = {1}, .shapes = {"1,1", "5,7", "3,129,2"}},
+    {"concat", "axis 0", .build = build_concat, .args = {0}, .shapes = {"1 x 2 x 3", "127,3 x 1,3 x 2,3"}},
+    {"concat", "axis 1", .build = build_concat, .args = {1}, .shapes = {"3,5 x 3,1 x 3,129", "2,3,5 x 2,1,5 x 2,4,5"}},
+    {"roll", .build = build_roll, .args = {1, -3}, .shapes = {"1,1", "5,7", "3,129,2"}},
+    {"tile", .build = build_tile, .shapes = {"1", "5,7", "2,3,5"}},
+    {"pad", "constant", .build = build_pad, .args = {ESKER_PAD_CONSTANT}, .shapes = {"5,7", "4,3,2"}},
+    {"pad", "reflect", .build = build_pad, .args = {ESKER_PAD_REFLECT}, .shapes = {"5,7", "4,3,2"}},
+    {"pad", "edge", .build = build_pad, .args = {ESKER_PAD_EDGE}, .shapes = {"5,7", "4,3,2"}},
+    {"tril", .build = build_tril, .args = {1}, .shapes = {"1,1", "5,7", "2,9,4"}},
+    {"triu", .build = build_triu, .args = {-1}, .shapes = {"1,1", "5,7", "2,9,4"}},
+    {"cumsum", .build = build_cumsum, .args = {1}, .shapes = {"1,1", "5,127", "3,129,2", "2,1030"}},
+    {"take", "axis 0", .build = build_take, .args = {0}, .in = {ON(-2, 2), I32(0, 4)}, .shapes = {"5 x 1", "5,7 x 129", "6,3,5 x 4,3"}},
+    {"take", "axis 1", .build = build_take, .args = {1}, .in = {ON(-2, 2), I32(0, 4)}, .shapes = {"3,5 x 7", "2,5,3 x 33"}},
+    {"gather", .build = build_gather, .args = {1}, .in = {ON(-2, 2), I32(0, 4)}, .shapes = {"1,5 x 1,1", "3,5 x 3,129", "2,5,3 x 2,7,3"}},
+    {"scatter_add", .build = build_scatter_add, .args = {1}, .in = {ON(-2, 2), I32(0, 4), ON(-2, 2)}, .shapes = {"1,5 x 1,1 x 1,1", "3,5 x 3,129 x 3,129", "2,5,3 x 2,7,3 x 2,7,3"}},
+    {"one_hot", .build = build_one_hot, .args = {5}, .in = {I32(0, 4)}, .shapes = {".", "129", "3,7"}, .no_gradient = true},
+    {"softmax", "rows", .build = build_softmax, .args = {1}, .in = {ON(-9, 9)}, .shapes = ROWS},
+    {"softmax", "axis 0", .build = build_softmax, .args = {0}, .in = {ON(-9, 9)}, .shapes = {"129,3", "7,5"}},
+    {"log_softmax", "rows", .build = build_log_softmax, .args = {1}, .in = {ON(-9, 9)}, .shapes = ROWS},
+    {"log_softmax", "axis 0", .build = build_log_softmax, .args = {0}, .in = {ON(-9, 9)}, .shapes = {"129,3", "7,5"}},
+    {"attention", .build = build_attention, .shapes = {"1,1,1,1 x 1,1,1,1 x 1,1,1,1", "2,3,7,8 x 2,3,7,8 x 2,3,7,8", "1,2,65,33 x 1,2,70,33 x 1,2,70,33"}},
+    {"attention", "causal", .build = build_attention, .args = {1}, .shapes = {"2,3,7,8 x 2,3,7,8 x 2,3,7,8", "1,1,129,32 x 1,1,129,32 x 1,1,129,32"}},
+    {"rotary", .build = build_rotary, .shapes = {"1,2", "2,3,7,8", "129,6"}},
+    {"rotary", "halves, from 1000", .build = build_rotary, .args = {1, 1000}, .shapes = {"2,3,7,8"}},
+
+    {"random_bits", .build = build_bits, .shapes = {"1", "127", "3,5,7"}, .no_gradient = true, .n_steps = 2},
+    {"random_uniform", .build = build_uniform, .args = {-1, 3}, .shapes = {"1", "127", "3,5,7"}, .no_gradient = true, .n_steps = 2},
+    {"random_normal", .build = build_normal, .args = {1, 2}, .shapes = {"1", "127", "3,5,7"}, .no_gradient = true, .n_steps = 2},
+    {"random_bernoulli", .build = build_bernoulli, .args = {0.3}, .shapes = {"1", "127", "3,5,7"}, .no_gradient = true, .n_steps = 2},
+    {"random_permutation", "1", .build = build_permutation, .args = {1}, .shapes = {""}, .no_gradient = true},
+    {"random_permutation", "300", .build = build_permutation, .args = {300}, .shapes = {""}, .no_gradient = true, .n_steps = 2},
+    {"dropout", .build = build_dropout, .args = {0.4}, .shapes = UNARY, .n_steps = 2},
+
+    {"layer_norm", .build = build_layer_norm, .args = {1}, .shapes = {"7 x 7 x 7", "5,64 x 64 x 64", "2,129 x 129 x 129", "129,3 x 3 x 3"}},
+    {"layer_norm", "two axes", .build = build_layer_norm, .args = {2}, .shapes = {"2,3,5,7 x 5,7 x 5,7"}},
+    {"rms_norm", .build = build_rms_norm, .args = {1}, .shapes = {"7 x 7", "5,64 x 64", "2,129 x 129"}},
+    {"group_norm", .build = build_group_norm, .args = {2}, .shapes = {"2,4,5,3 x 4 x 4", "3,6,65 x 6 x 6"}},
+    {"instance_norm", .build = build_instance_norm, .shapes = {"2,3,5,7 x 3 x 3", "1,2,129 x 2 x 2"}},
+    {"normalize", .build = build_normalize, .args = {1}, .shapes = {"5,64", "2,129", "3,7,2"}},
+    {"batch_norm", .build = build_batch_norm, .shapes = {"5,3 x 3 x 3", "2,4,5,7 x 4 x 4", "129,2 x 2 x 2"}},
+    {"batch_norm_running", .build = build_batch_norm, .args = {1}, .shapes = {"5,3 x 3 x 3", "2,4,5,7 x 4 x 4"}, .n_steps = 2},
+    {"batch_norm_infer", .fixed = 24, .build = build_batch_norm_infer, .in = {ON(-2, 2), ON(0.5, 2), ON(-1, 1), ON(-1, 1), ON(0.3, 2)}, .shapes = {"5,3 x 3 x 3 x 3 x 3", "2,4,5,7 x 4 x 4 x 4 x 4"}},
+
+    {"cross_entropy", .binary = esker_cross_entropy, .in = {ON(-9, 9), I32(-1, 2)}, .shapes = {"1,3 x 1", "5,64 x 5", "129,3 x 129", "7,129 x 7"}},
+    {"cross_entropy", "weights, smoothed", .fixed = 4, .build = build_cross_entropy_with, .args = {0.1}, .in = {ON(-9, 9), I32(-1, 2), ON(0.3, 2)}, .shapes = {"5,4 x 5 x 4", "7,129 x 7 x 129"}},
+    {"nll", .fixed = 4, .build = build_nll, .in = {ON(-4, 0), I32(-1, 2), ON(0.3, 2)}, .shapes = {"1,3 x 1 x 3", "5,64 x 5 x 64", "129,3 x 129 x 3"}},
+    {"mse", .binary = esker_mse, .shapes = {"1 x 1", "129 x 129", "3,5,7 x 3,5,7"}},
+    DISTANCE(mse_with, "mse", 0, ON(-2, 2), ON(-2, 2)),
+    DISTANCE(mae, "mae", 0, ON(-2, 2), ON(-2, 2)),
+    DISTANCE(huber, "huber", 0, ON(-2, 2), ON(-2, 2)),
+    DISTANCE(smooth_l1, "smooth_l1", 0, ON(-2, 2), ON(-2, 2)),
+    DISTANCE(bce, "bce", 2, ON(0.01, 0.99), ON(0, 1)),
+    DISTANCE(bce_with_logits, "bce_with_logits", 2, ON(-9, 9), ON(0, 1)),
+    DISTANCE(kl_div, "kl_div", 2, ON(-4, 0), ON(0, 1)),
+    {"kl_div_log", .fixed = 2, .build = build_kl_div, .args = {0, 1}, .in = {ON(-4, 0), ON(-4, 0)}, .shapes = {"1 x 1", "129 x 129", "3,5,7 x 3,5,7"}},
+    DISTANCE(hinge, "hinge", 2, ON(-2, 2), WHOLE(-1, 1)),
+    DISTANCE(hinge_embedding, "hinge_embedding", 2, ON(0, 2), WHOLE(-1, 1)),
+    {"cosine_embedding", .fixed = 4, .build = build_cosine, .in = {ON(-2, 2), ON(-2, 2), WHOLE(-1, 1)}, .shapes = {"5,7 x 5,7 x 5", "3,129 x 3,129 x 3"}},
+    {"count_correct", .binary = esker_count_correct, .in = {ON(-9, 9), I32(-1, 2)}, .shapes = {"1,3 x 1", "129,3 x 129", "7,129 x 7"}, .no_gradient = true},
+
+    UPDATE("sgd", ESKER_OPTIMIZER_SGD, 0, 0.01),
+    UPDATE("sgd", ESKER_OPTIMIZER_SGD, 0.9, 0.01),
+    UPDATE("adam", ESKER_OPTIMIZER_ADAM, 0, 0.01),
+    UPDATE("adamw", ESKER_OPTIMIZER_ADAMW, 0, 0.01),
+};
+/* clang-format on */
+const int esker__n_case_rows = sizeof esker__case_rows / sizeof esker__case_rows[0];

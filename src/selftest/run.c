@@ -1,0 +1,247 @@
+/* Running the operator table in check mode, and the quarantine of kernels that are wrong. */
+#include <esker/selftest.h>
+
+#include <fnmatch.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/philox.h"
+#include "base/text.h"
+#include "plan/plan.h"
+#include "selftest/cases.h"
+
+/* One run of one case. */
+typedef struct trial {
+    esker_plan *plan;
+    double error[2]; /* forward and updates, backward */
+    bool pass[2];
+    esker__text variant;
+    char message[ESKER__ERROR_BYTES];
+    bool *wrong; /* by kernel of the plan: ran for an operation that was wrong */
+} trial;
+
+typedef struct session {
+    esker_device *dev;
+    esker_selftest_desc desc;
+    esker_selftest_summary sum;
+    int row, which;
+} session;
+
+/* ---- One plan ---- */
+
+static void note_kernels(trial *t, const esker__check_result *result)
+{
+    for (size_t p = 0; p < t->plan->n_dispatches; p++)
+        if (t->plan->dispatches[p].node == result->node->id) t->wrong[t->plan->dispatches[p].kernel] = true;
+}
+
+static void observe(const esker__check_result *result, void *user)
+{
+    trial *t = user;
+    int backward = result->node->phase == ESKER__PHASE_BACKWARD;
+    if (result->error > t->error[backward]) t->error[backward] = result->error;
+    if (!backward && result->kernels[0] && (!t->variant.chars || !strstr(t->variant.chars, result->kernels)))
+        esker__text_add(&t->variant, "%s%s", t->variant.chars ? ", then " : "", result->kernels);
+    if (result->pass) return;
+    t->pass[backward] = false;
+    note_kernels(t, result);
+    if (!t->message[0]) snprintf(t->message, sizeof t->message, "%s", result->message);
+}
+
+static esker_status write_input(const session *s, const esker__case *c, int i, trial *t)
+{
+    const esker__case_values *v = &c->values[i];
+    char name[16];
+    int64_t n;
+    snprintf(name, sizeof name, "x%d", i);
+    int input = esker_plan_find_input(t->plan, name);
+    if (input < 0) return ESKER_OK; /* only its shape is used */
+    esker_status st = esker_shape_elems(esker_node_get_shape(c->in[i]), &n);
+    if (st != ESKER_OK) return st;
+    size_t n_bytes = (size_t)n * esker_dtype_bytes(v->dtype);
+    unsigned char *bytes = esker__malloc(n_bytes);
+    if (!bytes) return esker__fail_memory(n_bytes, "selftest");
+    esker__random random;
+    esker__random_init(&random, (uint64_t)s->row, (uint64_t)(s->which * (ESKER__CASE_INPUTS + 1) + i));
+    for (int64_t j = 0; j < n; j++) {
+        double whole = v->lo + esker__random_below(&random, (uint32_t)(v->hi - v->lo + 1.5));
+        if (v->dtype == ESKER_DTYPE_I32)
+            ((int32_t *)bytes)[j] = (int32_t)whole;
+        else if (v->dtype == ESKER_DTYPE_U8)
+            bytes[j] = (uint8_t)whole;
+        else
+            ((float *)bytes)[j] = v->whole ? (float)whole : esker__random_range(&random, (float)v->lo, (float)v->hi);
+    }
+    st = esker_plan_write(t->plan, input, bytes, n_bytes);
+    esker__free(bytes);
+    return st;
+}
+
+/* ESKER_OK also where results are wrong. */
+static esker_status try(const session *s, const esker__case *c, trial *t)
+{
+    esker_plan_desc desc = {
+        .device = s->dev, .outputs = c->outputs, .n_outputs = c->n_outputs, .seed = 7, .slice_seconds = -1, .check = true};
+    esker_status st = esker_plan_compile(c->graph, &desc, &t->plan);
+    if (st != ESKER_OK) return st;
+    t->pass[0] = t->pass[1] = true;
+    t->wrong = esker__calloc(t->plan->n_kernels ? t->plan->n_kernels : 1, sizeof *t->wrong);
+    if (!t->wrong) return esker__fail_memory(t->plan->n_kernels, "selftest");
+    esker__plan_observe(t->plan, observe, t);
+    int n_steps = c->row->n_steps ? c->row->n_steps : 1;
+    for (int step = 0; st == ESKER_OK && step < n_steps; step++) {
+        for (int i = 0; st == ESKER_OK && i < c->n_inputs; i++) st = write_input(s, c, i, t);
+        if (st == ESKER_OK) st = esker_plan_run(t->plan);
+    }
+    if (st == ESKER_OK && t->variant.failed) st = esker__fail_memory(256, "selftest");
+    return st;
+}
+
+static void trial_finish(trial *t)
+{
+    esker_plan_destroy(t->plan);
+    esker__text_finish(&t->variant);
+    esker__free(t->wrong);
+    *t = (trial){0};
+}
+
+/* ---- Quarantine ---- */
+
+static esker_status quarantine(const session *s, const trial *t)
+{
+    esker_status st = ESKER_OK;
+    for (size_t i = 0; st == ESKER_OK && i < t->plan->n_kernels; i++)
+        if (t->wrong[i])
+            st = esker__kernel_quarantine(s->dev, t->plan->kernels[i].name, t->plan->kernels[i].defines, t->message);
+    return st;
+}
+
+static bool uses(const esker_plan *plan, const esker__plan_kernel *kernel)
+{
+    for (size_t p = 0; p < plan->n_dispatches; p++) {
+        const esker__plan_kernel *k = &plan->kernels[plan->dispatches[p].kernel];
+        if (!strcmp(k->name, kernel->name) && !strcmp(k->defines, kernel->defines)) return true;
+    }
+    return false;
+}
+
+/* After a second trial: what it uses as well is either right, or has no stand-in. Returns how many kernels stay quarantined. */
+static int release(const session *s, const trial *first, const esker_plan *used)
+{
+    int n = 0;
+    for (size_t i = 0; i < first->plan->n_kernels; i++) {
+        const esker__plan_kernel *kernel = &first->plan->kernels[i];
+        if (!first->wrong[i]) continue;
+        if (!used || uses(used, kernel))
+            esker__kernel_release(s->dev, kernel->name, kernel->defines);
+        else
+            n++;
+    }
+    return n;
+}
+
+/* ---- Cases ---- */
+
+static esker_status tell(session *s, const esker__case *c, const trial *t, bool quarantined)
+{
+    bool has_gradient = c->n_outputs > 1;
+    if (!quarantined && t->pass[0] && t->pass[1])
+        s->sum.passed++;
+    else if (!quarantined)
+        s->sum.failed++;
+    if (!s->desc.result) return ESKER_OK;
+    esker_selftest_result result = {.op = c->row->op,
+                                    .case_name = c->name,
+                                    .variant = t->variant.chars ? t->variant.chars : "",
+                                    .pass = t->pass[0],
+                                    .error = t->error[0],
+                                    .has_gradient = has_gradient,
+                                    .gradient_pass = has_gradient && t->pass[1],
+                                    .gradient_error = t->error[1],
+                                    .quarantined = quarantined,
+                                    .message = t->message};
+    if (s->desc.result(&result, s->desc.user)) return ESKER_OK;
+    return esker__fail(ESKER_ERR_CANCELLED, "selftest: stopped at %s %s", c->row->op, c->name);
+}
+
+static bool is_right(const trial *t)
+{
+    return t->pass[0] && t->pass[1];
+}
+
+/* A failure that ends any use of the device, rather than this case. */
+static bool is_fatal(esker_status st)
+{
+    return st == ESKER_ERR_LOST || st == ESKER_ERR_NO_MEMORY || st == ESKER_ERR_CANCELLED;
+}
+
+/* Without the kernels that were wrong; a stand-in that is right makes the difference between quarantine and failure. */
+static esker_status try_others(session *s, const esker__case *c, trial *first)
+{
+    trial second = {0};
+    esker_status st = quarantine(s, first);
+    if (st == ESKER_OK) st = try(s, c, &second);
+    bool stands_in = st == ESKER_OK && is_right(&second);
+    int n = release(s, first, stands_in ? second.plan : NULL);
+    if (is_fatal(st)) goto done;
+    s->sum.quarantined += n;
+    if (!stands_in || !n) { /* the second trial says no more than the first */
+        size_t used = strlen(first->message);
+        snprintf(first->message + used, sizeof first->message - used, "; no other kernel is there");
+        st = tell(s, c, first, false);
+    } else {
+        st = tell(s, c, first, true);
+        if (st == ESKER_OK) st = tell(s, c, &second, false);
+    }
+done:
+    trial_finish(&second);
+    return st;
+}
+
+static esker_status run_case(session *s)
+{
+    esker__case c;
+    trial t = {0};
+    esker_status st = esker__case_record(&esker__case_rows[s->row], s->which, &c);
+    if (st == ESKER_OK) st = try(s, &c, &t);
+    if (st == ESKER_OK && !is_right(&t) && !s->desc.no_quarantine) {
+        st = try_others(s, &c, &t);
+    } else if (!is_fatal(st)) {
+        if (st != ESKER_OK) { /* this case cannot even run here */
+            t.pass[0] = t.pass[1] = false;
+            t.error[0] = INFINITY;
+            snprintf(t.message, sizeof t.message, "%s", esker_last_error());
+        }
+        st = tell(s, &c, &t, false);
+    }
+    trial_finish(&t);
+    esker__case_finish(&c);
+    return st;
+}
+
+esker_status esker_selftest_run(esker_device *dev, const esker_selftest_desc *desc, esker_selftest_summary *out)
+{
+    if (!out) return esker__fail(ESKER_ERR_INVALID, "esker_selftest_run: out is NULL");
+    *out = (esker_selftest_summary){0};
+    if (!dev) return esker__fail(ESKER_ERR_INVALID, "selftest: the device is NULL");
+    session s = {.dev = dev};
+    if (desc) s.desc = *desc;
+    uint64_t start = esker__now_ns();
+    esker_status st = ESKER_OK;
+    bool any = false;
+    for (s.row = 0; st == ESKER_OK && s.row < esker__n_case_rows; s.row++) {
+        const esker__case_row *row = &esker__case_rows[s.row];
+        if (s.desc.ops && fnmatch(s.desc.ops, row->op, 0) != 0) continue;
+        any = true;
+        for (s.which = 0; st == ESKER_OK && s.which < ESKER__CASE_SHAPES && row->shapes[s.which]; s.which++)
+            st = run_case(&s);
+    }
+    *out = s.sum;
+    out->seconds = (double)(esker__now_ns() - start) * 1e-9;
+    if (st == ESKER_OK && !any)
+        st = esker__fail(ESKER_ERR_INVALID, "selftest: no operation's name matches \"%s\"", s.desc.ops ? s.desc.ops : "*");
+    return st;
+}
