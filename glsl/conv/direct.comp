@@ -1,30 +1,41 @@
 #version 310 es
-// conv/direct: y[i][f][u][v] = act(sum_{c,p,q} x[i][c][u stride_y - pad_y + p][v stride_x - pad_x + q] w(f, c, p, q) + bias[f]),
+// conv/direct: y[i][f][u][v] = act(sum_{c,p,q} x[i][c][u stride_y - pad_y + p step_y][v stride_x - pad_x + q step_x] w(f, c, p, q) + bias[f]),
 //              zero outside x; each invocation CH channels of PX neighbouring pixels of a row
 //
 // The weight w(f, c, p, q) is w[f w_f + c w_c + w_first + p w_p + q w_q], and pixel (u, v) of image i, channel f is
 // y[(i f_out + f) y_channel + y_first + u y_u + v y_v]: by these steps the same kernel is the forward pass and, with f and c exchanged and the filters
-// turned round, the gradient of the input (of each of the stride_y x stride_x phases of its pixels).
+// turned round, the gradient of the input (of each of the stride_y x stride_x phases of its pixels), which is also the transposed
+// convolution.
 //
 // Order     every element is one running sum over c, then p, then q, in every variant: they differ in speed alone
 // Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in w f32    2 in bias f32 (if BIAS)    last out y f32, other elements untouched
 // Uniforms  n_tiles = images * rows * tiles_x, tiles_x = ceil(columns / PX); rows x columns pixels of each image; fold: groups along x;
 //           w_f1 .. w_f7: j w_f, or (f_out - 1) w_f where there is no such channel; bias_step: 1, or 0 for a bias of one element;
-//           by_tiles_x, by_rows: 1 / tiles_x, 1 / rows
-// Groups    64 tiles each, folded into x and y; z: channels / CH, rounded up
+//           by_tiles_x, by_rows: 1 / tiles_x, 1 / rows; step_y, step_x: dilation (read if DILATE)
+//           read if GROUPS: f_all, c_all: channels of y and x in all, where f_out and c_in are those of one group; tiles_f: channels of a
+//           group / CH, rounded up; w_group: from one group's weights to the next
+// Groups    64 tiles each, folded into x and y; z: channels of a group / CH, rounded up, times groups
 // Variants  ROLL: stride_x is 1, so that a tap reads one new pixel; KW: the number of taps in a row, known
+//           DILATE: taps are step_y and step_x pixels apart, not 1; not with ROLL
+//           GROUPS: channels in groups of their own; CH 1 then serves depthwise convolution
 //           EXACT: n_tiles is beyond 2^22, where division by reciprocals is not exact
 //           SHARE (with CH 8): the weights of `chunk` input channels at a time go through shared memory, for GPUs where it is fast
 // Limits    64 invocations; at most 4 storage blocks; no shared memory, with SHARE 8 KiB: chunk * taps_y * taps_x <= 256.
 //           CH, PX 8 need about 100 registers: large GPUs only
 #ifndef CH
-#define CH 4 // or 8
+#define CH 4 // 1, 2, 4 or 8
 #endif
 #ifndef PX
 #define PX 4 // or 8
 #endif
 #ifndef ROLL
 #define ROLL 1
+#endif
+#ifndef DILATE
+#define DILATE 0
+#endif
+#ifndef GROUPS
+#define GROUPS 0
 #endif
 #ifndef EXACT
 #define EXACT 0
@@ -57,7 +68,14 @@ layout(std140, binding = 0) uniform Params {
     int w_f, w_f1, w_f2, w_f3, w_f4, w_f5, w_f6, w_f7, w_c, w_first, w_p, w_q;
     uint y_channel, y_first, y_u, y_v, bias_step, fold, chunk;
     float by_tiles_x, by_rows;
+    int step_y, step_x;
+    uint f_all, c_all, tiles_f;
+    int w_group;
 };
+#if !GROUPS
+#define f_all f_out
+#define c_all c_in
+#endif
 
 #if SHARE
 shared vec4 weights[512]; // two vec4, of 8 channels, for each (c, p, q) of a chunk
@@ -106,14 +124,15 @@ void store4(uint at, uint column, vec4 s)
     if (column + 3u < columns) y[at + 3u * y_v] = act(s.w);
 }
 
-void store(uint image, uint f, uint u, uint column, vec4 s, vec4 t)
+// Channel f, the group's first channel included, of those below f_end.
+void store(uint image, uint f, uint f_end, uint u, uint column, vec4 s, vec4 t)
 {
-    if (f >= f_out) return;
+    if (f >= f_end) return;
 #if BIAS
     s += bias[f * bias_step];
     t += bias[f * bias_step];
 #endif
-    uint at = (image * f_out + f) * y_channel + y_first + u * y_u + column * y_v;
+    uint at = (image * f_all + f) * y_channel + y_first + u * y_u + column * y_v;
     store4(at, column, s);
 #if PX == 8
     store4(at + 4u * y_v, column + 4u, t);
@@ -132,21 +151,35 @@ void main()
 #endif
     uint line = divide(tile, tiles_x, by_tiles_x), column = (tile - line * tiles_x) * uint(PX);
     uint image = divide(line, rows, by_rows), u = line - image * rows;
-    uint f = min(group.z * uint(CH), f_out - min(f_out, uint(CH))); // the last ones overlap: written twice, the same
+#if GROUPS
+    uint g = group.z / tiles_f;
+    uint f = min((group.z - g * tiles_f) * uint(CH), f_out - min(f_out, uint(CH))); // the last ones overlap: written twice, the same
+    int w0 = int(f) * w_f + w_first + int(g) * w_group;
+    uint c_first = image * c_all + g * c_in;
+    f += g * f_out;
+    uint f_end = g * f_out + f_out;
+#else
+    uint f = min(group.z * uint(CH), f_out - min(f_out, uint(CH)));
     int w0 = int(f) * w_f + w_first;
+    uint c_first = image * c_in, f_end = f_out;
+#endif
     vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0);
     vec4 s4 = vec4(0.0), s5 = vec4(0.0), s6 = vec4(0.0), s7 = vec4(0.0);
     vec4 t0 = vec4(0.0), t1 = vec4(0.0), t2 = vec4(0.0), t3 = vec4(0.0);
     vec4 t4 = vec4(0.0), t5 = vec4(0.0), t6 = vec4(0.0), t7 = vec4(0.0);
 
     int x_left = int(column) * stride_x - pad_x, x_top = int(u) * stride_y - pad_y;
+#if DILATE
+    int p_begin = max(0, -x_top + step_y - 1) / step_y, p_end = min(taps_y, max(0, x_h - x_top + step_y - 1) / step_y);
+#else
     int p_begin = max(0, -x_top), p_end = min(taps_y, x_h - x_top);
+#endif
 #ifdef KW
     const int n_taps = KW;
 #else
     int n_taps = taps_x;
 #endif
-    int channel = int(image * c_in) * x_h * x_w, w_channel = w0;
+    int channel = int(c_first) * x_h * x_w, w_channel = w0;
 #if SHARE
     for (uint c_begin = 0u; c_begin < c_in; c_begin += chunk) {
         uint here = min(chunk, c_in - c_begin);
@@ -173,7 +206,11 @@ void main()
         for (uint c = 0u; c < c_in; c++) {
 #endif
             for (int p = p_begin; p < p_end; p++) {
+#if DILATE
+                int row = channel + (x_top + p * step_y) * x_w;
+#else
                 int row = channel + (x_top + p) * x_w;
+#endif
 #if SHARE
                 int wi = 2 * (int(c) * taps_y + p) * n_taps;
 #else
@@ -192,7 +229,11 @@ void main()
 #elif ROLL
                     a = vec4(a.yzw, pixel(row, x_left + q + 3));
 #else
+#if DILATE
+                    int at = x_left + q * step_x;
+#else
                     int at = x_left + q;
+#endif
                     vec4 a = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
 #if PX == 8
                     at += 4 * stride_x;
@@ -216,9 +257,13 @@ void main()
 #define TAP(STEP, K, S, T) S += WEIGHT(STEP, K) * a;
 #endif
                     TAP(0, k0.x, s0, t0)
+#if CH >= 2
                     TAP(w_f1, k0.y, s1, t1)
+#endif
+#if CH >= 4
                     TAP(w_f2, k0.z, s2, t2)
                     TAP(w_f3, k0.w, s3, t3)
+#endif
 #if CH == 8
                     TAP(w_f4, k1.x, s4, t4)
                     TAP(w_f5, k1.y, s5, t5)
@@ -240,14 +285,18 @@ void main()
     if (outside) return;
 #endif
 
-    store(image, f, u, column, s0, t0);
-    store(image, f + 1u, u, column, s1, t1);
-    store(image, f + 2u, u, column, s2, t2);
-    store(image, f + 3u, u, column, s3, t3);
+    store(image, f, f_end, u, column, s0, t0);
+#if CH >= 2
+    store(image, f + 1u, f_end, u, column, s1, t1);
+#endif
+#if CH >= 4
+    store(image, f + 2u, f_end, u, column, s2, t2);
+    store(image, f + 3u, f_end, u, column, s3, t3);
+#endif
 #if CH == 8
-    store(image, f + 4u, u, column, s4, t4);
-    store(image, f + 5u, u, column, s5, t5);
-    store(image, f + 6u, u, column, s6, t6);
-    store(image, f + 7u, u, column, s7, t7);
+    store(image, f + 4u, f_end, u, column, s4, t4);
+    store(image, f + 5u, f_end, u, column, s5, t5);
+    store(image, f + 6u, f_end, u, column, s6, t6);
+    store(image, f + 7u, f_end, u, column, s7, t7);
 #endif
 }

@@ -136,14 +136,45 @@ ESKER_API esker_node *esker_dot(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_outer(esker_node *a, esker_node *b);
 
 typedef struct esker_conv2d_desc {
-    int stride[2];  /* rows, columns; 0 means 1 */
-    int padding[2]; /* zeros added on both sides */
+    int stride[2];       /* rows, columns; 0 means 1 */
+    int padding[2];      /* zeros added on both sides */
+    int dilation[2];     /* from one tap of the filters to the next; 0 means 1 */
+    int more_padding[2]; /* further zeros behind the last row and column alone; below 0: so many fewer, and where padding + more_padding is
+                            below 0 the last rows and columns of x are left out */
+    int groups;          /* of channels that see only each other; 0 means 1 */
+    bool same;           /* pad so that y has the size of x: d (k - 1) zeros, half of them, rounded down, in front. Stride 1 only */
 } esker_conv2d_desc;
 /**
- * y [n, f, oh, ow] from x [n, c, h, w] and filters w [f, c, kh, kw]; oh = (h + 2 padding - kh) / stride + 1, rounded down.
- * Cross-correlation, as in PyTorch. `desc` may be NULL.
+ * y [n, f, oh, ow] from x [n, c, h, w] and filters w [f, c / groups, kh, kw];
+ * oh = (h + 2 padding + more_padding - dilation (kh - 1) - 1) / stride + 1, rounded down. Cross-correlation, as in PyTorch: filters
+ * f / groups i to f / groups (i + 1) - 1 see channels c / groups i to c / groups (i + 1) - 1 of x. With c groups it is depthwise.
+ * `desc` may be NULL.
  */
 ESKER_API esker_node *esker_conv2d(esker_node *x, esker_node *w, const esker_conv2d_desc *desc);
+
+typedef struct esker_conv_transpose2d_desc {
+    int stride[2];         /* rows, columns; 0 means 1 */
+    int padding[2];        /* of the convolution that this transposes: so many fewer rows and columns on both sides */
+    int output_padding[2]; /* further rows and columns behind the last alone; below the larger of stride and dilation */
+    int dilation[2];       /* 0 means 1 */
+    int groups;            /* 0 means 1 */
+} esker_conv_transpose2d_desc;
+/**
+ * The gradient of conv2d as an operation, also called deconvolution: y [n, f, oh, ow] from x [n, c, h, w] and w [c, f / groups, kh, kw];
+ * oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. As in PyTorch. `desc` may be NULL.
+ */
+ESKER_API esker_node *esker_conv_transpose2d(esker_node *x, esker_node *w, const esker_conv_transpose2d_desc *desc);
+
+/* The same along one axis, x [n, c, length] and w [f, c / groups, k] or, transposed, [c, f / groups, k]. `desc` may be NULL. */
+typedef struct esker_conv1d_desc {
+    int stride, padding, dilation, more_padding, groups;
+    bool same;
+} esker_conv1d_desc;
+ESKER_API esker_node *esker_conv1d(esker_node *x, esker_node *w, const esker_conv1d_desc *desc);
+typedef struct esker_conv_transpose1d_desc {
+    int stride, padding, output_padding, dilation, groups;
+} esker_conv_transpose1d_desc;
+ESKER_API esker_node *esker_conv_transpose1d(esker_node *x, esker_node *w, const esker_conv_transpose1d_desc *desc);
 
 /* ---- Pooling over [n, c, h, w] ---- */
 typedef struct esker_pool2d_desc {

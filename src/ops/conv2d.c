@@ -2,6 +2,8 @@
 #include "ops/conv2d.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "ops/ops.h"
@@ -12,7 +14,7 @@ esker__conv2d_size esker__conv2d_size_of(const esker_node *node)
     const int64_t *a = node->inputs[0]->type.shape.dims, *b = node->inputs[1]->type.shape.dims,
                   *out = node->type.shape.dims;
     const int64_t *x = a, *w = b, *y = out;
-    if (node->op == &esker__op_conv2d_input_grad)
+    if (node->op == &esker__op_conv2d_input_grad || node->op == &esker__op_conv_transpose2d)
         y = a, x = out;
     else if (node->op == &esker__op_conv2d_weight_grad)
         y = b, w = out;
@@ -30,6 +32,11 @@ esker__conv2d_size esker__conv2d_size_of(const esker_node *node)
         .sx = attr->stride[1],
         .py = attr->padding[0],
         .px = attr->padding[1],
+        .dy = attr->dilation[0],
+        .dx = attr->dilation[1],
+        .groups = attr->groups,
+        .cg = x[1] / attr->groups,
+        .fg = w[0] / attr->groups,
     };
 }
 
@@ -44,52 +51,177 @@ esker_status esker__check_stride(const char *text, const int32_t stride[2], cons
     return ESKER_OK;
 }
 
-static esker_status infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
+esker_status esker__conv2d_check_inputs(const char *name, const esker__tail *tail, esker_node *const *inputs, int n_inputs,
+                                        const char *wanted)
 {
-    static const char *const axis_name[2] = {"rows", "columns"};
-    const esker__conv2d_attr *attr = attributes;
     char text[ESKER__SIGNATURE_BYTES];
-    int wanted = attr->tail.has_bias ? 3 : 2;
-    if (n_inputs != wanted)
-        return esker__fail(ESKER_ERR_INTERNAL, "conv2d: %d inputs given, %d are needed", n_inputs, wanted);
-    esker__signature(text, "conv2d", inputs, 2);
+    if (n_inputs != (tail->has_bias ? 3 : 2))
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: %d inputs given, %d are needed", name, n_inputs,
+                           tail->has_bias ? 3 : 2);
+    esker__signature(text, name, inputs, 2);
     for (int i = 0; i < n_inputs; i++)
         if (inputs[i]->type.dtype != ESKER_DTYPE_F32)
             return esker__fail(ESKER_ERR_INVALID, "%s: input %d is %s, float32 is needed", text, i,
                                esker_dtype_name(inputs[i]->type.dtype));
-    const esker_shape *x = &inputs[0]->type.shape, *w = &inputs[1]->type.shape;
-    if (x->rank != 4 || w->rank != 4)
-        return esker__fail(ESKER_ERR_INVALID,
-                           "%s: x [n, c, h, w] and filters [f, c, kh, kw] are needed, not %d and %d axes", text, x->rank,
-                           w->rank);
-    if (x->dims[1] != w->dims[1])
-        return esker__fail(ESKER_ERR_INVALID, "%s: x has %lld channels, the filters expect %lld", text,
-                           (long long)x->dims[1], (long long)w->dims[1]);
+    int x = inputs[0]->type.shape.rank, w = inputs[1]->type.shape.rank;
+    if (x != 4 || w != 4)
+        return esker__fail(ESKER_ERR_INVALID, "%s: x [n, c, h, w] and filters %s are needed, not %d and %d axes", text,
+                           wanted, x, w);
+    return ESKER_OK;
+}
+
+esker_status esker__conv2d_check(const char *text, const esker__conv2d_attr *attr, int64_t c, int64_t f, int64_t cg)
+{
     esker_status st = esker__check_stride(text, attr->stride, attr->padding);
     if (st != ESKER_OK) return st;
-    int64_t extent[2];
+    if (attr->dilation[0] < 1 || attr->dilation[1] < 1)
+        return esker__fail(ESKER_ERR_INVALID, "%s: dilation is [%d, %d], each must be at least 1 (0 means 1)", text,
+                           (int)attr->dilation[0], (int)attr->dilation[1]);
+    if (attr->groups < 1)
+        return esker__fail(ESKER_ERR_INVALID, "%s: %d groups, at least 1 is needed (0 means 1)", text, (int)attr->groups);
+    if (c % attr->groups || f % attr->groups)
+        return esker__fail(ESKER_ERR_INVALID, "%s: %d groups do not divide %lld channels of x and %lld filters", text,
+                           (int)attr->groups, (long long)c, (long long)f);
+    if (c / attr->groups == cg) return ESKER_OK;
+    if (attr->groups == 1)
+        return esker__fail(ESKER_ERR_INVALID, "%s: x has %lld channels, the filters expect %lld", text, (long long)c,
+                           (long long)cg);
+    return esker__fail(ESKER_ERR_INVALID, "%s: x has %lld channels in each of %d groups, the filters expect %lld", text,
+                       (long long)(c / attr->groups), (int)attr->groups, (long long)cg);
+}
+
+int64_t esker__conv2d_extent(const esker__conv2d_attr *attr, int axis, int64_t in, int64_t kernel)
+{
+    int64_t room = in + attr->padding[axis] + attr->after[axis] - (kernel - 1) * attr->dilation[axis] - 1;
+    return room < 0 ? 0 : room / attr->stride[axis] + 1;
+}
+
+esker_status esker__conv2d_infer(const char *text, const esker__conv2d_attr *attr, const esker_shape *x,
+                                 const esker_shape *w, esker_shape *y)
+{
+    static const char *const axis_name[2] = {"rows", "columns"};
+    esker_status st = esker__conv2d_check(text, attr, x->dims[1], w->dims[0], w->dims[1]);
+    if (st != ESKER_OK) return st;
+    *y = (esker_shape){4, {x->dims[0], w->dims[0]}};
     for (int i = 0; i < 2; i++) {
-        int64_t in = x->dims[2 + i], kernel = w->dims[2 + i], padding = attr->padding[i];
-        if (kernel > in + 2 * padding)
+        int64_t in = x->dims[2 + i], kernel = w->dims[2 + i], padding = attr->padding[i], after = attr->after[i];
+        y->dims[2 + i] = esker__conv2d_extent(attr, i, in, kernel);
+        if (y->dims[2 + i] >= 1) continue;
+        char dilated[64] = "";
+        if (attr->dilation[i] > 1)
+            snprintf(dilated, sizeof dilated, " (%lld with dilation %d)", (long long)((kernel - 1) * attr->dilation[i] + 1),
+                     (int)attr->dilation[i]);
+        if (after == padding)
             return esker__fail(ESKER_ERR_INVALID,
-                               "%s: the filters have %lld %s, but x has %lld with padding %lld on both sides", text,
-                               (long long)kernel, axis_name[i], (long long)(in + 2 * padding), (long long)padding);
-        extent[i] = esker__conv2d_out(in, kernel, attr->stride[i], padding);
+                               "%s: the filters have %lld %s%s, but x has %lld with padding %lld on both sides", text,
+                               (long long)kernel, axis_name[i], dilated, (long long)(in + 2 * padding), (long long)padding);
+        return esker__fail(ESKER_ERR_INVALID,
+                           "%s: the filters have %lld %s%s, but x has %lld with padding %lld in front and %lld behind",
+                           text, (long long)kernel, axis_name[i], dilated, (long long)(in + padding + after),
+                           (long long)padding, (long long)after);
     }
-    *out = (esker__type){ESKER_DTYPE_F32, {4, {x->dims[0], w->dims[0], extent[0], extent[1]}}};
+    return ESKER_OK;
+}
+
+static esker_status infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    const esker__conv2d_attr *attr = attributes;
+    char text[ESKER__SIGNATURE_BYTES];
+    esker_status st = esker__conv2d_check_inputs("conv2d", &attr->tail, inputs, n_inputs, "[f, c, kh, kw]");
+    if (st != ESKER_OK) return st;
+    esker__signature(text, "conv2d", inputs, 2);
+    *out = (esker__type){.dtype = ESKER_DTYPE_F32};
+    st = esker__conv2d_infer(text, attr, &inputs[0]->type.shape, &inputs[1]->type.shape, &out->shape);
+    if (st != ESKER_OK) return st;
     if (attr->tail.has_bias && !esker__tail_bias_fits(&inputs[2]->type.shape, &out->shape, 1))
         return esker__fail(ESKER_ERR_INTERNAL, "%s: the bias does not fit", esker__signature(text, "conv2d", inputs, 3));
     return ESKER_OK;
 }
 
+static int32_t or_one(int n)
+{
+    return n != 0 ? n : 1;
+}
+
 esker_node *esker_conv2d(esker_node *x, esker_node *w, const esker_conv2d_desc *desc)
 {
-    esker__conv2d_attr attr = {{1, 1}, {0, 0}, {0, 0}, {0, 0}};
-    for (int i = 0; desc && i < 2; i++) {
-        if (desc->stride[i] != 0) attr.stride[i] = desc->stride[i];
+    static const esker_conv2d_desc none = {{0}};
+    if (!x || !w) return esker__record(&esker__op_conv2d, NULL, (esker_node *[]){x, w}, 2);
+    if (!desc) desc = &none;
+    esker__conv2d_attr attr = {.groups = or_one(desc->groups)};
+    char text[ESKER__SIGNATURE_BYTES];
+    for (int i = 0; i < 2; i++) {
+        attr.stride[i] = or_one(desc->stride[i]);
+        attr.dilation[i] = or_one(desc->dilation[i]);
         attr.padding[i] = desc->padding[i];
+        int64_t after = (int64_t)desc->padding[i] + desc->more_padding[i];
+        if (desc->same) {
+            if (desc->padding[i] || desc->more_padding[i] || attr.stride[i] != 1)
+                return esker__graph_fail(x->graph,
+                                         esker__fail(ESKER_ERR_INVALID,
+                                                     "%s: `same` takes no padding, and stride 1: not padding [%d, %d] "
+                                                     "and stride [%d, %d]",
+                                                     esker__signature(text, "conv2d", (esker_node *[]){x, w}, 2),
+                                                     desc->padding[0], desc->padding[1], desc->stride[0], desc->stride[1]));
+            int64_t kernel = w->type.shape.rank == 4 ? w->type.shape.dims[2 + i] : 1,
+                    total = (kernel - 1) * attr.dilation[i]; /* below 2^63: both factors are below 2^31 */
+            attr.padding[i] = total / 2 <= INT32_MAX / 2 ? (int32_t)(total / 2) : INT32_MAX / 2;
+            after = total - total / 2;
+        }
+        if (after > INT32_MAX / 2 || after < INT32_MIN / 2)
+            return esker__graph_fail(x->graph, esker__fail(ESKER_ERR_INVALID, "%s: padding %lld behind is out of range",
+                                                           esker__signature(text, "conv2d", (esker_node *[]){x, w}, 2),
+                                                           (long long)after));
+        attr.after[i] = (int32_t)after;
     }
     return esker__record(&esker__op_conv2d, &attr, (esker_node *[]){x, w}, 2);
+}
+
+esker_node *esker__conv2d_like(esker_node *x, esker_node *w, const esker__conv2d_attr *conv)
+{
+    esker__conv2d_attr attr = *conv;
+    attr.extent[0] = attr.extent[1] = 0;
+    memset(&attr.tail, 0, sizeof attr.tail);
+    return esker__record(&esker__op_conv2d, &attr, (esker_node *[]){x, w}, 2);
+}
+
+/* ---- One axis less: columns of images of one row ---- */
+
+/* [a, b, length] as [a, b, 1, length]; axes in front keep their lengths whatever they are. */
+esker_node *esker__with_rows(esker_node *x)
+{
+    return esker_reshape(x, &(esker_shape){4, {0, 0, 1, -1}});
+}
+
+esker_node *esker__without_rows(esker_node *y)
+{
+    return esker_reshape(y, &(esker_shape){3, {0, 0, -1}});
+}
+
+esker_status esker__check_one_axis(const char *name, esker_node *const *inputs, int n_inputs)
+{
+    char text[ESKER__SIGNATURE_BYTES];
+    for (int i = 0; i < n_inputs; i++)
+        if (inputs[i]->type.shape.rank != 3)
+            return esker__fail(ESKER_ERR_INVALID, "%s: %s needs three axes, not %d",
+                               esker__signature(text, name, inputs, n_inputs), i ? "w" : "x", inputs[i]->type.shape.rank);
+    return ESKER_OK;
+}
+
+esker_node *esker_conv1d(esker_node *x, esker_node *w, const esker_conv1d_desc *desc)
+{
+    static const esker_conv1d_desc none = {0};
+    if (!x || !w) return NULL;
+    if (!desc) desc = &none;
+    esker_status st = esker__check_one_axis("conv1d", (esker_node *[]){x, w}, 2);
+    if (st != ESKER_OK) return esker__graph_fail(x->graph, st);
+    return esker__without_rows(esker_conv2d(esker__with_rows(x), esker__with_rows(w),
+                                            &(esker_conv2d_desc){.stride = {1, desc->stride},
+                                                                 .padding = {0, desc->padding},
+                                                                 .dilation = {1, desc->dilation},
+                                                                 .more_padding = {0, desc->more_padding},
+                                                                 .groups = desc->groups,
+                                                                 .same = desc->same}));
 }
 
 static esker_node *gradient(esker_node *node, esker_node *g, int input)
@@ -113,13 +245,13 @@ static void reference(const esker__reference *r)
             for (int64_t u = 0; u < s.oh; u++)
                 for (int64_t v = 0; v < s.ow; v++, at++) {
                     double sum = 0, magnitude = 0;
-                    for (int64_t c = 0; c < s.c; c++)
+                    for (int64_t c = 0; c < s.cg; c++)
                         for (int64_t p = 0; p < s.kh; p++)
                             for (int64_t q = 0; q < s.kw; q++) {
-                                int64_t row = u * s.sy - s.py + p, column = v * s.sx - s.px + q;
+                                int64_t row = u * s.sy - s.py + p * s.dy, column = v * s.sx - s.px + q * s.dx;
                                 if (row < 0 || row >= s.h || column < 0 || column >= s.w) continue;
-                                double term = x[((i * s.c + c) * s.h + row) * s.w + column] *
-                                              w[((f * s.c + c) * s.kh + p) * s.kw + q];
+                                double term = x[((i * s.c + f / s.fg * s.cg + c) * s.h + row) * s.w + column] *
+                                              w[((f * s.cg + c) * s.kh + p) * s.kw + q];
                                 sum += term;
                                 magnitude += fabs(term);
                             }
@@ -132,18 +264,18 @@ static void reference(const esker__reference *r)
 double esker__conv2d_tolerance(const esker_node *node)
 {
     esker__conv2d_size s = esker__conv2d_size_of(node);
-    int64_t n_terms = node->op == &esker__op_conv2d              ? s.c * s.kh * s.kw
-                      : node->op == &esker__op_conv2d_input_grad ? s.f * s.kh * s.kw
-                                                                 : s.n * s.oh * s.ow;
+    int64_t n_terms = node->op == &esker__op_conv2d               ? s.cg * s.kh * s.kw
+                      : node->op == &esker__op_conv2d_weight_grad ? s.n * s.oh * s.ow
+                                                                  : s.fg * s.kh * s.kw;
     return 2 * sqrt((double)n_terms) + 6;
 }
 
 void esker__conv2d_cost(const esker_node *node, esker__cost *out)
 {
     esker__conv2d_size s = esker__conv2d_size_of(node);
-    double x = (double)(s.n * s.c * s.h * s.w), w = (double)(s.f * s.c * s.kh * s.kw),
+    double x = (double)(s.n * s.c * s.h * s.w), w = (double)(s.f * s.cg * s.kh * s.kw),
            y = (double)(s.n * s.f * s.oh * s.ow);
-    *out = (esker__cost){.flops = 2 * y * (double)(s.c * s.kh * s.kw), .bytes = 4 * (x + w + y)};
+    *out = (esker__cost){.flops = 2 * y * (double)(s.cg * s.kh * s.kw), .bytes = 4 * (x + w + y)};
 }
 
 static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)

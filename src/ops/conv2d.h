@@ -1,33 +1,58 @@
-/* conv2d and its gradients: attributes and sizes shared by their rules (conv2d.c, conv2d_grad.c) and their lowering (conv2d_lower.c). */
+/* conv2d, conv_transpose2d and their gradients: attributes and sizes shared by their rules
+   (conv2d.c, conv2d_grad.c, conv_transpose2d.c) and their lowering (conv2d_lower.c). */
 #ifndef ESKER_OPS_CONV2D_H
 #define ESKER_OPS_CONV2D_H
 
 #include "ops/contract.h"
 
-/** Of all three: y [n, f, oh, ow] from x [n, c, h, w] and filters [f, c, kh, kw]. */
+/** Of all: y [n, f, oh, ow] from x [n, c, h, w] and filters [f, c / groups, kh, kw]. For conv_transpose2d y is the input. */
 typedef struct esker__conv2d_attr {
-    int32_t stride[2], padding[2];
-    int32_t extent[2]; /* conv2d_input_grad: h, w; conv2d_weight_grad: kh, kw */
-    esker__tail tail;  /* conv2d */
+    int32_t stride[2], padding[2]; /* padding in front of the first row and column */
+    int32_t after[2];              /* behind the last; below 0: that many are left out */
+    int32_t dilation[2];
+    int32_t groups;
+    int32_t extent[2]; /* conv2d_input_grad, conv_transpose2d: h, w; conv2d_weight_grad: kh, kw */
+    esker__tail tail;  /* conv2d, conv_transpose2d */
 } esker__conv2d_attr;
 
 typedef struct esker__conv2d_size {
     int64_t n, c, h, w, f, kh, kw, oh, ow;
-    int64_t sy, sx, py, px;
+    int64_t sy, sx, py, px, dy, dx; /* stride, padding in front, dilation */
+    int64_t groups, cg, fg;         /* channels of x and of y in each group */
 } esker__conv2d_size;
 
-/** Of a recorded node of any of the three. */
+/** Of a recorded node of any of the four. */
 esker__conv2d_size esker__conv2d_size_of(const esker_node *node);
 
 /** d y / d x and d y / d w of conv2d, times g; the attributes are those of the conv2d node. */
 esker_node *esker__conv2d_input_grad(esker_node *g, esker_node *w, const esker__conv2d_attr *conv, const esker_shape *x);
 esker_node *esker__conv2d_weight_grad(esker_node *x, esker_node *g, const esker__conv2d_attr *conv, const esker_shape *w);
+/** A conv2d with the attributes of another, but no tail. */
+esker_node *esker__conv2d_like(esker_node *x, esker_node *w, const esker__conv2d_attr *conv);
 
 /** oh or ow: (in + 2 padding - kernel) / stride + 1. */
 static inline int64_t esker__conv2d_out(int64_t in, int64_t kernel, int64_t stride, int64_t padding)
 {
     return (in + 2 * padding - kernel) / stride + 1;
 }
+
+/** Rows (axis 0) or columns (1) of y, at most 0 where the filters do not fit. */
+int64_t esker__conv2d_extent(const esker__conv2d_attr *attr, int axis, int64_t in, int64_t kernel);
+/** Strides, paddings, dilations and groups that can be, for `c` channels of x and `f` filters with `cg` channels. */
+esker_status esker__conv2d_check(const char *text, const esker__conv2d_attr *attr, int64_t c, int64_t f, int64_t cg);
+/** The shape of y from those of x and filters, of four axes each. */
+esker_status esker__conv2d_infer(const char *text, const esker__conv2d_attr *attr, const esker_shape *x,
+                                 const esker_shape *w, esker_shape *y);
+/** Number and type of the inputs of conv2d and conv_transpose2d, and their axes. */
+esker_status esker__conv2d_check_inputs(const char *name, const esker__tail *tail, esker_node *const *inputs, int n_inputs,
+                                        const char *wanted);
+/** The references of conv2d_input_grad and conv_transpose2d. */
+void esker__conv2d_input_reference(const esker__reference *r);
+
+/** [a, b, length] as [a, b, 1, length], and back; three axes each, or a failure that names the operation. */
+esker_node *esker__with_rows(esker_node *x);
+esker_node *esker__without_rows(esker_node *y);
+esker_status esker__check_one_axis(const char *name, esker_node *const *inputs, int n_inputs);
 
 /** What conv2d and pooling ask of stride and padding; `text` is the operation with its shapes. */
 esker_status esker__check_stride(const char *text, const int32_t stride[2], const int32_t padding[2]);

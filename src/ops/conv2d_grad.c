@@ -25,18 +25,15 @@ esker_node *esker__conv2d_weight_grad(esker_node *x, esker_node *g, const esker_
 }
 
 /* Users never name these operations: a broken rule is ours. */
-static esker_status check(const char *name, const esker__conv2d_attr *attr, esker_node *const *inputs, const int64_t *x,
-                          const int64_t *w, const int64_t *y)
+static esker_status check(const char *name, const esker__conv2d_attr *attr, esker_node *const *inputs, const esker_shape *x,
+                          const esker_shape *w, const esker_shape *y)
 {
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, name, inputs, 2);
-    esker_status st = esker__check_stride(text, attr->stride, attr->padding);
+    esker_shape wanted;
+    esker_status st = esker__conv2d_infer(text, attr, x, w, &wanted);
     if (st != ESKER_OK) return st;
-    bool fits = x[0] == y[0] && x[1] == w[1] && w[0] == y[1];
-    for (int i = 0; i < 2; i++)
-        fits &= w[2 + i] <= x[2 + i] + 2 * attr->padding[i] &&
-                y[2 + i] == esker__conv2d_out(x[2 + i], w[2 + i], attr->stride[i], attr->padding[i]);
-    if (!fits)
+    if (!esker_shape_equal(&wanted, y))
         return esker__fail(ESKER_ERR_INTERNAL,
                            "%s: no conv2d of stride [%d, %d], padding [%d, %d] and extent [%d, %d] has these shapes", text,
                            (int)attr->stride[0], (int)attr->stride[1], (int)attr->padding[0], (int)attr->padding[1],
@@ -48,25 +45,20 @@ static esker_status input_infer(const void *attributes, esker_node *const *input
 {
     (void)n_inputs;
     const esker__conv2d_attr *attr = attributes;
-    const int64_t *y = inputs[0]->type.shape.dims, *w = inputs[1]->type.shape.dims;
-    *out = (esker__type){ESKER_DTYPE_F32, {4, {y[0], w[1], attr->extent[0], attr->extent[1]}}};
-    return check("conv2d_input_grad", attr, inputs, out->shape.dims, w, y);
+    const esker_shape *y = &inputs[0]->type.shape, *w = &inputs[1]->type.shape;
+    int64_t c = w->dims[1] * attr->groups;
+    *out = (esker__type){ESKER_DTYPE_F32, {4, {y->dims[0], c, attr->extent[0], attr->extent[1]}}};
+    return check("conv2d_input_grad", attr, inputs, &out->shape, w, y);
 }
 
 static esker_status weight_infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
     (void)n_inputs;
     const esker__conv2d_attr *attr = attributes;
-    const int64_t *x = inputs[0]->type.shape.dims, *y = inputs[1]->type.shape.dims;
-    *out = (esker__type){ESKER_DTYPE_F32, {4, {y[1], x[1], attr->extent[0], attr->extent[1]}}};
-    return check("conv2d_weight_grad", attr, inputs, x, out->shape.dims, y);
-}
-
-static esker_node *plain(esker_node *x, esker_node *w, const esker__conv2d_attr *attr)
-{
-    return esker_conv2d(x, w,
-                        &(esker_conv2d_desc){.stride = {attr->stride[0], attr->stride[1]},
-                                             .padding = {attr->padding[0], attr->padding[1]}});
+    const esker_shape *x = &inputs[0]->type.shape, *y = &inputs[1]->type.shape;
+    int64_t cg = x->dims[1] / attr->groups;
+    *out = (esker__type){ESKER_DTYPE_F32, {4, {y->dims[1], cg, attr->extent[0], attr->extent[1]}}};
+    return check("conv2d_weight_grad", attr, inputs, x, &out->shape, y);
 }
 
 /* dx = input_grad(y, w): what arrives for dx plays x. */
@@ -74,7 +66,7 @@ static esker_node *input_gradient(esker_node *node, esker_node *g, int input)
 {
     const esker__conv2d_attr *attr = node->attr;
     esker_node *y = node->inputs[0], *w = node->inputs[1];
-    return input == 0 ? plain(g, w, attr) : esker__conv2d_weight_grad(g, y, attr, &w->type.shape);
+    return input == 0 ? esker__conv2d_like(g, w, attr) : esker__conv2d_weight_grad(g, y, attr, &w->type.shape);
 }
 
 /* dw = weight_grad(x, y): what arrives for dw plays w. */
@@ -82,7 +74,7 @@ static esker_node *weight_gradient(esker_node *node, esker_node *g, int input)
 {
     const esker__conv2d_attr *attr = node->attr;
     esker_node *x = node->inputs[0], *y = node->inputs[1];
-    return input == 0 ? esker__conv2d_input_grad(y, g, attr, &x->type.shape) : plain(x, g, attr);
+    return input == 0 ? esker__conv2d_input_grad(y, g, attr, &x->type.shape) : esker__conv2d_like(x, g, attr);
 }
 
 /* Both references walk the forward loops and add to what each step touches. */
@@ -99,20 +91,20 @@ static void scatter(const esker__reference *r, bool to_input)
         for (int64_t f = 0; f < s.f; f++)
             for (int64_t u = 0; u < s.oh; u++)
                 for (int64_t v = 0; v < s.ow; v++, at++)
-                    for (int64_t c = 0; c < s.c; c++)
+                    for (int64_t c = 0; c < s.cg; c++)
                         for (int64_t p = 0; p < s.kh; p++)
                             for (int64_t q = 0; q < s.kw; q++) {
-                                int64_t row = u * s.sy - s.py + p, column = v * s.sx - s.px + q;
+                                int64_t row = u * s.sy - s.py + p * s.dy, column = v * s.sx - s.px + q * s.dx;
                                 if (row < 0 || row >= s.h || column < 0 || column >= s.w) continue;
-                                int64_t x = ((i * s.c + c) * s.h + row) * s.w + column,
-                                        w = ((f * s.c + c) * s.kh + p) * s.kw + q;
+                                int64_t x = ((i * s.c + f / s.fg * s.cg + c) * s.h + row) * s.w + column,
+                                        w = ((f * s.cg + c) * s.kh + p) * s.kw + q;
                                 double term = to_input ? r->in[0][at] * r->in[1][w] : r->in[0][x] * r->in[1][at];
                                 out[to_input ? x : w] += term;
                                 if (magnitude) magnitude[to_input ? x : w] += fabs(term);
                             }
 }
 
-static void input_reference(const esker__reference *r)
+void esker__conv2d_input_reference(const esker__reference *r)
 {
     scatter(r, true);
 }
@@ -129,7 +121,7 @@ const esker__op esker__op_conv2d_input_grad = {
     .attr_bytes = sizeof(esker__conv2d_attr),
     .infer = input_infer,
     .gradient = input_gradient,
-    .reference = input_reference,
+    .reference = esker__conv2d_input_reference,
     .tolerance = esker__conv2d_tolerance,
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,

@@ -25,6 +25,12 @@ static uint32_t reciprocal(uint64_t n)
     return bits;
 }
 
+/* Channels that an invocation takes: groups of one channel (depthwise) and two have kernels of their own. */
+static uint32_t channels_at_once(bool large, int64_t n)
+{
+    return large && n >= 8 ? 8 : n > 2 ? 4 : (uint32_t)n;
+}
+
 static int32_t at_most(int64_t a, int64_t b)
 {
     return (int32_t)(a < b ? a : b);
@@ -32,9 +38,9 @@ static int32_t at_most(int64_t a, int64_t b)
 
 /* One dispatch of conv/direct; the names are the kernel's. */
 typedef struct direct {
-    int64_t images, rows, columns, f_out, c_in;
-    int32_t x_h, x_w, stride_y, stride_x, pad_y, pad_x, taps_y, taps_x;
-    int32_t w_f, w_c, w_first, w_p, w_q;
+    int64_t images, rows, columns, groups, f_out, c_in;
+    int32_t x_h, x_w, stride_y, stride_x, pad_y, pad_x, taps_y, taps_x, step_y, step_x;
+    int32_t w_f, w_c, w_first, w_p, w_q, w_group;
     uint32_t y_channel, y_first, y_u, y_v;
     const esker__tail *tail;
     const esker_node *x, *w, *bias, *y;
@@ -48,20 +54,21 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     const esker__tail *tail = d->tail ? d->tail : &none;
     int attempt = esker__lowering_attempt(lowering);
     bool large = !attempt && is_large(limits);
-    uint32_t ch = large && d->f_out >= 8 ? 8 : 4;
+    uint32_t ch = channels_at_once(large, d->f_out);
+    bool dilate = d->step_y != 1 || d->step_x != 1, roll = d->stride_x == 1 && d->step_x == 1 && attempt < 2;
     /* Eight pixels unless that pads rows by a fifth more than four do. */
     uint32_t px = large && 5 * esker__round_up((uint64_t)d->columns, 8) <= 6 * esker__round_up((uint64_t)d->columns, 4) ? 8
                                                                                                                         : 4;
     uint64_t tiles_x = esker__ceil_div((uint64_t)d->columns, px),
              n_tiles = (uint64_t)d->images * (uint64_t)d->rows * tiles_x;
-    uint64_t tiles_f = esker__ceil_div((uint64_t)d->f_out, ch);
-    if (tiles_f > limits->groups[2])
+    uint64_t tiles_f = esker__ceil_div((uint64_t)d->f_out, ch), groups_z = tiles_f * (uint64_t)d->groups;
+    if (groups_z > limits->groups[2])
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld channels need %llu groups, this device takes %u", d->y->op->name,
-                           (long long)d->f_out, (unsigned long long)tiles_f, limits->groups[2]);
+                           (long long)(d->f_out * d->groups), (unsigned long long)groups_z, limits->groups[2]);
     esker__dispatch_desc desc = {.kernel = "conv/direct", .cost = d->cost};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_tiles, 64), desc.groups);
     if (st != ESKER_OK) return st;
-    desc.groups[2] = (uint32_t)tiles_f;
+    desc.groups[2] = (uint32_t)groups_z;
 
     int32_t w_f[8];
     for (int i = 0; i < 8; i++) w_f[i] = d->w_f * at_most(i, d->f_out - 1);
@@ -105,11 +112,19 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
         chunk,
         reciprocal(tiles_x),
         reciprocal((uint64_t)d->rows),
+        (uint32_t)d->step_y,
+        (uint32_t)d->step_x,
+        (uint32_t)(d->f_out * d->groups),
+        (uint32_t)(d->c_in * d->groups),
+        (uint32_t)tiles_f,
+        (uint32_t)d->w_group,
     };
     desc.params = params;
     desc.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
-    esker__text_add(&defines, "CH %u\nPX %u\nROLL %d\n", ch, px, d->stride_x == 1 && attempt < 2);
+    esker__text_add(&defines, "CH %u\nPX %u\nROLL %d\n", ch, px, roll);
+    if (dilate) esker__text_add(&defines, "DILATE 1\n");
+    if (d->groups > 1) esker__text_add(&defines, "GROUPS 1\n");
     if (share) esker__text_add(&defines, "SHARE 1\n");
     if (n_tiles >= 1 << 22) esker__text_add(&defines, "EXACT 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
@@ -135,8 +150,9 @@ esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *no
         .images = s.n,
         .rows = s.oh,
         .columns = s.ow,
-        .f_out = s.f,
-        .c_in = s.c,
+        .groups = s.groups,
+        .f_out = s.fg,
+        .c_in = s.cg,
         .x_h = (int32_t)s.h,
         .x_w = (int32_t)s.w,
         .stride_y = (int32_t)s.sy,
@@ -145,7 +161,10 @@ esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *no
         .pad_x = (int32_t)s.px,
         .taps_y = (int32_t)s.kh,
         .taps_x = (int32_t)s.kw,
-        .w_f = (int32_t)(s.c * s.kh * s.kw),
+        .step_y = (int32_t)s.dy,
+        .step_x = (int32_t)s.dx,
+        .w_group = (int32_t)(s.fg * s.cg * s.kh * s.kw),
+        .w_f = (int32_t)(s.cg * s.kh * s.kw),
         .w_c = (int32_t)(s.kh * s.kw),
         .w_p = (int32_t)s.kw,
         .w_q = 1,
@@ -163,41 +182,55 @@ esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *no
 }
 
 /*
- * The pixels of x whose row, plus the padding, leaves remainder `phase` by the stride meet only every stride-th tap, beginning with tap
- * `phase`, and among themselves they see y one row further at each: in this phase the gradient is a convolution of y with stride 1 by
- * those taps, in reverse order.
+ * Pixel r of x meets tap p of row u of y where u stride + p dilation = r + padding. Those pixels for which r + padding leaves remainder `phase`
+ * by the stride meet the taps p with p dilation = phase (modulo the stride): none, or every (stride / d)-th where d is the greatest common
+ * divisor of the two. From one of these taps to the next they see y (dilation / d) rows further back, and from one such pixel to the next
+ * one row further on: in this phase the gradient is a convolution of y with stride 1 by those taps, in reverse order, dilated by dilation / d.
  */
 typedef struct phase {
-    int64_t first, count;   /* pixels first, first + stride, ... of x */
-    int64_t taps, last_tap; /* taps last_tap, last_tap - stride, ... */
-    int64_t padding;
+    int64_t first, count;             /* pixels first, first + stride, ... of x */
+    int64_t taps, last_tap, tap_step; /* taps last_tap, last_tap - tap_step, ... */
+    int64_t padding, dilation;
 } phase;
 
-static phase phase_of(int64_t remainder, int64_t extent, int64_t kernel, int64_t stride, int64_t padding)
+static phase phase_of(int64_t remainder, int64_t extent, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation)
 {
-    phase p = {.first = ((remainder - padding) % stride + stride) % stride};
+    int64_t d = stride, rest = dilation;
+    while (rest) {
+        int64_t t = d % rest;
+        d = rest;
+        rest = t;
+    }
+    phase p = {
+        .first = ((remainder - padding) % stride + stride) % stride, .tap_step = stride / d, .dilation = dilation / d};
     p.count = p.first < extent ? (extent - p.first + stride - 1) / stride : 0;
-    p.taps = remainder < kernel ? (kernel - remainder + stride - 1) / stride : 0;
-    p.last_tap = p.taps ? remainder + stride * (p.taps - 1) : 0;
-    p.padding = p.taps - 1 - (p.first + padding - remainder) / stride;
+    int64_t tap = 0;
+    while (tap < p.tap_step && (tap * dilation - remainder) % stride) tap++;
+    if (tap < p.tap_step && tap < kernel) {
+        p.taps = (kernel - tap + p.tap_step - 1) / p.tap_step;
+        p.last_tap = tap + p.tap_step * (p.taps - 1);
+        p.padding = (p.last_tap * dilation - p.first - padding) / stride; /* exact */
+    }
     return p;
 }
 
 esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esker_node *node)
 {
+    const esker__conv2d_attr *attr = node->attr;
     esker__conv2d_size s = esker__conv2d_size_of(node);
     esker__cost whole;
     node->op->cost(node, &whole);
     for (int64_t ry = 0; ry < s.sy; ry++)
         for (int64_t rx = 0; rx < s.sx; rx++) {
-            phase py = phase_of(ry, s.h, s.kh, s.sy, s.py), px = phase_of(rx, s.w, s.kw, s.sx, s.px);
+            phase py = phase_of(ry, s.h, s.kh, s.sy, s.py, s.dy), px = phase_of(rx, s.w, s.kw, s.sx, s.px, s.dx);
             if (!py.count || !px.count) continue;
             direct d = {
                 .images = s.n,
                 .rows = py.count,
                 .columns = px.count,
-                .f_out = s.c,
-                .c_in = s.f,
+                .groups = s.groups,
+                .f_out = s.cg,
+                .c_in = s.fg,
                 .x_h = (int32_t)s.oh,
                 .x_w = (int32_t)s.ow,
                 .stride_y = 1,
@@ -206,22 +239,27 @@ esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esk
                 .pad_x = (int32_t)px.padding,
                 .taps_y = (int32_t)py.taps,
                 .taps_x = (int32_t)px.taps,
+                .step_y = (int32_t)py.dilation,
+                .step_x = (int32_t)px.dilation,
+                .w_group = (int32_t)(s.fg * s.cg * s.kh * s.kw),
                 .w_f = (int32_t)(s.kh * s.kw),
-                .w_c = (int32_t)(s.c * s.kh * s.kw),
+                .w_c = (int32_t)(s.cg * s.kh * s.kw),
                 .w_first = (int32_t)(py.last_tap * s.kw + px.last_tap),
-                .w_p = (int32_t)(-s.sy * s.kw),
-                .w_q = (int32_t)-s.sx,
+                .w_p = (int32_t)(-py.tap_step * s.kw),
+                .w_q = (int32_t)-px.tap_step,
                 .y_channel = (uint32_t)(s.h * s.w),
                 .y_first = (uint32_t)(py.first * s.w + px.first),
                 .y_u = (uint32_t)(s.sy * s.w),
                 .y_v = (uint32_t)s.sx,
+                .tail = &attr->tail,
                 .x = node->inputs[0],
                 .w = node->inputs[1],
                 .y = node,
+                .bias = attr->tail.has_bias ? node->inputs[2] : NULL,
             };
             double pixels = (double)(s.n * py.count * px.count * s.c),
                    share = (double)(py.count * px.count) / (double)(s.h * s.w);
-            d.cost = (esker__cost){.flops = 2 * pixels * (double)(s.f * py.taps * px.taps), .bytes = whole.bytes * share};
+            d.cost = (esker__cost){.flops = 2 * pixels * (double)(s.fg * py.taps * px.taps), .bytes = whole.bytes * share};
             esker_status st = emit_direct(lowering, &d);
             if (st != ESKER_OK) return st;
         }
@@ -236,19 +274,21 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     bool large = !attempt && is_large(limits);
     /* A window of neighbouring taps reads one new pixel for each column, where the stride is 1; the other way, several channels of
        one tap, needs no bounds in its inner loop, but wants channels to take. */
-    bool roll = attempt < 2 && s.sx == 1 && s.kw > 1, by_window = large && s.c >= 8 && s.f >= 8 ? false : roll || s.c < 3;
-    uint32_t ch = large && s.f >= 8 && (by_window || s.c >= 8) ? 8 : 4;
+    bool dilate = s.dy != 1 || s.dx != 1, roll = attempt < 2 && s.sx == 1 && s.dx == 1 && s.kw > 1;
+    bool by_window = large && s.cg >= 8 && s.fg >= 8 ? false : roll || s.cg < 3;
+    uint32_t ch = channels_at_once(large && (by_window || s.cg >= 8), s.fg);
     uint32_t window = 0, tiles_c, tiles_q;
     if (by_window) {
         window = (uint32_t)esker__ceil_div((uint64_t)s.kw, esker__ceil_div((uint64_t)s.kw, 4));
-        tiles_c = (uint32_t)s.c;
+        tiles_c = (uint32_t)s.cg;
         tiles_q = (uint32_t)esker__ceil_div((uint64_t)s.kw, window);
     } else {
-        tiles_c = (uint32_t)esker__ceil_div((uint64_t)s.c, ch);
+        tiles_c = (uint32_t)esker__ceil_div((uint64_t)s.cg, ch == 8 ? 8 : 4);
         tiles_q = (uint32_t)s.kw;
     }
-    uint64_t tiles = esker__ceil_div((uint64_t)s.f, ch) * tiles_c * (uint64_t)s.kh * tiles_q;
-    uint64_t n_elems = (uint64_t)(s.f * s.c * s.kh * s.kw), n_rows = (uint64_t)(s.n * s.oh);
+    uint64_t tiles_f = esker__ceil_div((uint64_t)s.fg, ch),
+             tiles = (uint64_t)s.groups * tiles_f * tiles_c * (uint64_t)s.kh * tiles_q;
+    uint64_t n_elems = (uint64_t)(s.f * s.cg * s.kh * s.kw), n_rows = (uint64_t)(s.n * s.oh);
     uint32_t chunk,
         splits = esker__choose_splits(limits, n_elems, tiles, n_rows, 1, esker__ceil_div(64, (uint64_t)s.ow), &chunk);
 
@@ -259,16 +299,16 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     if (st != ESKER_OK) return st;
     int32_t g[8], x[8];
     for (int i = 0; i < 8; i++) {
-        g[i] = (int32_t)(s.oh * s.ow) * at_most(i, s.f - 1);
-        x[i] = (int32_t)(s.h * s.w) * at_most(i, s.c - 1);
+        g[i] = (int32_t)(s.oh * s.ow) * at_most(i, s.fg - 1);
+        x[i] = (int32_t)(s.h * s.w) * at_most(i, s.cg - 1);
     }
     uint32_t params[] = {
         (uint32_t)(tiles * splits),
         (uint32_t)tiles,
         tiles_c,
         tiles_q,
-        (uint32_t)s.f,
-        (uint32_t)s.c,
+        (uint32_t)s.fg,
+        (uint32_t)s.cg,
         (uint32_t)s.oh,
         (uint32_t)s.ow,
         (uint32_t)n_rows,
@@ -297,12 +337,19 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
         (uint32_t)x[7],
         (uint32_t)n_elems,
         d.groups[0],
+        (uint32_t)s.dy,
+        (uint32_t)s.dx,
+        (uint32_t)s.f,
+        (uint32_t)s.c,
+        (uint32_t)tiles_f,
     };
     d.params = params;
     d.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
     esker__text_add(&defines, "CH %u\nWINDOW %u\n", ch, window);
     if (by_window) esker__text_add(&defines, "ROLL %d\n", roll);
+    if (dilate) esker__text_add(&defines, "DILATE 1\n");
+    if (s.groups > 1) esker__text_add(&defines, "GROUPS 1\n");
     if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
     d.defines = defines.chars;
     d.operands[0] = esker__read(lowering, node->inputs[0]);

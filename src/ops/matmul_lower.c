@@ -135,8 +135,8 @@ static esker_status emit_direct(esker__lowering *lowering, problem *p)
     uint64_t tiles = (uint64_t)tiles_m * tiles_n;
     p->splits = esker__choose_splits(limits, (uint64_t)p->batches * p->m * p->n, tiles * p->batches, p->k, 4, 64, &chunk);
     bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
-    if (p->tb && !vc && (p->splits > 1 || p->bias || p->tail.activation)) { /* else V3D and T860 lack some registers */
-        vb = false;
+    if (!vc && (p->n_axes || (p->tb && (p->splits > 1 || p->bias || p->tail.activation)))) {
+        vb = false; /* else V3D and T860 lack some registers */
         if (!p->ta) va = false;
     }
     if (esker__lowering_attempt(lowering) > 1) va = vb = vc = false;

@@ -27,6 +27,7 @@ extern const esker__op esker__op_nll, esker__op_nll_grad, esker__op_label_weight
 extern const esker__op esker__op_random_bits, esker__op_random_uniform, esker__op_random_normal, esker__op_random_bernoulli,
     esker__op_random_permutation, esker__op_dropout;
 extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_input_grad, esker__op_conv2d_weight_grad,
+    esker__op_conv_transpose2d,
     esker__op_max_pool2d, esker__op_max_pool2d_grad, esker__op_avg_pool2d, esker__op_avg_pool2d_grad;
 extern const esker__op esker__op_layer_norm, esker__op_rms_norm, esker__op_group_norm, esker__op_instance_norm,
     esker__op_normalize, esker__op_norm_grad, esker__op_norm_affine_grad, esker__op_batch_norm, esker__op_batch_norm_infer,

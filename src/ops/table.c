@@ -90,6 +90,7 @@
     X(conv2d)             \
     X(conv2d_input_grad)  \
     X(conv2d_weight_grad) \
+    X(conv_transpose2d)   \
     X(max_pool2d)         \
     X(max_pool2d_grad)    \
     X(avg_pool2d)         \
