@@ -154,6 +154,28 @@ typedef struct esker_layer_instance_norm_desc {
 ESKER_API esker_node *esker_layer_instance_norm(esker_model *net, esker_node *x,
                                                 const esker_layer_instance_norm_desc *desc);
 
+/** Positions that attention sees. */
+typedef enum esker_layer_rotary {
+    ESKER_LAYER_ROTARY_NONE = 0,
+    ESKER_LAYER_ROTARY_PAIRS, /* esker_rotary() of q and k */
+    ESKER_LAYER_ROTARY_HALVES /* the same with halves */
+} esker_layer_rotary;
+
+typedef struct esker_layer_attention_desc {
+    int64_t heads; /* >= 1; divides the width */
+    bool causal;   /* rows see themselves and those before */
+    bool no_bias;
+    esker_layer_rotary rotary;
+    const char *name; /* NULL: "attention1", "attention2", ... */
+} esker_layer_attention_desc;
+/**
+ * Multi-head self-attention of x [n, rows, width]: q, k and v are three projections of x, cut into heads of width / heads elements,
+ * and what esker_attention() makes of them is projected once more. Parameters named, laid out and started as those of PyTorch's
+ * nn.MultiheadAttention: "NAME.in_proj_weight" [3 width, width], "NAME.in_proj_bias" [3 width], "NAME.out_proj.weight"
+ * [width, width], "NAME.out_proj.bias" [width].
+ */
+ESKER_API esker_node *esker_layer_attention(esker_model *net, esker_node *x, const esker_layer_attention_desc *desc);
+
 /**
  * Say which node is the result, [batch, ...], and finish the model: once, last. No layer can be added afterwards.
  * Errors     The first failure while recording, with its own status and message.

@@ -14,6 +14,8 @@
 static const char *const init_names[] = {"default",       "he_uniform", "he_normal", "xavier_uniform",
                                          "xavier_normal", "zeros",      NULL};
 
+static const char *const rotary_names[] = {"none", "pairs", "halves", NULL};
+
 static int rank_of(const esker__layer *layer)
 {
     return layer->inputs[0]->type.shape.rank;
@@ -345,6 +347,9 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"instance_norm", "in", 1, {EPS_KEY(1e-5f), AFFINE_KEY(0)}, .build = esker__build_instance_norm, .has_parameters = true},
     {"normalize",     "normalize", 1, {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = 1}, EPS_KEY(1e-12f)},
      .build = build_normalize, .decode = decode_normalize},
+    {"attention",   "attention",   1, {COUNT_KEY("heads"), {.name = "causal", .type = ESKER__KEY_BOOL}, BIAS_KEY,
+                                       {.name = "rotary", .type = ESKER__KEY_CHOICE, .choices = rotary_names}},
+     .build = esker__build_attention, .has_parameters = true},
     {"max_pool2d",  "pool",        1, POOL_KEYS, .build = build_max_pool2d, .decode = decode_pool},
     {"avg_pool2d",  "pool",        1, POOL_KEYS, .build = build_avg_pool2d, .decode = decode_pool},
     {"flatten",     "flatten",     1, .unary = esker_flatten, .decode = decode_flatten, .op = "reshape"},
@@ -400,6 +405,7 @@ static const char help[] =
     "group_norm   groups N; eps X (1e-5); affine true|false (true)\n"
     "instance_norm eps X (1e-5); affine true|false (false)\n"
     "normalize    axis N (1), to length 1 along it; eps X (1e-12)\n"
+    "attention    heads N; causal true|false (false); bias true|false (true); rotary none|pairs|halves (none)\n"
     "relu, sigmoid, tanh, selu, hard_sigmoid, silu, hard_swish, gelu, gelu_tanh, mish\n"
     "leaky_relu   slope X (0.01), where the input is below 0\n"
     "elu          alpha X (1)\n"
