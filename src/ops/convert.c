@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "ops/elementwise.h"
 #include "ops/ops.h"
 #include "plan/lowering.h"
 
@@ -100,6 +101,7 @@ const esker__op esker__op_convert = {.name = "convert",
                                      .attr_bytes = sizeof(convert_attr),
                                      .flags = ESKER__OP_IN_PLACE_0,
                                      .infer = infer,
+                                     .gradient = esker__gradient_zero,
                                      .reference = reference,
                                      .tolerance = tolerance,
                                      .lower = lower,

@@ -63,6 +63,13 @@ static esker_node *build_scaled(esker_graph *graph, esker_node *const *in, const
     return esker_affine(esker_convert(in[0], ESKER_DTYPE_F32), 1 / 255.0f, -0.5f);
 }
 
+/* A mask takes part in a product; its own gradient is 0. */
+static esker_node *build_masked(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_mul(in[0], esker_convert(esker_less(in[0], in[1]), ESKER_DTYPE_F32));
+}
+
 static esker_node *build_convert(esker_graph *graph, esker_node *const *in, const void *args)
 {
     (void)graph;
@@ -177,6 +184,7 @@ static const op_check_row rows[] = {
     {"int32 to float32", build_convert, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(3, 43), .lo = -2e9, .hi = 2e9}}, .args = &f32, .no_gradient = true},
     {"int32 to uint8, clamped", build_convert, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(3, 43), .lo = -300, .hi = 600}}, .args = &u8, .no_gradient = true},
     {"uint8 to float32", build_convert, 1, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(7, 37), .lo = 0, .hi = 255}}, .args = &f32, .no_gradient = true},
+    {"a converted mask", build_masked, 2, {IN(DIMS(5, 27), -1, 1), IN(DIMS(27), -1, 1)}},
     {"uint8 to float32, scaled", build_scaled, 1, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(7, 37), .lo = 0, .hi = 255}}, .no_gradient = true},
     {"int32 to float32, scaled", build_scaled, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(129), .lo = -300, .hi = 600}}, .no_gradient = true},
     {"uint8 to int32", build_convert, 1, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(2), .lo = 0, .hi = 255}}, .args = &i32, .no_gradient = true},
