@@ -5,7 +5,8 @@
 // Uniforms  n_elems: of y; fold: groups along x; scale: 1 / (window_y * window_x), for the mean; by_columns, by_rows: 1 / columns, 1 / rows;
 //           the rest as above
 // Groups    64 elements each, folded into x and y
-// Variants  EXACT: n_elems is beyond 2^22, where division by reciprocals is not exact
+// Variants  MEAN: 1 the mean with zeros outside x, 2 that of the pixels inside; else the largest
+//           EXACT: n_elems is beyond 2^22, where division by reciprocals is not exact
 // Limits    every window touches x (padding is at most half of it)
 #ifndef MEAN
 #define MEAN 0
@@ -58,7 +59,9 @@ void main()
             s = t > s ? t : s;
 #endif
         }
-#if MEAN
+#if MEAN == 2
+    y[e] = s / float((y_end - y_begin) * (x_end - x_begin));
+#elif MEAN
     y[e] = s * scale;
 #else
     y[e] = s;

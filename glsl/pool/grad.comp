@@ -1,6 +1,6 @@
 #version 310 es
 // pool/grad: gx[i][r][c] = sum of g[i][u][v] over the windows (u, v) whose first maximum is x[i][r][c], or, if MEAN, of
-//            g[i][u][v] / (window_y * window_x) over all windows that contain (r, c)
+//            g[i][u][v] / (window_y * window_x) over all windows that contain (r, c) (MEAN 2: by the pixels of the window that lie inside x)
 // Order     each element gathers its windows in order of u, then v: no atomics
 // Bindings  0 in g f32 [planes, rows, columns]    MEAN: 1 out gx f32 [planes, x_h, x_w]
 //           else: 1 in x f32 [planes, x_h, x_w]    2 in y f32 (the pooled x, same shape as g)    3 out gx
@@ -27,6 +27,11 @@ layout(std140, binding = 0) uniform Params {
     float scale, unused_0, unused_1;
     uint fold;
 };
+
+#if MEAN == 2
+// Rows or columns of a window that lie inside x.
+int inside(int begin, int window, int extent) { return min(begin + window, extent) - max(begin, 0); }
+#endif
 
 #if !MEAN
 // Whether no element of the window with corner (top, left) before (row, column) equals t.
@@ -57,8 +62,18 @@ void main()
     float s = 0.0;
 #if MEAN
     for (int u = u_begin; u < u_end; u++)
-        for (int v = v_begin; v < v_end; v++) s += g[g_base + u * columns + v];
+        for (int v = v_begin; v < v_end; v++) {
+#if MEAN == 2
+            s += g[g_base + u * columns + v] / float(inside(u * stride_y - pad_y, window_y, x_h) * inside(v * stride_x - pad_x, window_x, x_w));
+#else
+            s += g[g_base + u * columns + v];
+#endif
+        }
+#if MEAN == 2
+    gx[e] = s;
+#else
     gx[e] = s * scale;
+#endif
 #else
     int x_base = int(plane) * x_h * x_w;
     float t = x[e];

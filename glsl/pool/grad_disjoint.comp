@@ -51,7 +51,9 @@ void main()
     int y_begin = max(top, 0), y_end = min(top + window_y, x_h), x_begin = max(left, 0), x_end = min(left + window_x, x_w);
     int base = int(plane) * x_h * x_w;
     float t = g[e];
-#if MEAN
+#if MEAN == 2
+    t /= float((y_end - y_begin) * (x_end - x_begin));
+#elif MEAN
     t *= scale;
 #else
     int first = y_begin * x_w + x_begin;

@@ -136,13 +136,14 @@ ESKER_API esker_node *esker_dot(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_outer(esker_node *a, esker_node *b);
 
 typedef struct esker_conv2d_desc {
-    int stride[2];       /* rows, columns; 0 means 1 */
-    int padding[2];      /* zeros added on both sides */
-    int dilation[2];     /* from one tap of the filters to the next; 0 means 1 */
-    int more_padding[2]; /* further zeros behind the last row and column alone; below 0: so many fewer, and where padding + more_padding is
-                            below 0 the last rows and columns of x are left out */
-    int groups;          /* of channels that see only each other; 0 means 1 */
-    bool same;           /* pad so that y has the size of x: d (k - 1) zeros, half of them, rounded down, in front. Stride 1 only */
+    int stride[2];   /* rows, columns; 0 means 1 */
+    int padding[2];  /* zeros added on both sides */
+    int dilation[2]; /* from one tap of the filters to the next; 0 means 1 */
+    /* Further zeros behind the last row and column alone; below 0: so many fewer, and where padding + more_padding is below 0 the
+       last rows and columns of x are left out. */
+    int more_padding[2];
+    int groups; /* of channels that see only each other; 0 means 1 */
+    bool same;  /* pad so that y has the size of x: d (k - 1) zeros, half of them, rounded down, in front. Stride 1 only */
 } esker_conv2d_desc;
 /**
  * y [n, f, oh, ow] from x [n, c, h, w] and filters w [f, c / groups, kh, kw];
@@ -178,13 +179,30 @@ ESKER_API esker_node *esker_conv_transpose1d(esker_node *x, esker_node *w, const
 
 /* ---- Pooling over [n, c, h, w] ---- */
 typedef struct esker_pool2d_desc {
-    int window[2];  /* rows, columns; >= 1 */
-    int stride[2];  /* 0: the window */
-    int padding[2]; /* at most half the window; max ignores it, average counts its zeros */
+    int window[2];        /* rows, columns; >= 1 */
+    int stride[2];        /* 0: the window */
+    int padding[2];       /* at most half the window; max ignores it, average counts its zeros */
+    bool exclude_padding; /* average: divide by the pixels of the window that lie inside x, not by all */
 } esker_pool2d_desc;
 ESKER_API esker_node *esker_max_pool2d(esker_node *x,
                                        const esker_pool2d_desc *desc); /* a tie's gradient goes to the first */
 ESKER_API esker_node *esker_avg_pool2d(esker_node *x, const esker_pool2d_desc *desc);
+/**
+ * The mean over windows that divide x into size[0] rows and size[1] columns (0: as many as x has), more or fewer than x has: row u is the
+ * mean of x's rows floor(u h / size) to ceil((u + 1) h / size) - 1, which may overlap. As in PyTorch.
+ */
+ESKER_API esker_node *esker_adaptive_avg_pool2d(esker_node *x, const int size[2]);
+/** [n, c, 1, 1]: the mean (the largest value, whose gradient is shared equally between equal ones) of each image and channel. */
+ESKER_API esker_node *esker_global_avg_pool2d(esker_node *x);
+ESKER_API esker_node *esker_global_max_pool2d(esker_node *x);
+
+/* The same along one axis, x [n, c, length]. */
+typedef struct esker_pool1d_desc {
+    int window, stride, padding;
+    bool exclude_padding;
+} esker_pool1d_desc;
+ESKER_API esker_node *esker_max_pool1d(esker_node *x, const esker_pool1d_desc *desc);
+ESKER_API esker_node *esker_avg_pool1d(esker_node *x, const esker_pool1d_desc *desc);
 
 typedef enum esker_resize_mode { ESKER_RESIZE_NEAREST = 0, ESKER_RESIZE_BILINEAR } esker_resize_mode;
 /**

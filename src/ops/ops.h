@@ -27,8 +27,9 @@ extern const esker__op esker__op_nll, esker__op_nll_grad, esker__op_label_weight
 extern const esker__op esker__op_random_bits, esker__op_random_uniform, esker__op_random_normal, esker__op_random_bernoulli,
     esker__op_random_permutation, esker__op_dropout;
 extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_input_grad, esker__op_conv2d_weight_grad,
-    esker__op_conv_transpose2d,
-    esker__op_max_pool2d, esker__op_max_pool2d_grad, esker__op_avg_pool2d, esker__op_avg_pool2d_grad;
+    esker__op_conv_transpose2d, esker__op_max_pool2d, esker__op_max_pool2d_grad, esker__op_avg_pool2d,
+    esker__op_avg_pool2d_grad;
+extern const esker__op esker__op_adaptive_avg_pool2d, esker__op_adaptive_avg_pool2d_grad;
 extern const esker__op esker__op_layer_norm, esker__op_rms_norm, esker__op_group_norm, esker__op_instance_norm,
     esker__op_normalize, esker__op_norm_grad, esker__op_norm_affine_grad, esker__op_batch_norm, esker__op_batch_norm_infer,
     esker__op_batch_norm_grad, esker__op_batch_norm_running;
@@ -71,7 +72,13 @@ typedef struct esker__axis_attr {
 /** Of max_pool2d and avg_pool2d; strides are filled in. */
 typedef struct esker__pool2d_attr {
     int32_t window[2], stride[2], padding[2];
+    int32_t exclude_padding; /* avg_pool2d */
 } esker__pool2d_attr;
+
+/** Of adaptive_avg_pool2d: rows and columns of the result, 0 as in x; of its gradient, those of x. */
+typedef struct esker__adaptive_attr {
+    int32_t size[2];
+} esker__adaptive_attr;
 
 /** g * (y > 0), the gradient of relu from its output; the same for the others. All record one elementwise node. */
 esker_node *esker__relu_grad(esker_node *y, esker_node *grad);

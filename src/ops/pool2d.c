@@ -74,6 +74,7 @@ static esker_node *record(const esker__op *op, esker_node *x, const esker_pool2d
         attr.stride[i] = desc->stride[i] != 0 ? desc->stride[i] : desc->window[i];
         attr.padding[i] = desc->padding[i];
     }
+    attr.exclude_padding = op == &esker__op_avg_pool2d && desc->exclude_padding && (desc->padding[0] || desc->padding[1]);
     return esker__record(op, &attr, &x, 1);
 }
 
@@ -85,6 +86,29 @@ esker_node *esker_max_pool2d(esker_node *x, const esker_pool2d_desc *desc)
 esker_node *esker_avg_pool2d(esker_node *x, const esker_pool2d_desc *desc)
 {
     return record(&esker__op_avg_pool2d, x, desc);
+}
+
+static esker_node *record_1d(const char *name, esker_node *x, const esker_pool1d_desc *desc,
+                             esker_node *(*pool)(esker_node *, const esker_pool2d_desc *))
+{
+    if (!x) return NULL;
+    esker_status st = desc ? esker__check_one_axis(name, &x, 1)
+                           : esker__fail(ESKER_ERR_INVALID, "%s: desc is NULL; a window is needed", name);
+    if (st != ESKER_OK) return esker__graph_fail(x->graph, st);
+    return esker__without_rows(pool(esker__with_rows(x), &(esker_pool2d_desc){.window = {1, desc->window},
+                                                                              .stride = {1, desc->stride},
+                                                                              .padding = {0, desc->padding},
+                                                                              .exclude_padding = desc->exclude_padding}));
+}
+
+esker_node *esker_max_pool1d(esker_node *x, const esker_pool1d_desc *desc)
+{
+    return record_1d("max_pool1d", x, desc, esker_max_pool2d);
+}
+
+esker_node *esker_avg_pool1d(esker_node *x, const esker_pool1d_desc *desc)
+{
+    return record_1d("avg_pool1d", x, desc, esker_avg_pool2d);
 }
 
 /* ---- Gradients ---- */
@@ -143,6 +167,7 @@ static void reference(const esker__reference *r)
         for (int64_t u = 0; u < s.oh; u++)
             for (int64_t v = 0; v < s.ow; v++, at++) {
                 double sum = 0, magnitude = 0, largest = -INFINITY;
+                int64_t inside = 0;
                 for (int64_t p = 0; p < attr->window[0]; p++)
                     for (int64_t q = 0; q < attr->window[1]; q++) {
                         int64_t row = u * attr->stride[0] - attr->padding[0] + p,
@@ -150,13 +175,21 @@ static void reference(const esker__reference *r)
                         if (row < 0 || row >= s.h || column < 0 || column >= s.w) continue;
                         double t = r->in[0][(i * s.h + row) * s.w + column];
                         sum += t;
+                        inside++;
                         magnitude += fabs(t);
                         if (t > largest) largest = t;
                     }
-                double n = (double)attr->window[0] * attr->window[1];
+                double n = attr->exclude_padding ? (double)inside : (double)attr->window[0] * attr->window[1];
                 r->out[0][at] = mean ? sum / n : largest;
                 if (mean && r->magnitude[0]) r->magnitude[0][at] = magnitude / n;
             }
+}
+
+/* Rows or columns of a window that lie inside x. */
+static double pixels_inside(int64_t begin, int64_t window, int64_t extent)
+{
+    int64_t end = begin + window < extent ? begin + window : extent;
+    return (double)(end - (begin > 0 ? begin : 0));
 }
 
 static void reference_grad(const esker__reference *r)
@@ -164,7 +197,7 @@ static void reference_grad(const esker__reference *r)
     const pool_attr *attr = &((const pool_grad_attr *)r->node->attr)->pool;
     pool_size s = size_of(&r->node->type.shape, &r->node->inputs[0]->type.shape);
     bool mean = is_mean(r->node);
-    double *gx = r->out[0], *magnitude = r->magnitude[0], n = (double)attr->window[0] * attr->window[1];
+    double *gx = r->out[0], *magnitude = r->magnitude[0];
     for (int64_t e = 0; e < s.planes * s.h * s.w; e++) {
         gx[e] = 0;
         if (magnitude) magnitude[e] = 0;
@@ -173,11 +206,14 @@ static void reference_grad(const esker__reference *r)
     for (int64_t i = 0; i < s.planes; i++)
         for (int64_t u = 0; u < s.oh; u++)
             for (int64_t v = 0; v < s.ow; v++, at++) {
-                int64_t first = -1;
+                int64_t first = -1, top = u * attr->stride[0] - attr->padding[0],
+                        left = v * attr->stride[1] - attr->padding[1];
+                double n = attr->exclude_padding
+                               ? pixels_inside(top, attr->window[0], s.h) * pixels_inside(left, attr->window[1], s.w)
+                               : (double)attr->window[0] * attr->window[1];
                 for (int64_t p = 0; p < attr->window[0]; p++)
                     for (int64_t q = 0; q < attr->window[1]; q++) {
-                        int64_t row = u * attr->stride[0] - attr->padding[0] + p,
-                                column = v * attr->stride[1] - attr->padding[1] + q;
+                        int64_t row = top + p, column = left + q;
                         if (row < 0 || row >= s.h || column < 0 || column >= s.w) continue;
                         int64_t e = (i * s.h + row) * s.w + column;
                         if (mean) {
@@ -259,7 +295,7 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, cons
     d.params = &params;
     d.n_params = sizeof params / 4;
     esker__text defines = {0};
-    if (is_mean(node)) esker__text_add(&defines, "MEAN 1\n");
+    if (is_mean(node)) esker__text_add(&defines, "MEAN %d\n", attr->exclude_padding ? 2 : 1);
     if (n_elems >= EXACT_BELOW && (disjoint || !grad)) esker__text_add(&defines, "EXACT 1\n");
     d.defines = defines.chars;
     for (int i = 0; i < node->n_inputs; i++)

@@ -95,6 +95,8 @@
     X(max_pool2d_grad)    \
     X(avg_pool2d)         \
     X(avg_pool2d_grad)    \
+    X(adaptive_avg_pool2d) \
+    X(adaptive_avg_pool2d_grad) \
     X(resize2d)           \
     X(resize2d_grad)      \
     X(sum)                \

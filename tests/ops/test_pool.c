@@ -17,6 +17,44 @@ static esker_node *build_avg(esker_graph *graph, esker_node *const *in, const vo
     return esker_avg_pool2d(in[0], args);
 }
 
+static esker_node *build_adaptive(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_adaptive_avg_pool2d(in[0], args);
+}
+
+static esker_node *build_global_avg(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_global_avg_pool2d(in[0]);
+}
+
+static esker_node *build_global_max(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_global_max_pool2d(in[0]);
+}
+
+static esker_node *build_max_1d(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_max_pool1d(in[0], args);
+}
+
+static esker_node *build_avg_1d(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return esker_avg_pool1d(in[0], args);
+}
+
+static esker_node *build_adaptive_twice(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    esker_node *y = esker_adaptive_avg_pool2d(in[0], args), *grad = NULL;
+    if (esker_gradients(esker_sum(esker_mul(y, y), NULL, 0, false), in, 1, &grad) != ESKER_OK) return NULL;
+    return esker_mul(grad, grad);
+}
+
 static esker_node *build_avg_twice(esker_graph *graph, esker_node *const *in, const void *args)
 {
     (void)graph;
@@ -48,7 +86,14 @@ enum { N_CASES = sizeof cases / sizeof *cases };
 
 static const esker_pool2d_desc one = {.window = {1, 1}}, two = {.window = {2, 2}},
                                three = {.window = {3, 3}, .stride = {1, 1}, .padding = {1, 1}},
-                               unequal = {.window = {3, 2}, .stride = {2, 1}, .padding = {1, 0}};
+                               unequal = {.window = {3, 2}, .stride = {2, 1}, .padding = {1, 0}},
+                               excluded = {.window = {3, 3}, .stride = {1, 2}, .padding = {1, 1}, .exclude_padding = true},
+                               excluded_apart = {.window = {2, 3},
+                                                 .stride = {3, 3},
+                                                 .padding = {1, 1},
+                                                 .exclude_padding = true},
+                               excluded_uneven = {
+                                   .window = {3, 4}, .stride = {2, 1}, .padding = {1, 2}, .exclude_padding = true};
 #define IMAGE(...) .in = {{.shape = {4, __VA_ARGS__}, .lo = -1, .hi = 1}}
 #define TIES(...)  .in = {{.shape = {4, __VA_ARGS__}, .lo = -1, .hi = 1, .fill = OP_CHECK_WHOLE}}
 static const op_check_row rows[] = {
@@ -63,6 +108,29 @@ static const op_check_row rows[] = {
      .args = &three, .no_differences = true},
     {"all far below zero, beside padding", build_max, 1, .in = {{.shape = {4, {1, 2, 6, 6}}, .lo = -2e30, .hi = -1e30}},
      .args = &three, .no_differences = true},
+    {"excluded padding, overlapping", build_avg, 1, IMAGE({2, 2, 9, 8}), .args = &excluded},
+    {"excluded padding, apart", build_avg, 1, IMAGE({2, 2, 9, 8}), .args = &excluded_apart},
+    {"excluded padding, uneven", build_avg, 1, IMAGE({1, 2, 6, 7}), .args = &excluded_uneven},
+    {"excluded padding, second derivatives", build_avg_twice, 1, IMAGE({2, 2, 6, 5}), .args = &excluded_uneven},
+    {"adaptive to 3 x 2", build_adaptive, 1, IMAGE({2, 3, 7, 5}), .args = (const int[]){3, 2}},
+    {"adaptive to more than there are", build_adaptive, 1, IMAGE({2, 2, 3, 2}), .args = (const int[]){5, 3}},
+    {"adaptive rows, columns as they are", build_adaptive, 1, IMAGE({1, 2, 7, 4}), .args = (const int[]){4, 0}},
+    {"adaptive, even", build_adaptive, 1, IMAGE({2, 2, 6, 8}), .args = (const int[]){3, 2}},
+    {"adaptive to one", build_adaptive, 1, IMAGE({2, 2, 5, 7}), .args = (const int[]){1, 1}},
+    {"adaptive to one column", build_adaptive, 1, IMAGE({2, 2, 5, 7}), .args = (const int[]){2, 1}},
+    {"adaptive, 129 columns to 50", build_adaptive, 1, IMAGE({1, 1, 3, 129}), .args = (const int[]){2, 50}},
+    {"adaptive, one pixel", build_adaptive, 1, IMAGE({1, 1, 1, 1}), .args = (const int[]){2, 3}},
+    {"adaptive, second derivatives", build_adaptive_twice, 1, IMAGE({1, 2, 5, 4}), .args = (const int[]){3, 3}},
+    {"global mean", build_global_avg, 1, IMAGE({3, 5, 7, 9})},
+    {"global mean of one pixel", build_global_avg, 1, IMAGE({2, 3, 1, 1})},
+    {"global maximum", build_global_max, 1,
+     .in = {{.shape = {4, {2, 3, 7, 6}}, .lo = -1, .hi = 1, .fill = OP_CHECK_DISTINCT}}},
+    {"one axis, maximum", build_max_1d, 1, .in = {{.shape = {3, {2, 3, 11}}, .lo = -1, .hi = 1, .fill = OP_CHECK_DISTINCT}},
+     .args = &(const esker_pool1d_desc){3, 2, 1, false}},
+    {"one axis, mean", build_avg_1d, 1, .in = {{.shape = {3, {2, 3, 11}}, .lo = -1, .hi = 1}},
+     .args = &(const esker_pool1d_desc){3, 0, 1, false}},
+    {"one axis, mean, excluded padding", build_avg_1d, 1, .in = {{.shape = {3, {2, 3, 130}}, .lo = -1, .hi = 1}},
+     .args = &(const esker_pool1d_desc){4, 2, 2, true}},
     {"the mean's second derivatives", build_avg_twice, 1, IMAGE({2, 2, 6, 5}), .args = &unequal},
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
@@ -81,6 +149,21 @@ static void refusals(void **state)
     op_check_refused(build_max, &padded, &x, 1, ESKER_ERR_INVALID, "padding 2 of rows is more than half of the window's 3");
     op_check_refused(build_avg, &back, &x, 1, ESKER_ERR_INVALID, "stride is [1, -3]");
     op_check_refused(build_max, &negative, &x, 1, ESKER_ERR_INVALID, "padding is [-1, 0]");
+    op_check_refused(build_adaptive, (const int[]){2, -1}, &x, 1, ESKER_ERR_INVALID,
+                     "adaptive_avg_pool2d(float32 [2, 3, 6, 5]): size is [2, -1], each must be at least 1");
+    op_check_refused(build_adaptive, NULL, &x, 1, ESKER_ERR_INVALID, "size is NULL");
+    op_check_refused(build_adaptive, (const int[]){2147483647, 4}, &x, 1, ESKER_ERR_LIMIT,
+                     "6 to 2147483647 rows, their product must be below 2^31");
+    op_check_refused(build_adaptive, (const int[]){2, 2}, &(op_check_input){.shape = {3, {3, 6, 5}}}, 1, ESKER_ERR_INVALID,
+                     "not 3 axes");
+    op_check_refused(build_adaptive, (const int[]){2, 2},
+                     &(op_check_input){.dtype = ESKER_DTYPE_U8, .shape = {4, {1, 3, 6, 5}}}, 1, ESKER_ERR_INVALID,
+                     "float32 is needed");
+    op_check_refused(build_global_max, NULL, &(op_check_input){.shape = {3, {3, 6, 5}}}, 1, ESKER_ERR_INVALID,
+                     "global_max_pool2d(float32 [3, 6, 5]): x [n, c, h, w] is needed, not 3 axes");
+    op_check_refused(build_max_1d, NULL, &x, 1, ESKER_ERR_INVALID, "max_pool1d: desc is NULL");
+    op_check_refused(build_avg_1d, &(const esker_pool1d_desc){2, 0, 0, false}, &x, 1, ESKER_ERR_INVALID,
+                     "avg_pool1d(float32 [2, 3, 6, 5]): x needs three axes, not 4");
     op_check_refused(build_max, NULL, &x, 1, ESKER_ERR_INVALID, "a window is needed");
     op_check_refused(build_max, &two, &(op_check_input){.shape = {3, {3, 6, 5}}}, 1, ESKER_ERR_INVALID, "not 3 axes");
     op_check_refused(build_max, &two, &(op_check_input){.dtype = ESKER_DTYPE_U8, .shape = {4, {1, 3, 6, 5}}}, 1,
@@ -90,11 +173,14 @@ static void refusals(void **state)
 static void slices_give_the_same_bits(void **state)
 {
     (void)state;
-    for (int mean = 0; mean < 2; mean++) {
+    for (int kind = 0; kind < 4; kind++) {
         esker_graph *graph;
         assert_ok(esker_graph_create(NULL, &graph));
         esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){4, {3, 4, 14, 13}}), *grad;
-        esker_node *y = mean ? esker_avg_pool2d(x, &unequal) : esker_max_pool2d(x, &unequal);
+        esker_node *y = kind == 0   ? esker_max_pool2d(x, &unequal)
+                        : kind == 1 ? esker_avg_pool2d(x, &unequal)
+                        : kind == 2 ? esker_avg_pool2d(x, &excluded)
+                                    : esker_adaptive_avg_pool2d(x, (const int[]){5, 6});
         assert_ok(esker_gradients(esker_sum(esker_mul(y, y), NULL, 0, false), &x, 1, &grad));
         assert_same_bits(graph, y, 0);
         assert_same_bits(graph, grad, 0);
