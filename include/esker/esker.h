@@ -11,6 +11,7 @@
 #include "ops.h"
 #include "picture.h"
 #include "plan.h"
+#include "schedule.h"
 #include "selftest.h"
 #include "status.h"
 #include "tensor.h"

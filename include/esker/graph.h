@@ -47,13 +47,18 @@ typedef struct esker_param_desc {
     esker_shape shape;
     esker_init init;
     bool frozen; /* gets no gradient and no update */
+    int group; /* 0 to ESKER_MAX_PARAM_GROUPS - 1: which settings of an optimizer's own apply (esker_optimizer_desc.groups) */
 } esker_param_desc;
+
+/** Groups of parameters with a learning rate and a weight decay of their own. */
+#define ESKER_MAX_PARAM_GROUPS 8
 
 typedef struct esker_param_info {
     const char *name; /* borrowed */
     esker_shape shape;
     int64_t n_elems;
     bool frozen;
+    int group;
 } esker_param_info;
 
 /**
@@ -71,6 +76,12 @@ ESKER_API int64_t esker_params_elems(const esker_params *params);
 ESKER_API esker_status esker_params_get_info(const esker_params *params, int index, esker_param_info *out);
 /** Index of a name, or -1. */
 ESKER_API int esker_params_find(const esker_params *params, const char *name);
+
+/**
+ * Put a parameter into another group: for parameters that a layer made. Possible until the layout is fixed.
+ * Errors     ESKER_ERR_INVALID: no such parameter or group, with the number; the layout is in use already.
+ */
+ESKER_API esker_status esker_params_set_group(esker_params *params, int index, int group);
 
 /**
  * Give every parameter its starting value. Happens with seed 0 when the first plan needs values and nobody chose any.
@@ -125,31 +136,71 @@ ESKER_API esker_status esker_gradients(esker_node *loss, esker_node *const *wrt,
 
 /* ---- Optimizers ---- */
 
+/** What each does is PyTorch's, where PyTorch has it: g is the gradient, w the parameter, n the number of the step from 1. */
 typedef enum esker_optimizer_kind {
     ESKER_OPTIMIZER_SGD = 0,
-    ESKER_OPTIMIZER_ADAM,
-    ESKER_OPTIMIZER_ADAMW
+    ESKER_OPTIMIZER_ADAM,     /* Kingma, Ba 2015 */
+    ESKER_OPTIMIZER_ADAMW,    /* Loshchilov, Hutter 2019 */
+    ESKER_OPTIMIZER_RMSPROP,  /* Tieleman, Hinton 2012; centered: Graves 2013 */
+    ESKER_OPTIMIZER_ADAGRAD,  /* Duchi, Hazan, Singer 2011 */
+    ESKER_OPTIMIZER_ADADELTA, /* Zeiler 2012 */
+    ESKER_OPTIMIZER_NADAM,    /* Dozat 2016 */
+    ESKER_OPTIMIZER_LION      /* Chen et al. 2023 */
 } esker_optimizer_kind;
 
-/** Zero means the usual value where one is named. */
+/** Settings of one group of parameters. Zero: those of the optimizer. */
+typedef struct esker_param_group {
+    float lr_scale;       /* a factor for every learning rate, > 0; 0: 1 */
+    float weight_decay;   /* in place of the optimizer's; 0: the optimizer's */
+    bool no_weight_decay; /* none at all, as is usual for biases and for the scales of norms */
+} esker_param_group;
+
+/**
+ * Zero means the usual value where one is named. A setting that the optimizer does not have must be 0: nothing is ignored.
+ */
 typedef struct esker_optimizer_desc {
     esker_optimizer_kind kind;
-    float lr;           /* > 0; 0: 1e-2 for sgd, 1e-3 else */
-    float momentum;     /* sgd */
-    float weight_decay; /* sgd and adam: added to the gradient; adamw: decoupled (Loshchilov, Hutter 2019); 0 is none */
-    float beta1, beta2; /* adam, adamw (Kingma, Ba 2015); 0: 0.9, 0.999 */
-    float eps;          /* adam, adamw; 0: 1e-8 */
+    float lr;       /* > 0; 0: esker_optimizer_usual_lr() */
+    float momentum; /* sgd, rmsprop */
+    float
+        weight_decay; /* adamw and lion: decoupled, w -= lr weight_decay w; all others: added to the gradient; 0 is none */
+    float beta1, beta2;   /* adam, adamw, nadam, lion; 0: 0.9, 0.999 (lion 0.99) */
+    float eps;            /* all but sgd and lion; 0: 1e-8, adagrad 1e-10, adadelta 1e-6 */
+    float dampening;      /* sgd with momentum: the buffer takes (1 - dampening) g, from the second step on */
+    bool nesterov;        /* sgd with momentum and without dampening */
+    bool centered;        /* rmsprop: the gradient is divided by its deviation, not by its root mean square */
+    float alpha;          /* rmsprop, adadelta (which calls it rho): decay of the mean square; 0: 0.99, 0.9 */
+    float lr_decay;       /* adagrad: the rate is lr / (1 + (n - 1) lr_decay) */
+    float accumulator;    /* adagrad: what the sum of squares starts with */
+    float momentum_decay; /* nadam; 0: 4e-3 */
+    float clip_value;     /* each gradient is brought into [-clip_value, clip_value] first; 0: not */
+    float clip_norm; /* then all gradients are scaled by clip_norm / (norm + 1e-6) if their Euclidean norm, taken over all
+                        parameters together, makes that less than 1; 0: not; INFINITY: the norm is measured, nothing scaled */
+    esker_param_group groups[ESKER_MAX_PARAM_GROUPS]; /* by esker_param_desc.group */
 } esker_optimizer_desc;
 
 /**
  * Record the gradients of `loss` for every parameter that is not frozen, and the update that applies them: one dispatch
- * over the contiguous parameters. The plan's step number and learning rate (plan.h) drive it.
- * Errors     (sticky) ESKER_ERR_INVALID: a NaN, infinite or negative setting; a parameter that `loss` does not reach.
+ * over the contiguous parameters of each group with settings of its own (centered rmsprop with momentum: three), before it
+ * those that clip, if any. The plan's step number and learning rate (plan.h) drive it. All parameters must be in the set by
+ * now.  After clipping esker_params_read_gradient() gives what the update used; gradient nodes that are outputs of the plan
+ * show the gradients before.
+ * Errors     (sticky) ESKER_ERR_INVALID: a NaN, infinite or negative setting, or one that the optimizer does not have; a
+ *            parameter that `loss` does not reach. The plan is refused if a parameter was added since.
  */
 ESKER_API esker_status esker_optimize(esker_node *loss, const esker_optimizer_desc *desc);
 
-/** "sgd", "adam", "adamw" to a kind; ESKER_ERR_INVALID lists the names. */
+/**
+ * The Euclidean norm of all gradients together, float32 [], behind clip_value and before clip_norm: to be an output of the plan,
+ * or to compute with.
+ * Errors     (sticky) ESKER_ERR_INVALID: no esker_optimize() with clip_norm before it. Returns NULL then.
+ */
+ESKER_API esker_node *esker_gradient_norm(esker_graph *graph);
+
+/** "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "nadam", "lion" to a kind; ESKER_ERR_INVALID lists the names. */
 ESKER_API esker_status esker_optimizer_from_name(const char *name, esker_optimizer_kind *out);
+/** sgd 1e-2, adam and adamw 1e-3, rmsprop and adagrad 1e-2, adadelta 1, nadam 2e-3, lion 1e-4; 0 for an unknown kind. */
+ESKER_API float esker_optimizer_usual_lr(esker_optimizer_kind kind);
 ESKER_API const char *esker_optimizer_name(esker_optimizer_kind kind);
 
 #ifdef __cplusplus

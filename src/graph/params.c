@@ -59,7 +59,8 @@ esker_status esker_params_get_info(const esker_params *params, int index, esker_
     esker_status st = check_index(params, index);
     if (st != ESKER_OK) return st;
     const esker__param *p = &params->list[index];
-    *out = (esker_param_info){.name = p->name, .shape = p->shape, .n_elems = p->n_elems, .frozen = p->frozen};
+    *out = (esker_param_info){
+        .name = p->name, .shape = p->shape, .n_elems = p->n_elems, .frozen = p->frozen, .group = p->group};
     return ESKER_OK;
 }
 
@@ -68,6 +69,13 @@ int esker_params_find(const esker_params *params, const char *name)
     for (size_t i = 0; i < params->n; i++)
         if (strcmp(params->list[i].name, name) == 0) return (int)i;
     return -1;
+}
+
+static esker_status check_group(const char *name, int group)
+{
+    if (group >= 0 && group < ESKER_MAX_PARAM_GROUPS) return ESKER_OK;
+    return esker__fail(ESKER_ERR_INVALID, "parameter %s: group %d, there are 0 to %d", name, group,
+                       ESKER_MAX_PARAM_GROUPS - 1);
 }
 
 static esker_status check_init(const esker_param_desc *desc)
@@ -103,7 +111,9 @@ esker_status esker__params_add(esker_params *params, const esker_param_desc *des
         return esker__fail(ESKER_ERR_INVALID, "parameter %s: cannot be added, the layout of %zu parameters is in use",
                            desc->name, params->n);
     int64_t n_elems;
-    esker_status st = esker_shape_elems(&desc->shape, &n_elems);
+    esker_status st = check_group(desc->name, desc->group);
+    if (st != ESKER_OK) return st;
+    st = esker_shape_elems(&desc->shape, &n_elems);
     if (st != ESKER_OK) {
         esker__fail_prefix("parameter %s", desc->name);
         return st;
@@ -117,8 +127,24 @@ esker_status esker__params_add(esker_params *params, const esker_param_desc *des
     if (!name || !esker__grow((void **)&params->list, &params->capacity, params->n, sizeof *params->list))
         return esker__fail_memory(sizeof *params->list, desc->name);
     *out_index = (int)params->n;
-    params->list[params->n++] = (esker__param){
-        .name = name, .shape = desc->shape, .init = desc->init, .frozen = desc->frozen, .n_elems = n_elems};
+    params->list[params->n++] = (esker__param){.name = name,
+                                               .shape = desc->shape,
+                                               .init = desc->init,
+                                               .frozen = desc->frozen,
+                                               .group = desc->group,
+                                               .n_elems = n_elems};
+    return ESKER_OK;
+}
+
+esker_status esker_params_set_group(esker_params *params, int index, int group)
+{
+    esker_status st = check_index(params, index);
+    if (st == ESKER_OK) st = check_group(params->list[index].name, group);
+    if (st != ESKER_OK) return st;
+    if (params->fixed && group != params->list[index].group)
+        return esker__fail(ESKER_ERR_INVALID, "parameter %s: cannot go from group %d to %d, the layout is in use",
+                           params->list[index].name, params->list[index].group, group);
+    params->list[index].group = group;
     return ESKER_OK;
 }
 
@@ -126,14 +152,16 @@ void esker__params_fix(esker_params *params)
 {
     if (params->fixed) return;
     uint64_t offset = 0;
-    for (int frozen = 0; frozen < 2; frozen++) {
+    for (int group = 0; group <= ESKER_MAX_PARAM_GROUPS; group++) { /* the last: the frozen ones */
+        params->group_begin[group] = offset;
         for (size_t i = 0; i < params->n; i++) {
-            if (params->list[i].frozen != (frozen == 1)) continue;
-            params->list[i].offset = offset;
-            offset += esker__round_up((uint64_t)params->list[i].n_elems, ESKER__PARAM_ALIGN);
+            esker__param *p = &params->list[i];
+            if ((p->frozen ? ESKER_MAX_PARAM_GROUPS : p->group) != group) continue;
+            p->offset = offset;
+            offset += esker__round_up((uint64_t)p->n_elems, ESKER__PARAM_ALIGN);
         }
-        if (!frozen) params->trained_elems = offset;
     }
+    params->trained_elems = params->group_begin[ESKER_MAX_PARAM_GROUPS];
     params->total_elems = offset;
     params->fixed = true;
 }

@@ -1,6 +1,6 @@
 /*
- * Parameter sets. Layout: those that are not frozen first, then the frozen ones, each in order of creation, each start at a
- * multiple of 64 elements; the gaps hold zeros. Until a device is bound the values are on the host.
+ * Parameter sets. Layout: those that are not frozen first, group by group, then the frozen ones, each in order of creation,
+ * each start at a multiple of 64 elements; the gaps hold zeros. Until a device is bound the values are on the host.
  */
 #ifndef ESKER_GRAPH_PARAMS_H
 #define ESKER_GRAPH_PARAMS_H
@@ -19,6 +19,7 @@ typedef struct esker__param {
     esker_shape shape;
     esker_init init;
     bool frozen;
+    int group;
     int64_t n_elems;
     uint64_t offset; /* elements from the start of the arena; set when the layout is fixed */
 } esker__param;
@@ -32,8 +33,10 @@ struct esker_params {
     bool initialised;       /* values were chosen */
     uint64_t trained_elems; /* the part of the arena before the frozen parameters */
     uint64_t total_elems;
-    float *host;          /* total_elems values, until a device holds them */
-    esker_device *device; /* referenced */
+    uint64_t
+        group_begin[ESKER_MAX_PARAM_GROUPS + 1]; /* group g has the elements group_begin[g] .. group_begin[g + 1] - 1 */
+    float *host;                                 /* total_elems values, until a device holds them */
+    esker_device *device;                        /* referenced */
     esker__buffer *values, *gradients, *state[ESKER__MAX_STATE];
 };
 

@@ -1,12 +1,11 @@
 /*
- * Optimizers. An update is one operation over the contiguous arenas of all parameters that are not frozen, their gradients
+ * Optimizers as operations. An update works on the contiguous arenas of all parameters that are not frozen, their gradients
  * and the optimizer's state; its inputs, the gradient nodes, only tell the plan what to place in the gradient arena. Gaps
- * between parameters hold zero gradients, so values and state stay zero there. Sources  sgd: as PyTorch's, without
- * dampening (zero momentum at the start makes the first one the gradient itself). adam: Kingma, Ba 2015, algorithm 1, eps
- * after the bias correction.  adamw: Loshchilov, Hutter 2019.
+ * between parameters hold zero gradients, so values and state stay zero there. What changes from step to step is in the
+ * per-step block, what differs between groups of parameters in the constants of each group's dispatch.
  */
-#include <math.h>
-#include <stdio.h>
+#include "ops/optimizer.h"
+
 #include <string.h>
 
 #include "base/fail.h"
@@ -15,29 +14,21 @@
 #include "ops/ops.h"
 #include "plan/lowering.h"
 
-/* The description with its defaults filled in. */
-typedef struct optimizer_attr {
-    float lr, momentum, weight_decay, beta1, beta2, eps;
-} optimizer_attr;
-
-static const char *const names[] = {
-    [ESKER_OPTIMIZER_SGD] = "sgd", [ESKER_OPTIMIZER_ADAM] = "adam", [ESKER_OPTIMIZER_ADAMW] = "adamw"};
-#define N_KINDS ((int)(sizeof names / sizeof *names))
-
-/* eps alone keeps 0 / 0 out of the gaps between parameters: it must survive where denormals are flushed. */
-#define LEAST_EPS 1e-30f
-
 /* ---- Shape rule ---- */
 
-static esker_status infer(const char *op, esker_node *const *inputs, int n_inputs)
+esker_status esker__infer_gradients(const char *op, esker_node *const *inputs, int n_inputs)
 {
     const esker_params *params = n_inputs ? inputs[0]->graph->params : NULL;
     int n = 0;
     for (size_t i = 0; params && i < params->n; i++) {
         const esker__param *p = &params->list[i];
         if (p->frozen) continue;
-        if (n < n_inputs &&
-            (inputs[n]->type.dtype != ESKER_DTYPE_F32 || !esker_shape_equal(&inputs[n]->type.shape, &p->shape))) {
+        if (n == n_inputs)
+            return esker__fail(ESKER_ERR_INVALID,
+                               "%s: parameter %s was added behind the optimizer and has no gradient; add it before, or "
+                               "freeze it",
+                               op, p->name);
+        if (inputs[n]->type.dtype != ESKER_DTYPE_F32 || !esker_shape_equal(&inputs[n]->type.shape, &p->shape)) {
             char want[ESKER_SHAPE_TEXT_BYTES], got[ESKER_SHAPE_TEXT_BYTES];
             return esker__fail(ESKER_ERR_INVALID, "%s: parameter %s is float32 %s, its gradient %s %s", op, p->name,
                                esker_shape_text(&p->shape, want), esker_dtype_name(inputs[n]->type.dtype),
@@ -50,353 +41,199 @@ static esker_status infer(const char *op, esker_node *const *inputs, int n_input
     return ESKER_OK;
 }
 
-static esker_status infer_sgd(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    (void)attr;
     (void)out;
-    return infer("sgd", inputs, n_inputs);
+    const esker__optimizer_attr *a = attr;
+    return esker__infer_gradients(esker_optimizer_name((esker_optimizer_kind)a->kind), inputs, n_inputs);
 }
 
-static esker_status infer_adam(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
-{
-    (void)attr;
-    (void)out;
-    return infer("adam", inputs, n_inputs);
-}
+/* ---- Reference, and what changes from step to step ---- */
 
-static esker_status infer_adamw(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+static void reference(const esker__reference *r)
 {
-    (void)attr;
-    (void)out;
-    return infer("adamw", inputs, n_inputs);
-}
-
-/* ---- References ---- */
-
-static void reference_sgd(const esker__reference *r)
-{
-    const optimizer_attr *a = r->node->attr;
+    const esker__optimizer_attr *a = r->node->attr;
+    const uint64_t *begin = r->node->graph->params->group_begin;
     double lr = r->lr > 0 ? r->lr : a->lr;
-    for (int64_t i = 0; i < r->n_update; i++) {
-        double move = r->gradients[i] + (double)a->weight_decay * r->params[i];
-        if (a->momentum > 0) move = r->state[0][i] = (double)a->momentum * r->state[0][i] + move;
-        r->params[i] -= lr * move;
+    for (int group = 0; group < ESKER_MAX_PARAM_GROUPS; group++)
+        for (int64_t i = (int64_t)begin[group]; i < (int64_t)begin[group + 1] && i < r->n_update; i++) {
+            double *state[3] = {NULL};
+            for (int s = 0; s < esker__optimizer_states(a); s++) state[s] = &r->state[s][i];
+            esker__optimizer_element(a, group, lr, (double)r->step + 1, &r->params[i], r->gradients[i], state);
+        }
+}
+
+static void step(const void *attr, const esker__step *now, float out[8])
+{
+    const esker__optimizer_attr *a = attr;
+    esker__optimizer_step(a, now->lr > 0 ? now->lr : a->lr, (double)now->step + 1, out);
+}
+
+static void cost(const esker_node *node, esker__cost *out)
+{
+    static const double flops[ESKER__N_OPTIMIZERS] = {
+        [ESKER_OPTIMIZER_SGD] = 6,      [ESKER_OPTIMIZER_ADAM] = 16,   [ESKER_OPTIMIZER_ADAMW] = 16,
+        [ESKER_OPTIMIZER_RMSPROP] = 14, [ESKER_OPTIMIZER_ADAGRAD] = 9, [ESKER_OPTIMIZER_ADADELTA] = 16,
+        [ESKER_OPTIMIZER_NADAM] = 18,   [ESKER_OPTIMIZER_LION] = 12};
+    const esker__optimizer_attr *a = node->attr;
+    double n = 0;
+    for (int i = 0; i < node->n_inputs; i++) {
+        int64_t n_elems = 0;
+        if (esker_shape_elems(&node->inputs[i]->type.shape, &n_elems) == ESKER_OK) n += (double)n_elems;
     }
-}
-
-static void reference_adaptive(const esker__reference *r, bool decoupled)
-{
-    const optimizer_attr *a = r->node->attr;
-    double lr = r->lr > 0 ? r->lr : a->lr, t = (double)r->step + 1;
-    double b1 = a->beta1, b2 = a->beta2, decay = a->weight_decay;
-    double correct1 = 1 - pow(b1, t), correct2 = 1 - pow(b2, t);
-    for (int64_t i = 0; i < r->n_update; i++) {
-        double g = r->gradients[i];
-        if (decoupled)
-            r->params[i] *= 1 - lr * decay;
-        else
-            g += decay * r->params[i];
-        double m = r->state[0][i] = b1 * r->state[0][i] + (1 - b1) * g;
-        double v = r->state[1][i] = b2 * r->state[1][i] + (1 - b2) * g * g;
-        r->params[i] -= lr / correct1 * m / (sqrt(v) / sqrt(correct2) + a->eps);
-    }
-}
-
-static void reference_adam(const esker__reference *r)
-{
-    reference_adaptive(r, false);
-}
-
-static void reference_adamw(const esker__reference *r)
-{
-    reference_adaptive(r, true);
-}
-
-/* ---- What changes from step to step: two vec4 for the kernels, computed in double ---- */
-
-static void step_sgd(const void *attr, const esker__step *step, float out[8])
-{
-    const optimizer_attr *a = attr;
-    memset(out, 0, 8 * sizeof *out);
-    out[0] = step->lr > 0 ? step->lr : a->lr;
-    out[1] = a->weight_decay;
-    out[2] = a->momentum;
-}
-
-static void step_adaptive(const optimizer_attr *a, const esker__step *step, bool decoupled, float out[8])
-{
-    double lr = step->lr > 0 ? step->lr : a->lr, t = (double)step->step + 1;
-    double b1 = a->beta1, b2 = a->beta2;
-    out[0] = (float)(lr / (1 - pow(b1, t)));
-    out[1] = (float)(1 / sqrt(1 - pow(b2, t)));
-    out[2] = a->eps;
-    out[3] = decoupled ? (float)(1 - lr * (double)a->weight_decay) : a->weight_decay;
-    out[4] = a->beta1;
-    out[5] = (float)(1 - b1);
-    out[6] = a->beta2;
-    out[7] = (float)(1 - b2);
-}
-
-static void step_adam(const void *attr, const esker__step *step, float out[8])
-{
-    step_adaptive(attr, step, false, out);
-}
-
-static void step_adamw(const void *attr, const esker__step *step, float out[8])
-{
-    step_adaptive(attr, step, true, out);
+    out->flops = flops[a->kind] * n;
+    out->bytes = 4 * (3 + 2 * esker__optimizer_states(a)) * n; /* each array read, and all but the gradients written */
 }
 
 /* ---- Lowering ---- */
 
 #define GROUP 128 /* invocations, one vec4 each */
 
-static void cost_of(const esker_node *node, double flops, double arrays, esker__cost *out)
+/* What a dispatch of an update binds: the parameters, their gradients, a temporary, states; | W: and writes. */
+enum { X, G, E, S0, S1, S2, W = 8 };
+typedef struct pass {
+    const char *kernel, *defines;
+    int n_operands, operands[4];
+} pass;
+
+/* All dispatches of one range of the arenas, which lies in one group as far as settings go. */
+typedef struct range {
+    int group;
+    uint64_t first, n; /* elements */
+} range;
+
+static esker__value value_of(esker__lowering *l, int operand, esker__value temporary)
 {
-    double n = 0;
-    for (int i = 0; i < node->n_inputs; i++) {
-        int64_t n_elems = 0;
-        if (esker_shape_elems(&node->inputs[i]->type.shape, &n_elems) == ESKER_OK) n += (double)n_elems;
+    switch (operand & ~W) {
+    case X: return esker__params_value(l);
+    case G: return esker__gradients_value(l);
+    case E: return temporary;
+    default: return esker__state_value(l, (operand & ~W) - S0);
     }
-    out->flops = flops * n;
-    out->bytes = 4 * arrays * n; /* each array read or written once */
 }
 
-static void cost_sgd(const esker_node *node, esker__cost *out)
+static esker_status emit(esker__lowering *l, const esker__optimizer_attr *a, const pass *p, const range *r, uint32_t slot,
+                         esker__value temporary, esker__cost cost)
 {
-    bool momentum = ((const optimizer_attr *)node->attr)->momentum > 0;
-    cost_of(node, momentum ? 6 : 4, momentum ? 5 : 3, out);
+    esker__dispatch_desc desc = {
+        .kernel = p->kernel, .defines = p->defines, .n_operands = p->n_operands, .uses_step = true, .cost = cost};
+    for (int i = 0; i < p->n_operands; i++)
+        desc.operands[i] = (esker__operand){.value = value_of(l, p->operands[i], temporary),
+                                            .write = p->operands[i] & W,
+                                            .offset_bytes = r->first * 4,
+                                            .n_bytes = r->n * 4};
+    esker_status st = esker__fold_groups(l, esker__ceil_div(r->n / 4, GROUP), desc.groups);
+    uint32_t params[] = {desc.groups[0], (uint32_t)(r->n / 4), slot, 0, 0};
+    memcpy(&params[3], &a->groups[r->group].lr_scale, 4);
+    memcpy(&params[4], &a->groups[r->group].weight_decay, 4);
+    desc.params = params;
+    desc.n_params = 5;
+    return st == ESKER_OK ? esker__emit(l, &desc) : st;
 }
 
-static void cost_adaptive(const esker_node *node, esker__cost *out)
+static int choose_passes(const esker__optimizer_attr *a, pass out[3])
 {
-    cost_of(node, 16, 7, out);
+    static const pass usual[ESKER__N_OPTIMIZERS] = {
+        [ESKER_OPTIMIZER_SGD] = {"optim/update", "RULE SGD\nSTATES 0\n", 2, {X | W, G}},
+        [ESKER_OPTIMIZER_ADAM] = {"optim/update", "RULE ADAM\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+        [ESKER_OPTIMIZER_ADAMW] = {"optim/update", "RULE ADAMW\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+        [ESKER_OPTIMIZER_RMSPROP] = {"optim/update", "RULE RMSPROP\nSTATES 1\n", 3, {X | W, G, S0 | W}},
+        [ESKER_OPTIMIZER_ADAGRAD] = {"optim/update", "RULE ADAGRAD\nSTATES 1\n", 3, {X | W, G, S0 | W}},
+        [ESKER_OPTIMIZER_ADADELTA] = {"optim/update", "RULE ADADELTA\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+        [ESKER_OPTIMIZER_NADAM] = {"optim/update", "RULE NADAM\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+        [ESKER_OPTIMIZER_LION] = {"optim/update", "RULE LION\nSTATES 1\n", 3, {X | W, G, S0 | W}},
+    };
+    static const pass sgd_momentum = {"optim/update", "RULE SGD\nSTATES 1\n", 3, {X | W, G, S0 | W}},
+                      sgd_nesterov = {"optim/update", "RULE SGD\nSTATES 1\nNESTEROV 1\n", 3, {X | W, G, S0 | W}},
+                      rms_momentum = {"optim/update",
+                                      "RULE RMSPROP\nSTATES 2\nMOMENTUM 1\n",
+                                      4,
+                                      {X | W, G, S0 | W, S1 | W}},
+                      rms_centered = {"optim/update", "RULE CENTERED\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+                      rms_parts[3] = {{"optim/rmsprop_parts", "PART 1\n", 4, {X, G, S1 | W, E | W}},
+                                      {"optim/rmsprop_parts", "PART 2\n", 4, {E, S1, S0 | W, S2 | W}},
+                                      {"optim/rmsprop_parts", "PART 3\n", 2, {X | W, S2}}};
+    bool momentum = a->momentum > 0;
+    out[0] = usual[a->kind];
+    if (a->kind == ESKER_OPTIMIZER_SGD && momentum) out[0] = a->nesterov ? sgd_nesterov : sgd_momentum;
+    if (a->kind != ESKER_OPTIMIZER_RMSPROP) return 1;
+    if (a->centered && momentum) { /* five arrays, and a kernel may have four */
+        memcpy(out, rms_parts, sizeof rms_parts);
+        return 3;
+    }
+    if (a->centered || momentum) out[0] = a->centered ? rms_centered : rms_momentum;
+    return 1;
 }
 
-/* One dispatch, or as many as it takes for no binding to be larger than a storage block. */
-static esker_status lower(esker__lowering *lowering, const esker_node *node, const char *kernel, const char *defines,
-                          int n_state)
+/* Groups beside each other with the same settings are one range. */
+static int find_ranges(esker__lowering *l, const esker__optimizer_attr *a, range out[ESKER_MAX_PARAM_GROUPS])
 {
+    int n = 0;
+    for (int g = 0; g < ESKER_MAX_PARAM_GROUPS; g++) {
+        range r = {.group = g};
+        esker__params_group(l, g, &r.first, &r.n);
+        if (!r.n) continue;
+        if (n && !memcmp(&a->groups[out[n - 1].group], &a->groups[g], sizeof a->groups[g]))
+            out[n - 1].n += r.n;
+        else
+            out[n++] = r;
+    }
+    return n;
+}
+
+/* One range in one dispatch, or as many as it takes for no binding to be larger than a storage block; each as many passes. */
+static esker_status lower(esker__lowering *l, const esker_node *node)
+{
+    const esker__optimizer_attr *a = node->attr;
+    pass passes[3];
+    range ranges[ESKER_MAX_PARAM_GROUPS];
     uint32_t slot;
-    esker_status st = esker__step_slot(lowering, &slot);
-    uint64_t n_elems = esker__params_value_elems(lowering);
-    uint64_t most = esker__lowering_limits(lowering)->storage_block_bytes / (4 * ESKER__PARAM_ALIGN) * ESKER__PARAM_ALIGN;
-    esker__cost cost;
-    node->op->cost(node, &cost);
-
-    for (uint64_t first = 0; st == ESKER_OK && first < n_elems; first += most) {
-        uint64_t n = n_elems - first < most ? n_elems - first : most;
-        double share = (double)n / (double)n_elems;
-        esker__operand part = {.offset_bytes = first * 4, .n_bytes = n * 4};
-        esker__dispatch_desc desc = {.kernel = kernel,
-                                     .defines = defines,
-                                     .n_operands = 2 + n_state,
-                                     .uses_step = true,
-                                     .cost = {cost.flops * share, cost.bytes * share}};
-        for (int i = 0; i < desc.n_operands; i++) {
-            desc.operands[i] = part;
-            desc.operands[i].write = i != 1;
+    int n_passes = choose_passes(a, passes), n_ranges = find_ranges(l, a, ranges);
+    uint64_t n_elems = esker__params_value_elems(l);
+    uint64_t most = esker__lowering_limits(l)->storage_block_bytes / (4 * ESKER__PARAM_ALIGN) * ESKER__PARAM_ALIGN;
+    esker__value temporary = {-1};
+    esker__cost all;
+    node->op->cost(node, &all);
+    esker_status st = esker__step_slot(l, &slot);
+    if (n_passes > 1) temporary = esker__scratch(l, n_elems * 4);
+    for (int i = 0; i < n_ranges; i++) {
+        const range *r = &ranges[i];
+        for (uint64_t at = 0; st == ESKER_OK && at < r->n; at += most) {
+            range part = {r->group, r->first + at, r->n - at < most ? r->n - at : most};
+            double share = (double)part.n / (double)n_elems / n_passes;
+            for (int p = 0; st == ESKER_OK && p < n_passes; p++)
+                st = emit(l, a, &passes[p], &part, slot, temporary, (esker__cost){all.flops * share, all.bytes * share});
         }
-        desc.operands[0].value = esker__params_value(lowering);
-        desc.operands[1].value = esker__gradients_value(lowering);
-        for (int i = 0; i < n_state; i++) desc.operands[2 + i].value = esker__state_value(lowering, i);
-        st = esker__fold_groups(lowering, esker__ceil_div(n / 4, GROUP), desc.groups);
-        uint32_t params[] = {desc.groups[0], (uint32_t)(n / 4), slot};
-        desc.params = params;
-        desc.n_params = 3;
-        if (st == ESKER_OK) st = esker__emit(lowering, &desc);
     }
     return st;
-}
-
-static esker_status lower_sgd(esker__lowering *lowering, const esker_node *node)
-{
-    bool momentum = ((const optimizer_attr *)node->attr)->momentum > 0;
-    return lower(lowering, node, "optim/sgd", momentum ? "MOMENTUM 1\n" : "MOMENTUM 0\n", momentum);
-}
-
-static esker_status lower_adam(esker__lowering *lowering, const esker_node *node)
-{
-    return lower(lowering, node, "optim/adam", "DECOUPLED 0\n", 2);
-}
-
-static esker_status lower_adamw(esker__lowering *lowering, const esker_node *node)
-{
-    return lower(lowering, node, "optim/adam", "DECOUPLED 1\n", 2);
 }
 
 /* ---- The operations ---- */
 
-const esker__op esker__op_sgd = {
-    .name = "sgd",
-    .n_inputs = -1,
-    .attr_bytes = sizeof(optimizer_attr),
-    .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATE,
-    .infer = infer_sgd,
-    .reference = reference_sgd,
-    .cost = cost_sgd,
-    .lower = lower_sgd,
-    .step = step_sgd,
-};
-
-const esker__op esker__op_adam = {
-    .name = "adam",
-    .n_inputs = -1,
-    .attr_bytes = sizeof(optimizer_attr),
-    .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATE,
-    .infer = infer_adam,
-    .reference = reference_adam,
-    .cost = cost_adaptive,
-    .lower = lower_adam,
-    .step = step_adam,
-};
-
-const esker__op esker__op_adamw = {
-    .name = "adamw",
-    .n_inputs = -1,
-    .attr_bytes = sizeof(optimizer_attr),
-    .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATE,
-    .infer = infer_adamw,
-    .reference = reference_adamw,
-    .cost = cost_adaptive,
-    .lower = lower_adamw,
-    .step = step_adamw,
-};
-
-/* ---- Recording ---- */
-
-/* `value` must lie in [low, high), or be 0; the message says what it was. */
-static esker_status check_range(const char *name, const char *field, float value, float low, float high, const char *range)
-{
-    if (value == 0 || (value >= low && value < high)) return ESKER_OK; /* NaN fails every comparison */
-    return esker__fail(ESKER_ERR_INVALID, "%s: %s is %g, it must be %s", name, field, (double)value, range);
-}
-
-static esker_status fill_attr(const esker_optimizer_desc *desc, optimizer_attr *out)
-{
-    esker_optimizer_desc d = {0};
-    if (desc) d = *desc;
-    if ((int)d.kind < 0 || (int)d.kind >= N_KINDS)
-        return esker__fail(ESKER_ERR_INVALID, "optimizer: kind %d, there are 0 to %d", (int)d.kind, N_KINDS - 1);
-    const char *name = names[d.kind];
-    esker_status st = check_range(name, "lr", d.lr, 0, INFINITY, "positive and finite, or 0 for the usual one");
-    if (st == ESKER_OK) st = check_range(name, "momentum", d.momentum, 0, 1, "at least 0 and below 1");
-    if (st == ESKER_OK) st = check_range(name, "weight_decay", d.weight_decay, 0, INFINITY, "at least 0 and finite");
-    if (st == ESKER_OK) st = check_range(name, "beta1", d.beta1, 0, 1, "at least 0 and below 1 (0: 0.9)");
-    if (st == ESKER_OK) st = check_range(name, "beta2", d.beta2, 0, 1, "at least 0 and below 1 (0: 0.999)");
-    if (st == ESKER_OK) st = check_range(name, "eps", d.eps, LEAST_EPS, INFINITY, "at least 1e-30 and finite (0: 1e-8)");
-    if (st != ESKER_OK) return st;
-    bool sgd = d.kind == ESKER_OPTIMIZER_SGD;
-    *out = (optimizer_attr){.lr = d.lr > 0 ? d.lr : sgd ? 1e-2f : 1e-3f, .weight_decay = d.weight_decay};
-    if (sgd) {
-        out->momentum = d.momentum;
-    } else {
-        out->beta1 = d.beta1 > 0 ? d.beta1 : 0.9f;
-        out->beta2 = d.beta2 > 0 ? d.beta2 : 0.999f;
-        out->eps = d.eps > 0 ? d.eps : 1e-8f;
+#define OPTIMIZER(lower_case)                         \
+    const esker__op esker__op_##lower_case = {        \
+        .name = #lower_case,                          \
+        .n_inputs = -1,                               \
+        .attr_bytes = sizeof(esker__optimizer_attr),  \
+        .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATE, \
+        .infer = infer,                               \
+        .reference = reference,                       \
+        .cost = cost,                                 \
+        .lower = lower,                               \
+        .step = step,                                 \
     }
-    return ESKER_OK;
-}
+OPTIMIZER(sgd);
+OPTIMIZER(adam);
+OPTIMIZER(adamw);
+OPTIMIZER(rmsprop);
+OPTIMIZER(adagrad);
+OPTIMIZER(adadelta);
+OPTIMIZER(nadam);
+OPTIMIZER(lion);
+#undef OPTIMIZER
 
-static void mark_needed(const esker_node *loss, bool *needed)
-{
-    needed[loss->id] = true;
-    for (int id = loss->id; id >= 0; id--) {
-        const esker_node *node = loss->graph->nodes[id];
-        for (int i = 0; needed[id] && i < node->n_inputs; i++) needed[node->inputs[i]->id] = true;
-    }
-}
-
-/* The nodes of the parameters to train, in the set's order; each must lead to the loss. `out` has room for params->n. */
-static esker_status find_parameters(const esker_node *loss, const bool *needed, esker_node **out, int *out_n)
-{
-    const esker_graph *graph = loss->graph;
-    const esker_params *params = graph->params;
-    int n = 0;
-    for (size_t i = 0; i < params->n; i++) {
-        const esker__param *p = &params->list[i];
-        if (p->frozen) continue;
-        esker_node *found = NULL;
-        for (size_t j = 0; j < graph->n_nodes && !found; j++) {
-            esker_node *node = graph->nodes[j];
-            if (node->op == &esker__op_parameter && ((const esker__parameter_attr *)node->attr)->index == (int32_t)i)
-                found = node;
-        }
-        if (!found)
-            return esker__fail(ESKER_ERR_INVALID,
-                               "optimize: parameter %s is not used in this graph; freeze it to leave it alone", p->name);
-        if (!needed[found->id])
-            return esker__fail(ESKER_ERR_INVALID,
-                               "optimize: the loss does not depend on parameter %s; freeze it to leave it alone", p->name);
-        out[n++] = found;
-    }
-    *out_n = n;
-    if (n == 0)
-        return esker__fail(ESKER_ERR_INVALID, "optimize: nothing to train, %zu parameters of which all are frozen",
-                           params->n);
-    return ESKER_OK;
-}
-
-static esker_status check_graph(const esker_graph *graph)
-{
-    for (size_t i = 0; i < graph->n_nodes; i++)
-        if (graph->nodes[i]->op->flags & ESKER__OP_UPDATE)
-            return esker__fail(ESKER_ERR_INVALID, "optimize: this graph has an optimizer already, %s",
-                               graph->nodes[i]->op->name);
-    return ESKER_OK;
-}
-
-esker_status esker_optimize(esker_node *loss, const esker_optimizer_desc *desc)
-{
-    static const esker__op *const ops[] = {&esker__op_sgd, &esker__op_adam, &esker__op_adamw};
-    if (!loss) return esker__fail(ESKER_ERR_INVALID, "optimize: the loss is NULL");
-    esker_graph *graph = loss->graph;
-    if (graph->status != ESKER_OK) return esker_graph_status(graph);
-
-    esker__phase phase = graph->phase;
-    size_t n_all = graph->params->n;
-    esker_node **wrt = NULL, **grads = NULL;
-    bool *needed = NULL;
-    optimizer_attr attr;
-    int n = 0;
-    esker_status st = fill_attr(desc, &attr);
-    if (st == ESKER_OK) st = check_graph(graph);
-    if (st != ESKER_OK) goto done;
-
-    wrt = esker__calloc(n_all, sizeof *wrt);
-    grads = esker__calloc(n_all, sizeof *grads);
-    needed = esker__calloc(graph->n_nodes, sizeof *needed);
-    if (!wrt || !grads || !needed) {
-        st = esker__fail_memory(n_all * 2 * sizeof *wrt + graph->n_nodes, "optimizer");
-        goto done;
-    }
-    mark_needed(loss, needed);
-    st = find_parameters(loss, needed, wrt, &n);
-    if (st == ESKER_OK) st = esker_gradients(loss, wrt, n, grads);
-    if (st != ESKER_OK) goto done;
-    graph->phase = ESKER__PHASE_UPDATE;
-    if (!esker__record(ops[desc ? desc->kind : ESKER_OPTIMIZER_SGD], &attr, grads, n)) st = esker_graph_status(graph);
-done:
-    graph->phase = phase;
-    esker__free(wrt);
-    esker__free(grads);
-    esker__free(needed);
-    if (st != ESKER_OK) esker__graph_fail(graph, st);
-    return st;
-}
-
-esker_status esker_optimizer_from_name(const char *name, esker_optimizer_kind *out)
-{
-    for (int i = 0; name && i < N_KINDS; i++) {
-        if (strcmp(name, names[i]) != 0) continue;
-        *out = (esker_optimizer_kind)i;
-        return ESKER_OK;
-    }
-    return esker__fail(ESKER_ERR_INVALID, "unknown optimizer \"%s\": there are sgd, adam and adamw",
-                       name ? name : "(none)");
-}
-
-const char *esker_optimizer_name(esker_optimizer_kind kind)
-{
-    return (int)kind >= 0 && (int)kind < N_KINDS ? names[kind] : "?";
-}
+const esker__op *const esker__optimizer_ops[ESKER__N_OPTIMIZERS] = {
+    [ESKER_OPTIMIZER_SGD] = &esker__op_sgd,         [ESKER_OPTIMIZER_ADAM] = &esker__op_adam,
+    [ESKER_OPTIMIZER_ADAMW] = &esker__op_adamw,     [ESKER_OPTIMIZER_RMSPROP] = &esker__op_rmsprop,
+    [ESKER_OPTIMIZER_ADAGRAD] = &esker__op_adagrad, [ESKER_OPTIMIZER_ADADELTA] = &esker__op_adadelta,
+    [ESKER_OPTIMIZER_NADAM] = &esker__op_nadam,     [ESKER_OPTIMIZER_LION] = &esker__op_lion};

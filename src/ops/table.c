@@ -171,7 +171,13 @@
     X(count_correct)      \
     X(sgd)                \
     X(adam)               \
-    X(adamw)
+    X(adamw)              \
+    X(rmsprop)            \
+    X(adagrad)            \
+    X(adadelta)           \
+    X(nadam)              \
+    X(lion)               \
+    X(clip_gradients)
 /* clang-format on */
 
 #define DECLARE(name) extern const esker__op esker__op_##name;

@@ -14,6 +14,7 @@ struct esker__lowering {
     int *value_of;       /* by node id; -1: none yet */
     int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
     bool *needed, *used; /* by node id: must be computed; is read by somebody */
+    bool *effect;        /* by node id: changes stored state, or needs what such a node computes */
     const esker_node *node; /* being lowered */
     size_t first_dispatch;  /* of that node */
     int params_value, gradients_value, state_values[ESKER__MAX_STATE];
@@ -289,7 +290,7 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
                               .cost = desc->cost,
                               .op = l->node ? l->node->op->name : "plan",
                               .phase = l->node ? l->node->phase : ESKER__PHASE_UPDATE,
-                              .effect = l->node && (l->node->op->flags & ESKER__OP_EFFECT),
+                              .effect = l->node && l->effect[l->node->id],
                               .last = !l->node};
     if (d.kernel < 0) return esker__fail_memory(sizeof *plan->kernels, "plan");
     memcpy(d.groups, desc->groups, sizeof d.groups);
@@ -441,6 +442,9 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
 {
     l->node = node;
     l->first_dispatch = l->plan->n_dispatches;
+    l->effect[node->id] = node->op->flags & ESKER__OP_EFFECT;
+    for (int i = 0; i < node->n_inputs; i++)
+        if (l->effect[root_of(node->inputs[i])->producer->id]) l->effect[node->id] = true;
     if (!node->op->lower) return esker__fail(ESKER_ERR_INTERNAL, "%s: cannot be computed on a device", node->op->name);
     esker_status st = lower_with(l, node, 0);
     int best = 0, attempt = 0, fewest = count_quarantined(l);
@@ -510,7 +514,8 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     l->claim = esker__calloc(n_nodes, sizeof *l->claim);
     l->needed = esker__calloc(n_nodes, sizeof *l->needed);
     l->used = esker__calloc(n_nodes, sizeof *l->used);
-    if (!l->value_of || !l->claim || !l->needed || !l->used) {
+    l->effect = esker__calloc(n_nodes, sizeof *l->effect);
+    if (!l->value_of || !l->claim || !l->needed || !l->used || !l->effect) {
         st = esker__fail_memory(n_nodes * sizeof *l->value_of, "plan");
         goto done;
     }
@@ -527,6 +532,7 @@ done:
     esker__free(l->claim);
     esker__free(l->needed);
     esker__free(l->used);
+    esker__free(l->effect);
     return st;
 }
 

@@ -160,8 +160,12 @@ static const struct broken {
      "n, (S) * 1.001);\n#endif",
      ESKER_OPTIMIZER_SGD,
      {"conv2d_weight_grad(", "(backward)"}},
-    {"optim/adam", "rates.x *", "1.001 * rates.x *", ESKER_OPTIMIZER_ADAMW, {"adamw", "the parameters"}},
-    {"optim/adam", "v[i] = square;", "v[i] = square * 1.0001;", ESKER_OPTIMIZER_ADAM, {"adam", "state 1"}},
+    {"optim/update",
+     "lr * (mean / root)",
+     "1.001 * lr * (mean / root)",
+     ESKER_OPTIMIZER_ADAMW,
+     {"adamw", "the parameters"}},
+    {"optim/update", "t[i] = square;", "t[i] = square * 1.0001;", ESKER_OPTIMIZER_ADAM, {"adam", "state 1"}},
 };
 
 /* Copies the kernel with its change into a folder that ESKER_GLSL_DIR then names. */

@@ -1,0 +1,46 @@
+/*
+ * Optimizers, in four files: optimizer_settings.c reads descriptions, optimizer_rules.c has the mathematics, optimizer.c
+ * makes operations and dispatches of it, optimize.c records them behind a loss.
+ */
+#ifndef ESKER_OPS_OPTIMIZER_H
+#define ESKER_OPS_OPTIMIZER_H
+
+#include "graph/graph.h"
+
+enum { ESKER__N_OPTIMIZERS = ESKER_OPTIMIZER_LION + 1 };
+
+/** The attributes of an optimizer's node: a description with its defaults filled in. */
+typedef struct esker__optimizer_attr {
+    int32_t kind;
+    int32_t nesterov, centered;
+    float lr, momentum, dampening, beta1, beta2, eps, alpha, lr_decay, accumulator, momentum_decay;
+    struct {
+        float lr_scale, weight_decay;
+    } groups[ESKER_MAX_PARAM_GROUPS];
+} esker__optimizer_attr;
+
+/** Check `desc` (NULL: all zero) and fill in what is 0. */
+esker_status esker__optimizer_attr_init(const esker_optimizer_desc *desc, esker__optimizer_attr *out);
+
+/** What the kernels are told anew for each step, two vec4 as glsl/optim/update.comp lays them out, for step n (from 1). */
+void esker__optimizer_step(const esker__optimizer_attr *attr, double lr, double n, float out[8]);
+
+/** One element's update in double: the parameter, its gradient and its state, in group `group` at step n (from 1). */
+void esker__optimizer_element(const esker__optimizer_attr *attr, int group, double lr, double n, double *x, double g,
+                              double *state[3]);
+
+/** Arrays of state beside each parameter. */
+int esker__optimizer_states(const esker__optimizer_attr *attr);
+
+/** Of gradient_clip.c. */
+typedef struct esker__clip_attr {
+    float value, norm; /* 0: not by this; norm may be infinite */
+} esker__clip_attr;
+extern const esker__op esker__op_clip_gradients;
+
+/** The shape rule of what takes one gradient for each parameter that is not frozen. */
+esker_status esker__infer_gradients(const char *op, esker_node *const *inputs, int n_inputs);
+
+extern const esker__op *const esker__optimizer_ops[ESKER__N_OPTIMIZERS];
+
+#endif
