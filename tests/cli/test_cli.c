@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <esker/dataset.h>
+#include "base/file.h"
+#include "base/memory.h"
 
 #ifdef ESKER_HAVE_CJSON
 #include <cjson/cJSON.h>
@@ -137,7 +139,7 @@ static const row usage_rows[] = {
     {"help", 0, "usage: esker", NULL},
     {"--version", 0, "esker 0.", NULL},
     {"help train", 0, "--epochs N", NULL},
-    {"help trains", 2, NULL, "info, train, eval, summary and plan"},
+    {"help trains", 2, NULL, "info, selftest, train, eval, summary and plan"},
     {"help train eval", 2, NULL, "one command"},
     {"info --help", 0, "--json", NULL},
     {"train --help", 0, "mnist:DIR", NULL},
@@ -145,7 +147,7 @@ static const row usage_rows[] = {
     {"eval --help", 0, "CHECKPOINT", NULL},
     {"summary --help", 0, "usage: esker summary", NULL},
     {"plan --help", 0, "--limits es31|FILE", NULL},
-    {"trian", 2, NULL, "no command \"trian\"; there are info, train, eval, summary and plan"},
+    {"trian", 2, NULL, "no command \"trian\"; there are info, selftest, train, eval, summary and plan"},
     {"info extra", 2, NULL, "\"extra\""},
     {"info --frob", 2, NULL, "no option --frob; there are --json and --help"},
     {"summary", 2, NULL, "MODEL is missing"},
@@ -177,7 +179,19 @@ static const row usage_rows[] = {
     {"train tiny.json --data mnist:mnist --lr 1e999", 2, NULL, "--lr 1e999"},
     {"train tiny.json --data mnist:mnist --lr 1e-60", 2, NULL, "single precision"},
     {"train tiny.json --data mnist:mnist --lr 1e-3.", 2, NULL, "--lr 1e-3."},
-    {"train tiny.json --data mnist:mnist --momentum 0.9", 2, NULL, "--momentum is of sgd"},
+    {"train tiny.json --data mnist:mnist --momentum 0.9", 2, NULL, "--momentum is of sgd and rmsprop; adam"},
+    {"train tiny.json --data mnist:mnist --schedule cosin", 2, NULL,
+     "unknown schedule \"cosin\": there are constant, step,"},
+    {"train tiny.json --data mnist:mnist --schedule cosine:max=1", 2, NULL,
+     "schedule cosine has no \"max\"; it has period, min,"},
+    {"train tiny.json --data mnist:mnist --schedule cosine:min=x", 2, NULL, "min=x: it must be a finite number"},
+    {"train tiny.json --data mnist:mnist --schedule step", 2, NULL, "schedule step: it needs a period"},
+    {"train tiny.json --data mnist:mnist --schedule cosine:warmup=5 --warmup 7", 2, NULL,
+     "a warm-up of 7, and of 5 in the text"},
+    {"train tiny.json --data mnist:mnist --warmup -1", 2, NULL, "--warmup -1"},
+    {"train tiny.json --data mnist:mnist --clip 0", 2, NULL, "--clip 0: it must be a finite number over 0"},
+    {"train tiny.json --data mnist:mnist --clip 1e300", 2, NULL, "single precision"},
+    {"train tiny.json --data mnist:mnist --clip-value nan", 2, NULL, "--clip-value nan"},
     {"train tiny.json --data mnist:mnist --optimizer adamax", 2, NULL, "\"adamax\": there are sgd, adam, adamw, rmsprop,"},
     {"train tiny.json --data mnist:mnist --seed -1", 2, NULL, "2^64 - 1"},
     {"train tiny.json --data mnist:mnist --seed 18446744073709551616", 2, NULL, "2^64 - 1"},
@@ -478,6 +492,62 @@ static void a_full_disk_is_told(void **state)
     assert_int_equal(access(path, F_OK), 0); /* the training itself was worth keeping */
 }
 
+static void the_selftest_tells_in_both_ways(void **state)
+{
+    (void)state;
+    need_device();
+    check("selftest --ops relu", 0, "relu ", NULL);
+    check("selftest --ops relu --limits es31", 0, "capped to the minimum", NULL);
+    check("selftest --ops 'no such'", 1, NULL, "no operation's name matches");
+    check("selftest --limits full", 2, NULL, "es31 or native");
+    const outcome *o = run("selftest --ops 'r*lu' --json");
+    assert_int_equal(o->status, 0);
+    cJSON *json = cJSON_Parse(o->out);
+    assert_non_null(json);
+    const cJSON *ops = cJSON_GetObjectItem(json, "ops"), *op = cJSON_GetArrayItem(ops, 0);
+    assert_int_equal(cJSON_GetArraySize(ops), cJSON_GetObjectItem(json, "passed")->valueint);
+    assert_int_equal(cJSON_GetObjectItem(json, "failed")->valueint, 0);
+    assert_true(cJSON_GetObjectItem(json, "seconds")->valuedouble > 0);
+    assert_true(cJSON_IsString(cJSON_GetObjectItem(json, "device")) && cJSON_IsString(cJSON_GetObjectItem(json, "limits")));
+    assert_string_equal(cJSON_GetObjectItem(op, "op")->valuestring, "relu");
+    assert_non_null(strstr(cJSON_GetObjectItem(op, "variant")->valuestring, "elementwise/map"));
+    assert_true(cJSON_IsString(cJSON_GetObjectItem(op, "case")));
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(op, "pass")) && cJSON_IsTrue(cJSON_GetObjectItem(op, "gradient_pass")));
+    assert_true(cJSON_GetObjectItem(op, "error")->valuedouble <= 1);
+    assert_true(cJSON_GetObjectItem(op, "gradient_error")->valuedouble <= 1);
+    cJSON_Delete(json);
+}
+
+/* Check mode finds a kernel that was changed, by name; without it the training does not notice. */
+static void a_checked_training_names_the_broken_kernel(void **state)
+{
+    (void)state;
+    need_device();
+    char command[400], path[1200];
+    unsigned char *text;
+    size_t n_bytes;
+    assert_ok(esker__file_read(ESKER_SOURCE_DIR "/glsl/pool/forward.comp", 1 << 20, &text, &n_bytes));
+    char *at = strstr((char *)text, "y[e] = s * scale;");
+    assert_non_null(at);
+    snprintf(path, sizeof path, "%s/glsl", folder);
+    mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/glsl/pool", folder);
+    mkdir(path, 0777);
+    memcpy(at, "y[e] = s + scale;", 17);
+    write_file("glsl/pool/forward.comp", text, n_bytes);
+    esker__free(text);
+    check("train tiny.json --data mnist:mnist --epochs 1 --batch 64 --quiet --check", 0, NULL, NULL);
+    setenv("ESKER_GLSL_DIR", "glsl", 1);
+    snprintf(command, sizeof command, "train tiny.json --data mnist:mnist --epochs 1 --batch 64 --quiet");
+    const outcome *o = run(command);
+    assert_int_equal(o->status, 0);
+    strcat(command, " --check");
+    o = run(command);
+    unsetenv("ESKER_GLSL_DIR");
+    if (o->status != 1 || !strstr(o->err, "avg_pool2d") || !strstr(o->err, "by pool/forward"))
+        fail_msg("status %d: %s", o->status, o->err);
+}
+
 static pid_t start(const char *const *argv)
 {
     pid_t pid = fork();
@@ -529,6 +599,8 @@ int main(void)
         cmocka_unit_test(training_writes_what_it_says),
         cmocka_unit_test(failures_leave_files_whole),
         cmocka_unit_test(a_full_disk_is_told),
+        cmocka_unit_test(the_selftest_tells_in_both_ways),
+        cmocka_unit_test(a_checked_training_names_the_broken_kernel),
         cmocka_unit_test(an_interrupt_saves),
 #endif
     };
