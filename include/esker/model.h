@@ -90,13 +90,61 @@ typedef struct esker_layer_conv2d_desc {
     bool no_bias;
     esker_layer_init init;
     const char *name; /* copied; unique among the model's layers; NULL: "conv1", "conv2", ... */
+    int dilation[2];  /* as in esker_conv2d_desc, and so are the rest */
+    int groups;       /* of channels; must divide both the input's and the filters */
+    bool same;
+    int more_padding[2];
 } esker_layer_conv2d_desc;
 
 /**
  * y [n, filters, oh, ow] = conv2d(x [n, c, h, w], weight) + bias, sizes as in esker_conv2d(). Parameters "NAME.weight"
- * [filters, c, kh, kw] and "NAME.bias" [filters], named and laid out as in PyTorch.
+ * [filters, c / groups, kh, kw] and "NAME.bias" [filters], named and laid out as in PyTorch.
  */
 ESKER_API esker_node *esker_layer_conv2d(esker_model *net, esker_node *x, const esker_layer_conv2d_desc *desc);
+
+/** The same along one axis, x [n, c, length]: "NAME.weight" [filters, c / groups, kernel]. */
+typedef struct esker_layer_conv1d_desc {
+    int64_t filters;
+    int kernel, stride, padding;
+    bool no_bias;
+    esker_layer_init init;
+    const char *name; /* NULL: "conv1", "conv2", ... */
+    int dilation, groups;
+    bool same;
+    int more_padding;
+} esker_layer_conv1d_desc;
+ESKER_API esker_node *esker_layer_conv1d(esker_model *net, esker_node *x, const esker_layer_conv1d_desc *desc);
+
+typedef struct esker_layer_conv_transpose2d_desc {
+    int64_t filters; /* channels of the result; >= 1 */
+    int kernel[2];   /* rows, columns; >= 1 */
+    int stride[2];   /* as in esker_conv_transpose2d_desc, and so are the rest */
+    int padding[2];
+    bool no_bias;
+    esker_layer_init init;
+    const char *name; /* copied; unique among the model's layers; NULL: "up1", "up2", ... */
+    int output_padding[2];
+    int dilation[2];
+    int groups;
+} esker_layer_conv_transpose2d_desc;
+/**
+ * y [n, filters, oh, ow] = conv_transpose2d(x [n, c, h, w], weight) + bias, sizes as in esker_conv_transpose2d(). Parameters "NAME.weight"
+ * [c, filters / groups, kh, kw] and "NAME.bias" [filters], named, laid out and (where init is the default) started as in PyTorch.
+ */
+ESKER_API esker_node *esker_layer_conv_transpose2d(esker_model *net, esker_node *x,
+                                                   const esker_layer_conv_transpose2d_desc *desc);
+
+/** The same along one axis, x [n, c, length]: "NAME.weight" [c, filters / groups, kernel]. */
+typedef struct esker_layer_conv_transpose1d_desc {
+    int64_t filters;
+    int kernel, stride, padding;
+    bool no_bias;
+    esker_layer_init init;
+    const char *name; /* NULL: "up1", "up2", ... */
+    int output_padding, dilation, groups;
+} esker_layer_conv_transpose1d_desc;
+ESKER_API esker_node *esker_layer_conv_transpose1d(esker_model *net, esker_node *x,
+                                                   const esker_layer_conv_transpose1d_desc *desc);
 
 /**
  * Normalisation layers, over the operations of ops.h, where the formulas are. Their parameters are named as in PyTorch: "NAME.weight"

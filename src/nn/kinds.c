@@ -28,7 +28,8 @@ static esker_node *build_pool(esker__layer *layer, esker_node *(*record)(esker_n
     const esker__layer_value *v = layer->values;
     return record(layer->inputs[0], &(esker_pool2d_desc){.window = {(int)v[0].v[0], (int)v[0].v[1]},
                                                          .stride = {(int)v[1].v[0], (int)v[1].v[1]},
-                                                         .padding = {(int)v[2].v[0], (int)v[2].v[1]}});
+                                                         .padding = {(int)v[2].v[0], (int)v[2].v[1]},
+                                                         .exclude_padding = v[3].v[0] != 0});
 }
 
 static esker_node *build_max_pool2d(esker_model *net, esker__layer *layer)
@@ -40,7 +41,44 @@ static esker_node *build_max_pool2d(esker_model *net, esker__layer *layer)
 static esker_node *build_avg_pool2d(esker_model *net, esker__layer *layer)
 {
     (void)net;
+    esker__layer_value *v = layer->values;
+    if (v[2].v[0] == 0 && v[2].v[1] == 0) v[3].v[0] = 0; /* nothing to exclude */
     return build_pool(layer, esker_avg_pool2d);
+}
+
+static esker_node *build_pool_1d(esker__layer *layer, esker_node *(*record)(esker_node *, const esker_pool1d_desc *))
+{
+    const esker__layer_value *v = layer->values;
+    return record(layer->inputs[0], &(esker_pool1d_desc){.window = (int)v[0].v[0],
+                                                         .stride = (int)v[1].v[0],
+                                                         .padding = (int)v[2].v[0],
+                                                         .exclude_padding = v[3].v[0] != 0});
+}
+
+static esker_node *build_max_pool1d(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_pool_1d(layer, esker_max_pool1d);
+}
+
+static esker_node *build_avg_pool1d(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_pool_1d(layer, esker_avg_pool1d);
+}
+
+static esker_node *build_adaptive_avg_pool2d(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    const esker__layer_value *v = layer->values;
+    return esker_adaptive_avg_pool2d(layer->inputs[0], (int[]){(int)v[0].v[0], (int)v[0].v[1]});
+}
+
+static bool decode_adaptive(const esker_node *node, esker__layer_value *values)
+{
+    const esker__adaptive_attr *a = node->attr;
+    values[0] = (esker__layer_value){2, {a->size[0], a->size[1]}};
+    return true;
 }
 
 static bool decode_pool(const esker_node *node, esker__layer_value *values)
@@ -53,6 +91,12 @@ static bool decode_pool(const esker_node *node, esker__layer_value *values)
     }
     values[0].n = values[1].n = values[2].n = 2;
     return true;
+}
+
+static bool decode_avg_pool(const esker_node *node, esker__layer_value *values)
+{
+    values[3] = (esker__layer_value){1, {((const esker__pool2d_attr *)node->attr)->exclude_padding != 0}};
+    return decode_pool(node, values);
 }
 
 /* ---- Softmax: the axis counts with the batch; the last is written -1 ---- */
@@ -311,6 +355,20 @@ static bool decode_clamp(const esker_node *node, esker__layer_value *values)
 #define AXES_KEYS        {{.name = "axes", .type = ESKER__KEY_INTS, .required = true, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}, \
                           {.name = "keepdims", .type = ESKER__KEY_BOOL}}
 #define POOL_KEYS        {KERNEL_KEY("window"), {.name = "stride", .type = ESKER__KEY_PAIR, .like = 1, .lo = 1, .hi = 65535}, PADDING_KEY}
+#define EXCLUDE_KEY      {.name = "exclude_padding", .type = ESKER__KEY_BOOL}
+#define AVG_POOL_KEYS    {KERNEL_KEY("window"), {.name = "stride", .type = ESKER__KEY_PAIR, .like = 1, .lo = 1, .hi = 65535}, PADDING_KEY, EXCLUDE_KEY}
+/* Of one axis. */
+#define LENGTH_KEY(key)  {.name = (key), .type = ESKER__KEY_INT, .required = true, .lo = 1, .hi = 65535}
+#define STEP_KEY(key)    {.name = (key), .type = ESKER__KEY_INT, .lo = 1, .hi = 65535, .standard = 1}
+#define ZEROS_KEY(key)   {.name = (key), .type = ESKER__KEY_INT, .lo = 0, .hi = 65535}
+#define POOL_1D_KEYS     {LENGTH_KEY("window"), {.name = "stride", .type = ESKER__KEY_INT, .like = 1, .lo = 1, .hi = 65535}, ZEROS_KEY("padding")}
+#define AVG_POOL_1D_KEYS {LENGTH_KEY("window"), {.name = "stride", .type = ESKER__KEY_INT, .like = 1, .lo = 1, .hi = 65535}, ZEROS_KEY("padding"), EXCLUDE_KEY}
+/* Convolutions: src/nn/layers_conv.c counts on this order. */
+#define STEPS_KEY(key)   {.name = (key), .type = ESKER__KEY_PAIR, .lo = 1, .hi = 65535, .standard = 1}
+#define GROUPS_KEY       {.name = "groups", .type = ESKER__KEY_INT, .lo = 1, .hi = 65535, .standard = 1}
+#define CONV_2D_KEYS     COUNT_KEY("filters"), KERNEL_KEY("kernel"), STEPS_KEY("stride"), PADDING_KEY, BIAS_KEY, INIT_KEY, STEPS_KEY("dilation"), GROUPS_KEY
+#define CONV_1D_KEYS     COUNT_KEY("filters"), LENGTH_KEY("kernel"), STEP_KEY("stride"), ZEROS_KEY("padding"), BIAS_KEY, INIT_KEY, STEP_KEY("dilation"), GROUPS_KEY
+#define SAME_KEY         {.name = "same", .type = ESKER__KEY_BOOL}
 #define AXIS_KEYS        {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = -1}}
 
 #define EPS_KEY(usual)   {.name = "eps", .type = ESKER__KEY_NUMBER, .standard = (usual)}
@@ -321,9 +379,13 @@ static bool decode_clamp(const esker_node *node, esker__layer_value *values)
 
 const esker__layer_kind esker__layer_kinds[] = {
     {"linear", "fc", 1, {COUNT_KEY("features"), BIAS_KEY, INIT_KEY}, .build = esker__build_linear, .has_parameters = true},
-    {"conv2d", "conv", 1, {COUNT_KEY("filters"), KERNEL_KEY("kernel"),
-                           {.name = "stride", .type = ESKER__KEY_PAIR, .lo = 1, .hi = 65535, .standard = 1}, PADDING_KEY, BIAS_KEY, INIT_KEY},
+    {"conv2d", "conv", 1, {CONV_2D_KEYS, SAME_KEY, {.name = "more_padding", .type = ESKER__KEY_PAIR, .lo = -65535, .hi = 65535}},
      .build = esker__build_conv2d, .has_parameters = true},
+    {"conv1d", "conv", 1, {CONV_1D_KEYS, SAME_KEY, {.name = "more_padding", .type = ESKER__KEY_INT, .lo = -65535, .hi = 65535}},
+     .build = esker__build_conv1d, .has_parameters = true},
+    {"conv_transpose2d", "up", 1, {CONV_2D_KEYS, {.name = "output_padding", .type = ESKER__KEY_PAIR, .lo = 0, .hi = 65535}},
+     .build = esker__build_conv_transpose2d, .has_parameters = true},
+    {"conv_transpose1d", "up", 1, {CONV_1D_KEYS, ZEROS_KEY("output_padding")}, .build = esker__build_conv_transpose1d, .has_parameters = true},
     {"relu",        "relu",        1, .unary = esker_relu},
     {"sigmoid",     "sigmoid",     1, .unary = esker_sigmoid},
     {"tanh",        "tanh",        1, .unary = esker_tanh},
@@ -351,7 +413,13 @@ const esker__layer_kind esker__layer_kinds[] = {
                                        {.name = "rotary", .type = ESKER__KEY_CHOICE, .choices = rotary_names}},
      .build = esker__build_attention, .has_parameters = true},
     {"max_pool2d",  "pool",        1, POOL_KEYS, .build = build_max_pool2d, .decode = decode_pool},
-    {"avg_pool2d",  "pool",        1, POOL_KEYS, .build = build_avg_pool2d, .decode = decode_pool},
+    {"avg_pool2d",  "pool",        1, AVG_POOL_KEYS, .build = build_avg_pool2d, .decode = decode_avg_pool},
+    {"max_pool1d",  "pool",        1, POOL_1D_KEYS, .build = build_max_pool1d},
+    {"avg_pool1d",  "pool",        1, AVG_POOL_1D_KEYS, .build = build_avg_pool1d},
+    {"adaptive_avg_pool2d", "pool", 1, {{.name = "size", .type = ESKER__KEY_PAIR, .required = true, .lo = 0, .hi = 65535}},
+     .build = build_adaptive_avg_pool2d, .decode = decode_adaptive},
+    {"global_avg_pool2d", "pool",  1, .unary = esker_global_avg_pool2d},
+    {"global_max_pool2d", "pool",  1, .unary = esker_global_max_pool2d},
     {"flatten",     "flatten",     1, .unary = esker_flatten, .decode = decode_flatten, .op = "reshape"},
     {"reshape",     "reshape",     1, {{.name = "shape", .type = ESKER__KEY_INTS, .required = true, .lo = -1, .hi = INT_MAX}},
      .build = build_reshape, .decode = decode_reshape},
@@ -398,7 +466,11 @@ const esker__layer_kind esker__layer_kinds[] = {
 /* The same table in words. A test compares the names. */
 static const char help[] =
     "linear       features N; bias true|false (true); init I (default)\n"
-    "conv2d       filters N; kernel P; stride P (1); padding P (0); bias true|false (true); init I (default)\n"
+    "conv2d       filters N; kernel P; stride P (1); padding P (0); bias true|false (true); init I (default); dilation P (1);\n"
+    "             groups N (1): of channels; same true|false (false): pad to the input's size; more_padding P (0): behind alone\n"
+    "conv1d       the same of one axis, with N for P\n"
+    "conv_transpose2d: as conv2d, but output_padding P (0) for same and more_padding\n"
+    "conv_transpose1d: the same of one axis, with N for P\n"
     "batch_norm1d, batch_norm2d: eps X (1e-5); momentum X (0.1); affine true|false (true); running true|false (true)\n"
     "layer_norm   axes N (1): how many of the last; eps X (1e-5); affine true|false (true); bias true|false (true)\n"
     "rms_norm     axes N (1); eps X (2^-23); affine true|false (true)\n"
@@ -416,7 +488,10 @@ static const char help[] =
     "softmax      axis N (-1, the last)\n"
     "log_softmax  axis N (-1, the last)\n"
     "max_pool2d   window P; stride P (the window); padding P (0)\n"
-    "avg_pool2d   window P; stride P (the window); padding P (0)\n"
+    "avg_pool2d   window P; stride P (the window); padding P (0); exclude_padding true|false (false): from the mean\n"
+    "max_pool1d, avg_pool1d: the same of one axis, with N for P\n"
+    "adaptive_avg_pool2d: size P: of the result; 0 keeps the input's\n"
+    "global_avg_pool2d, global_max_pool2d: each channel to one pixel\n"
     "flatten      to [batch, everything]\n"
     "reshape      shape [N, ...]: of one sample, at most one -1 for what is left\n"
     "transpose    order [N, ...]: axes from 1 up; axis 0, the batch, stays in front\n"

@@ -10,8 +10,8 @@
 /* ---- Parameters ---- */
 
 /* "NAME.weight" or "NAME.bias", with the start that the layer's key "init" chooses. */
-static esker_node *parameter(esker_model *net, const esker__layer *layer, const char *part, esker_shape shape,
-                             double fan_in, esker_layer_init init)
+esker_node *esker__layer_parameter(esker_model *net, const esker__layer *layer, const char *part, esker_shape shape,
+                                   double fan_in, esker_layer_init init)
 {
     static const esker_init_kind kinds[] = {[ESKER_LAYER_INIT_HE_UNIFORM] = ESKER_INIT_HE_UNIFORM,
                                             [ESKER_LAYER_INIT_HE_NORMAL] = ESKER_INIT_HE_NORMAL,
@@ -28,7 +28,7 @@ static esker_node *parameter(esker_model *net, const esker__layer *layer, const 
     return esker_parameter(net->graph, &desc);
 }
 
-static esker_node *wrong_rank(esker_model *net, const esker_node *x, const char *wanted)
+esker_node *esker__layer_wrong_rank(esker_model *net, const esker_node *x, const char *wanted)
 {
     char text[ESKER_SHAPE_TEXT_BYTES];
     esker_shape sample = esker__sample_shape(&x->type.shape);
@@ -39,33 +39,14 @@ static esker_node *wrong_rank(esker_model *net, const esker_node *x, const char 
 esker_node *esker__build_linear(esker_model *net, esker__layer *layer)
 {
     esker_node *x = layer->inputs[0];
-    if (x->type.shape.rank != 2) return wrong_rank(net, x, "[features] are needed: flatten first");
+    if (x->type.shape.rank != 2) return esker__layer_wrong_rank(net, x, "[features] are needed: flatten first");
     int64_t features = (int64_t)layer->values[0].v[0], n_inputs = x->type.shape.dims[1];
     esker_layer_init init = (esker_layer_init)layer->values[2].v[0];
-    esker_node *weight = parameter(net, layer, "weight", (esker_shape){2, {features, n_inputs}}, (double)n_inputs, init);
+    esker_node *weight = esker__layer_parameter(net, layer, "weight", (esker_shape){2, {features, n_inputs}},
+                                                (double)n_inputs, init);
     esker_node *y = esker_matmul(x, weight, &(esker_matmul_desc){.transpose_b = true});
     if (layer->values[1].v[0] == 0) return y;
-    return esker_add(y, parameter(net, layer, "bias", (esker_shape){1, {features}}, (double)n_inputs, init));
-}
-
-esker_node *esker__build_conv2d(esker_model *net, esker__layer *layer)
-{
-    esker_node *x = layer->inputs[0];
-    const esker__layer_value *v = layer->values;
-    if (x->type.shape.rank != 4) return wrong_rank(net, x, "[channels, height, width] are needed");
-    int64_t filters = (int64_t)v[0].v[0], channels = x->type.shape.dims[1];
-    int64_t kernel[2] = {(int64_t)v[1].v[0], (int64_t)v[1].v[1]};
-    double fan_in = (double)channels * (double)kernel[0] * (double)kernel[1];
-    esker_layer_init init = (esker_layer_init)v[5].v[0];
-    esker_node *weight = parameter(net, layer, "weight", (esker_shape){4, {filters, channels, kernel[0], kernel[1]}},
-                                   fan_in, init);
-    esker_node *y = esker_conv2d(
-        x, weight,
-        &(esker_conv2d_desc){.stride = {(int)v[2].v[0], (int)v[2].v[1]}, .padding = {(int)v[3].v[0], (int)v[3].v[1]}});
-    if (v[4].v[0] == 0) return y;
-    /* The parameter is [filters], as in PyTorch; [filters, 1, 1] lines it up with the channels. */
-    esker_node *bias = parameter(net, layer, "bias", (esker_shape){1, {filters}}, fan_in, init);
-    return esker_add(y, esker_reshape(bias, &(esker_shape){3, {filters, 1, 1}}));
+    return esker_add(y, esker__layer_parameter(net, layer, "bias", (esker_shape){1, {features}}, (double)n_inputs, init));
 }
 
 /* ---- Adding ---- */
@@ -141,23 +122,4 @@ esker_node *esker_layer_linear(esker_model *net, esker_node *x, const esker_laye
     esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {
         {1, {(double)desc->features}}, {1, {!desc->no_bias}}, {1, {(double)desc->init}}};
     return esker__layer_add(net, esker__layer_kind_find("linear"), desc->name, &x, values);
-}
-
-/* C's zero for "the usual one". */
-static double or_one(int n)
-{
-    return n ? n : 1;
-}
-
-esker_node *esker_layer_conv2d(esker_model *net, esker_node *x, const esker_layer_conv2d_desc *desc)
-{
-    if (!desc)
-        return fail(net, esker__fail(ESKER_ERR_INVALID, "layer conv2d: desc is NULL, filters and kernel are needed"));
-    esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {{1, {(double)desc->filters}},
-                                                        {2, {desc->kernel[0], desc->kernel[1]}},
-                                                        {2, {or_one(desc->stride[0]), or_one(desc->stride[1])}},
-                                                        {2, {desc->padding[0], desc->padding[1]}},
-                                                        {1, {!desc->no_bias}},
-                                                        {1, {(double)desc->init}}};
-    return esker__layer_add(net, esker__layer_kind_find("conv2d"), desc->name, &x, values);
 }

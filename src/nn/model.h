@@ -11,7 +11,7 @@
 
 #define ESKER__MAX_LAYERS       4096 /* names are looked up by walking through all */
 #define ESKER__MAX_LAYER_INPUTS 2
-#define ESKER__MAX_LAYER_KEYS   6
+#define ESKER__MAX_LAYER_KEYS   10
 #define ESKER__MAX_NAME_BYTES   100
 
 typedef enum esker__key_type {
@@ -85,9 +85,20 @@ bool esker__layer_fits(const esker__layer_key *key, double v);
 /** Check ranges and that nothing required is missing. The message begins with the key. */
 esker_status esker__layer_check(const esker__layer_kind *kind, const esker__layer_value *values);
 
-/* Builders of the kinds with parameters (src/nn/layers.c). */
+/**
+ * For builders: "NAME.part", with the start that `init` chooses; 1 / sqrt(fan_in) bounds the default one. And the failure that says what samples
+ * the input has and which are `wanted`.
+ */
+esker_node *esker__layer_parameter(esker_model *net, const esker__layer *layer, const char *part, esker_shape shape,
+                                   double fan_in, esker_layer_init init);
+esker_node *esker__layer_wrong_rank(esker_model *net, const esker_node *x, const char *wanted);
+
+/* Builders of the kinds with parameters (src/nn/layers.c, layers_conv.c). */
 esker_node *esker__build_linear(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv2d(esker_model *net, esker__layer *layer);
+esker_node *esker__build_conv1d(esker_model *net, esker__layer *layer);
+esker_node *esker__build_conv_transpose2d(esker_model *net, esker__layer *layer);
+esker_node *esker__build_conv_transpose1d(esker_model *net, esker__layer *layer);
 /* src/nn/layers_norm.c */
 esker_node *esker__build_batch_norm1d(esker_model *net, esker__layer *layer);
 esker_node *esker__build_batch_norm2d(esker_model *net, esker__layer *layer);
