@@ -23,6 +23,7 @@
 #include "evaluator.h"
 #include "loader.h"
 #include "plan.h"
+#include "schedule.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,6 +43,8 @@ typedef struct esker_trainer_desc {
     int32_t eval_batch; /* of validation and esker_trainer_evaluate(); 0: `batch` or 256, whichever is larger */
     bool
         check; /* every step in check mode (esker_plan_desc): fit() then fails with ESKER_ERR_MISMATCH where the device is wrong */
+    esker_schedule *
+        schedule; /* of the learning rate, from the optimizer's; referenced. NULL: constant. Its total is said with each fit() */
 } esker_trainer_desc;
 
 /**
@@ -63,11 +66,12 @@ ESKER_API void esker_trainer_destroy(esker_trainer *trainer);
 /** One finished step. Numbers count from 1. */
 typedef struct esker_step_record {
     int epoch;
-    int64_t step;    /* since the trainer was made */
-    int32_t samples; /* of the batch; fewer than `batch` if it was padded */
-    float loss;      /* mean over them, before the update; may be not a number */
-    float accuracy;  /* of them, before the update */
-    float lr;        /* that the update used */
+    int64_t step;        /* since the trainer was made */
+    int32_t samples;     /* of the batch; fewer than `batch` if it was padded */
+    float loss;          /* mean over them, before the update; may be not a number */
+    float accuracy;      /* of them, before the update */
+    float lr;            /* that the update used */
+    float gradient_norm; /* over all parameters, before clip_norm; 0 without it */
 } esker_step_record;
 
 typedef struct esker_progress {
@@ -108,7 +112,7 @@ ESKER_API esker_status esker_trainer_fit(esker_trainer *trainer, esker_dataset *
 /** Measure on a held-out set, with the trainer's loss; esker_evaluator_measure() has the details. */
 ESKER_API esker_status esker_trainer_evaluate(esker_trainer *trainer, esker_dataset *ds, esker_evaluation *out);
 
-/** The learning rate of steps submitted from now on, > 0. Errors: ESKER_ERR_INVALID with the number. */
+/** The learning rate of steps submitted from now on, or with a schedule the one it begins from, > 0. Errors: ESKER_ERR_INVALID with the number. */
 ESKER_API esker_status esker_trainer_set_lr(esker_trainer *trainer, float lr);
 
 /* ---- What a step costs ---- */
@@ -139,7 +143,7 @@ ESKER_API void esker_trainer_get_stats(const esker_trainer *trainer, esker_train
 /**
  * Compile the plan that a trainer of this model and desc runs, for looking at it: with desc->device NULL it is for `limits`
  * (NULL: the ES 3.1 minimum) and cannot run. `sample_dtype` is the data set's. Outputs: 0 the loss, 1 how many samples were
- * right. Inputs: the model's, and "labels", and for mse "targets" and "weights".
+ * right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, and "labels", and for mse "targets" and "weights".
  * Ownership  *out is the caller's,
  * esker_plan_destroy().
  * Errors     As esker_trainer_create() and esker_plan_compile().

@@ -18,6 +18,8 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 #define CLI_MAX_BATCH  1048576
 #define CLI_MAX_EPOCHS 1000000
 
+#define CLI_OPTIMIZERS "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam or lion"
+
 #if defined(__GNUC__)
 #define CLI_PRINTF(text_arg, first) __attribute__((format(printf, text_arg, first)))
 #else

@@ -155,7 +155,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .hi = CLI_MAX_BATCH,
          .help = "samples a step; 64"},
         {.name = "--infer", .kind = CLI_FLAG, .out = &r.infer, .help = "the forward pass alone, not a training step"},
-        {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = &optimizer, .help = "sgd, adam or adamw; adam"},
+        {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = &optimizer, .help = CLI_OPTIMIZERS "; adam"},
         {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = "cross_entropy or mse; cross_entropy"},
         {.name = "--input",
          .value = "TYPE",

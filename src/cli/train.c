@@ -127,9 +127,9 @@ static bool same_file(const char *a, const char *b)
 
 static bool read_options(session *s, int argc, char **argv, int *status)
 {
-    const char *optimizer = "adam", *loss = "cross_entropy";
-    int64_t batch = CLI_BATCH, eval_batch = 0;
-    double lr = 0, momentum = 0, weight_decay = 0;
+    const char *optimizer = "adam", *loss = "cross_entropy", *schedule = NULL;
+    int64_t batch = CLI_BATCH, eval_batch = 0, warmup = 0;
+    double lr = 0, momentum = 0, weight_decay = 0, clip = 0, clip_value = 0;
     cli_option options[] = {
         {.name = "--data",
          .value = "SPEC",
@@ -151,15 +151,44 @@ static bool read_options(session *s, int argc, char **argv, int *status)
          .lo = 1,
          .hi = CLI_MAX_BATCH,
          .help = "samples a step; 64"},
-        {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = &optimizer, .help = "sgd, adam or adamw; adam"},
+        {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = &optimizer, .help = CLI_OPTIMIZERS "; adam"},
         {.name = "--lr",
          .value = "X",
          .kind = CLI_REAL,
          .out = &lr,
          .positive = true,
-         .help = "learning rate; 0.01 for sgd, 0.001 else"},
-        {.name = "--momentum", .value = "X", .kind = CLI_REAL, .out = &momentum, .help = "of sgd; 0"},
-        {.name = "--weight-decay", .value = "X", .kind = CLI_REAL, .out = &weight_decay, .help = "decoupled for adamw; 0"},
+         .help = "learning rate; 0.01 for sgd, rmsprop and adagrad, 0.001 for adam and adamw, 1 for adadelta, 0.002 for "
+                 "nadam, 0.0001 for lion"},
+        {.name = "--momentum", .value = "X", .kind = CLI_REAL, .out = &momentum, .help = "of sgd and rmsprop; 0"},
+        {.name = "--weight-decay",
+         .value = "X",
+         .kind = CLI_REAL,
+         .out = &weight_decay,
+         .help = "decoupled for adamw and lion; 0"},
+        {.name = "--schedule",
+         .value = "PLAN",
+         .kind = CLI_TEXT,
+         .out = &schedule,
+         .help = "how the learning rate changes, see below; constant"},
+        {.name = "--warmup",
+         .value = "N",
+         .kind = CLI_INT,
+         .out = &warmup,
+         .lo = 0,
+         .hi = INT32_MAX,
+         .help = "steps in which the learning rate rises (epochs, if the schedule counts those); 0"},
+        {.name = "--clip",
+         .value = "X",
+         .kind = CLI_REAL,
+         .out = &clip,
+         .positive = true,
+         .help = "scale gradients down to this norm, taken over all parameters"},
+        {.name = "--clip-value",
+         .value = "X",
+         .kind = CLI_REAL,
+         .out = &clip_value,
+         .positive = true,
+         .help = "bring each gradient into -X to X"},
         {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = "cross_entropy or mse; cross_entropy"},
         {.name = "--seed",
          .value = "N",
@@ -211,8 +240,20 @@ static bool read_options(session *s, int argc, char **argv, int *status)
                         momentum, weight_decay);
         return false;
     }
-    if (momentum > 0 && o->kind != ESKER_OPTIMIZER_SGD) {
-        cli_usage_error(s->command, "--momentum is of sgd; %s has its own", optimizer);
+    o->clip_norm = (float)clip;
+    o->clip_value = (float)clip_value;
+    if ((clip > 0 && !(o->clip_norm > 0)) || (clip_value > 0 && !(o->clip_value > 0)) || !isfinite(o->clip_norm) ||
+        !isfinite(o->clip_value)) {
+        cli_usage_error(s->command, "--clip %g, --clip-value %g: one is beyond single precision", clip, clip_value);
+        return false;
+    }
+    if (momentum > 0 && o->kind != ESKER_OPTIMIZER_SGD && o->kind != ESKER_OPTIMIZER_RMSPROP) {
+        cli_usage_error(s->command, "--momentum is of sgd and rmsprop; %s has none to set", optimizer);
+        return false;
+    }
+    if ((schedule || warmup) &&
+        esker_schedule_from_text(schedule ? schedule : "constant", warmup, &s->desc.schedule) != ESKER_OK) {
+        cli_usage_error(s->command, "--schedule: %s", esker_last_error());
         return false;
     }
     s->desc.batch = (int32_t)batch;
@@ -367,10 +408,11 @@ static int run(const cli_command *command, int argc, char **argv)
 {
     session s = {.command = command, .epochs = 5, .live = isatty(STDERR_FILENO)};
     int status = CLI_FAILED;
-    if (!read_options(&s, argc, argv, &status)) return status;
-    if (load(&s, &status)) status = prepare(&s) ? train(&s) : CLI_FAILED;
+    bool good = read_options(&s, argc, argv, &status);
+    if (good && load(&s, &status)) status = prepare(&s) ? train(&s) : CLI_FAILED;
     if (!train_log_close(&s.log) && status == CLI_DONE) status = CLI_FAILED;
     esker_trainer_destroy(s.trainer);
+    esker_schedule_unref(s.desc.schedule);
     esker_model_destroy(s.net);
     esker_dataset_unref(s.test_set);
     esker_dataset_unref(s.train_set);
@@ -388,6 +430,17 @@ const cli_command cli_train = {
         "the training starts; an older one is replaced when the new one is whole (--out) or when training starts (--log).\n"
         "An interrupt (ctrl-C) ends the training after the current step; the model is saved, and the exit status is 1. A "
         "loss\n"
-        "that is not a finite number ends it too, and nothing is saved.\n",
+        "that is not a finite number ends it too, and nothing is saved.\n"
+        "\n"
+        "PLAN is a kind, with settings behind a colon, and counts steps unless it says \"epochs\":\n"
+        "  constant  step:period=N,gamma=X  multi_step:milestones=N+N+...,gamma=X  exponential:gamma=X\n"
+        "  linear:start=X,end=X,period=N  polynomial:power=X,period=N  cosine:min=X,period=N\n"
+        "  cosine_restarts:period=N,factor=N,min=X  one_cycle:rise=X,start=X,end=X,period=N,linear,three_phase\n"
+        "  plateau:gamma=X,patience=N,threshold=X,cooldown=N,min=X,epochs\n"
+        "Of linear, polynomial, cosine and one_cycle a period that is not given is the whole training. PLAN/N/PLAN begins "
+        "the\n"
+        "second at N. Examples: cosine:min=1e-5  step:period=2,gamma=0.5,epochs  "
+        "linear:period=50/50/exponential:gamma=0.99\n"
+        "A plateau watches the loss on held-out samples at the end of each epoch.\n",
     .run = run,
 };

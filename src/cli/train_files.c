@@ -71,6 +71,7 @@ static void write_held(train_log *log, const esker_progress *epoch)
     cli_json_float(line, "loss", r->loss);
     cli_json_float(line, "accuracy", r->accuracy);
     cli_json_float(line, "lr", r->lr);
+    if (r->gradient_norm > 0) cli_json_float(line, "gradient_norm", r->gradient_norm);
     cli_json_int(line, "samples", r->samples);
     if (epoch) {
         cli_json_number(line, "epoch_loss", epoch->loss);

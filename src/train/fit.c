@@ -1,6 +1,7 @@
 /* The training loop. */
 #include "train/trainer.h"
 
+#include <float.h>
 #include <limits.h>
 #include <math.h>
 
@@ -78,9 +79,10 @@ static esker_status finish_oldest(fit *f)
 {
     esker_trainer *t = f->trainer;
     const esker__pending *p = &t->pending[t->first_pending];
-    float loss, correct;
+    float loss, correct, norm = 0;
     esker_status st = esker_plan_read(t->plan, p->ticket, 0, &loss, sizeof loss);
     if (st == ESKER_OK) st = esker_plan_read(t->plan, p->ticket, 1, &correct, sizeof correct);
+    if (st == ESKER_OK && t->desc.optimizer.clip_norm > 0) st = esker_plan_read(t->plan, p->ticket, 2, &norm, sizeof norm);
     if (st == ESKER_OK) st = esker_loader_give(f->loader, p->slot, t->feed.samples[p->slot], t->feed.labels[p->slot]);
     if (st != ESKER_OK) return st;
     t->steps_done++;
@@ -91,7 +93,8 @@ static esker_status finish_oldest(fit *f)
                                 .samples = p->n_valid,
                                 .loss = loss,
                                 .accuracy = correct / (float)p->n_valid,
-                                .lr = p->lr};
+                                .lr = p->lr,
+                                .gradient_norm = norm};
     t->first_pending = (t->first_pending + 1) % ESKER_PLAN_SLOTS;
     t->n_pending--;
     if (f->desc->log && !f->desc->log(&record, f->desc->user)) f->stop = true;
@@ -120,6 +123,15 @@ static esker_status drain(fit *f)
     return st;
 }
 
+/* The rate of the step that comes next. To a plan 0 means the optimizer's own, so that a schedule's 0 is the least there is. */
+static esker_status set_rate(esker_trainer *t, float *out_lr)
+{
+    const esker_schedule *schedule = t->desc.schedule;
+    int64_t now = esker_schedule_per_epoch(schedule) ? t->epochs_done : (int64_t)t->steps_submitted;
+    *out_lr = esker_schedule_lr(schedule, t->lr, now);
+    return schedule ? esker_plan_set_lr(t->plan, fmaxf(*out_lr, FLT_MIN)) : ESKER_OK;
+}
+
 static esker_status submit_next(fit *f)
 {
     esker_trainer *t = f->trainer;
@@ -130,8 +142,9 @@ static esker_status submit_next(fit *f)
         return esker__fail(ESKER_ERR_INTERNAL, "training: batch in slot %d, step %llu needs slot %d", batch.slot,
                            (unsigned long long)t->feed.ticket, (int)(t->feed.ticket % ESKER_PLAN_SLOTS));
     esker__pending *p = &t->pending[(t->first_pending + t->n_pending) % ESKER_PLAN_SLOTS];
-    *p = (esker__pending){.slot = batch.slot, .n_valid = batch.n_valid, .lr = t->lr};
-    st = esker__feed_submit(&t->feed, batch.n_valid, &p->ticket);
+    *p = (esker__pending){.slot = batch.slot, .n_valid = batch.n_valid};
+    st = set_rate(t, &p->lr);
+    if (st == ESKER_OK) st = esker__feed_submit(&t->feed, batch.n_valid, &p->ticket);
     if (st != ESKER_OK) return st;
     t->n_pending++;
     t->steps_submitted++;
@@ -164,6 +177,8 @@ static esker_status run_epoch(fit *f)
         if (st != ESKER_OK) return st;
         f->validation_ns = esker__now_ns() - end;
     }
+    double mean_loss = f->meter.samples ? f->meter.loss_sum / (double)f->meter.samples : NAN;
+    esker_schedule_report(t->desc.schedule, f->desc->validation ? validation.loss : mean_loss);
     tell(f, true, end, f->desc->validation ? &validation : NULL);
     return ESKER_OK;
 }
@@ -222,6 +237,12 @@ esker_status esker_trainer_fit(esker_trainer *trainer, esker_dataset *train_set,
     f.next_progress_ns = f.start_ns + f.progress_ns;
     st = esker__trainer_prepare(trainer, &data);
     if (st == ESKER_OK) st = start_loader(&f, train_set);
+    int64_t epochs = (int64_t)trainer->epochs_done + desc->epochs;
+    if (st == ESKER_OK)
+        esker_schedule_set_total(trainer->desc.schedule,
+                                 esker_schedule_per_epoch(trainer->desc.schedule)
+                                     ? epochs
+                                     : (int64_t)trainer->steps_submitted + desc->epochs * f.n_batches);
     for (int i = 0; st == ESKER_OK && !f.stop && i < desc->epochs; i++) {
         f.epoch = trainer->epochs_done + 1;
         st = run_epoch(&f);

@@ -32,12 +32,14 @@ esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc
     esker_status st = esker__check_step("trainer", desc->batch, desc->loss);
     if (st == ESKER_OK) st = record(net, desc, sample_dtype, &step);
     if (st != ESKER_OK) return st;
-    esker_node *outputs[] = {step.loss, step.correct};
+    esker_node *outputs[3] = {step.loss, step.correct};
+    bool norm = desc->optimizer.clip_norm > 0;
+    if (norm) outputs[2] = esker_gradient_norm(step.graph);
     st = esker_plan_compile(step.graph,
                             &(esker_plan_desc){.device = desc->device,
                                                .limits = limits,
                                                .outputs = outputs,
-                                               .n_outputs = 2,
+                                               .n_outputs = norm ? 3 : 2,
                                                .seed = desc->seed,
                                                .check = desc->check},
                             out);
@@ -66,7 +68,8 @@ esker_status esker_trainer_create(esker_model *net, const esker_trainer_desc *de
     trainer->net = net;
     trainer->desc = *desc;
     esker_device_ref(desc->device);
-    trainer->lr = desc->optimizer.lr > 0 ? desc->optimizer.lr : desc->optimizer.kind == ESKER_OPTIMIZER_SGD ? 1e-2f : 1e-3f;
+    esker_schedule_ref(desc->schedule);
+    trainer->lr = desc->optimizer.lr > 0 ? desc->optimizer.lr : esker_optimizer_usual_lr(desc->optimizer.kind);
     int32_t eval_batch = desc->eval_batch;
     if (!eval_batch) eval_batch = desc->batch > EVAL_BATCH ? desc->batch : EVAL_BATCH;
     st = esker_evaluator_create(
@@ -91,6 +94,7 @@ void esker_trainer_destroy(esker_trainer *trainer)
     if (!trainer) return;
     drop_plan(trainer);
     esker_evaluator_destroy(trainer->evaluator);
+    esker_schedule_unref(trainer->desc.schedule);
     esker_device_unref(trainer->desc.device);
     esker__free(trainer);
 }

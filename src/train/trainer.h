@@ -44,7 +44,7 @@ struct esker_trainer {
     esker__feed feed;
     esker_evaluator *evaluator;
     esker_train_stats stats;
-    float lr;
+    float lr; /* of the optimizer, or set since; a schedule begins from it */
     int epochs_done;
     int64_t steps_done; /* whose results were read */
     uint64_t steps_submitted;
