@@ -352,6 +352,36 @@ typedef struct esker_rotary_desc {
  */
 ESKER_API esker_node *esker_rotary(esker_node *x, const esker_rotary_desc *desc);
 
+/* ---- Recurrent layers ---- */
+
+typedef enum esker_recurrent_kind {
+    ESKER_RECURRENT_RNN_TANH = 0, /* h' = tanh(W_ih x + b_ih + W_hh h + b_hh) */
+    ESKER_RECURRENT_RNN_RELU,     /* the same with relu */
+    ESKER_RECURRENT_LSTM,         /* gates i, f, g, o: c' = f c + i g, h' = o tanh(c'); g by tanh, the others by sigmoid */
+    ESKER_RECURRENT_GRU           /* gates r, z, n: n = tanh(x_n + r (W_n h + b_n)), h' = (1 - z) n + z h */
+} esker_recurrent_kind;
+
+/** Weights as PyTorch has them: the gates one below the other, 1, 1, 4 or 3 of them. */
+typedef struct esker_recurrent_desc {
+    esker_recurrent_kind kind;
+    esker_node *weight_ih; /* [gates * hidden, features] */
+    esker_node *weight_hh; /* [gates * hidden, hidden] */
+    esker_node *bias_ih;   /* [gates * hidden]; NULL: none */
+    esker_node *bias_hh;
+    esker_node *h;    /* [batch, hidden], the state before the first step; NULL: zeros */
+    esker_node *c;    /* the same of lstm's cell; with h or not at all */
+    bool reverse;     /* from the last step of the sequence to the first */
+    bool batch_first; /* x is [batch, steps, features] */
+} esker_recurrent_desc;
+
+/**
+ * The hidden states [steps, batch, hidden] (or [batch, steps, hidden]) of one recurrent layer in one direction over x
+ * [steps, batch, features]. Gradients go to everything, back through all steps; they keep 1 (rnn), 5 (gru) or 6 (lstm) floats for each
+ * state. The last hidden state is a slice of the result. float32; at most 4096 steps (ESKER_ERR_LIMIT), each of which is one
+ * dispatch, and one more for the gradients. esker_layer_lstm() and its like (model.h) have layers, directions and parameters.
+ */
+ESKER_API esker_node *esker_recurrent(esker_node *x, const esker_recurrent_desc *desc);
+
 /*
  * ---- Random numbers: Philox4x32-10 (Salmon and others 2011), without state ----
  *

@@ -34,6 +34,7 @@ extern const esker__op esker__op_layer_norm, esker__op_rms_norm, esker__op_group
     esker__op_normalize, esker__op_norm_grad, esker__op_norm_affine_grad, esker__op_batch_norm, esker__op_batch_norm_infer,
     esker__op_batch_norm_grad, esker__op_batch_norm_running;
 extern const esker__op esker__op_attention, esker__op_attention_grad, esker__op_rotary;
+extern const esker__op esker__op_recurrent, esker__op_recurrent_grad, esker__op_recurrent_before;
 extern const esker__op esker__op_sgd, esker__op_adam, esker__op_adamw, esker__op_rmsprop, esker__op_adagrad,
     esker__op_adadelta, esker__op_nadam, esker__op_lion, esker__op_clip_gradients;
 

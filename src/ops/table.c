@@ -136,6 +136,9 @@
     X(attention)          \
     X(attention_grad)     \
     X(rotary)             \
+    X(recurrent)          \
+    X(recurrent_grad)     \
+    X(recurrent_before)   \
     X(random_bits)        \
     X(random_uniform)     \
     X(random_normal)      \
