@@ -85,7 +85,7 @@ static void batch_params(const problem *p, uint32_t unit_a, uint32_t unit_b, uin
     out[13] = p->batches * p->splits;
 }
 
-/* What both kernels share: the tail, or the split and its second pass, and the operands. Takes `defines`. */
+/* What the kernels share: the tail, or the split and its second pass, and the operands. Takes `defines`. */
 static esker_status finish(esker__lowering *lowering, const problem *p, esker__dispatch_desc *d, esker__text *defines)
 {
     uint32_t splits = p->splits;
@@ -181,6 +181,28 @@ static esker_status emit_tiled(esker__lowering *lowering, problem *p)
     return finish(lowering, p, &d, &defines);
 }
 
+/* Whether it is one row by rows of b long enough to share: a matrix by a vector. */
+static bool suits_rows(const problem *p)
+{
+    return p->m == 1 && p->tb && !p->n_axes && p->k >= 64;
+}
+
+static esker_status emit_rows(esker__lowering *lowering, problem *p)
+{
+    uint32_t chunk;
+    p->splits = esker__choose_splits(esker__lowering_limits(lowering), p->n, 16ull * p->n, p->k, 64, 256, &chunk);
+    esker__dispatch_desc d = {.kernel = "gemm/rows", .cost = p->cost};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(p->n, 4), d.groups);
+    if (st != ESKER_OK) return st;
+    d.groups[2] = p->splits;
+    uint32_t params[] = {p->n, p->k, chunk, p->bias_step, d.groups[0]};
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    esker__text defines = {0};
+    esker__text_add(&defines, "V4 %d\n", p->k % 4 == 0);
+    return finish(lowering, p, &d, &defines);
+}
+
 /* Whether tiles of 64 x 64 suit the device and waste little. */
 static bool suits_tiles(const esker_limits *limits, const problem *p)
 {
@@ -192,6 +214,7 @@ static bool suits_tiles(const esker_limits *limits, const problem *p)
 esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node)
 {
     problem p = problem_of(node);
+    if (!esker__lowering_attempt(lowering) && suits_rows(&p)) return emit_rows(lowering, &p);
     bool tiled = !esker__lowering_attempt(lowering) && suits_tiles(esker__lowering_limits(lowering), &p);
     return tiled ? emit_tiled(lowering, &p) : emit_direct(lowering, &p);
 }

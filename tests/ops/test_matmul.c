@@ -83,7 +83,8 @@ static const struct size {
     {33, 31, 128, true},  {32, 36, 129, true},   {17, 129, 20, true},   {20, 128, 18, true}, {16, 127, 33, true},
     {64, 10, 129, true},  {100, 100, 4, true},   {8, 72, 3000, true},   {6, 10, 2050, true}, {3, 7, 1601, true},
     {1, 300, 1000, true}, {300, 1, 1001, true},  {1, 1, 4000, true},    {65, 67, 65, true},  {64, 64, 16, true},
-    {48, 50, 17, true},   {128, 128, 128, true}, {129, 127, 130, true}, {70, 66, 700, true},
+    {48, 50, 17, true},   {128, 128, 128, true}, {129, 127, 130, true}, {70, 66, 700, true}, {1, 5, 64, false},
+    {6, 1, 65, false},    {1, 300, 252, true},   {4097, 1, 68, true},   {3, 1, 20000, true},
 };
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 static const form forms[4] = {{false, false, 0}, {true, false, 0}, {false, true, 0}, {true, true, 0}};
@@ -290,7 +291,8 @@ static void other_ways_give_the_same_bits(void **state)
         int64_t m, n, k;
         const form *form;
     } cases[] = {{33, 65, 40, &relu_right}, {100, 70, 40, &relu_right}, {64, 80, 400, &sigmoid},
-                 {130, 34, 31, &sigmoid},   {9, 10, 1500, &tanh_right}, {1, 500, 300, &plain}};
+                 {130, 34, 31, &sigmoid},   {9, 10, 1500, &tanh_right}, {1, 500, 300, &plain},
+                 {1, 50, 300, &relu_right}, {1, 9, 3001, &tanh_right}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const form *f = cases[i].form;
         int64_t m = cases[i].m, n = cases[i].n, k = cases[i].k;
