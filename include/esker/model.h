@@ -224,6 +224,23 @@ typedef struct esker_layer_attention_desc {
  */
 ESKER_API esker_node *esker_layer_attention(esker_model *net, esker_node *x, const esker_layer_attention_desc *desc);
 
+typedef struct esker_layer_recurrent_desc {
+    int64_t features;   /* of the hidden state; >= 1 */
+    int layers;         /* each takes the states of the one before it; 0: 1; at most 64 */
+    bool bidirectional; /* a second direction from the last step to the first, its states behind those of the first */
+    bool no_bias;
+    bool relu;        /* rnn alone, in place of tanh */
+    const char *name; /* NULL: "rnn1", "lstm1", "gru1", ... */
+} esker_layer_recurrent_desc;
+/**
+ * All hidden states [n, steps, features] (twice the features with two directions) of x [n, steps, ...], as esker_recurrent(); the states
+ * before the first step are zeros. Parameters named, laid out and started as those of PyTorch's nn.RNN, nn.LSTM and nn.GRU:
+ * "NAME.weight_ih_l0", "NAME.weight_hh_l0", "NAME.bias_ih_l0", "NAME.bias_hh_l0", with "_reverse" for the second direction.
+ */
+ESKER_API esker_node *esker_layer_rnn(esker_model *net, esker_node *x, const esker_layer_recurrent_desc *desc);
+ESKER_API esker_node *esker_layer_lstm(esker_model *net, esker_node *x, const esker_layer_recurrent_desc *desc);
+ESKER_API esker_node *esker_layer_gru(esker_model *net, esker_node *x, const esker_layer_recurrent_desc *desc);
+
 /**
  * Say which node is the result, [batch, ...], and finish the model: once, last. No layer can be added afterwards.
  * Errors     The first failure while recording, with its own status and message.

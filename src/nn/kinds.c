@@ -15,6 +15,7 @@ static const char *const init_names[] = {"default",       "he_uniform", "he_norm
                                          "xavier_normal", "zeros",      NULL};
 
 static const char *const rotary_names[] = {"none", "pairs", "halves", NULL};
+static const char *const rnn_names[] = {"tanh", "relu", NULL};
 
 static int rank_of(const esker__layer *layer)
 {
@@ -377,6 +378,9 @@ static bool decode_clamp(const esker_node *node, esker__layer_value *values)
 #define BATCH_NORM_KEYS  {EPS_KEY(1e-5f), {.name = "momentum", .type = ESKER__KEY_NUMBER, .standard = 0.1f}, AFFINE_KEY(1), \
                           {.name = "running", .type = ESKER__KEY_BOOL, .standard = 1}}
 
+#define RECURRENT_KEYS   COUNT_KEY("features"), {.name = "layers", .type = ESKER__KEY_INT, .lo = 1, .hi = 64, .standard = 1}, \
+                          {.name = "bidirectional", .type = ESKER__KEY_BOOL}, BIAS_KEY
+
 const esker__layer_kind esker__layer_kinds[] = {
     {"linear", "fc", 1, {COUNT_KEY("features"), BIAS_KEY, INIT_KEY}, .build = esker__build_linear, .has_parameters = true},
     {"conv2d", "conv", 1, {CONV_2D_KEYS, SAME_KEY, {.name = "more_padding", .type = ESKER__KEY_PAIR, .lo = -65535, .hi = 65535}},
@@ -412,6 +416,10 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"attention",   "attention",   1, {COUNT_KEY("heads"), {.name = "causal", .type = ESKER__KEY_BOOL}, BIAS_KEY,
                                        {.name = "rotary", .type = ESKER__KEY_CHOICE, .choices = rotary_names}},
      .build = esker__build_attention, .has_parameters = true},
+    {"rnn",  "rnn",  1, {RECURRENT_KEYS, {.name = "activation", .type = ESKER__KEY_CHOICE, .choices = rnn_names}},
+     .build = esker__build_rnn, .has_parameters = true},
+    {"lstm", "lstm", 1, {RECURRENT_KEYS}, .build = esker__build_lstm, .has_parameters = true},
+    {"gru",  "gru",  1, {RECURRENT_KEYS}, .build = esker__build_gru, .has_parameters = true},
     {"max_pool2d",  "pool",        1, POOL_KEYS, .build = build_max_pool2d, .decode = decode_pool},
     {"avg_pool2d",  "pool",        1, AVG_POOL_KEYS, .build = build_avg_pool2d, .decode = decode_avg_pool},
     {"max_pool1d",  "pool",        1, POOL_1D_KEYS, .build = build_max_pool1d},
@@ -478,6 +486,8 @@ static const char help[] =
     "instance_norm eps X (1e-5); affine true|false (false)\n"
     "normalize    axis N (1), to length 1 along it; eps X (1e-12)\n"
     "attention    heads N; causal true|false (false); bias true|false (true); rotary none|pairs|halves (none)\n"
+    "rnn          features N; layers N (1); bidirectional true|false (false); bias true|false (true); activation tanh|relu (tanh)\n"
+    "lstm, gru    the same without the activation: all hidden states of a sequence\n"
     "relu, sigmoid, tanh, selu, hard_sigmoid, silu, hard_swish, gelu, gelu_tanh, mish\n"
     "leaky_relu   slope X (0.01), where the input is below 0\n"
     "elu          alpha X (1)\n"

@@ -109,6 +109,10 @@ esker_node *esker__build_instance_norm(esker_model *net, esker__layer *layer);
 
 /* src/nn/layers_attention.c */
 esker_node *esker__build_attention(esker_model *net, esker__layer *layer);
+/* src/nn/layers_recurrent.c */
+esker_node *esker__build_rnn(esker_model *net, esker__layer *layer);
+esker_node *esker__build_lstm(esker_model *net, esker__layer *layer);
+esker_node *esker__build_gru(esker_model *net, esker__layer *layer);
 
 /**
  * Add a layer: C calls and JSON both end here. `inputs` has kind->n_inputs nodes; values that are not given are filled in.
