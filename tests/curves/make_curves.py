@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train the example models with PyTorch on the CPU for a few steps and write the losses that ours must follow.
+"""Train models of images with PyTorch on the CPU for a few steps and write the losses that ours must follow.
 
     python3 tests/curves/make_curves.py >tests/curves/curves.inc        (needs numpy and torch)
 
@@ -8,11 +8,14 @@ integer by exact steps, so test_curves.c makes the same bits. Run in float64, wh
 how far PyTorch's own float32 strays from it is stored too, as the measure of what can be asked.
 
   parameter i (in the order of the model), element j:  (2 u - 1) * bound, u = (word j of stream i >> 8) * 2^-24,
-                 bound = 1 / sqrt(fan_in) rounded to float32, one float32 multiplication
+                 bound = 1 / sqrt(fan_in) rounded to float32, one float32 multiplication; those of norms, which have
+                 no fan_in (0 in the table), start as their layer has it
   label of sample b of step s:       word b of stream 2^32 + s, modulo 10
   pixel j of sample b of step s:     byte (j % 4) of word b * ceil(pixels / 4) + j / 4 of stream 2^33 + s gives noise
                  n = byte % 97 - 48; the image is a grid of 4 x 4 cells, and cell k is lit in class c where bit k of word c
                  of stream 2^34 is set: clamp((lit ? 150 : 60) + n, 0, 255). The model sees float32(pixel) * float32(1/255).
+
+After the steps the model is put into its eval mode, where batch norm takes the running statistics, and measured on batch STEPS.
 """
 import json
 import math
@@ -31,8 +34,10 @@ RUNS = [  # model file, optimizer, learning rate, momentum, weight decay
     ("smallconv", "sgd", 0.05, 0.9, 1e-3),
     ("resnet", "adam", 0.01, 0.0, 0.0),
     ("resnet", "adamw", 0.02, 0.0, 0.1),
+    ("normcnn_p0", "adamw", 1e-3, 0.0, 0.1),
 ]
-MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "demo", "models")
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+FOLDERS = ["demo/models", "tests/curves"]
 
 
 def words(stream, n):
@@ -81,14 +86,18 @@ def pair(value):
     return tuple(value) if isinstance(value, list) else (value, value)
 
 
+def folder_of(name):
+    return next(folder for folder in FOLDERS if os.path.exists(os.path.join(ROOT, folder, name + ".json")))
+
+
 class Model:
     """What a model's JSON says, as PyTorch modules called in the order of the list (which must not look ahead)."""
 
     # Layers without a name are called by these, or by their type, and the first number that is free.
-    PREFIX = {"conv2d": "conv", "linear": "fc", "max_pool2d": "pool", "avg_pool2d": "pool"}
+    PREFIX = {"conv2d": "conv", "linear": "fc", "max_pool2d": "pool", "avg_pool2d": "pool", "batch_norm2d": "bn"}
 
-    def __init__(self, torch, path, dtype):
-        with open(path, encoding="utf-8") as file:
+    def __init__(self, torch, name, dtype):
+        with open(os.path.join(ROOT, folder_of(name), name + ".json"), encoding="utf-8") as file:
             spec = json.load(file)
         self.torch = torch
         self.shape = tuple(spec["input"]["shape"])
@@ -105,6 +114,7 @@ class Model:
                 module = module.to(dtype)
                 if list(module.parameters()):
                     self.modules[name] = module
+                module.eval()  # a batch norm is to forget nothing and to remember nothing
             with torch.no_grad():
                 shapes[name] = tuple(module(*[torch.zeros(shapes[i], dtype=dtype) for i in inputs]).shape)
             self.steps.append((name, module, inputs))
@@ -121,6 +131,10 @@ class Model:
         if kind in ("max_pool2d", "avg_pool2d"):
             pool = torch.nn.MaxPool2d if kind == "max_pool2d" else torch.nn.AvgPool2d
             return pool(pair(layer["window"]), pair(layer.get("stride", layer["window"])), pair(layer.get("padding", 0)))
+        if kind == "batch_norm2d":
+            return torch.nn.BatchNorm2d(shape[1])
+        if kind == "dropout":
+            return torch.nn.Dropout(layer["p"])
         if kind == "flatten":
             return torch.nn.Flatten()
         if kind in ("sum", "mean"):
@@ -130,13 +144,18 @@ class Model:
         raise SystemExit(f"layer type {kind}: not known here")
 
     def parameters(self):
-        """(name, tensor, fan_in) in the order of the layers, weight before bias."""
+        """(name, tensor, fan_in) in the order of the layers, weight before bias before running statistics."""
         for name, module in self.modules.items():
-            fan_in = math.prod(module.weight.shape[1:])
-            for part in ("weight", "bias"):
-                tensor = getattr(module, part)
+            fan_in = math.prod(module.weight.shape[1:]) if module.weight.dim() > 1 else 0
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                tensor = getattr(module, part, None)
                 if tensor is not None:
                     yield f"{name}.{part}", tensor, fan_in
+
+    def train(self, on):
+        for _, module, _ in self.steps:
+            if isinstance(module, self.torch.nn.Module):
+                module.train(on)
 
     def __call__(self, x):
         values = {self.input: x}
@@ -147,22 +166,27 @@ class Model:
 
 def train(torch, run, dtype):
     name, optimizer, lr, momentum, weight_decay = run
-    model = Model(torch, os.path.join(MODELS, name + ".json"), dtype)
+    model = Model(torch, name, dtype)
     parameters, start = [], []
     for index, (label, tensor, fan_in) in enumerate(model.parameters()):
+        parameters.append((label, fan_in, tensor))
+        if fan_in == 0:
+            continue
         values = weights(index, tuple(tensor.shape), fan_in)
         start.append(values)
         with torch.no_grad():
             tensor.copy_(torch.from_numpy(values))
-        parameters.append((label, fan_in, tensor))
-    tensors = [tensor for _, _, tensor in parameters]
+    tensors = [tensor for _, _, tensor in parameters if tensor.requires_grad]
     if optimizer == "sgd":
         update = torch.optim.SGD(tensors, lr=lr, momentum=momentum, weight_decay=weight_decay)
     else:
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
         update = kind(tensors, lr=lr, weight_decay=weight_decay)
     losses, batches = [], []
-    for step in range(STEPS):
+    model.train(True)
+    for step in range(STEPS + 1):
+        if step == STEPS:
+            model.train(False)
         labels, images = batch(step, model.shape)
         batches += [labels.astype("<i4"), images]
         x = images.astype(np.float32) * np.float32(1.0 / 255.0)
@@ -181,7 +205,7 @@ def main():
     torch.set_num_threads(1)
     out = [
         "/*",
-        " * Losses that PyTorch computes for the example models, in float64. Made by tests/curves/make_curves.py; do not edit.",
+        " * Losses that PyTorch computes for models of images, in float64. Made by tests/curves/make_curves.py; do not edit.",
         f" * torch {torch.__version__.split('+')[0]}, numpy {np.__version__}, on the CPU.",
         " */",
         f"enum {{ CURVE_STEPS = {STEPS}, CURVE_BATCH = {BATCH}, CURVE_CLASSES = {CLASSES}, CURVE_SEED = {SEED} }};",
@@ -198,11 +222,12 @@ def main():
             out += [f'    {{"{label}", {n}, {fan_in}}},' for label, n, fan_in in table]
             out += ["};", ""]
             listed.add(array)
-        rows.append("    {" f'"{run[0]}", ESKER_OPTIMIZER_{run[1].upper()}, {run[2]!r}f, {run[3]!r}f, {run[4]!r}f,')
+        rows.append("    {" f'"{folder_of(run[0])}", "{run[0]}", ESKER_OPTIMIZER_{run[1].upper()}, {run[2]!r}f, {run[3]!r}f, {run[4]!r}f,')
         rows.append(f"     {array}, {len(table)}, 0x{start:016x}u, 0x{batches:016x}u, {stray:.2e},")
         for i in range(0, STEPS, 5):
-            text = ", ".join(f"{loss:.12f}" for loss in losses[i : i + 5])
-            rows.append("     " + ("{" if i == 0 else " ") + text + ("}}," if i + 5 >= STEPS else ","))
+            text = ", ".join(f"{loss:.12f}" for loss in losses[i : min(i + 5, STEPS)])
+            rows.append("     " + ("{" if i == 0 else " ") + text + ("}," if i + 5 >= STEPS else ","))
+        rows.append(f"     {losses[STEPS]:.12f}" + "},")
         print(f"{run}: {losses[0]:.6f} -> {losses[-1]:.6f}, float32 strays {stray:.2e}", file=sys.stderr)
     out += ["static const struct curve curves[] = {", *rows, "};"]
     print("\n".join(out))
