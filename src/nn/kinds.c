@@ -347,6 +347,29 @@ static bool decode_clamp(const esker_node *node, esker__layer_value *values)
     return isfinite(a->k0) && isfinite(a->k1);
 }
 
+/* ---- Rotary embedding ---- */
+
+static esker_node *build_rotary(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    const esker__layer_value *v = layer->values;
+    if (rank_of(layer) < 3)
+        return esker__graph_fail(
+            layer->inputs[0]->graph,
+            esker__fail(ESKER_ERR_INVALID, "samples of %d axes, two are needed: positions and pairs", rank_of(layer) - 1));
+    esker_rotary_desc desc = {.base = (float)v[0].v[0], .offset = (int64_t)v[1].v[0], .halves = v[2].v[0] != 0};
+    return esker_rotary(layer->inputs[0], &desc);
+}
+
+static bool decode_rotary(const esker_node *node, esker__layer_value *values)
+{
+    const esker__rotary_attr *a = node->attr;
+    values[0] = (esker__layer_value){1, {a->base}};
+    values[1] = (esker__layer_value){1, {(double)a->offset}};
+    values[2] = (esker__layer_value){1, {a->halves}};
+    return !a->back && node->type.shape.rank > 2; /* the positions are not the batch */
+}
+
 /* clang-format off */
 #define KERNEL_KEY(key)  {.name = (key), .type = ESKER__KEY_PAIR, .required = true, .lo = 1, .hi = 65535}
 #define PADDING_KEY      {.name = "padding", .type = ESKER__KEY_PAIR, .lo = 0, .hi = 65535}
@@ -416,6 +439,9 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"attention",   "attention",   1, {COUNT_KEY("heads"), {.name = "causal", .type = ESKER__KEY_BOOL}, BIAS_KEY,
                                        {.name = "rotary", .type = ESKER__KEY_CHOICE, .choices = rotary_names}},
      .build = esker__build_attention, .has_parameters = true},
+    {"rotary",      "rotary",      1, {{.name = "base", .type = ESKER__KEY_NUMBER, .standard = 10000},
+                                       {.name = "offset", .type = ESKER__KEY_INT, .hi = 1048576}, {.name = "halves", .type = ESKER__KEY_BOOL}},
+     .build = build_rotary, .decode = decode_rotary},
     {"rnn",  "rnn",  1, {RECURRENT_KEYS, {.name = "activation", .type = ESKER__KEY_CHOICE, .choices = rnn_names}},
      .build = esker__build_rnn, .has_parameters = true},
     {"lstm", "lstm", 1, {RECURRENT_KEYS}, .build = esker__build_lstm, .has_parameters = true},
@@ -486,6 +512,7 @@ static const char help[] =
     "instance_norm eps X (1e-5); affine true|false (false)\n"
     "normalize    axis N (1), to length 1 along it; eps X (1e-12)\n"
     "attention    heads N; causal true|false (false); bias true|false (true); rotary none|pairs|halves (none)\n"
+    "rotary       base X (10000); offset N (0); halves true|false (false): the last two axes are positions and pairs\n"
     "rnn          features N; layers N (1); bidirectional true|false (false); bias true|false (true); activation tanh|relu (tanh)\n"
     "lstm, gru    the same without the activation: all hidden states of a sequence\n"
     "relu, sigmoid, tanh, selu, hard_sigmoid, silu, hard_swish, gelu, gelu_tanh, mish\n"

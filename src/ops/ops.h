@@ -60,6 +60,12 @@ typedef struct esker__reshape_attr {
     esker_shape shape;
 } esker__reshape_attr;
 
+typedef struct esker__rotary_attr {
+    float base;
+    int32_t halves, back; /* back: turned the other way, as its gradient is */
+    int64_t offset;
+} esker__rotary_attr;
+
 /** Axis i of the result is axis order[i] of x. */
 typedef struct esker__transpose_attr {
     int32_t rank;

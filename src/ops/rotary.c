@@ -14,15 +14,9 @@
 #define PAIRS          48      /* frequencies that a dispatch's parameters hold */
 #define GROUP          64
 
-typedef struct rotary_attr {
-    float base;
-    int32_t halves, back;
-    int64_t offset;
-} rotary_attr;
-
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const rotary_attr *a = attr;
+    const esker__rotary_attr *a = attr;
     const esker_shape *x = &inputs[0]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, "rotary", inputs, n_inputs);
@@ -44,20 +38,20 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
 static esker_node *gradient(esker_node *node, esker_node *grad, int input)
 {
     (void)input;
-    rotary_attr attr = *(const rotary_attr *)node->attr;
+    esker__rotary_attr attr = *(const esker__rotary_attr *)node->attr;
     attr.back = !attr.back;
     return esker__record(&esker__op_rotary, &attr, &grad, 1);
 }
 
 /* Radians in a position. */
-static double frequency(const rotary_attr *a, int64_t pair, int64_t d)
+static double frequency(const esker__rotary_attr *a, int64_t pair, int64_t d)
 {
     return pow((double)a->base, -2 * (double)pair / (double)d);
 }
 
 static void reference(const esker__reference *r)
 {
-    const rotary_attr *a = r->node->attr;
+    const esker__rotary_attr *a = r->node->attr;
     const esker_shape *x = &r->node->type.shape;
     int64_t d = x->dims[x->rank - 1], t = x->dims[x->rank - 2], n_elems = 0;
     if (esker_shape_elems(x, &n_elems) != ESKER_OK) return;
@@ -85,7 +79,7 @@ static void cost(const esker_node *node, esker__cost *out)
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
-    const rotary_attr *a = node->attr;
+    const esker__rotary_attr *a = node->attr;
     const esker_shape *x = &node->type.shape;
     int64_t d = x->dims[x->rank - 1], n_elems;
     esker_status st = esker_shape_elems(x, &n_elems);
@@ -125,7 +119,7 @@ const esker__op esker__op_rotary = {
     .name = "rotary",
     .n_inputs = 1,
     .n_outputs = 1,
-    .attr_bytes = sizeof(rotary_attr),
+    .attr_bytes = sizeof(esker__rotary_attr),
     .flags = ESKER__OP_IN_PLACE_0,
     .infer = infer,
     .gradient = gradient,
@@ -138,7 +132,7 @@ const esker__op esker__op_rotary = {
 esker_node *esker_rotary(esker_node *x, const esker_rotary_desc *desc)
 {
     if (!x) return NULL;
-    rotary_attr attr = {.base = desc && desc->base != 0 ? desc->base : USUAL_BASE};
+    esker__rotary_attr attr = {.base = desc && desc->base != 0 ? desc->base : USUAL_BASE};
     if (desc) attr.halves = desc->halves, attr.offset = desc->offset;
     return esker__record(&esker__op_rotary, &attr, &x, 1);
 }

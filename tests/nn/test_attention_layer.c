@@ -110,6 +110,25 @@ static void starts_as_in_pytorch(void **state)
     esker_model_destroy(net);
 }
 
+/* As an operation between layers. */
+static void rotary_is_a_layer(void **state)
+{
+    (void)state;
+    esker_model *net = model_from("{\"input\": {\"shape\": [5, 12]}, \"layers\": [{\"type\": \"rotary\", \"base\": 500, "
+                                  "\"offset\": 3, \"halves\": true}]}");
+    sequence_run run;
+    run_model(net, BATCH, &run);
+    for (int t = 0; t < ROWS; t++)
+        for (int i = 0; i < WIDTH / 2; i++) {
+            const double *x = run.x + (ROWS + t) * WIDTH, *y = run.y + (ROWS + t) * WIDTH;
+            double angle = (t + 3) * pow(500, -2.0 * i / WIDTH);
+            assert_doubles(&y[i], &(double){x[i] * cos(angle) - x[i + WIDTH / 2] * sin(angle)}, 1);
+            assert_doubles(&y[i + WIDTH / 2], &(double){x[i] * sin(angle) + x[i + WIDTH / 2] * cos(angle)}, 1);
+        }
+    finish_run(&run);
+    esker_model_destroy(net);
+}
+
 static void refuses_what_does_not_fit(void **state)
 {
     static const struct {
@@ -135,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_formulas),
         cmocka_unit_test(starts_as_in_pytorch),
+        cmocka_unit_test(rotary_is_a_layer),
         cmocka_unit_test(refuses_what_does_not_fit),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
