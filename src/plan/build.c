@@ -420,11 +420,16 @@ static void share_cost(esker__lowering *l, const esker_node *node)
     }
 }
 
+/* Kernels, not dispatches. */
 static int count_quarantined(const esker__lowering *l)
 {
+    const esker__plan_dispatch *d = l->plan->dispatches;
     int n = 0;
-    for (size_t p = l->first_dispatch; p < l->plan->n_dispatches; p++)
-        n += l->plan->kernels[l->plan->dispatches[p].kernel].quarantined;
+    for (size_t p = l->first_dispatch; p < l->plan->n_dispatches; p++) {
+        bool again = false;
+        for (size_t q = l->first_dispatch; q < p; q++) again |= d[q].kernel == d[p].kernel;
+        n += !again && l->plan->kernels[d[p].kernel].quarantined;
+    }
     return n;
 }
 

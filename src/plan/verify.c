@@ -241,17 +241,26 @@ static esker_status tell(run *r, const verdict *v)
 
 /* ---- Before a node ---- */
 
-static bool binds(const esker__plan_dispatch *d, int value, bool only_writes)
+/* Whether the dispatch has the value, or (updates do) the arena of parameters, gradients or state that it lies in. */
+static bool binds(const run *r, const esker__plan_dispatch *d, int value, bool only_writes)
 {
-    for (int i = 0; i < d->n_operands; i++)
-        if (d->operands[i].value == value && (!only_writes || d->operands[i].write)) return true;
+    if (value < 0) return false;
+    const esker__plan_value *v = &r->plan->values[value];
+    esker__extent extent = {v->storage, v->offset, v->offset + v->n_bytes};
+    for (int i = 0; i < d->n_operands; i++) {
+        if (only_writes && !d->operands[i].write) continue;
+        if (d->operands[i].value == value) return true;
+        bool shared = v->storage != ESKER__STORAGE_ARENA && v->storage != ESKER__STORAGE_OUTPUTS;
+        if (shared && esker__extents_meet(extent, esker__operand_extent(r->plan, &d->operands[i]))) return true;
+    }
     return false;
 }
 
 static bool node_binds(const run *r, int value, bool only_writes)
 {
     for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++)
-        if (r->plan->dispatches[p].node == r->node->id && binds(&r->plan->dispatches[p], value, only_writes)) return true;
+        if (r->plan->dispatches[p].node == r->node->id && binds(r, &r->plan->dispatches[p], value, only_writes))
+            return true;
     return false;
 }
 
@@ -351,7 +360,7 @@ static esker_status before_dispatch(run *r, const esker__plan_dispatch *d)
 {
     esker_status st = r->record->begun ? ESKER_OK : begin(r);
     for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++)
-        if (!r->record->in[i] && binds(d, value_of(r, r->node->inputs[i]), false)) st = take_input(r, i);
+        if (!r->record->in[i] && binds(r, d, value_of(r, r->node->inputs[i]), false)) st = take_input(r, i);
     return st;
 }
 
@@ -359,9 +368,9 @@ static esker_status before_dispatch(run *r, const esker__plan_dispatch *d)
 
 static bool is_last_write(const run *r, int p, int value)
 {
-    if (!binds(&r->plan->dispatches[p], value, true)) return false;
+    if (!binds(r, &r->plan->dispatches[p], value, true)) return false;
     for (int q = p + 1; q <= r->last[r->node->id]; q++)
-        if (r->plan->dispatches[q].node == r->node->id && binds(&r->plan->dispatches[q], value, true)) return false;
+        if (r->plan->dispatches[q].node == r->node->id && binds(r, &r->plan->dispatches[q], value, true)) return false;
     return true;
 }
 

@@ -105,6 +105,18 @@ BUILD(attention)
     (void)graph;
     return esker_attention(in[0], in[1], in[2], &(esker_attention_desc){.causal = args[0] != 0});
 }
+/* args: kind, whether reversed; inputs: x, the two weights, the two biases, the state. */
+BUILD(recurrent)
+{
+    (void)graph;
+    return esker_recurrent(in[0], &(esker_recurrent_desc){.kind = (esker_recurrent_kind)args[0],
+                                                          .weight_ih = in[1],
+                                                          .weight_hh = in[2],
+                                                          .bias_ih = in[3],
+                                                          .bias_hh = in[4],
+                                                          .h = args[0] == ESKER_RECURRENT_LSTM ? NULL : in[5],
+                                                          .reverse = args[1] != 0});
+}
 BUILD(rotary)
 {
     (void)graph;
@@ -184,6 +196,29 @@ BUILD(conv2d)
                                  &(esker_conv2d_desc){.stride = {stride, stride}, .padding = {padding, padding}});
     return args[2] != 0 ? esker_relu(esker_add(y, in[2])) : y;
 }
+/* args: stride, dilation, groups, whether padded to the size of x. */
+BUILD(conv2d_more)
+{
+    (void)graph;
+    int32_t stride = (int32_t)args[0], dilation = (int32_t)args[1];
+    return esker_conv2d(
+        in[0], in[1],
+        &(esker_conv2d_desc){
+            .stride = {stride, stride}, .dilation = {dilation, dilation}, .groups = (int)args[2], .same = args[3] != 0});
+}
+BUILD(conv_transpose2d)
+{
+    (void)graph;
+    int32_t stride = (int32_t)args[0], padding = (int32_t)args[1];
+    return esker_conv_transpose2d(
+        in[0], in[1], &(esker_conv_transpose2d_desc){.stride = {stride, stride}, .padding = {padding, padding}});
+}
+BUILD(conv1d)
+{
+    (void)graph;
+    (void)args;
+    return esker_conv1d(in[0], in[1], NULL);
+}
 static esker_pool2d_desc pool_of(const double *args)
 {
     int32_t window = (int32_t)args[0], stride = (int32_t)args[1], padding = (int32_t)args[2];
@@ -200,6 +235,12 @@ BUILD(avg_pool2d)
     esker_pool2d_desc desc = pool_of(args);
     (void)graph;
     return esker_avg_pool2d(in[0], &desc);
+}
+
+BUILD(adaptive_avg_pool2d)
+{
+    (void)graph;
+    return esker_adaptive_avg_pool2d(in[0], (int[]){(int)args[0], (int)args[1]});
 }
 
 BUILD(reshape)
@@ -262,7 +303,8 @@ BUILD(batch_norm_infer)
         in[0], &(esker_batch_norm_desc){.weight = in[1], .bias = in[2], .running_mean = in[3], .running_var = in[4]});
 }
 
-/* The mean square distance of three parameters, one of them frozen, to the inputs. */
+/* The mean square distance of three parameters, one of them frozen, to the inputs. args: kind, momentum, decay, what else. */
+enum { PLAIN, CENTERED, CLIPPED };
 BUILD(optimizer)
 {
     esker_node *loss = NULL;
@@ -275,11 +317,15 @@ BUILD(optimizer)
         esker_node *term = esker_mse(p, in[i]);
         loss = i ? esker_add(loss, term) : term;
     }
+    bool clipped = args[3] == CLIPPED;
     esker_optimize(loss, &(esker_optimizer_desc){.kind = (esker_optimizer_kind)args[0],
                                                  .lr = 0.01f,
                                                  .momentum = (float)args[1],
-                                                 .weight_decay = (float)args[2]});
-    return loss;
+                                                 .weight_decay = (float)args[2],
+                                                 .centered = args[3] == CENTERED,
+                                                 .clip_value = clipped ? 0.02f : 0,
+                                                 .clip_norm = clipped ? 0.1f : 0});
+    return clipped ? esker_gradient_norm(graph) : loss;
 }
 
 /* ---- The table ---- */
@@ -320,10 +366,10 @@ BUILD(optimizer)
                         "127 x 127"                                                                                   \
                     }                                                                                                 \
     }
-#define UPDATE(name, kind, ...)                                                                                     \
-    {                                                                                                               \
-        name, #__VA_ARGS__, .build = build_optimizer, .args = {kind, __VA_ARGS__}, .in = {ON(-2, 2)}, .n_steps = 2, \
-                            .shapes = {"129 x 65 x 7,11", "1 x 1 x ."}, .no_gradient = true                         \
+#define UPDATE(name, note, kind, ...)                                                    \
+    {                                                                                    \
+        name, note, .build = build_optimizer, .args = {kind, __VA_ARGS__}, .n_steps = 3, \
+                    .shapes = {"129 x 65 x 7,11", "1 x 1 x ."}, .no_gradient = true      \
     }
 
 /* clang-format off */
@@ -395,14 +441,25 @@ const esker__case_row esker__case_rows[] = {
     {"matmul", "with bias and relu", .build = build_matmul, .args = {0, 0, 1, 1}, .shapes = {"9,33 x 33,6 x 6", "65,64 x 64,66 x 66"}},
     {"matmul", "with bias and sigmoid", .build = build_matmul, .args = {0, 0, 1, 2}, .shapes = {"9,33 x 33,6 x 6", "65,64 x 64,66 x 66"}},
     {"matmul", "with bias and tanh", .build = build_matmul, .args = {0, 0, 1, 3}, .shapes = {"9,33 x 33,6 x 6", "65,64 x 64,66 x 66"}},
+    {"matmul", "batches", .build = build_matmul, .shapes = {"3,5,7 x 3,7,4", "2,1,33,9 x 3,9,17", "2,64,64 x 64,64", "4,7 x 3,7,1"}},
+    {"matmul", "batches, b transposed", .build = build_matmul, .args = {0, 1}, .shapes = {"3,5,7 x 3,4,7", "2,64,64 x 2,64,64"}},
+    {"matmul", "one axis", .build = build_matmul, .shapes = {"129 x 129", "7 x 3,7,5", "3,5,7 x 7"}},
     {"conv2d", .build = build_conv2d, .args = {1, 0}, .shapes = {"1,1,1,1 x 1,1,1,1", "2,3,9,7 x 4,3,3,3", "1,8,12,12 x 8,8,3,3", "2,5,8,8 x 9,5,1,1"}},
     {"conv2d", "padded", .build = build_conv2d, .args = {1, 2}, .shapes = {"2,2,7,9 x 5,2,5,5", "1,8,10,10 x 16,8,3,3"}},
     {"conv2d", "stride 2", .build = build_conv2d, .args = {2, 1}, .shapes = {"2,3,9,8 x 4,3,3,3", "1,8,11,13 x 8,8,5,5"}},
     {"conv2d", "with bias and relu", .build = build_conv2d, .args = {1, 1, 1}, .shapes = {"2,3,9,7 x 6,3,3,3 x 6,1,1", "1,8,12,12 x 8,8,3,3 x 8,1,1"}},
+    {"conv2d", "dilated", .build = build_conv2d_more, .args = {1, 2, 1}, .shapes = {"2,3,9,8 x 4,3,3,3", "1,8,13,13 x 8,8,3,3"}},
+    {"conv2d", "dilated, stride 2", .build = build_conv2d_more, .args = {2, 3, 1}, .shapes = {"2,3,11,12 x 4,3,3,3"}},
+    {"conv2d", "same size, two groups", .build = build_conv2d_more, .args = {1, 1, 2, 1}, .shapes = {"2,4,9,8 x 6,2,4,3", "1,16,9,9 x 16,8,3,3"}},
+    {"conv2d", "depthwise", .build = build_conv2d_more, .args = {1, 1, 5}, .shapes = {"2,5,9,8 x 5,1,3,3", "1,5,17,9 x 10,1,3,3"}},
+    {"conv2d", "one axis", .build = build_conv1d, .shapes = {"2,3,129 x 4,3,5", "1,8,33 x 8,8,3"}},
+    {"conv_transpose2d", "stride 2", .build = build_conv_transpose2d, .args = {2, 1}, .shapes = {"1,1,1,1 x 1,1,3,3", "2,4,5,6 x 4,3,3,3", "1,8,7,7 x 8,8,4,4"}},
+    {"conv_transpose2d", "stride 1", .build = build_conv_transpose2d, .args = {1, 0}, .shapes = {"2,4,5,6 x 4,3,3,3"}},
     {"max_pool2d", "2, apart", .build = build_max_pool2d, .args = {2, 2}, .shapes = {"1,1,2,2", "2,3,9,8"}},
     {"max_pool2d", "3, overlapping", .build = build_max_pool2d, .args = {3, 2, 1}, .shapes = {"2,3,9,8", "1,5,17,13"}},
     {"avg_pool2d", "2, apart", .build = build_avg_pool2d, .args = {2, 2}, .shapes = {"1,1,2,2", "2,3,9,8"}},
     {"avg_pool2d", "3, overlapping", .build = build_avg_pool2d, .args = {3, 2, 1}, .shapes = {"2,3,9,8", "1,5,17,13"}},
+    {"adaptive_avg_pool2d", .build = build_adaptive_avg_pool2d, .args = {3, 5}, .shapes = {"1,1,1,1", "2,3,7,12", "1,2,16,5"}},
     {"resize2d", "nearest", .build = build_resize2d, .args = {7, 11, ESKER_RESIZE_NEAREST}, .shapes = {"1,1,1,1", "2,3,5,4", "1,2,16,13"}},
     {"resize2d", "bilinear", .build = build_resize2d, .args = {7, 11, ESKER_RESIZE_BILINEAR}, .shapes = {"1,1,1,1", "2,3,5,4", "1,2,16,13"}},
 
@@ -446,6 +503,10 @@ const esker__case_row esker__case_rows[] = {
     {"log_softmax", "axis 0", .build = build_log_softmax, .args = {0}, .in = {ON(-9, 9)}, .shapes = {"129,3", "7,5"}},
     {"attention", .build = build_attention, .shapes = {"1,1,1,1 x 1,1,1,1 x 1,1,1,1", "2,3,7,8 x 2,3,7,8 x 2,3,7,8", "1,2,65,33 x 1,2,70,33 x 1,2,70,33"}},
     {"attention", "causal", .build = build_attention, .args = {1}, .shapes = {"2,3,7,8 x 2,3,7,8 x 2,3,7,8", "1,1,129,32 x 1,1,129,32 x 1,1,129,32"}},
+    {"recurrent", "rnn, tanh", .build = build_recurrent, .args = {ESKER_RECURRENT_RNN_TANH}, .in = {ON(-1, 1), ON(-0.5, 0.5), ON(-0.5, 0.5)}, .shapes = {"4,3,5 x 7,5 x 7,7 x 7 x 7 x 3,7"}},
+    {"recurrent", "rnn, relu, reversed", .build = build_recurrent, .args = {ESKER_RECURRENT_RNN_RELU, 1}, .in = {ON(-1, 1), ON(-0.3, 0.3), ON(-0.3, 0.3)}, .shapes = {"4,3,5 x 7,5 x 7,7 x 7 x 7 x 3,7"}},
+    {"recurrent", "lstm", .build = build_recurrent, .args = {ESKER_RECURRENT_LSTM}, .in = {ON(-1, 1), ON(-0.5, 0.5), ON(-0.5, 0.5)}, .shapes = {"4,3,5 x 28,5 x 28,7 x 28 x 28"}},
+    {"recurrent", "gru", .build = build_recurrent, .args = {ESKER_RECURRENT_GRU}, .in = {ON(-1, 1), ON(-0.5, 0.5), ON(-0.5, 0.5)}, .shapes = {"4,3,5 x 21,5 x 21,7 x 21 x 21 x 3,7", "1,1,1 x 3,1 x 3,1 x 3 x 3 x 1,1"}},
     {"rotary", .build = build_rotary, .shapes = {"1,2", "2,3,7,8", "129,6"}},
     {"rotary", "halves, from 1000", .build = build_rotary, .args = {1, 1000}, .shapes = {"2,3,7,8"}},
 
@@ -484,10 +545,19 @@ const esker__case_row esker__case_rows[] = {
     {"cosine_embedding", .fixed = 4, .build = build_cosine, .in = {ON(-2, 2), ON(-2, 2), WHOLE(-1, 1)}, .shapes = {"5,7 x 5,7 x 5", "3,129 x 3,129 x 3"}},
     {"count_correct", .binary = esker_count_correct, .in = {ON(-9, 9), I32(-1, 2)}, .shapes = {"1,3 x 1", "129,3 x 129", "7,129 x 7"}, .no_gradient = true},
 
-    UPDATE("sgd", ESKER_OPTIMIZER_SGD, 0, 0.01),
-    UPDATE("sgd", ESKER_OPTIMIZER_SGD, 0.9, 0.01),
-    UPDATE("adam", ESKER_OPTIMIZER_ADAM, 0, 0.01),
-    UPDATE("adamw", ESKER_OPTIMIZER_ADAMW, 0, 0.01),
+    UPDATE("sgd", "decay", ESKER_OPTIMIZER_SGD, 0, 0.01),
+    UPDATE("sgd", "momentum, decay", ESKER_OPTIMIZER_SGD, 0.9, 0.01),
+    UPDATE("adam", "decay", ESKER_OPTIMIZER_ADAM, 0, 0.01),
+    UPDATE("adamw", "decay", ESKER_OPTIMIZER_ADAMW, 0, 0.01),
+    UPDATE("rmsprop", "decay", ESKER_OPTIMIZER_RMSPROP, 0, 0.01),
+    UPDATE("rmsprop", "momentum", ESKER_OPTIMIZER_RMSPROP, 0.9),
+    UPDATE("rmsprop", "centered, momentum", ESKER_OPTIMIZER_RMSPROP, 0.9, 0, CENTERED),
+    UPDATE("rmsprop", "centered", ESKER_OPTIMIZER_RMSPROP, 0, 0, CENTERED),
+    UPDATE("adagrad", "decay", ESKER_OPTIMIZER_ADAGRAD, 0, 0.01),
+    UPDATE("adadelta", "decay", ESKER_OPTIMIZER_ADADELTA, 0, 0.01),
+    UPDATE("nadam", "decay", ESKER_OPTIMIZER_NADAM, 0, 0.01),
+    UPDATE("lion", "decay", ESKER_OPTIMIZER_LION, 0, 0.01),
+    UPDATE("clip_gradients", "value and norm", ESKER_OPTIMIZER_SGD, 0, 0, CLIPPED),
 };
 /* clang-format on */
 const int esker__n_case_rows = sizeof esker__case_rows / sizeof esker__case_rows[0];

@@ -20,7 +20,7 @@ typedef struct trial {
     bool pass[2];
     esker__text variant;
     char message[ESKER__ERROR_BYTES];
-    bool *wrong; /* by kernel of the plan: ran for an operation that was wrong */
+    bool *wrong, *right; /* by kernel of the plan: ran for an operation that was wrong, for one that was right */
 } trial;
 
 typedef struct session {
@@ -35,7 +35,16 @@ typedef struct session {
 static void note_kernels(trial *t, const esker__check_result *result)
 {
     for (size_t p = 0; p < t->plan->n_dispatches; p++)
-        if (t->plan->dispatches[p].node == result->node->id) t->wrong[t->plan->dispatches[p].kernel] = true;
+        if (t->plan->dispatches[p].node == result->node->id)
+            (result->pass ? t->right : t->wrong)[t->plan->dispatches[p].kernel] = true;
+}
+
+/* Of several kernels of a wrong operation, those that another operation used and was right are not to blame, unless nobody else is. */
+static void find_guilty(trial *t)
+{
+    bool any = false;
+    for (size_t i = 0; i < t->plan->n_kernels; i++) any |= t->wrong[i] && !t->right[i];
+    for (size_t i = 0; any && i < t->plan->n_kernels; i++) t->wrong[i] &= !t->right[i];
 }
 
 static void observe(const esker__check_result *result, void *user)
@@ -45,9 +54,9 @@ static void observe(const esker__check_result *result, void *user)
     if (result->error > t->error[backward]) t->error[backward] = result->error;
     if (!backward && result->kernels[0] && (!t->variant.chars || !strstr(t->variant.chars, result->kernels)))
         esker__text_add(&t->variant, "%s%s", t->variant.chars ? ", then " : "", result->kernels);
+    note_kernels(t, result);
     if (result->pass) return;
     t->pass[backward] = false;
-    note_kernels(t, result);
     if (!t->message[0]) snprintf(t->message, sizeof t->message, "%s", result->message);
 }
 
@@ -89,13 +98,15 @@ static esker_status try(const session *s, const esker__case *c, trial *t)
     if (st != ESKER_OK) return st;
     t->pass[0] = t->pass[1] = true;
     t->wrong = esker__calloc(t->plan->n_kernels ? t->plan->n_kernels : 1, sizeof *t->wrong);
-    if (!t->wrong) return esker__fail_memory(t->plan->n_kernels, "selftest");
+    t->right = esker__calloc(t->plan->n_kernels ? t->plan->n_kernels : 1, sizeof *t->right);
+    if (!t->wrong || !t->right) return esker__fail_memory(t->plan->n_kernels, "selftest");
     esker__plan_observe(t->plan, observe, t);
     int n_steps = c->row->n_steps ? c->row->n_steps : 1;
     for (int step = 0; st == ESKER_OK && step < n_steps; step++) {
         for (int i = 0; st == ESKER_OK && i < c->n_inputs; i++) st = write_input(s, c, i, t);
         if (st == ESKER_OK) st = esker_plan_run(t->plan);
     }
+    find_guilty(t);
     if (st == ESKER_OK && t->variant.failed) st = esker__fail_memory(256, "selftest");
     return st;
 }
@@ -105,6 +116,7 @@ static void trial_finish(trial *t)
     esker_plan_destroy(t->plan);
     esker__text_finish(&t->variant);
     esker__free(t->wrong);
+    esker__free(t->right);
     *t = (trial){0};
 }
 
@@ -178,26 +190,35 @@ static bool is_fatal(esker_status st)
     return st == ESKER_ERR_LOST || st == ESKER_ERR_NO_MEMORY || st == ESKER_ERR_CANCELLED;
 }
 
-/* Without the kernels that were wrong; a stand-in that is right makes the difference between quarantine and failure. */
+/*
+ * Without the kernels that were wrong, and then without those that stood in and were wrong too. One that is right makes the difference between
+ * quarantine and failure.
+ */
 static esker_status try_others(session *s, const esker__case *c, trial *first)
 {
-    trial second = {0};
-    esker_status st = quarantine(s, first);
-    if (st == ESKER_OK) st = try(s, c, &second);
-    bool stands_in = st == ESKER_OK && is_right(&second);
-    int n = release(s, first, stands_in ? second.plan : NULL);
-    if (is_fatal(st)) goto done;
-    s->sum.quarantined += n;
-    if (!stands_in || !n) { /* the second trial says no more than the first */
-        size_t used = strlen(first->message);
-        snprintf(first->message + used, sizeof first->message - used, "; no other kernel is there");
-        st = tell(s, c, first, false);
-    } else {
-        st = tell(s, c, first, true);
-        if (st == ESKER_OK) st = tell(s, c, &second, false);
+    enum { N = ESKER__LAST_ATTEMPT + 2 };
+    trial trials[N] = {*first};
+    int n = 1, n_quarantined = 0;
+    esker_status st = ESKER_OK;
+    bool right = false;
+    while (st == ESKER_OK && n < N && !right) {
+        st = quarantine(s, &trials[n - 1]);
+        if (st == ESKER_OK) st = try(s, c, &trials[n++]);
+        right = st == ESKER_OK && is_right(&trials[n - 1]);
     }
-done:
-    trial_finish(&second);
+    for (int i = 0; i < n - right; i++)
+        if (trials[i].plan && trials[i].wrong) n_quarantined += release(s, &trials[i], right ? trials[n - 1].plan : NULL);
+    if (!is_fatal(st)) st = ESKER_OK;
+    if (st == ESKER_OK && right && n_quarantined) {
+        s->sum.quarantined += n_quarantined;
+        for (int i = 0; st == ESKER_OK && i < n; i++) st = tell(s, c, &trials[i], i + 1 < n);
+    } else if (st == ESKER_OK) { /* the other trials say no more than the first */
+        size_t used = strlen(trials[0].message);
+        snprintf(trials[0].message + used, sizeof trials[0].message - used, "; no other kernel is there");
+        st = tell(s, c, &trials[0], false);
+    }
+    *first = trials[0];
+    for (int i = 1; i < n; i++) trial_finish(&trials[i]);
     return st;
 }
 
