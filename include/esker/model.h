@@ -77,7 +77,7 @@ typedef struct esker_layer_linear_desc {
 } esker_layer_linear_desc;
 
 /**
- * y [n, features] = x [n, k] weight^T + bias. Parameters "NAME.weight" [features, k] and "NAME.bias" [features], named and
+ * y [n, features] = x [n, k] weight^T + bias, or the same for every step of x [n, steps, k]. Parameters "NAME.weight" [features, k] and "NAME.bias" [features], named and
  * laid out as in PyTorch.
  */
 ESKER_API esker_node *esker_layer_linear(esker_model *net, esker_node *x, const esker_layer_linear_desc *desc);

@@ -39,8 +39,11 @@ esker_node *esker__layer_wrong_rank(esker_model *net, const esker_node *x, const
 esker_node *esker__build_linear(esker_model *net, esker__layer *layer)
 {
     esker_node *x = layer->inputs[0];
-    if (x->type.shape.rank != 2) return esker__layer_wrong_rank(net, x, "[features] are needed: flatten first");
-    int64_t features = (int64_t)layer->values[0].v[0], n_inputs = x->type.shape.dims[1];
+    int rank = x->type.shape.rank;
+    /* More axes could be multiplied too, but whoever gives an image has nearly always forgotten to flatten it. */
+    if (rank != 2 && rank != 3)
+        return esker__layer_wrong_rank(net, x, "[features] or [steps, features] are needed: flatten first");
+    int64_t features = (int64_t)layer->values[0].v[0], n_inputs = x->type.shape.dims[rank - 1];
     esker_layer_init init = (esker_layer_init)layer->values[2].v[0];
     esker_node *weight = esker__layer_parameter(net, layer, "weight", (esker_shape){2, {features, n_inputs}},
                                                 (double)n_inputs, init);

@@ -124,7 +124,8 @@ static const struct failure {
      "layer it: not used: nothing leads from it to the output, flatten1"},
     /* Shapes */
     {"linear without flatten", LAYER("\"type\": \"linear\", \"features\": 3"),
-     "bad.json: layer it, linear: the input's samples are [1, 8, 8], [features] are needed: flatten first"},
+     "bad.json: layer it, linear: the input's samples are [1, 8, 8], [features] or [steps, features] are needed: flatten "
+     "first"},
     {"a kernel larger than the image", LAYER("\"type\": \"conv2d\", \"filters\": 3, \"kernel\": 9"),
      "bad.json: layer it, conv2d: conv2d(float32 [1, 1, 8, 8], float32 [3, 1, 9, 9])"},
     {"a window larger than the image", LAYER("\"type\": \"max_pool2d\", \"window\": 9"),

@@ -81,6 +81,20 @@ static void one_axis(void **state)
     esker_model_destroy(net);
 }
 
+/* The same weights for every step of a sequence. */
+static void linear_of_steps(void **state)
+{
+    (void)state;
+    esker_model *net;
+    assert_ok(esker_model_create(&net));
+    esker_node *x = esker_model_input(net, "steps", &(esker_shape){2, {6, 5}});
+    assert_ok(esker_model_output(net, esker_layer_linear(net, x, &(esker_layer_linear_desc){.features = 3})));
+    assert_param(net, "fc1.weight", (esker_shape){2, {3, 5}});
+    assert_param(net, "fc1.bias", (esker_shape){1, {3}});
+    assert_instance(net, 4, (esker_shape){3, {4, 6, 3}});
+    esker_model_destroy(net);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -143,6 +157,6 @@ static void one_axis_as_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(images), cmocka_unit_test(one_axis), cmocka_unit_test(refusals),
-                                       cmocka_unit_test(one_axis_as_json)};
+                                       cmocka_unit_test(linear_of_steps), cmocka_unit_test(one_axis_as_json)};
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
