@@ -48,7 +48,7 @@ static const op_check_row rows[] = {
     {"size 256", build, 3, QKV(1, 1, 5, 7, 256), .args = &causal, .no_differences = true},
     {"127 rows", build, 3, QKV(1, 1, 127, 127, 8), .args = &causal, .no_differences = true},
     {"1025 rows", build, 3, QKV(1, 1, 1025, 1025, 5), .args = &causal, .no_differences = true},
-    {"more groups than one dispatch has", build, 3, QKV(64, 65, 6, 1, 33), .no_gradient = true},
+    {"more groups than one dispatch has", build, 3, QKV(91, 91, 2, 1, 3), .no_differences = true}, /* 8281 of 8192 */
     {"a scale", build, 3, QKV(1, 2, 10, 11, 12), .args = &steep},
     {"a negative scale, causal", build, 3, QKV(1, 2, 10, 10, 12), .args = &falling},
     {"one sequence", build_self, 1, {{.shape = {4, {2, 2, 13, 8}}, .lo = -1, .hi = 1}}, .args = &causal},
