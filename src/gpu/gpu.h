@@ -62,7 +62,8 @@ const char *esker__kernel_name(const esker__kernel *kernel);
  * `reason` for people; lowerings ask before they choose between kernels. Release undoes it.
  */
 esker_status esker__kernel_quarantine(esker_device *dev, const char *name, const char *defines, const char *reason);
-bool esker__kernel_is_quarantined(const esker_device *dev, const char *name, const char *defines);
+/** ESKER_ERR_NO_MEMORY alone: for whatever else is wrong with the kernel, compiling it finds words. */
+esker_status esker__kernel_is_quarantined(const esker_device *dev, const char *name, const char *defines, bool *out);
 void esker__kernel_release(esker_device *dev, const char *name, const char *defines);
 
 /** The embedded sources; n of them, sorted by name. */

@@ -39,15 +39,19 @@ static bool remembers(const esker_device *dev, uint64_t hash)
     return false;
 }
 
-bool esker__kernel_is_quarantined(const esker_device *dev, const char *name, const char *defines)
+esker_status esker__kernel_is_quarantined(const esker_device *dev, const char *name, const char *defines, bool *out)
 {
     uint64_t hash;
     esker__text path = {0};
-    if (hash_of(dev, name, defines, &hash) != ESKER_OK) return false; /* whoever compiles it will say why */
-    bool found = remembers(dev, hash);
-    if (!found && dev->cache_dir[0]) found = file_name(dev, hash, &path) && access(path.chars, F_OK) == 0;
+    *out = false;
+    esker_status st = hash_of(dev, name, defines, &hash);
+    if (st != ESKER_OK) return st == ESKER_ERR_NO_MEMORY ? st : ESKER_OK;
+    *out = remembers(dev, hash);
+    if (*out || !dev->cache_dir[0]) return ESKER_OK;
+    if (!file_name(dev, hash, &path)) st = esker__fail_memory(path.capacity, "quarantine");
+    if (st == ESKER_OK) *out = access(path.chars, F_OK) == 0;
     esker__text_finish(&path);
-    return found;
+    return st;
 }
 
 /* For people: nothing reads it but to see that it is there. */

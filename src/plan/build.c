@@ -236,7 +236,8 @@ static int find_kernel(esker_plan *plan, const char *name, const char *defines)
     esker__plan_kernel kernel = {.name = esker__pool_strdup(&plan->pool, name),
                                  .defines = esker__pool_strdup(&plan->pool, defines)};
     if (!kernel.name || !kernel.defines) return -1;
-    kernel.quarantined = plan->chosen_for && esker__kernel_is_quarantined(plan->chosen_for, name, defines);
+    if (plan->chosen_for && esker__kernel_is_quarantined(plan->chosen_for, name, defines, &kernel.quarantined) != ESKER_OK)
+        return -1;
     plan->kernels[plan->n_kernels] = kernel;
     return (int)plan->n_kernels++;
 }
