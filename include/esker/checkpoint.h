@@ -28,6 +28,13 @@ extern "C" {
 ESKER_API esker_status esker_model_save(esker_model *net, const char *path);
 
 /**
+ * The same without the model as JSON: weights and metadata, for models with layers or operations of the program's own, which JSON has no
+ * word for. The program that made the model makes it again and calls esker_model_load_weights(); esker_model_load() refuses the file.
+ * Errors     As esker_model_save(), never ESKER_ERR_UNSUPPORTED.
+ */
+ESKER_API esker_status esker_model_save_weights(esker_model *net, const char *path);
+
+/**
  * Make the model that a file holds, with its weights and metadata.
  * Errors     All name the file.
  *            ESKER_ERR_IO: cannot be opened or read.

@@ -2,6 +2,7 @@
 #ifndef ESKER_ESKER_H
 #define ESKER_ESKER_H
 #include "checkpoint.h"
+#include "custom.h"
 #include "dataset.h"
 #include "device.h"
 #include "evaluator.h"

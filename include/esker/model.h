@@ -56,6 +56,14 @@ ESKER_API esker_status esker_model_set_classes(esker_model *net, const char *con
 ESKER_API esker_node *esker_model_input(esker_model *net, const char *name, const esker_shape *shape);
 
 /**
+ * A parameter for a layer of your own, which is a function that records operations over the model's nodes: its values are trained, saved
+ * and read with the model's. As esker_parameter(); the name, "NAME.part", belongs to no other layer. Such a model cannot be written as
+ * JSON; esker_model_save_weights() keeps what it learned. Returns NULL for a failure, which the model keeps: no desc, no name, the name
+ * of a parameter that there is already, after esker_model_output().
+ */
+ESKER_API esker_node *esker_model_parameter(esker_model *net, const esker_param_desc *desc);
+
+/**
  * How a layer's parameters start. The default is PyTorch's: weight and bias uniform within 1 / sqrt(fan_in), where fan_in
  * is the number of inputs that one output sums (for the weight this equals He et al.'s uniform bound with a = sqrt(5)).
  * With every other kind the bias starts at zero.

@@ -30,6 +30,7 @@ typedef struct esker__bound {
 struct esker__kernel {
     uint64_t hash;
     char *name, *defines;
+    char *registered; /* the source, of a kernel that a program brought along; else NULL */
     GLuint program;
     uint32_t storage_mask, uniform_mask; /* bit i: an active block has binding i */
     uint32_t uniform_bytes[ESKER__MAX_UNIFORM];
@@ -100,6 +101,12 @@ int esker__compile_error_line(const char *log);
 esker_status esker__kernel_text(const char *name, const char *defines, esker__text *out);
 /** Free the table; delete the programs too if the context is current. */
 void esker__kernels_finish(esker_device *dev, bool current);
+
+/* registered.c */
+/** A copy of a registered kernel's source; esker__free it. ESKER_ERR_INVALID: there is none of that name. */
+esker_status esker__kernel_registered_text(const char *name, char **out);
+/** Whether that is its source now. */
+bool esker__kernel_registered_is(const char *name, const char *text);
 
 /* debug.c */
 /** Send KHR_debug messages to the log. False where the context has none. */

@@ -36,6 +36,11 @@ static bool is_good_name(const char *name)
     return true;
 }
 
+static bool is_registered_name(const char *name)
+{
+    return strncmp(name, ESKER__REGISTERED, strlen(ESKER__REGISTERED)) == 0;
+}
+
 static esker_status find_source(const char *name, source *out)
 {
     *out = (source){0};
@@ -51,6 +56,16 @@ static esker_status find_source(const char *name, source *out)
             out->text = (const char *)out->memory;
             return st;
         }
+    }
+    if (is_registered_name(name)) {
+        char *copy;
+        esker_status st = esker__kernel_registered_text(name, &copy);
+        if (st != ESKER_OK) return st;
+        snprintf(out->path, sizeof out->path, "%s", name);
+        out->memory = (unsigned char *)copy;
+        out->text = copy;
+        out->n_bytes = strlen(copy);
+        return ESKER_OK;
     }
     for (int i = 0; i < esker__n_kernel_sources; i++) {
         if (strcmp(esker__kernel_sources[i].name, name) != 0) continue;
@@ -321,6 +336,7 @@ static void free_kernel(esker__kernel *kernel, bool current)
     if (current && kernel->program) glDeleteProgram(kernel->program);
     esker__free(kernel->name);
     esker__free(kernel->defines);
+    esker__free(kernel->registered);
     esker__free(kernel);
 }
 
@@ -363,6 +379,8 @@ esker_status esker__kernel_get(esker_device *dev, const char *name, const char *
         const esker__kernel *found = dev->kernels[(hash + i) & (dev->n_kernel_slots - 1)];
         if (!found) break;
         if (found->hash != hash || strcmp(found->name, name) != 0 || strcmp(found->defines, defines) != 0) continue;
+        /* The name may have been given up and taken again, for another source. */
+        if (found->registered && !esker__kernel_registered_is(name, found->registered)) continue;
         *out = found;
         return ESKER_OK;
     }
@@ -374,7 +392,9 @@ esker_status esker__kernel_get(esker_device *dev, const char *name, const char *
     kernel->hash = hash;
     kernel->name = esker__strdup(name);
     kernel->defines = esker__strdup(defines);
-    st = kernel->name && kernel->defines ? build(dev, kernel) : esker__fail_memory(strlen(name) + strlen(defines), name);
+    st = kernel->name && kernel->defines ? ESKER_OK : esker__fail_memory(strlen(name) + strlen(defines), name);
+    if (st == ESKER_OK && is_registered_name(name)) st = esker__kernel_registered_text(name, &kernel->registered);
+    if (st == ESKER_OK) st = build(dev, kernel);
     if (st != ESKER_OK) {
         free_kernel(kernel, true);
         return st;

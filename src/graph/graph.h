@@ -30,7 +30,9 @@ struct esker_graph {
     esker__phase phase; /* given to nodes recorded now */
     uint32_t n_draws;   /* ids given to random nodes: esker__new_draw */
     esker_status status;
-    char *message; /* of the first failure; in the pool */
+    char *message;          /* of the first failure; in the pool */
+    const esker__op **held; /* ops with a `hold`, each once */
+    size_t n_held, held_capacity;
 };
 
 /**

@@ -127,6 +127,8 @@ struct esker__op {
     const char *expr;
     /** What the op's own file keeps beside it (a family of ops shares its functions and finds its table row here); may be NULL. */
     const void *detail;
+    /** Of an op that a program registered: take (or return) a reference for a graph with nodes of it. NULL: the op is a constant. */
+    void (*hold)(const esker__op *op, bool take);
 };
 
 /** What changes from step to step. */

@@ -30,6 +30,8 @@ void esker_graph_destroy(esker_graph *graph)
     if (!graph) return;
     esker_params_unref(graph->params);
     esker__free(graph->nodes);
+    for (size_t i = 0; i < graph->n_held; i++) graph->held[i]->hold(graph->held[i], false);
+    esker__free(graph->held);
     esker__pool_finish(&graph->pool);
     esker__free(graph);
 }
@@ -115,6 +117,18 @@ static esker_status check_inputs(esker_graph *graph, const esker__op *op, esker_
     return ESKER_OK;
 }
 
+/* Ops that programs register live as long as the graphs that use them. */
+static bool hold_op(esker_graph *graph, const esker__op *op)
+{
+    if (!op->hold) return true;
+    for (size_t i = 0; i < graph->n_held; i++)
+        if (graph->held[i] == op) return true;
+    if (!esker__grow((void **)&graph->held, &graph->held_capacity, graph->n_held, sizeof *graph->held)) return false;
+    op->hold(op, true);
+    graph->held[graph->n_held++] = op;
+    return true;
+}
+
 esker_node *esker__record_in(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs,
                              int n_inputs)
 {
@@ -130,7 +144,7 @@ esker_node *esker__record_in(esker_graph *graph, const esker__op *op, const void
     if (st != ESKER_OK) return esker__graph_fail(graph, st);
 
     size_t input_bytes = (size_t)n_inputs * sizeof *inputs;
-    esker_node *node = new_node(graph, op);
+    esker_node *node = hold_op(graph, op) ? new_node(graph, op) : NULL;
     if (!node) goto no_memory;
     node->type = types[0];
     node->n_inputs = n_inputs;

@@ -14,31 +14,34 @@
 
 /* ---- Writing ---- */
 
-static esker_status add_metadata(esker__text *header, const esker_model *net)
+static esker_status add_metadata(esker__text *header, const esker_model *net, bool weights_only)
 {
     char *json = NULL;
-    esker_status st = esker_model_to_json(net, &json);
+    esker_status st = weights_only ? esker_model_status(net) : esker_model_to_json(net, &json);
     if (st != ESKER_OK) return st;
-    esker__text_add(header, "{\"__metadata__\":{\"" MODEL_KEY "\":");
-    esker__json_add_string(header, json);
-    esker_text_free(json);
+    esker__text_add(header, "{\"__metadata__\":{");
+    if (json) {
+        esker__text_add(header, "\"" MODEL_KEY "\":");
+        esker__json_add_string(header, json);
+    }
     for (int i = 0; i < esker_model_metadata_count(net); i++) {
         const char *key = esker_model_metadata_key(net, i);
-        esker__text_add(header, ",");
+        if (i > 0 || json) esker__text_add(header, ",");
         esker__json_add_string(header, key);
         esker__text_add(header, ":");
         esker__json_add_string(header, esker_model_get_metadata(net, key));
     }
     esker__text_add(header, "}");
+    esker_text_free(json);
     return ESKER_OK;
 }
 
-static esker_status make_header(esker__text *header, const esker_model *net, int64_t *out_most_elems)
+static esker_status make_header(esker__text *header, const esker_model *net, bool weights_only, int64_t *out_most_elems)
 {
     const esker_params *params = esker_model_get_params(net);
     uint64_t at = 0;
     *out_most_elems = 0;
-    esker_status st = add_metadata(header, net);
+    esker_status st = add_metadata(header, net, weights_only);
     for (int i = 0; st == ESKER_OK && i < esker_params_count(params); i++) {
         esker_param_info info;
         st = esker_params_get_info(params, i, &info);
@@ -62,7 +65,7 @@ static esker_status make_header(esker__text *header, const esker_model *net, int
     return st;
 }
 
-esker_status esker_model_save(esker_model *net, const char *path)
+static esker_status save(esker_model *net, const char *path, bool weights_only)
 {
     esker__text header = {0};
     esker__file_writer writer = {0};
@@ -70,7 +73,7 @@ esker_status esker_model_save(esker_model *net, const char *path)
     float *values = NULL;
     int64_t most_elems;
     if (!path) return esker__fail(ESKER_ERR_INVALID, "saving a model: the path is NULL");
-    esker_status st = make_header(&header, net, &most_elems);
+    esker_status st = make_header(&header, net, weights_only, &most_elems);
     if (st != ESKER_OK) {
         esker__fail_prefix("%s", path);
         goto done;
@@ -96,6 +99,16 @@ done:
     esker__free(values);
     esker__text_finish(&header);
     return st;
+}
+
+esker_status esker_model_save(esker_model *net, const char *path)
+{
+    return save(net, path, false);
+}
+
+esker_status esker_model_save_weights(esker_model *net, const char *path)
+{
+    return save(net, path, true);
 }
 
 /* ---- Reading ---- */

@@ -135,6 +135,19 @@ esker_node *esker_model_input(esker_model *net, const char *name, const esker_sh
     return node;
 }
 
+esker_node *esker_model_parameter(esker_model *net, const esker_param_desc *desc)
+{
+    esker_status st = ESKER_OK;
+    if (net->graph->status != ESKER_OK) return NULL;
+    if (!desc || !desc->name)
+        st = esker__fail(ESKER_ERR_INVALID, "model parameter: %s is NULL", desc ? "the name" : "desc");
+    else if (net->output)
+        st = esker__fail(ESKER_ERR_INVALID, "model parameter %s: after esker_model_output()", desc->name);
+    else if (esker_params_find(net->graph->params, desc->name) >= 0)
+        st = esker__fail(ESKER_ERR_INVALID, "model parameter %s: there is one of that name already", desc->name);
+    return st == ESKER_OK ? esker_parameter(net->graph, desc) : esker__graph_fail(net->graph, st);
+}
+
 esker_status esker_model_status(const esker_model *net)
 {
     return esker_graph_status(net->graph);

@@ -300,6 +300,9 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
         esker_status st = copy_operand(l, desc, i, &d.operands[i]);
         if (st != ESKER_OK) return st;
     }
+    /* Plans outlive graphs, and with them the ops that programs registered. */
+    if (l->node && l->node->op->hold && !(d.op = esker__pool_strdup(&plan->pool, l->node->op->name)))
+        return esker__fail_memory(strlen(l->node->op->name) + 1, "plan");
     if (l->node && l->node->label && !(d.label = esker__pool_strdup(&plan->pool, l->node->label)))
         return esker__fail_memory(strlen(l->node->label) + 1, "plan");
     plan->dispatches[plan->n_dispatches++] = d;
@@ -452,6 +455,9 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
     for (int i = 0; i < node->n_inputs; i++)
         if (l->effect[root_of(node->inputs[i])->producer->id]) l->effect[node->id] = true;
     if (!node->op->lower) return esker__fail(ESKER_ERR_INTERNAL, "%s: cannot be computed on a device", node->op->name);
+    if (l->check && !node->op->reference)
+        return esker__fail(ESKER_ERR_UNSUPPORTED, "%s: has no reference, so check mode has nothing to compare it with",
+                           node->op->name);
     esker_status st = lower_with(l, node, 0);
     int best = 0, attempt = 0, fewest = count_quarantined(l);
     while (st == ESKER_OK && fewest && attempt < ESKER__LAST_ATTEMPT) {
