@@ -154,6 +154,25 @@ typedef struct esker_layer_conv_transpose1d_desc {
 ESKER_API esker_node *esker_layer_conv_transpose1d(esker_model *net, esker_node *x,
                                                    const esker_layer_conv_transpose1d_desc *desc);
 
+typedef struct esker_layer_embedding_desc {
+    int64_t rows;     /* different indices, from 0; >= 1, and at most 2^24 where x is float32 */
+    int64_t features; /* of each; >= 1 */
+    const char *name; /* copied; unique among the model's layers; NULL: "embedding1", "embedding2", ... */
+} esker_layer_embedding_desc;
+/**
+ * y [..., features]: the rows of "NAME.weight" [rows, features] that the elements of x [...] name. x is a model's float32, rounded toward
+ * zero, or int32. An index outside reads as NaN (esker_embedding()). Starts from a normal distribution of deviation 1, as in PyTorch.
+ */
+ESKER_API esker_node *esker_layer_embedding(esker_model *net, esker_node *x, const esker_layer_embedding_desc *desc);
+
+typedef struct esker_layer_prelu_desc {
+    bool per_channel; /* a slope for each channel, axis 1 of x */
+    float start;      /* 0: 0.25, PyTorch's */
+    const char *name; /* NULL: "prelu1", "prelu2", ... */
+} esker_layer_prelu_desc;
+/** esker_prelu() with the learned slope "NAME.weight", [1] or [c]. `desc` may be NULL. */
+ESKER_API esker_node *esker_layer_prelu(esker_model *net, esker_node *x, const esker_layer_prelu_desc *desc);
+
 /**
  * Normalisation layers, over the operations of ops.h, where the formulas are. Their parameters are named as in PyTorch: "NAME.weight"
  * starts at 1, "NAME.bias" at 0. Zero-initialised descriptions are PyTorch's defaults; eps 0 is the operation's usual one.

@@ -413,6 +413,9 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"conv_transpose2d", "up", 1, {CONV_2D_KEYS, {.name = "output_padding", .type = ESKER__KEY_PAIR, .lo = 0, .hi = 65535}},
      .build = esker__build_conv_transpose2d, .has_parameters = true},
     {"conv_transpose1d", "up", 1, {CONV_1D_KEYS, ZEROS_KEY("output_padding")}, .build = esker__build_conv_transpose1d, .has_parameters = true},
+    {"embedding", "embedding", 1, {COUNT_KEY("rows"), COUNT_KEY("features")}, .build = esker__build_embedding, .has_parameters = true},
+    {"prelu", "prelu", 1, {{.name = "per_channel", .type = ESKER__KEY_BOOL}, {.name = "start", .type = ESKER__KEY_NUMBER, .standard = 0.25}},
+     .build = esker__build_prelu, .has_parameters = true},
     {"relu",        "relu",        1, .unary = esker_relu},
     {"sigmoid",     "sigmoid",     1, .unary = esker_sigmoid},
     {"tanh",        "tanh",        1, .unary = esker_tanh},
@@ -516,6 +519,8 @@ static const char help[] =
     "rnn          features N; layers N (1); bidirectional true|false (false); bias true|false (true); activation tanh|relu (tanh)\n"
     "lstm, gru    the same without the activation: all hidden states of a sequence\n"
     "relu, sigmoid, tanh, selu, hard_sigmoid, silu, hard_swish, gelu, gelu_tanh, mish\n"
+    "embedding    rows N; features N: the input's elements are indices of rows, as whole numbers\n"
+    "prelu        per_channel true|false (false): a learned slope each, or one; start X (0.25)\n"
     "leaky_relu   slope X (0.01), where the input is below 0\n"
     "elu          alpha X (1)\n"
     "softplus     beta X (1): log(1 + exp(beta x)) / beta\n"

@@ -52,6 +52,39 @@ esker_node *esker__build_linear(esker_model *net, esker__layer *layer)
     return esker_add(y, esker__layer_parameter(net, layer, "bias", (esker_shape){1, {features}}, (double)n_inputs, init));
 }
 
+/* A parameter that starts like nothing else. */
+static esker_node *special_parameter(esker_model *net, const esker__layer *layer, esker_shape shape, esker_init init)
+{
+    char name[ESKER__MAX_NAME_BYTES + sizeof ".weight"];
+    snprintf(name, sizeof name, "%s.weight", layer->name);
+    return esker_parameter(net->graph, &(esker_param_desc){.name = name, .shape = shape, .init = init});
+}
+
+/* Keys: rows, features. Models take numbers, so that the indices come as float32, exact up to 2^24. */
+esker_node *esker__build_embedding(esker_model *net, esker__layer *layer)
+{
+    esker_node *x = layer->inputs[0];
+    int64_t rows = (int64_t)layer->values[0].v[0], features = (int64_t)layer->values[1].v[0];
+    if (x->type.dtype == ESKER_DTYPE_F32 && rows > 1 << 24)
+        return esker__graph_fail(net->graph, esker__fail(ESKER_ERR_LIMIT, "rows: %lld, float32 indices tell %d apart",
+                                                         (long long)rows, 1 << 24));
+    esker_node *weight = special_parameter(net, layer, (esker_shape){2, {rows, features}},
+                                           (esker_init){.kind = ESKER_INIT_NORMAL, .value = 1});
+    return esker_embedding(weight, x->type.dtype == ESKER_DTYPE_I32 ? x : esker_convert(x, ESKER_DTYPE_I32));
+}
+
+/* Keys: per_channel, start. */
+esker_node *esker__build_prelu(esker_model *net, esker__layer *layer)
+{
+    const esker_shape *x = &layer->inputs[0]->type.shape;
+    bool per_channel = layer->values[0].v[0] != 0;
+    if (per_channel && x->rank < 2)
+        return esker__layer_wrong_rank(net, layer->inputs[0], "[channels, ...] are needed for a slope per channel");
+    esker_init start = {.kind = ESKER_INIT_CONSTANT, .value = (float)layer->values[1].v[0]};
+    return esker_prelu(layer->inputs[0],
+                       special_parameter(net, layer, (esker_shape){1, {per_channel ? x->dims[1] : 1}}, start));
+}
+
 /* ---- Adding ---- */
 
 static esker_node *fail(esker_model *net, esker_status st)
@@ -125,4 +158,21 @@ esker_node *esker_layer_linear(esker_model *net, esker_node *x, const esker_laye
     esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {
         {1, {(double)desc->features}}, {1, {!desc->no_bias}}, {1, {(double)desc->init}}};
     return esker__layer_add(net, esker__layer_kind_find("linear"), desc->name, &x, values);
+}
+
+esker_node *esker_layer_embedding(esker_model *net, esker_node *x, const esker_layer_embedding_desc *desc)
+{
+    if (!desc)
+        return fail(net, esker__fail(ESKER_ERR_INVALID, "layer embedding: desc is NULL, rows and features are needed"));
+    esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {{1, {(double)desc->rows}}, {1, {(double)desc->features}}};
+    return esker__layer_add(net, esker__layer_kind_find("embedding"), desc->name, &x, values);
+}
+
+esker_node *esker_layer_prelu(esker_model *net, esker_node *x, const esker_layer_prelu_desc *desc)
+{
+    esker_layer_prelu_desc usual = {0};
+    if (!desc) desc = &usual;
+    esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {{1, {desc->per_channel}}};
+    if (desc->start != 0) values[1] = (esker__layer_value){1, {(double)desc->start}};
+    return esker__layer_add(net, esker__layer_kind_find("prelu"), desc->name, &x, values);
 }

@@ -95,6 +95,8 @@ esker_node *esker__layer_wrong_rank(esker_model *net, const esker_node *x, const
 
 /* Builders of the kinds with parameters (src/nn/layers.c, layers_conv.c). */
 esker_node *esker__build_linear(esker_model *net, esker__layer *layer);
+esker_node *esker__build_embedding(esker_model *net, esker__layer *layer);
+esker_node *esker__build_prelu(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv2d(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv1d(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv_transpose2d(esker_model *net, esker__layer *layer);
