@@ -1,10 +1,8 @@
-/* The table of layer kinds, and what can be said of a kind without a model. */
+/* The table of layer kinds, with the builders and decoders of those without parameters. */
 #include "nn/model.h"
 
-#include <float.h>
 #include <limits.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -15,6 +13,7 @@ static const char *const init_names[] = {"default",       "he_uniform", "he_norm
                                          "xavier_normal", "zeros",      NULL};
 
 static const char *const rotary_names[] = {"none", "pairs", "halves", NULL};
+static const char *const resize_names[] = {"nearest", "bilinear", NULL};
 static const char *const rnn_names[] = {"tanh", "relu", NULL};
 
 static int rank_of(const esker__layer *layer)
@@ -347,6 +346,71 @@ static bool decode_clamp(const esker_node *node, esker__layer_value *values)
     return isfinite(a->k0) && isfinite(a->k1);
 }
 
+/* ---- Along one axis, which counts with the batch and is not it ---- */
+
+static esker_node *build_along(esker__layer *layer, esker_node *(*record)(esker_node *, int))
+{
+    double *axis = &layer->values[0].v[0];
+    if (*axis < 0) *axis += rank_of(layer);
+    if (*axis == 0)
+        return esker__graph_fail(layer->inputs[0]->graph,
+                                 esker__fail(ESKER_ERR_INVALID, "axis: axis 0 is the batch, whose samples stay apart"));
+    return record(layer->inputs[0], (int)*axis);
+}
+
+static esker_node *build_flip(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_along(layer, esker_flip);
+}
+
+static esker_node *build_cumsum(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    return build_along(layer, esker_cumsum);
+}
+
+static esker_node *build_concat(esker_model *net, esker__layer *layer)
+{
+    double *axis = &layer->values[0].v[0];
+    if (*axis < 0) *axis += rank_of(layer);
+    if (*axis == 0)
+        return esker__graph_fail(net->graph,
+                                 esker__fail(ESKER_ERR_INVALID, "axis: axis 0 is the batch, whose samples stay apart"));
+    return esker_concat(layer->inputs, 2, (int)*axis);
+}
+
+/* Of flip and concat. */
+static bool decode_axis(const esker_node *node, esker__layer_value *values)
+{
+    values[0] = (esker__layer_value){1, {((const esker__axis_attr *)node->attr)->axis}};
+    return values[0].v[0] != 0;
+}
+
+static bool decode_cumsum(const esker_node *node, esker__layer_value *values)
+{
+    const esker__cumsum_attr *a = node->attr;
+    values[0] = (esker__layer_value){1, {a->axis}};
+    return a->axis != 0 && !a->reverse;
+}
+
+/* ---- Resizing ---- */
+
+static esker_node *build_resize2d(esker_model *net, esker__layer *layer)
+{
+    (void)net;
+    const esker__layer_value *v = layer->values;
+    return esker_resize2d(layer->inputs[0], (int)v[0].v[0], (int)v[0].v[1], (esker_resize_mode)v[1].v[0]);
+}
+
+static bool decode_resize2d(const esker_node *node, esker__layer_value *values)
+{
+    const esker__resize_attr *a = node->attr;
+    values[0] = (esker__layer_value){2, {a->y_h, a->y_w}};
+    values[1] = (esker__layer_value){1, {a->mode}};
+    return true;
+}
+
 /* ---- Rotary embedding ---- */
 
 static esker_node *build_rotary(esker_model *net, esker__layer *layer)
@@ -394,6 +458,8 @@ static bool decode_rotary(const esker_node *node, esker__layer_value *values)
 #define CONV_1D_KEYS     COUNT_KEY("filters"), LENGTH_KEY("kernel"), STEP_KEY("stride"), ZEROS_KEY("padding"), BIAS_KEY, INIT_KEY, STEP_KEY("dilation"), GROUPS_KEY
 #define SAME_KEY         {.name = "same", .type = ESKER__KEY_BOOL}
 #define AXIS_KEYS        {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = -1}}
+
+#define NEEDED_AXIS_KEYS {{.name = "axis", .type = ESKER__KEY_INT, .required = true, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}}
 
 #define EPS_KEY(usual)   {.name = "eps", .type = ESKER__KEY_NUMBER, .standard = (usual)}
 #define AFFINE_KEY(on)   {.name = "affine", .type = ESKER__KEY_BOOL, .standard = (on)}
@@ -462,6 +528,12 @@ const esker__layer_kind esker__layer_kinds[] = {
      .build = build_reshape, .decode = decode_reshape},
     {"transpose",   "transpose",   1, {{.name = "order", .type = ESKER__KEY_INTS, .required = true, .lo = 1, .hi = ESKER_MAX_RANK - 1}},
      .build = build_transpose, .decode = decode_transpose},
+    {"concat",      "concat",      2, {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = 1}},
+     .build = build_concat, .decode = decode_axis},
+    {"flip",        "flip",        1, NEEDED_AXIS_KEYS, .build = build_flip, .decode = decode_axis},
+    {"cumsum",      "cumsum",      1, NEEDED_AXIS_KEYS, .build = build_cumsum, .decode = decode_cumsum},
+    {"resize2d",    "resize",      1, {KERNEL_KEY("size"), {.name = "mode", .type = ESKER__KEY_CHOICE, .choices = resize_names}},
+     .build = build_resize2d, .decode = decode_resize2d},
     {"add",         "add",         2, .binary = esker_add},
     {"sub",         "sub",         2, .binary = esker_sub},
     {"mul",         "mul",         2, .binary = esker_mul},
@@ -499,159 +571,4 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"logsumexp",   "logsumexp",   1, AXES_KEYS, .build = build_logsumexp, .decode = decode_reduction},
     {NULL},
 };
-
-/* The same table in words. A test compares the names. */
-static const char help[] =
-    "linear       features N; bias true|false (true); init I (default)\n"
-    "conv2d       filters N; kernel P; stride P (1); padding P (0); bias true|false (true); init I (default); dilation P (1);\n"
-    "             groups N (1): of channels; same true|false (false): pad to the input's size; more_padding P (0): behind alone\n"
-    "conv1d       the same of one axis, with N for P\n"
-    "conv_transpose2d: as conv2d, but output_padding P (0) for same and more_padding\n"
-    "conv_transpose1d: the same of one axis, with N for P\n"
-    "batch_norm1d, batch_norm2d: eps X (1e-5); momentum X (0.1); affine true|false (true); running true|false (true)\n"
-    "layer_norm   axes N (1): how many of the last; eps X (1e-5); affine true|false (true); bias true|false (true)\n"
-    "rms_norm     axes N (1); eps X (2^-23); affine true|false (true)\n"
-    "group_norm   groups N; eps X (1e-5); affine true|false (true)\n"
-    "instance_norm eps X (1e-5); affine true|false (false)\n"
-    "normalize    axis N (1), to length 1 along it; eps X (1e-12)\n"
-    "attention    heads N; causal true|false (false); bias true|false (true); rotary none|pairs|halves (none)\n"
-    "rotary       base X (10000); offset N (0); halves true|false (false): the last two axes are positions and pairs\n"
-    "rnn          features N; layers N (1); bidirectional true|false (false); bias true|false (true); activation tanh|relu (tanh)\n"
-    "lstm, gru    the same without the activation: all hidden states of a sequence\n"
-    "relu, sigmoid, tanh, selu, hard_sigmoid, silu, hard_swish, gelu, gelu_tanh, mish\n"
-    "embedding    rows N; features N: the input's elements are indices of rows, as whole numbers\n"
-    "prelu        per_channel true|false (false): a learned slope each, or one; start X (0.25)\n"
-    "leaky_relu   slope X (0.01), where the input is below 0\n"
-    "elu          alpha X (1)\n"
-    "softplus     beta X (1): log(1 + exp(beta x)) / beta\n"
-    "neg, abs, sign, square, reciprocal, floor, ceil, round, exp, expm1, log, log1p, sqrt, rsqrt, sin, cos, erf\n"
-    "clamp        lo X; hi X\n"
-    "affine       scale X (1); shift X (0): scale * x + shift\n"
-    "softmax      axis N (-1, the last)\n"
-    "log_softmax  axis N (-1, the last)\n"
-    "max_pool2d   window P; stride P (the window); padding P (0)\n"
-    "avg_pool2d   window P; stride P (the window); padding P (0); exclude_padding true|false (false): from the mean\n"
-    "max_pool1d, avg_pool1d: the same of one axis, with N for P\n"
-    "adaptive_avg_pool2d: size P: of the result; 0 keeps the input's\n"
-    "global_avg_pool2d, global_max_pool2d: each channel to one pixel\n"
-    "flatten      to [batch, everything]\n"
-    "reshape      shape [N, ...]: of one sample, at most one -1 for what is left\n"
-    "transpose    order [N, ...]: axes from 1 up; axis 0, the batch, stays in front\n"
-    "add, sub, mul, div, minimum, maximum, pow: two inputs, broadcast\n"
-    "dropout      p X (0.5): the share that training sets to 0; nothing in inference\n"
-    "sum          axes [N, ...]: from 1 up, or from the end; keepdims true|false (false)\n"
-    "mean         the same: over axes [2, 3] it is global average pooling\n"
-    "max          the same\n"
-    "min          the same\n"
-    "prod         the same\n"
-    "logsumexp    the same\n"
-    "P is N or [rows, columns]. I is default, he_uniform, he_normal, xavier_uniform, xavier_normal or zeros.\n";
 /* clang-format on */
-
-const char *esker_model_layer_help(void)
-{
-    return help;
-}
-
-const esker__layer_kind *esker__layer_kind_find(const char *name)
-{
-    for (const esker__layer_kind *kind = esker__layer_kinds; kind->name; kind++)
-        if (strcmp(kind->name, name) == 0) return kind;
-    return NULL;
-}
-
-int esker__layer_kind_n_keys(const esker__layer_kind *kind)
-{
-    int n = 0;
-    while (n < ESKER__MAX_LAYER_KEYS && kind->keys[n].name) n++;
-    return n;
-}
-
-const esker__layer_kind *esker__layer_kind_decode(const esker_node *node, esker__layer_value *values)
-{
-    for (const esker__layer_kind *kind = esker__layer_kinds; kind->name; kind++) {
-        if (kind->has_parameters || node->n_inputs != kind->n_inputs) continue;
-        if (strcmp(kind->op ? kind->op : kind->name, node->op->name) != 0) continue;
-        if (!kind->decode || kind->decode(node, values)) return kind;
-    }
-    return NULL;
-}
-
-static esker__layer_value standard_value(const esker__layer_kind *kind, const esker__layer_value *values, int key)
-{
-    const esker__layer_key *k = &kind->keys[key];
-    if (k->like) return values[k->like - 1];
-    return (esker__layer_value){k->type == ESKER__KEY_PAIR ? 2 : 1, {k->standard, k->standard}};
-}
-
-void esker__layer_fill(const esker__layer_kind *kind, esker__layer_value *values)
-{
-    for (int i = 0; i < esker__layer_kind_n_keys(kind); i++)
-        if (!values[i].n && !kind->keys[i].required) values[i] = standard_value(kind, values, i);
-}
-
-bool esker__layer_is_standard(const esker__layer_kind *kind, const esker__layer_value *values, int key)
-{
-    if (kind->keys[key].required) return false;
-    esker__layer_value standard = standard_value(kind, values, key);
-    if (values[key].n != standard.n) return false;
-    for (int i = 0; i < standard.n; i++)
-        if (values[key].v[i] != standard.v[i]) return false;
-    return true;
-}
-
-const char *esker__layer_allowed(const esker__layer_key *key, char buffer[ESKER__ALLOWED_BYTES])
-{
-    size_t n = 0;
-    switch (key->type) {
-    case ESKER__KEY_INT: snprintf(buffer, ESKER__ALLOWED_BYTES, "an integer from %.0f to %.0f", key->lo, key->hi); break;
-    case ESKER__KEY_PAIR:
-        snprintf(buffer, ESKER__ALLOWED_BYTES, "an integer from %.0f to %.0f or [rows, columns] of them", key->lo, key->hi);
-        break;
-    case ESKER__KEY_INTS:
-        snprintf(buffer, ESKER__ALLOWED_BYTES, "a list of 1 to %d integers from %.0f to %.0f", ESKER_MAX_RANK - 1, key->lo,
-                 key->hi);
-        break;
-    case ESKER__KEY_NUMBER: snprintf(buffer, ESKER__ALLOWED_BYTES, "a number that a float32 holds"); break;
-    case ESKER__KEY_BOOL: snprintf(buffer, ESKER__ALLOWED_BYTES, "true or false"); break;
-    case ESKER__KEY_CHOICE:
-        n = (size_t)snprintf(buffer, ESKER__ALLOWED_BYTES, "one of");
-        for (int i = 0; key->choices[i] && n < ESKER__ALLOWED_BYTES; i++)
-            n += (size_t)snprintf(buffer + n, ESKER__ALLOWED_BYTES - n, "%s \"%s\"", i ? "," : "", key->choices[i]);
-        break;
-    }
-    return buffer;
-}
-
-/* Written so that NaN is outside. */
-bool esker__layer_fits(const esker__layer_key *key, double v)
-{
-    int n_choices = 0;
-    switch (key->type) {
-    case ESKER__KEY_INT:
-    case ESKER__KEY_PAIR:
-    case ESKER__KEY_INTS: return v >= key->lo && v <= key->hi && v == floor(v);
-    case ESKER__KEY_NUMBER: return fabs(v) <= (double)FLT_MAX;
-    case ESKER__KEY_BOOL: return v == 0 || v == 1;
-    case ESKER__KEY_CHOICE:
-        while (key->choices[n_choices]) n_choices++;
-        return v >= 0 && v < n_choices && v == floor(v);
-    }
-    return false;
-}
-
-esker_status esker__layer_check(const esker__layer_kind *kind, const esker__layer_value *values)
-{
-    char allowed[ESKER__ALLOWED_BYTES];
-    for (int i = 0; i < esker__layer_kind_n_keys(kind); i++) {
-        const esker__layer_key *key = &kind->keys[i];
-        if (!values[i].n)
-            return esker__fail(ESKER_ERR_INVALID, "%s is missing, %s is needed", key->name,
-                               esker__layer_allowed(key, allowed));
-        for (int j = 0; j < values[i].n; j++)
-            if (!esker__layer_fits(key, values[i].v[j]))
-                return esker__fail(ESKER_ERR_INVALID, "%s: %.15g is not allowed, %s is", key->name, values[i].v[j],
-                                   esker__layer_allowed(key, allowed));
-    }
-    return ESKER_OK;
-}

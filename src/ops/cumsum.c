@@ -11,10 +11,6 @@
 #define LONG_AXIS    8192 /* beyond this the axis is cut */
 #define CHUNK        2048
 
-typedef struct cumsum_attr {
-    int32_t axis, reverse;
-} cumsum_attr;
-
 /* x as [outer, n, inner]. */
 typedef struct scan {
     int64_t outer, n, inner;
@@ -23,7 +19,7 @@ typedef struct scan {
 
 static scan scan_of(const esker_node *node)
 {
-    const cumsum_attr *a = node->attr;
+    const esker__cumsum_attr *a = node->attr;
     const esker_shape *x = &node->type.shape;
     scan s = {1, x->dims[a->axis], 1, a->reverse != 0};
     for (int i = 0; i < a->axis; i++) s.outer *= x->dims[i];
@@ -33,7 +29,7 @@ static scan scan_of(const esker_node *node)
 
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const cumsum_attr *a = attr;
+    const esker__cumsum_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     *out = inputs[0]->type;
     if (out->dtype != ESKER_DTYPE_F32)
@@ -47,9 +43,9 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
 
 static esker_node *gradient(esker_node *node, esker_node *grad, int input)
 {
-    const cumsum_attr *a = node->attr;
+    const esker__cumsum_attr *a = node->attr;
     (void)input;
-    return esker__record(&esker__op_cumsum, &(cumsum_attr){a->axis, !a->reverse}, &grad, 1);
+    return esker__record(&esker__op_cumsum, &(esker__cumsum_attr){a->axis, !a->reverse}, &grad, 1);
 }
 
 static void reference(const esker__reference *r)
@@ -129,7 +125,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 const esker__op esker__op_cumsum = {.name = "cumsum",
                                     .n_inputs = 1,
                                     .n_outputs = 1,
-                                    .attr_bytes = sizeof(cumsum_attr),
+                                    .attr_bytes = sizeof(esker__cumsum_attr),
                                     .infer = infer,
                                     .gradient = gradient,
                                     .reference = reference,
@@ -141,5 +137,5 @@ esker_node *esker_cumsum(esker_node *x, int axis)
 {
     if (!x) return NULL;
     axis = esker__axis_of("cumsum", x, axis);
-    return axis < 0 ? NULL : esker__record(&esker__op_cumsum, &(cumsum_attr){.axis = axis}, &x, 1);
+    return axis < 0 ? NULL : esker__record(&esker__op_cumsum, &(esker__cumsum_attr){.axis = axis}, &x, 1);
 }

@@ -77,6 +77,15 @@ typedef struct esker__axis_attr {
     int32_t axis; /* counted from 0 */
 } esker__axis_attr;
 
+typedef struct esker__cumsum_attr {
+    int32_t axis, reverse;
+} esker__cumsum_attr;
+
+typedef struct esker__resize_attr {
+    int32_t mode, y_h, y_w; /* the size asked for */
+    int32_t x_h, x_w;       /* of the gradient: the size it goes back to */
+} esker__resize_attr;
+
 /** Of max_pool2d and avg_pool2d; strides are filled in. */
 typedef struct esker__pool2d_attr {
     int32_t window[2], stride[2], padding[2];

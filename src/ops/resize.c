@@ -8,11 +8,6 @@
 
 #define LARGEST 32767 /* twice a product of two sizes stays within 31 bits, which the kernel counts in */
 
-typedef struct resize_attr {
-    int32_t mode, y_h, y_w; /* the size asked for */
-    int32_t x_h, x_w;       /* of the gradient: the size it goes back to */
-} resize_attr;
-
 static bool is_grad(const esker_node *node)
 {
     return node->op == &esker__op_resize2d_grad;
@@ -29,7 +24,7 @@ static esker_status check(const char *name, esker_node *const *inputs, const cha
 
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const resize_attr *a = attr;
+    const esker__resize_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     const char *signature;
     (void)n_inputs;
@@ -50,7 +45,7 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
 
 static esker_status infer_grad(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const resize_attr *a = attr;
+    const esker__resize_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     const char *signature;
     (void)n_inputs;
@@ -66,7 +61,7 @@ static esker_status infer_grad(const void *attr, esker_node *const *inputs, int 
 /* The operation is linear: each is the other's gradient. */
 static esker_node *gradient(esker_node *node, esker_node *grad, int input)
 {
-    resize_attr attr = *(const resize_attr *)node->attr;
+    esker__resize_attr attr = *(const esker__resize_attr *)node->attr;
     attr.x_h = attr.x_w = 0;
     if (!is_grad(node)) {
         attr.x_h = (int32_t)node->inputs[input]->type.shape.dims[2];
@@ -86,7 +81,7 @@ static void source(int64_t o, int64_t x_n, int64_t y_n, bool bilinear, int64_t a
 
 static void reference(const esker__reference *r)
 {
-    const resize_attr *a = r->node->attr;
+    const esker__resize_attr *a = r->node->attr;
     bool grad = is_grad(r->node), bilinear = a->mode == ESKER_RESIZE_BILINEAR;
     const esker_shape *x = grad ? &r->node->type.shape : &r->node->inputs[0]->type.shape;
     int64_t planes = x->dims[0] * x->dims[1], h = x->dims[2], w = x->dims[3], n_out = planes * (grad ? h * w : 0), at = 0;
@@ -121,7 +116,7 @@ static void reference(const esker__reference *r)
 
 static double tolerance(const esker_node *node)
 {
-    const resize_attr *a = node->attr;
+    const esker__resize_attr *a = node->attr;
     bool bilinear = a->mode == ESKER_RESIZE_BILINEAR;
     if (!is_grad(node)) return bilinear ? 12 : 0;
     double n = ((double)a->y_h / a->x_h + 1) * ((double)a->y_w / a->x_w + 1) * (bilinear ? 4 : 1);
@@ -130,7 +125,7 @@ static double tolerance(const esker_node *node)
 
 static void cost(const esker_node *node, esker__cost *out)
 {
-    const resize_attr *a = node->attr;
+    const esker__resize_attr *a = node->attr;
     int64_t x = 0, y = 0;
     (void)esker_shape_elems(&node->inputs[0]->type.shape, &x);
     (void)esker_shape_elems(&node->type.shape, &y);
@@ -140,7 +135,7 @@ static void cost(const esker_node *node, esker__cost *out)
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
-    const resize_attr *a = node->attr;
+    const esker__resize_attr *a = node->attr;
     const esker_shape *x = is_grad(node) ? &node->type.shape : &node->inputs[0]->type.shape;
     int64_t n = 0, n_in = 0;
     esker_status st = esker_shape_elems(&node->type.shape, &n);
@@ -167,7 +162,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 const esker__op esker__op_resize2d = {.name = "resize2d",
                                       .n_inputs = 1,
                                       .n_outputs = 1,
-                                      .attr_bytes = sizeof(resize_attr),
+                                      .attr_bytes = sizeof(esker__resize_attr),
                                       .infer = infer,
                                       .gradient = gradient,
                                       .reference = reference,
@@ -179,7 +174,7 @@ const esker__op esker__op_resize2d = {.name = "resize2d",
 const esker__op esker__op_resize2d_grad = {.name = "resize2d_grad",
                                            .n_inputs = 1,
                                            .n_outputs = 1,
-                                           .attr_bytes = sizeof(resize_attr),
+                                           .attr_bytes = sizeof(esker__resize_attr),
                                            .infer = infer_grad,
                                            .gradient = gradient,
                                            .reference = reference,
@@ -190,5 +185,6 @@ const esker__op esker__op_resize2d_grad = {.name = "resize2d_grad",
 
 esker_node *esker_resize2d(esker_node *x, int rows, int columns, esker_resize_mode mode)
 {
-    return esker__record(&esker__op_resize2d, &(resize_attr){.mode = (int32_t)mode, .y_h = rows, .y_w = columns}, &x, 1);
+    return esker__record(&esker__op_resize2d, &(esker__resize_attr){.mode = (int32_t)mode, .y_h = rows, .y_w = columns}, &x,
+                         1);
 }

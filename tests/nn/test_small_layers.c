@@ -1,4 +1,4 @@
-/* Embedding and prelu as layers: their values against the formulas, their starts, JSON, and refusals. Needs no device. */
+/* Embedding, prelu, and operations along an axis as layers: their values against the formulas, their starts, JSON, and refusals. Needs no device. */
 #include "nn/sequence.h"
 
 #include <math.h>
@@ -103,6 +103,76 @@ static void gradients_reach_the_parameters(void **state)
     esker_model_destroy(net);
 }
 
+/* y of one layer of kind `keys` on x [2, 4, 6] with y of shape `want`. */
+static void run_kind(const char *layers, const esker_shape *want, sequence_run *run, esker_model **out)
+{
+    char json[500];
+    snprintf(json, sizeof json, "{\"input\": {\"shape\": [2, 4, 6]}, \"layers\": [%s]}", layers);
+    *out = model_from(json);
+    run_model(*out, BATCH, run);
+    assert_true(esker_shape_equal(&run->y_shape, want));
+}
+
+static void operations_along_an_axis(void **state)
+{
+    (void)state;
+    sequence_run run;
+    esker_model *net;
+    const esker_shape same = {4, {BATCH, 2, 4, 6}}, joined = {4, {BATCH, 4, 4, 6}}, sized = {4, {BATCH, 2, 8, 3}};
+    run_kind("{\"type\": \"flip\", \"axis\": -1}", &same, &run, &net);
+    for (int i = 0; i < BATCH * 48; i++) assert_true(run.y[i] == run.x[i / 6 * 6 + 5 - i % 6]);
+    finish_run(&run);
+    esker_model_destroy(net);
+    run_kind("{\"type\": \"cumsum\", \"axis\": 2}", &same, &run, &net);
+    for (int i = 0; i < BATCH * 48; i++) {
+        double sum = 0;
+        for (int k = i; k >= i / 24 * 24; k -= 6) sum += run.x[k];
+        assert_doubles(&run.y[i], &sum, 1);
+    }
+    finish_run(&run);
+    esker_model_destroy(net);
+    run_kind("{\"type\": \"neg\"}, {\"type\": \"concat\", \"inputs\": [\"neg1\", \"input\"]}", &joined, &run, &net);
+    for (int i = 0; i < BATCH * 96; i++) {
+        int half = i / 48 % 2, from = i / 96 * 48 + i % 48;
+        assert_true(run.y[i] == (half ? run.x[from] : -run.x[from]));
+    }
+    finish_run(&run);
+    esker_model_destroy(net);
+    run_kind("{\"type\": \"resize2d\", \"size\": [8, 3]}", &sized, &run, &net);
+    for (int i = 0; i < BATCH * 48; i++) assert_true(run.y[i] == run.x[i / 24 * 24 + i / 3 % 8 / 2 * 6 + i % 3 * 2]);
+    finish_run(&run);
+    esker_model_destroy(net);
+    run_kind("{\"type\": \"resize2d\", \"size\": [8, 3], \"mode\": \"bilinear\"}", &sized, &run, &net);
+    assert_doubles(&run.y[0], &(double){0.5 * (run.x[0] + run.x[1])}, 1); /* row -0.25 is row 0, column 0.5 */
+    finish_run(&run);
+    esker_model_destroy(net);
+}
+
+/* Recorded by hand they are the same layers, but for those that mix samples. */
+static void operations_by_hand_are_layers(void **state)
+{
+    (void)state;
+    esker_model *net;
+    char *text;
+    assert_ok(esker_model_create(&net));
+    esker_node *x = esker_model_input(net, "x", &(esker_shape){3, {2, 4, 6}});
+    x = esker_cumsum(esker_flip(x, 3), -2);
+    x = esker_concat((esker_node *[]){x, esker_neg(x)}, 2, 2);
+    assert_ok(esker_model_output(net, esker_resize2d(x, 4, 5, ESKER_RESIZE_BILINEAR)));
+    assert_ok(esker_model_to_json(net, &text));
+    static const char *const parts[] = {"\"flip\", \"axis\": 3", "\"cumsum\", \"axis\": 2", "\"concat\", \"inputs\": [",
+                                        "\"axis\": 2}", "\"resize2d\", \"size\": [4, 5], \"mode\": \"bilinear\""};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (!strstr(text, parts[i])) fail_msg("%s lacks %s", text, parts[i]);
+    esker_text_free(text);
+    esker_model_destroy(net);
+    assert_ok(esker_model_create(&net));
+    x = esker_model_input(net, "x", &(esker_shape){1, {2}});
+    assert_ok(esker_model_output(net, esker_flip(x, 0)));
+    assert_fails(esker_model_to_json(net, &text), ESKER_ERR_UNSUPPORTED, "flip");
+    esker_model_destroy(net);
+}
+
 static void refuse_what_does_not_fit(void **state)
 {
     (void)state;
@@ -116,6 +186,14 @@ static void refuse_what_does_not_fit(void **state)
          "float32 indices tell 16777216 apart"},
         {"{\"input\": {\"shape\": []}, \"layers\": [{\"type\": \"prelu\", \"per_channel\": true}]}", "slope per channel"},
         {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"prelu\", \"start\": \"x\"}]}", "\"start\""},
+        {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"flip\", \"axis\": 0}]}", "axis 0 is the batch"},
+        {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"cumsum\", \"axis\": -2}]}", "axis 0 is the batch"},
+        {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"cumsum\", \"axis\": 2}]}", "cumsum(float32 [1, 4])"},
+        {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"concat\", \"axis\": 0, \"inputs\": [\"input\", "
+         "\"input\"]}]}",
+         "axis 0 is the batch"},
+        {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"resize2d\", \"size\": 3}]}",
+         "float32 [n, c, h, w] is needed"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         esker_model *net;
@@ -137,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embedding_looks_rows_up),  cmocka_unit_test(prelu_learns_its_slopes),
         cmocka_unit_test(start_as_in_pytorch),      cmocka_unit_test(gradients_reach_the_parameters),
+        cmocka_unit_test(operations_along_an_axis), cmocka_unit_test(operations_by_hand_are_layers),
         cmocka_unit_test(refuse_what_does_not_fit),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
