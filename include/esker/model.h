@@ -165,6 +165,18 @@ typedef struct esker_layer_embedding_desc {
  */
 ESKER_API esker_node *esker_layer_embedding(esker_model *net, esker_node *x, const esker_layer_embedding_desc *desc);
 
+typedef struct esker_layer_tied_linear_desc {
+    bool bias;        /* "NAME.bias", the layer's only parameter of its own */
+    const char *name; /* NULL: "tied1", "tied2", ... */
+} esker_layer_tied_linear_desc;
+/**
+ * y = x weight^T with the weight of another layer: `tied` is the result of an embedding or linear layer, whose weight [features, k] is
+ * used once more (the output of a language model, for one, is often its embedding turned round). Both uses train the one weight, which is
+ * saved once. x [n, k] or [n, steps, k]. `desc` may be NULL.
+ */
+ESKER_API esker_node *esker_layer_tied_linear(esker_model *net, esker_node *x, esker_node *tied,
+                                              const esker_layer_tied_linear_desc *desc);
+
 typedef struct esker_layer_prelu_desc {
     bool per_channel; /* a slope for each channel, axis 1 of x */
     float start;      /* 0: 0.25, PyTorch's */

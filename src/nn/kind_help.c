@@ -21,6 +21,7 @@ static const char help[] =
     "lstm, gru    the same without the activation: all hidden states of a sequence\n"
     "relu, sigmoid, tanh, selu, hard_sigmoid, silu, hard_swish, gelu, gelu_tanh, mish\n"
     "embedding    rows N; features N: the input's elements are indices of rows, as whole numbers\n"
+    "tied_linear  inputs [X, L]: X by the weight that the embedding or linear layer L has; bias true|false (false)\n"
     "prelu        per_channel true|false (false): a learned slope each, or one; start X (0.25)\n"
     "leaky_relu   slope X (0.01), where the input is below 0\n"
     "elu          alpha X (1)\n"

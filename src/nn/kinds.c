@@ -480,6 +480,7 @@ const esker__layer_kind esker__layer_kinds[] = {
      .build = esker__build_conv_transpose2d, .has_parameters = true},
     {"conv_transpose1d", "up", 1, {CONV_1D_KEYS, ZEROS_KEY("output_padding")}, .build = esker__build_conv_transpose1d, .has_parameters = true},
     {"embedding", "embedding", 1, {COUNT_KEY("rows"), COUNT_KEY("features")}, .build = esker__build_embedding, .has_parameters = true},
+    {"tied_linear", "tied", 2, {{.name = "bias", .type = ESKER__KEY_BOOL}}, .build = esker__build_tied_linear, .has_parameters = true},
     {"prelu", "prelu", 1, {{.name = "per_channel", .type = ESKER__KEY_BOOL}, {.name = "start", .type = ESKER__KEY_NUMBER, .standard = 0.25}},
      .build = esker__build_prelu, .has_parameters = true},
     {"relu",        "relu",        1, .unary = esker_relu},

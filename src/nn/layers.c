@@ -73,6 +73,47 @@ esker_node *esker__build_embedding(esker_model *net, esker__layer *layer)
     return esker_embedding(weight, x->type.dtype == ESKER_DTYPE_I32 ? x : esker_convert(x, ESKER_DTYPE_I32));
 }
 
+/* The weight of the layer whose result `node` is: shared, so that its gradient is the sum of both uses. */
+static esker_node *weight_of(esker_model *net, const esker_node *node)
+{
+    char name[ESKER__MAX_NAME_BYTES + sizeof ".weight"], text[ESKER_SHAPE_TEXT_BYTES];
+    esker_param_info info = {0};
+    const esker__layer *from = NULL;
+    for (size_t i = 0; i < net->n_layers; i++)
+        if (net->layers[i]->node == node) from = net->layers[i];
+    int index = -1;
+    if (from) {
+        snprintf(name, sizeof name, "%s.weight", from->name);
+        index = esker_params_find(net->graph->params, name);
+    }
+    if (index < 0)
+        return esker__graph_fail(net->graph,
+                                 esker__fail(ESKER_ERR_INVALID, "the second input, %s, is no layer with a weight",
+                                             from          ? from->name
+                                             : node->label ? node->label
+                                                           : node->op->name));
+    esker_status st = esker_params_get_info(net->graph->params, index, &info);
+    if (st == ESKER_OK && info.shape.rank != 2)
+        st = esker__fail(ESKER_ERR_INVALID, "%s is %s, [features, inputs] is needed", name,
+                         esker_shape_text(&info.shape, text));
+    if (st != ESKER_OK) return esker__graph_fail(net->graph, st);
+    return esker_parameter(net->graph, &(esker_param_desc){.name = name, .shape = info.shape});
+}
+
+/* Keys: bias. The second input says whose weight; its values are not read. */
+esker_node *esker__build_tied_linear(esker_model *net, esker__layer *layer)
+{
+    esker_node *x = layer->inputs[0], *weight = weight_of(net, layer->inputs[1]);
+    int rank = x->type.shape.rank;
+    if (!weight) return NULL;
+    if (rank != 2 && rank != 3) return esker__layer_wrong_rank(net, x, "[features] or [steps, features] are needed");
+    esker_node *y = esker_matmul(x, weight, &(esker_matmul_desc){.transpose_b = true});
+    if (layer->values[0].v[0] == 0) return y;
+    const int64_t *dims = weight->type.shape.dims;
+    return esker_add(y, esker__layer_parameter(net, layer, "bias", (esker_shape){1, {dims[0]}}, (double)dims[1],
+                                               ESKER_LAYER_INIT_DEFAULT));
+}
+
 /* Keys: per_channel, start. */
 esker_node *esker__build_prelu(esker_model *net, esker__layer *layer)
 {
@@ -166,6 +207,15 @@ esker_node *esker_layer_embedding(esker_model *net, esker_node *x, const esker_l
         return fail(net, esker__fail(ESKER_ERR_INVALID, "layer embedding: desc is NULL, rows and features are needed"));
     esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {{1, {(double)desc->rows}}, {1, {(double)desc->features}}};
     return esker__layer_add(net, esker__layer_kind_find("embedding"), desc->name, &x, values);
+}
+
+esker_node *esker_layer_tied_linear(esker_model *net, esker_node *x, esker_node *tied,
+                                    const esker_layer_tied_linear_desc *desc)
+{
+    esker_layer_tied_linear_desc usual = {0};
+    if (!desc) desc = &usual;
+    esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {{1, {desc->bias}}};
+    return esker__layer_add(net, esker__layer_kind_find("tied_linear"), desc->name, (esker_node *[]){x, tied}, values);
 }
 
 esker_node *esker_layer_prelu(esker_model *net, esker_node *x, const esker_layer_prelu_desc *desc)

@@ -97,6 +97,7 @@ esker_node *esker__layer_wrong_rank(esker_model *net, const esker_node *x, const
 esker_node *esker__build_linear(esker_model *net, esker__layer *layer);
 esker_node *esker__build_embedding(esker_model *net, esker__layer *layer);
 esker_node *esker__build_prelu(esker_model *net, esker__layer *layer);
+esker_node *esker__build_tied_linear(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv2d(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv1d(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv_transpose2d(esker_model *net, esker__layer *layer);

@@ -103,6 +103,32 @@ static void gradients_reach_the_parameters(void **state)
     esker_model_destroy(net);
 }
 
+static void tied_weights_are_one(void **state)
+{
+    (void)state;
+    esker_model *net = model_from(
+        "{\"input\": {\"shape\": [4]}, \"layers\": [{\"name\": \"head\", \"type\": \"tied_linear\", \"bias\": true, "
+        "\"inputs\": [\"tanh1\", \"tokens\"]}, {\"name\": \"tokens\", \"type\": \"embedding\", \"input\": \"input\", "
+        "\"rows\": 5, "
+        "\"features\": 3}, {\"type\": \"tanh\", \"input\": \"tokens\"}], \"output\": \"head\"}");
+    assert_int_equal(esker_params_count(esker_model_get_params(net)), 2);
+    esker_model_info info;
+    esker_model_get_info(net, &info);
+    assert_int_equal(info.n_parameters, 5 * 3 + 5);
+    sequence_run run;
+    run_model(net, BATCH, &run);
+    assert_true(esker_shape_equal(&run.y_shape, &(esker_shape){3, {BATCH, 4, 5}}));
+    const double *weight = parameter_values(&run, "tokens.weight", 15), *bias = parameter_values(&run, "head.bias", 5);
+    for (int i = 0; i < BATCH * 4; i++) /* all of |x| < 1 is row 0 */
+        for (int row = 0; row < 5; row++) {
+            double want = bias[row];
+            for (int k = 0; k < 3; k++) want += tanh(weight[k]) * weight[3 * row + k];
+            assert_doubles(&run.y[5 * i + row], &want, 1);
+        }
+    finish_run(&run);
+    esker_model_destroy(net);
+}
+
 /* y of one layer of kind `keys` on x [2, 4, 6] with y of shape `want`. */
 static void run_kind(const char *layers, const esker_shape *want, sequence_run *run, esker_model **out)
 {
@@ -203,6 +229,15 @@ static void refuse_what_does_not_fit(void **state)
         if (!strstr(esker_last_error(), rows[i].part)) fail_msg("\"%s\" lacks \"%s\"", esker_last_error(), rows[i].part);
     }
     esker_model *net;
+    for (int i = 0; i < 2; i++) {
+        assert_ok(esker_model_create(&net));
+        esker_node *x = esker_model_input(net, "x", &(esker_shape){1, {4}}), *relu = esker_relu(x);
+        if (i) relu = esker_layer_prelu(net, x, NULL);
+        assert_null(esker_layer_tied_linear(net, x, relu, NULL));
+        assert_fails(esker_model_status(net), ESKER_ERR_INVALID,
+                     i ? "prelu1.weight is [1], [features, inputs] is needed" : "relu, is no layer with a weight");
+        esker_model_destroy(net);
+    }
     assert_ok(esker_model_create(&net));
     esker_node *x = esker_model_input(net, "x", &(esker_shape){1, {4}});
     assert_null(esker_layer_embedding(net, x, NULL));
@@ -213,9 +248,13 @@ static void refuse_what_does_not_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(embedding_looks_rows_up),  cmocka_unit_test(prelu_learns_its_slopes),
-        cmocka_unit_test(start_as_in_pytorch),      cmocka_unit_test(gradients_reach_the_parameters),
-        cmocka_unit_test(operations_along_an_axis), cmocka_unit_test(operations_by_hand_are_layers),
+        cmocka_unit_test(embedding_looks_rows_up),
+        cmocka_unit_test(prelu_learns_its_slopes),
+        cmocka_unit_test(start_as_in_pytorch),
+        cmocka_unit_test(tied_weights_are_one),
+        cmocka_unit_test(gradients_reach_the_parameters),
+        cmocka_unit_test(operations_along_an_axis),
+        cmocka_unit_test(operations_by_hand_are_layers),
         cmocka_unit_test(refuse_what_does_not_fit),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
