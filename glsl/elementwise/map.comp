@@ -168,7 +168,7 @@ layout(std140, binding = 0) uniform Params {
     uint n;
     uint groups_x;
     float k0, k1;
-    uint unused;
+    uint all_bits; // all ones, which the compiler does not know
 #if RANK > 0
     uvec4 axes[RANK];
 #endif
@@ -307,6 +307,13 @@ float leading(float x, uint mask)
     return uintBitsToFloat(floatBitsToUint(x) & mask);
 }
 
+// x as it is. Some compilers reorder sums of floats (NVIDIA's does), and ES 3.1 has no word against it: what must be rounded here and
+// in no other way goes through bits that they cannot see through.
+float as_written(float x)
+{
+    return leading(x, all_bits);
+}
+
 // log2(x), x > 0, as a sum: 12 bits, and a rest with about 24 more. x = 2^e m, sqrt(1/2) <= m < sqrt(2); log2(m) = c artanh(s), s =
 // (m - 1) / (m + 1), c = 2 / log(2), where s and c are split so that the leading product c s is exact.
 vec2 log2_split(float x)
@@ -318,7 +325,7 @@ vec2 log2_split(float x)
     float m_high = leading(m, 0xfffff000u);
     float below = m + 1.0;
     float s_high = leading((m - 1.0) / below, 0xffffc000u);
-    float s_low = (((m - 1.0) - s_high * (m_high + 1.0)) - s_high * (m - m_high)) / below;
+    float s_low = (as_written((m - 1.0) - as_written(s_high * (m_high + 1.0))) - as_written(s_high * (m - m_high))) / below;
     float s = s_high + s_low;
     float q = s * s;
     float p = q * (1.0 / 3.0 + q * (0.2 + q * (1.0 / 7.0 + q * (1.0 / 9.0 + q * (1.0 / 11.0)))));
@@ -326,7 +333,7 @@ vec2 log2_split(float x)
     float log_high = 2.884765625 * s_high;
     float log_low = 0.000624456792 * s_high + 2.88539008 * (s_low + s * p);
     float high = leading(whole + (log_high + log_low), 0xfffff000u);
-    return vec2(high, ((whole - high) + log_high) + log_low);
+    return vec2(high, as_written(as_written(whole - high) + log_high) + log_low);
 }
 
 // x^y with IEEE's rules for 0, 1 and negative x, finite x. y log2(x) = n + f with n whole is kept as long as its value needs; 2^f by
@@ -336,7 +343,7 @@ float power(float x, float y)
     vec2 l = log2_split(abs(x));
     float y_high = leading(y, 0xfffff000u);
     float n = clamp(floor(y_high * l.x + 0.5), -250.0, 250.0);
-    float f = clamp((y_high * l.x - n) + ((y - y_high) * l.x + y * l.y), -1.0, 1.0);
+    float f = clamp(as_written(as_written(y_high * l.x) - n) + (as_written((y - y_high) * l.x) + y * l.y), -1.0, 1.0);
     float p = 0.00961812865 + f * (0.00133335579 + f * (0.000154035297 + f * 0.0000152527336));
     p = 1.0 + f * (0.693147182 + f * (0.240226507 + f * (0.0555041097 + f * p)));
     int half_n = int(n) >> 1; // 2^n may overflow or vanish before the product does

@@ -26,7 +26,7 @@
       fabs(y) * (EXP_EPS(a * a) + 2 * a * a + 5) + LOST(2 * b), NULL, 0, 0, ESKER__IN_01) \
     /* Of pow(a, b): of a, with operands a, b, g; of b, with operands a, y, g. */ \
     X(pow_grad_base, 3, ESKER__FLOATS, "b == 0.0 ? 0.0 : c * b * power(a, b - 1.0)", b == 0 ? 0 : c * b * pow(a, b - 1), \
-      fabs(y) * (power_error(a, b - 1) + 4 + power_shift(a, b)), NULL, 0, 0, ESKER__IN_01) \
+      fabs(y) * (power_error(a, b - 1) + 4 + power_shift(a, b)) + LOST(b * c), NULL, 0, 0, ESKER__IN_01) \
     X(pow_grad_exponent, 3, ESKER__FLOATS, "a == 0.0 && b <= 1.0 ? 0.0 : c * b * log_accurate(a)", a == 0 && b <= 1 ? 0 : c * b * log(a), \
       fabs(y) * 10, NULL, 0, 0, ESKER__IN_01)
 /* clang-format on */

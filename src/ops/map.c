@@ -118,8 +118,8 @@ esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const e
     struct params {
         uint32_t n, groups_x;
         float k0, k1;
-        uint32_t unused, axes[ESKER_MAX_RANK][4]; /* word 5: 1 modulo 4 */
-    } params = {.n = (uint32_t)n, .k0 = map->k0, .k1 = map->k1};
+        uint32_t all_bits, axes[ESKER_MAX_RANK][4]; /* word 5: 1 modulo 4 */
+    } params = {.n = (uint32_t)n, .k0 = map->k0, .k1 = map->k1, .all_bits = UINT32_MAX};
     for (int i = 0; i < rank; i++) {
         uint32_t quad = inner4 && i == rank - 1 ? 4 : 1;
         params.axes[i][0] = (uint32_t)map->dims[i] / quad;
