@@ -64,6 +64,15 @@ ESKER_API void esker_tensor_get_info(const esker_tensor *tensor, esker_tensor_in
 ESKER_API esker_status esker_tensor_read(esker_tensor *tensor, int64_t first, int64_t n_elems, void *out);
 ESKER_API esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_elems, const void *data);
 
+/**
+ * Copy all elements of `src` to `dst` on the device, in row-major order: the shapes may differ, element type and number of
+ * elements may not. Queued behind the GPU's work so far, and before what is queued later; waits for nothing. A tensor copied to
+ * itself stays as it is.
+ * Errors     ESKER_ERR_INVALID: another element type or number of elements, another device, a mapped tensor, another thread.
+ *            ESKER_ERR_NO_MEMORY, ESKER_ERR_COMPILE, ESKER_ERR_LOST, ESKER_ERR_DEVICE. `dst` is as before then.
+ */
+ESKER_API esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src);
+
 /** What the CPU is going to do with a mapped tensor. */
 typedef enum esker_map_intent {
     ESKER_MAP_READ = 0, /* read only */

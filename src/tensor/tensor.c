@@ -128,6 +128,63 @@ esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_e
     return st == ESKER_OK ? esker__buffer_write(tensor->buffer, offset, data, n_bytes) : st;
 }
 
+static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
+{
+    char to[NAME_BYTES], from[NAME_BYTES];
+    esker_status st = esker__tensor_need_unmapped(src, "copying a tensor");
+    if (st == ESKER_OK) st = esker__tensor_need_unmapped(dst, "copying to a tensor");
+    if (st != ESKER_OK) return st;
+    name_of(src, from);
+    name_of(dst, to);
+    if (src->device != dst->device)
+        return esker__fail(ESKER_ERR_INVALID, "copying %s to %s: they are on different devices", from, to);
+    if (src->dtype != dst->dtype)
+        return esker__fail(ESKER_ERR_INVALID, "copying %s to %s: the element types differ", from, to);
+    if (src->n_elems != dst->n_elems)
+        return esker__fail(ESKER_ERR_INVALID, "copying %s to %s: %" PRId64 " elements to %" PRId64, from, to, src->n_elems,
+                           dst->n_elems);
+    return ESKER_OK;
+}
+
+#define COPY_GROUP 64 /* words; WG of the copy kernel */
+
+esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
+{
+    esker_device *dev = dst->device;
+    const esker__kernel *kernel;
+    esker__buffer *uniforms = NULL;
+    esker_status st = check_copy(dst, src);
+    if (st == ESKER_OK) st = esker__device_enter(dev);
+    if (st != ESKER_OK || dst == src) return st;
+    /* Whole words: buffers are rounded up to 16 bytes. */
+    uint64_t n_words = (src->n_bytes + 3) / 4, n_groups = (n_words + COPY_GROUP - 1) / COPY_GROUP;
+    const uint32_t *most = esker__device_limits(dev)->groups;
+    uint32_t x = n_groups < most[0] ? (uint32_t)n_groups : most[0];
+    uint64_t y = (n_groups + x - 1) / x;
+    if (y > most[1] || n_words > UINT32_MAX)
+        return esker__fail(ESKER_ERR_LIMIT,
+                           "copying a tensor of %" PRIu64 " bytes: this device takes %u x %u groups of %d words",
+                           src->n_bytes, most[0], most[1], COPY_GROUP);
+    st = esker__kernel_get(dev, "runtime/copy", "", &kernel);
+    if (st != ESKER_OK) return st;
+    const uint32_t block[8] = {0, 0, 0, (uint32_t)n_words, x}; /* uniform Params, std140 */
+    st = esker__buffer_create(dev, sizeof block, ESKER__BUFFER_UPLOAD, &uniforms);
+    if (st == ESKER_OK) st = esker__buffer_write(uniforms, 0, block, sizeof block);
+    if (st == ESKER_OK)
+        st = esker__submit(dev,
+                           &(esker__launch){.kernel = kernel,
+                                            .groups = {x, (uint32_t)y, 1},
+                                            .n_storage = 2,
+                                            .storage = {{src->buffer, 0, esker__buffer_bytes(src->buffer)},
+                                                        {dst->buffer, 0, esker__buffer_bytes(dst->buffer)}},
+                                            .n_uniform = 1,
+                                            .uniform = {{uniforms, 0, sizeof block}},
+                                            .barrier = true},
+                           1);
+    esker__buffer_destroy(uniforms); /* GL keeps it until the copy is done */
+    return st;
+}
+
 esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, void **out_address)
 {
     static const esker__map_access access[] = {

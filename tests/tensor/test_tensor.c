@@ -307,6 +307,100 @@ static void mapped_memory_is_for_any_thread(void **state)
     esker_tensor_unref(t);
 }
 
+/* ---- Copies ---- */
+
+static void copies_are_whole(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    for (size_t i = 0; i < sizeof creates / sizeof creates[0]; i++) {
+        const struct create_row *row = &creates[i];
+        esker_tensor *from, *to;
+        esker_counters before, after;
+        unsigned char *data = malloc(row->n_bytes), *other = malloc(row->n_bytes), *got = malloc(row->n_bytes);
+        fill(data, row->n_bytes, (unsigned)i + 1);
+        fill(other, row->n_bytes, (unsigned)i + 101);
+        esker_tensor_desc desc = {.dtype = row->dtype, .shape = row->shape, .data = data};
+        assert_ok(esker_tensor_create(dev, &desc, &from));
+        desc.data = other;
+        desc.shape = (esker_shape){1, {row->n_elems}};
+        assert_ok(esker_tensor_create(dev, &desc, &to));
+        esker_device_get_counters(dev, &before);
+        assert_ok(esker_tensor_copy(to, from));
+        /* What is written later does not show in the copy. */
+        assert_ok(esker_tensor_write(from, 0, ESKER_TENSOR_REST, other));
+        esker_device_get_counters(dev, &after);
+        assert_true(after.dispatches == before.dispatches + 1);
+        assert_true(after.downloaded_bytes == before.downloaded_bytes);
+        assert_ok(esker_tensor_read(to, 0, ESKER_TENSOR_REST, got));
+        assert_memory_equal(got, data, row->n_bytes);
+        assert_ok(esker_tensor_read(from, 0, ESKER_TENSOR_REST, got));
+        assert_memory_equal(got, other, row->n_bytes);
+        /* And back, as the second of two copies that depend on each other. */
+        assert_ok(esker_tensor_copy(from, to));
+        assert_ok(esker_tensor_copy(to, from));
+        assert_ok(esker_tensor_copy(to, to));
+        assert_ok(esker_tensor_read(to, 0, ESKER_TENSOR_REST, got));
+        assert_memory_equal(got, data, row->n_bytes);
+        esker_tensor_unref(from);
+        esker_tensor_unref(to);
+        free(data), free(other), free(got);
+    }
+}
+
+/* More groups than ES 3.1 promises for one axis: the grid is folded. */
+static void a_long_copy_folds(void **state)
+{
+    (void)state;
+    enum { N = 65535 * 64 + 65 };
+    esker_device *dev = test_device();
+    esker_tensor *from, *to;
+    int32_t *data = malloc(N * sizeof *data), *got = malloc(N * sizeof *got);
+    for (int i = 0; i < N; i++) data[i] = i + 1;
+    esker_tensor_desc desc = {.dtype = ESKER_DTYPE_I32, .shape = {1, {N}}};
+    assert_ok(esker_tensor_create(dev, &desc, &to));
+    desc.data = data;
+    assert_ok(esker_tensor_create(dev, &desc, &from));
+    assert_ok(esker_tensor_copy(to, from));
+    assert_ok(esker_tensor_read(to, 0, ESKER_TENSOR_REST, got));
+    assert_memory_equal(got, data, N * sizeof *data);
+    esker_tensor_unref(from);
+    esker_tensor_unref(to);
+    free(data), free(got);
+}
+
+static void bad_copies_are_refused(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    esker_tensor *x, *longer, *ints;
+    void *address;
+    float values[4] = {1, 2, 3, 4}, got[4];
+    assert_ok(esker_tensor_create(dev, &(esker_tensor_desc){.shape = {1, {4}}, .data = values, .label = "x"}, &x));
+    assert_ok(esker_tensor_create(dev, &(esker_tensor_desc){.shape = {1, {5}}, .label = "longer"}, &longer));
+    assert_ok(esker_tensor_create(dev, &(esker_tensor_desc){.dtype = ESKER_DTYPE_I32, .shape = {1, {4}}}, &ints));
+    assert_fails(esker_tensor_copy(x, longer), ESKER_ERR_INVALID,
+                 "tensor longer float32 [5] to tensor x float32 [4]: 5 elements to 4");
+    assert_fails(esker_tensor_copy(x, ints), ESKER_ERR_INVALID,
+                 "int32 [4] to tensor x float32 [4]: the element types differ");
+    assert_ok(esker_tensor_map(x, ESKER_MAP_READ, &address));
+    assert_fails(esker_tensor_copy(x, ints), ESKER_ERR_INVALID, "copying to a tensor: tensor x float32 [4] is mapped");
+    assert_fails(esker_tensor_copy(ints, x), ESKER_ERR_INVALID, "copying a tensor: tensor x float32 [4] is mapped");
+    assert_ok(esker_tensor_unmap(x));
+    assert_ok(esker_tensor_read(x, 0, 4, got));
+    assert_memory_equal(got, values, sizeof values);
+    esker_device *own;
+    esker_tensor *elsewhere;
+    assert_ok(esker_device_open(NULL, &own));
+    assert_ok(esker_tensor_create(own, &(esker_tensor_desc){.shape = {1, {4}}}, &elsewhere));
+    assert_fails(esker_tensor_copy(x, elsewhere), ESKER_ERR_INVALID, "different devices");
+    esker_tensor_unref(elsewhere);
+    esker_device_unref(own);
+    esker_tensor_unref(x);
+    esker_tensor_unref(longer);
+    esker_tensor_unref(ints);
+}
+
 /* ---- References ---- */
 
 #define N_THREADS 4
@@ -391,6 +485,9 @@ int main(void)
         cmocka_unit_test(a_write_is_waited_for),
         cmocka_unit_test(a_mapped_tensor_is_the_cpus),
         cmocka_unit_test(mapped_memory_is_for_any_thread),
+        cmocka_unit_test(copies_are_whole),
+        cmocka_unit_test(a_long_copy_folds),
+        cmocka_unit_test(bad_copies_are_refused),
         cmocka_unit_test(references_count_from_any_thread),
         cmocka_unit_test(another_thread_is_refused),
         cmocka_unit_test(a_tensor_keeps_its_device),
