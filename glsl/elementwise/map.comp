@@ -324,8 +324,9 @@ vec2 log2_split(float x)
     float m = uintBitsToFloat(bits - (uint(e) << 23u));
     float m_high = leading(m, 0xfffff000u);
     float below = m + 1.0;
-    float s_high = leading((m - 1.0) / below, 0xffffc000u);
-    float s_low = (as_written((m - 1.0) - as_written(s_high * (m_high + 1.0))) - as_written(s_high * (m - m_high))) / below;
+    float above = as_written(m - 1.0), m_low = as_written(m - m_high);
+    float s_high = leading(above / below, 0xffffc000u);
+    float s_low = (as_written(above - as_written(s_high * (m_high + 1.0))) - as_written(s_high * m_low)) / below;
     float s = s_high + s_low;
     float q = s * s;
     float p = q * (1.0 / 3.0 + q * (0.2 + q * (1.0 / 7.0 + q * (1.0 / 9.0 + q * (1.0 / 11.0)))));
@@ -343,7 +344,7 @@ float power(float x, float y)
     vec2 l = log2_split(abs(x));
     float y_high = leading(y, 0xfffff000u);
     float n = clamp(floor(y_high * l.x + 0.5), -250.0, 250.0);
-    float f = clamp(as_written(as_written(y_high * l.x) - n) + (as_written((y - y_high) * l.x) + y * l.y), -1.0, 1.0);
+    float f = clamp(as_written(as_written(y_high * l.x) - n) + (as_written(as_written(y - y_high) * l.x) + y * l.y), -1.0, 1.0);
     float p = 0.00961812865 + f * (0.00133335579 + f * (0.000154035297 + f * 0.0000152527336));
     p = 1.0 + f * (0.693147182 + f * (0.240226507 + f * (0.0555041097 + f * p)));
     int half_n = int(n) >> 1; // 2^n may overflow or vanish before the product does
