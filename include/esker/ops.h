@@ -117,7 +117,12 @@ ESKER_API esker_node *esker_logical_not(esker_node *x);
  */
 ESKER_API esker_node *esker_where(esker_node *condition, esker_node *a, esker_node *b);
 
-/** The same values as another type: float32 to integers rounds toward zero and clamps to the type's range. */
+/**
+ * The same values as another type. Floats to integers round toward zero, and all is clamped to the type's range. float16 and int8 are
+ * types of storage: this, esker_reshape() and inputs and outputs of plans take them, everything else says to convert first. To float16,
+ * values clamp to +-65504 and round with an error below one unit in the last place (2^-10 of the value), the direction being the
+ * device's; halves below 2^-14 may become 0, in either direction. Between floats the gradient passes, and is float32; else it is 0.
+ */
 ESKER_API esker_node *esker_convert(esker_node *x, esker_dtype dtype);
 
 /* ---- Contractions ---- */

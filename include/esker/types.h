@@ -18,8 +18,9 @@ extern "C" {
 typedef enum esker_dtype {
     ESKER_DTYPE_F32 = 0, /* IEEE 754 binary32 */
     ESKER_DTYPE_I32 = 1, /* two's complement, 32 bits */
-    ESKER_DTYPE_U8 = 2   /* 0 to 255, four to a 32-bit word on the device */
-    /* 3 and 4 are kept for float16 and int8. */
+    ESKER_DTYPE_U8 = 2,  /* 0 to 255, four to a 32-bit word on the device */
+    ESKER_DTYPE_F16 = 3, /* IEEE 754 binary16, two to a word; storage: esker_convert() to float32 to compute */
+    ESKER_DTYPE_I8 = 4   /* -128 to 127, four to a word; storage: esker_convert() to compute */
 } esker_dtype;
 
 /** A row-major shape, outermost axis first. Rank 0 is a scalar with one element. */
@@ -30,7 +31,7 @@ typedef struct esker_shape {
 
 /** Bytes of one element; 0 for an unknown type. */
 ESKER_API size_t esker_dtype_bytes(esker_dtype dtype);
-/** "float32", "int32", "uint8"; "?" for an unknown type. */
+/** "float32", "int32", "uint8", "float16", "int8"; "?" for an unknown type. */
 ESKER_API const char *esker_dtype_name(esker_dtype dtype);
 
 /**

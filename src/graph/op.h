@@ -51,7 +51,8 @@ enum {
     ESKER__OP_IN_PLACE_0 =
         8, /* output 0 may be written over input 0 when both have as many bytes: each invocation reads its own
                                  elements of input 0 before it writes them, and no others */
-    ESKER__OP_IN_PLACE_1 = 16, /* the same for input 1 */
+    ESKER__OP_IN_PLACE_1 = 16,     /* the same for input 1 */
+    ESKER__OP_STORAGE_TYPES = 256, /* takes float16 and int8, too; all others are refused them */
     ESKER__OP_SHAPE_ONLY = 128 /* reads no input, takes their shapes alone: no gradient flows there, which is no error */
 };
 

@@ -114,6 +114,15 @@ static esker_status check_inputs(esker_graph *graph, const esker__op *op, esker_
         if (inputs[i]->graph != graph)
             return esker__fail(ESKER_ERR_INVALID, "%s: input %d is of another graph", op->name, i);
     }
+    for (int i = 0; i < n_inputs && !(op->flags & ESKER__OP_STORAGE_TYPES); i++) {
+        esker_dtype dtype = inputs[i]->type.dtype;
+        char text[ESKER__SIGNATURE_BYTES];
+        if (dtype == ESKER_DTYPE_F16 || dtype == ESKER_DTYPE_I8)
+            return esker__fail(ESKER_ERR_INVALID,
+                               "%s: input %d is %s, which is for storage alone: esker_convert() it to %s",
+                               esker__signature(text, op->name, inputs, n_inputs), i, esker_dtype_name(dtype),
+                               dtype == ESKER_DTYPE_F16 ? "float32" : "float32 or int32");
+    }
     return ESKER_OK;
 }
 

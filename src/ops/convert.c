@@ -31,19 +31,9 @@ static int64_t elems(const esker_node *node)
     return n;
 }
 
-static void reference(const esker__reference *r)
-{
-    const convert_attr *a = r->node->attr;
-    esker_dtype to = r->node->type.dtype;
-    int64_t n = elems(r->node);
-    for (int64_t i = 0; i < n; i++) {
-        double x = r->in[0][i];
-        if (to == ESKER_DTYPE_I32) x = fmin(fmax(trunc(x), INT32_MIN), INT32_MAX);
-        if (to == ESKER_DTYPE_U8) x = fmin(fmax(trunc(x), 0), 255);
-        r->out[0][i] = to == ESKER_DTYPE_F32 ? a->scale * x + a->shift : x;
-        if (r->magnitude[0]) r->magnitude[0][i] = to == ESKER_DTYPE_F32 ? fabs(a->scale * x) + fabs(a->shift) : fabs(x);
-    }
-}
+#define HALF_MOST   65504.0
+#define HALF_NORMAL 0x1p-14 /* the smallest normal half */
+#define HALF_ULP    0x1p-10 /* relative, at most */
 
 static bool scales(const esker_node *node)
 {
@@ -51,11 +41,39 @@ static bool scales(const esker_node *node)
     return a->scale != 1 || a->shift != 0;
 }
 
-/* int32 to float32 rounds, and so do the product and the sum; everything else is exact. */
+static void reference(const esker__reference *r)
+{
+    const convert_attr *a = r->node->attr;
+    esker_dtype to = r->node->type.dtype, from = r->node->inputs[0]->type.dtype;
+    int64_t n = elems(r->node);
+    for (int64_t i = 0; i < n; i++) {
+        double x = r->in[0][i];
+        if (to == ESKER_DTYPE_I32) x = fmin(fmax(trunc(x), INT32_MIN), INT32_MAX);
+        if (to == ESKER_DTYPE_U8) x = fmin(fmax(trunc(x), 0), 255);
+        if (to == ESKER_DTYPE_I8) x = fmin(fmax(trunc(x), -128), 127);
+        if (to == ESKER_DTYPE_F16) x = fmin(fmax(x, -HALF_MOST), HALF_MOST);
+        r->out[0][i] = to == ESKER_DTYPE_F32 ? a->scale * x + a->shift : x;
+        if (!r->magnitude[0]) continue;
+        double m = to == ESKER_DTYPE_F32 ? fabs(a->scale * x) + fabs(a->shift) : fabs(x);
+        bool tiny = fabs(x) < HALF_NORMAL; /* flushed, perhaps: the bound is then HALF_NORMAL (times the scale) */
+        if (to == ESKER_DTYPE_F16)
+            m = tiny ? HALF_NORMAL / HALF_ULP : m;
+        else if (from == ESKER_DTYPE_F16 && to == ESKER_DTYPE_F32)
+            m = (scales(r->node) ? m : 0) + (tiny ? fabs(a->scale) * HALF_NORMAL * 0x1p24 : 0);
+        r->magnitude[0][i] = m;
+    }
+}
+
+/*
+ * To float16 is rounded, either way: less than one unit in the last place of a half. Halves that are no normal numbers may be flushed (see
+ * the reference). int32 to float32 rounds, and so do the product and the sum; everything else is exact.
+ */
 static double tolerance(const esker_node *node)
 {
+    if (node->type.dtype == ESKER_DTYPE_F16) return HALF_ULP * 0x1p24;
+    bool flushes = node->type.dtype == ESKER_DTYPE_F32 && node->inputs[0]->type.dtype == ESKER_DTYPE_F16;
     bool rounds = node->type.dtype == ESKER_DTYPE_F32 && node->inputs[0]->type.dtype == ESKER_DTYPE_I32;
-    return (rounds ? 2 : 0) + (scales(node) ? 4 : 0);
+    return (rounds ? 2 : 0) + (flushes ? 1 : 0) + (scales(node) ? 4 : 0);
 }
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
@@ -83,6 +101,18 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     return esker__emit(lowering, &desc);
 }
 
+static bool is_float(esker_dtype dtype)
+{
+    return dtype == ESKER_DTYPE_F32 || dtype == ESKER_DTYPE_F16;
+}
+
+/* Gradients are float32 throughout, those of float16 values, too: nothing is lost, and contributions can be added. */
+static esker_node *gradient(esker_node *node, esker_node *grad, int input)
+{
+    if (is_float(node->type.dtype) && is_float(node->inputs[0]->type.dtype)) return grad;
+    return esker__gradient_zero(node, grad, input);
+}
+
 /* Images arrive as bytes, and are scaled at once. */
 static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)
 {
@@ -99,9 +129,9 @@ const esker__op esker__op_convert = {.name = "convert",
                                      .n_inputs = 1,
                                      .n_outputs = 1,
                                      .attr_bytes = sizeof(convert_attr),
-                                     .flags = ESKER__OP_IN_PLACE_0,
+                                     .flags = ESKER__OP_IN_PLACE_0 | ESKER__OP_STORAGE_TYPES,
                                      .infer = infer,
-                                     .gradient = esker__gradient_zero,
+                                     .gradient = gradient,
                                      .reference = reference,
                                      .tolerance = tolerance,
                                      .lower = lower,

@@ -42,5 +42,10 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
                                                   .n_params = 2});
 }
 
-const esker__op esker__op_copy = {
-    .name = "copy", .n_inputs = 1, .n_outputs = 1, .infer = infer, .reference = reference, .lower = lower};
+const esker__op esker__op_copy = {.name = "copy",
+                                  .n_inputs = 1,
+                                  .n_outputs = 1,
+                                  .flags = ESKER__OP_STORAGE_TYPES,
+                                  .infer = infer,
+                                  .reference = reference,
+                                  .lower = lower};

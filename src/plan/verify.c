@@ -124,6 +124,8 @@ static double *to_doubles(esker_dtype dtype, const void *bytes, int64_t n)
         case ESKER_DTYPE_F32: out[i] = ((const float *)bytes)[i]; break;
         case ESKER_DTYPE_I32: out[i] = ((const int32_t *)bytes)[i]; break;
         case ESKER_DTYPE_U8: out[i] = ((const uint8_t *)bytes)[i]; break;
+        case ESKER_DTYPE_F16: out[i] = esker_f32_from_f16(((const uint16_t *)bytes)[i]); break;
+        case ESKER_DTYPE_I8: out[i] = ((const int8_t *)bytes)[i]; break;
         }
     }
     return out;

@@ -13,6 +13,8 @@ size_t esker_dtype_bytes(esker_dtype dtype)
     case ESKER_DTYPE_F32: return 4;
     case ESKER_DTYPE_I32: return 4;
     case ESKER_DTYPE_U8: return 1;
+    case ESKER_DTYPE_F16: return 2;
+    case ESKER_DTYPE_I8: return 1;
     }
     return 0;
 }
@@ -23,6 +25,8 @@ const char *esker_dtype_name(esker_dtype dtype)
     case ESKER_DTYPE_F32: return "float32";
     case ESKER_DTYPE_I32: return "int32";
     case ESKER_DTYPE_U8: return "uint8";
+    case ESKER_DTYPE_F16: return "float16";
+    case ESKER_DTYPE_I8: return "int8";
     }
     return "?";
 }

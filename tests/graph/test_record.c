@@ -101,7 +101,7 @@ static esker_node *record_bad(esker_graph *graph, int i)
     case 6: return input(graph, "", &four);
     case 7: return input(graph, NULL, &four);
     case 8: return input(graph, name, &four);
-    case 9: return esker_input(graph, "x", (esker_dtype)3, &four);
+    case 9: return esker_input(graph, "x", (esker_dtype)5, &four);
     case 10: return esker_full(graph, &deep, 0);
     case 11: return esker_full(graph, NULL, 0);
     case 12: return esker_parameter(graph, NULL);
@@ -126,7 +126,7 @@ static void messages_name_what_was_asked(void **state)
         "name needs 1 to 47 characters",
         "name needs 1 to 47 characters",
         "name needs 1 to 47 characters",
-        "input x: unknown element type 3",
+        "input x: unknown element type 5",
         "full: rank 7",
         "full: no shape",
         "parameter: no description",

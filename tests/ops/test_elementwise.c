@@ -77,13 +77,21 @@ static esker_node *build_convert(esker_graph *graph, esker_node *const *in, cons
 }
 
 /* float32 -> integers -> float32: what a stranger would write to quantise. */
+/* A float16 value with two readers. */
+static esker_node *build_halves(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    esker_node *half = esker_reshape(esker_convert(in[0], ESKER_DTYPE_F16), &(esker_shape){1, {-1}});
+    return esker_mul(esker_convert(half, ESKER_DTYPE_F32), esker_affine(esker_convert(half, ESKER_DTYPE_F32), 2, 1));
+}
+
 static esker_node *build_round_trip(esker_graph *graph, esker_node *const *in, const void *args)
 {
     (void)graph;
     return esker_convert(esker_convert(in[0], *(const esker_dtype *)args), ESKER_DTYPE_F32);
 }
 
-static const esker_dtype f32 = ESKER_DTYPE_F32, i32 = ESKER_DTYPE_I32, u8 = ESKER_DTYPE_U8;
+static const esker_dtype f32 = ESKER_DTYPE_F32, i32 = ESKER_DTYPE_I32, u8 = ESKER_DTYPE_U8, f16 = ESKER_DTYPE_F16, i8 = ESKER_DTYPE_I8;
 
 #define DIMS(...)                                   \
     {                                               \
@@ -190,6 +198,28 @@ static const op_check_row rows[] = {
     {"uint8 to int32", build_convert, 1, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(2), .lo = 0, .hi = 255}}, .args = &i32, .no_gradient = true},
     {"through uint8", build_round_trip, 1, {IN(DIMS(9, 29), -20, 300)}, .args = &u8, .no_gradient = true},
     {"through int32", build_round_trip, 1, {IN(DIMS(9, 29), -20, 300)}, .args = &i32, .no_gradient = true},
+    {"f32 to f16, 1", build_convert, 1, {{.dtype = ESKER_DTYPE_F32, .shape = DIMS(1), .lo = -300, .hi = 300}}, .args = &f16, .no_gradient = true, .end_to_end = 2e-3},
+    {"f32 to i8, 3", build_convert, 1, {{.dtype = ESKER_DTYPE_F32, .shape = DIMS(3), .lo = -300, .hi = 300}}, .args = &i8, .no_gradient = true},
+    {"i32 to f16, 5", build_convert, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(5), .lo = -300, .hi = 600}}, .args = &f16, .no_gradient = true, .end_to_end = 2e-3},
+    {"i32 to i8, 127", build_convert, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(127), .lo = -300, .hi = 600}}, .args = &i8, .no_gradient = true},
+    {"u8 to f16, 128", build_convert, 1, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(128), .lo = 0, .hi = 255}}, .args = &f16, .no_gradient = true, .end_to_end = 2e-3},
+    {"u8 to i8, 129", build_convert, 1, {{.dtype = ESKER_DTYPE_U8, .shape = DIMS(129), .lo = 0, .hi = 255}}, .args = &i8, .no_gradient = true},
+    {"f16 to f32, 131", build_convert, 1, {{.dtype = ESKER_DTYPE_F16, .shape = DIMS(131), .lo = -300, .hi = 300}}, .args = &f32, .no_gradient = true},
+    {"f16 to i32, 255", build_convert, 1, {{.dtype = ESKER_DTYPE_F16, .shape = DIMS(255), .lo = -300, .hi = 300}}, .args = &i32, .no_gradient = true},
+    {"f16 to u8, 257", build_convert, 1, {{.dtype = ESKER_DTYPE_F16, .shape = DIMS(257), .lo = -300, .hi = 300}}, .args = &u8, .no_gradient = true},
+    {"f16 to i8, 258", build_convert, 1, {{.dtype = ESKER_DTYPE_F16, .shape = DIMS(258), .lo = -300, .hi = 300}}, .args = &i8, .no_gradient = true},
+    {"i8 to f32, 1", build_convert, 1, {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(1), .lo = -128, .hi = 127}}, .args = &f32, .no_gradient = true},
+    {"i8 to i32, 3", build_convert, 1, {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(3), .lo = -128, .hi = 127}}, .args = &i32, .no_gradient = true},
+    {"i8 to u8, 5", build_convert, 1, {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(5), .lo = -128, .hi = 127}}, .args = &u8, .no_gradient = true},
+    {"i8 to f16, 127", build_convert, 1, {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(127), .lo = -128, .hi = 127}}, .args = &f16, .no_gradient = true, .end_to_end = 2e-3},
+    {"float32 to float16, clamped", build_convert, 1, {IN(DIMS(257), -1e6, 1e6)}, .args = &f16, .no_gradient = true, .end_to_end = 2e-3},
+    {"float32 to float16, subnormal", build_convert, 1, {IN(DIMS(129), -1e-4, 1e-4)}, .args = &f16, .no_gradient = true, .end_to_end = 2e-3},
+    {"float16 to float32, subnormal", build_convert, 1, {{.dtype = ESKER_DTYPE_F16, .shape = DIMS(129), .lo = -1e-4, .hi = 1e-4}}, .args = &f32, .no_gradient = true},
+    {"int32 to float16, clamped", build_convert, 1, {{.dtype = ESKER_DTYPE_I32, .shape = DIMS(129), .lo = -2e9, .hi = 2e9}}, .args = &f16, .no_gradient = true, .end_to_end = 2e-3},
+    {"float16 to float32, scaled", build_scaled, 1, {{.dtype = ESKER_DTYPE_F16, .shape = DIMS(7, 37), .lo = -8, .hi = 8}}, .no_gradient = true},
+    {"int8 to float32, scaled", build_scaled, 1, {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(7, 37), .lo = -128, .hi = 127}}, .no_gradient = true},
+    {"through float16, with its gradient", build_round_trip, 1, {IN(DIMS(9, 29), -20, 300)}, .args = &f16, .end_to_end = 2e-3},
+    {"through float16 twice, with gradients that join", build_halves, 1, {IN(DIMS(9, 29), -2, 2)}, .end_to_end = 4e-3},
 };
 /* clang-format on */
 
@@ -204,6 +234,11 @@ static void refusals_name_the_rule(void **state)
     const op_check_input bytes = {.dtype = ESKER_DTYPE_U8, .shape = DIMS(3), .lo = 0, .hi = 1};
     op_check_refused(build_unary, &relu, &bytes, 1, ESKER_ERR_INVALID, "relu(uint8 [3])");
     op_check_refused(build_affine, &(affine){NAN, 0}, shapes, 1, ESKER_ERR_INVALID, "must be finite");
+    const op_check_input half = {.dtype = ESKER_DTYPE_F16, .shape = DIMS(3), .lo = 0, .hi = 1};
+    const op_check_input small[] = {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(3)}, {.dtype = ESKER_DTYPE_I8, .shape = DIMS(3)}};
+    op_check_refused(build_unary, &relu, &half, 1, ESKER_ERR_INVALID,
+                     "relu(float16 [3]): input 0 is float16, which is for storage alone: esker_convert() it to float32");
+    op_check_refused(build_binary, &add, small, 2, ESKER_ERR_INVALID, "esker_convert() it to float32 or int32");
     const esker_dtype unknown = (esker_dtype)17;
     op_check_refused(build_convert, &unknown, shapes, 1, ESKER_ERR_INVALID, "unknown element type 17");
 }

@@ -74,6 +74,10 @@ static void *to_bytes(const double *values, int64_t n, esker_dtype dtype)
             ((float *)bytes)[i] = (float)values[i];
         else if (dtype == ESKER_DTYPE_I32)
             ((int32_t *)bytes)[i] = (int32_t)values[i];
+        else if (dtype == ESKER_DTYPE_F16)
+            ((uint16_t *)bytes)[i] = esker_f16_from_f32((float)values[i]);
+        else if (dtype == ESKER_DTYPE_I8)
+            ((int8_t *)bytes)[i] = (int8_t)values[i];
         else
             ((uint8_t *)bytes)[i] = (uint8_t)values[i];
     }
@@ -88,6 +92,10 @@ static double *from_bytes(const void *bytes, int64_t n, esker_dtype dtype)
             values[i] = ((const float *)bytes)[i];
         else if (dtype == ESKER_DTYPE_I32)
             values[i] = ((const int32_t *)bytes)[i];
+        else if (dtype == ESKER_DTYPE_F16)
+            values[i] = esker_f32_from_f16(((const uint16_t *)bytes)[i]);
+        else if (dtype == ESKER_DTYPE_I8)
+            values[i] = ((const int8_t *)bytes)[i];
         else
             values[i] = ((const uint8_t *)bytes)[i];
     }
@@ -102,6 +110,8 @@ static void add_input(check *c, int i, const op_check_input *spec)
     if (!c->in[i]) assert_ok(esker_graph_status(c->graph));
     int64_t n = elems(c->in[i]);
     c->values[i] = fill(spec, n, (uint64_t)i);
+    for (int64_t j = 0; j < n && spec->dtype == ESKER_DTYPE_F16; j++)
+        c->values[i][j] = esker_f32_from_f16(esker_f16_from_f32((float)c->values[i][j]));
     c->bytes[i] = to_bytes(c->values[i], n, spec->dtype);
 }
 

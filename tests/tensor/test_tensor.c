@@ -143,7 +143,7 @@ static void bad_descriptions_are_refused(void **state)
         {{.shape = {-1, {0}}}, ESKER_ERR_INVALID, "rank -1"},
         {{.shape = {2, {3, 0}}}, ESKER_ERR_INVALID, "[3, 0]: axis 1 has 0 elements"},
         {{.shape = {1, {-5}}}, ESKER_ERR_INVALID, "axis 0 has -5 elements"},
-        {{.dtype = (esker_dtype)3, .shape = {1, {4}}}, ESKER_ERR_INVALID, "unknown element type 3"},
+        {{.dtype = (esker_dtype)5, .shape = {1, {4}}}, ESKER_ERR_INVALID, "unknown element type 5"},
         {{.shape = {2, {INT64_C(1) << 31, INT64_C(1) << 31}}}, ESKER_ERR_INVALID, "[2147483648, 2147483648]: more than"},
         {{.shape = {6, {INT64_MAX, INT64_MAX, INT64_MAX, 9, 9, 9}}}, ESKER_ERR_INVALID, "more than"},
         {{.shape = {2, {1 << 20, 1 << 20}}, .label = "huge"}, ESKER_ERR_LIMIT, limit},

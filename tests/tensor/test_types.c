@@ -64,10 +64,14 @@ static void types_have_sizes_and_names(void **state)
     assert_int_equal(esker_dtype_bytes(ESKER_DTYPE_F32), 4);
     assert_int_equal(esker_dtype_bytes(ESKER_DTYPE_I32), 4);
     assert_int_equal(esker_dtype_bytes(ESKER_DTYPE_U8), 1);
-    assert_int_equal(esker_dtype_bytes((esker_dtype)3), 0);
+    assert_int_equal(esker_dtype_bytes(ESKER_DTYPE_F16), 2);
+    assert_int_equal(esker_dtype_bytes(ESKER_DTYPE_I8), 1);
+    assert_int_equal(esker_dtype_bytes((esker_dtype)5), 0);
     assert_string_equal(esker_dtype_name(ESKER_DTYPE_F32), "float32");
     assert_string_equal(esker_dtype_name(ESKER_DTYPE_I32), "int32");
     assert_string_equal(esker_dtype_name(ESKER_DTYPE_U8), "uint8");
+    assert_string_equal(esker_dtype_name(ESKER_DTYPE_F16), "float16");
+    assert_string_equal(esker_dtype_name(ESKER_DTYPE_I8), "int8");
     assert_string_equal(esker_dtype_name((esker_dtype)77), "?");
 }
 
