@@ -28,22 +28,21 @@ extern "C" {
 ESKER_API esker_status esker_model_save(esker_model *net, const char *path);
 
 /**
- * The same without the model as JSON: weights and metadata, for models with layers or operations of the program's own, which JSON has no
- * word for. The program that made the model makes it again and calls esker_model_load_weights(); esker_model_load() refuses the file.
+ * The same without the model as JSON: weights and metadata, for models with layers or operations of the program's own,
+ * which JSON has no word for. The program that made the model makes it again and calls esker_model_load_weights();
+ * esker_model_load() refuses the file.
  * Errors     As esker_model_save(), never ESKER_ERR_UNSUPPORTED.
  */
 ESKER_API esker_status esker_model_save_weights(esker_model *net, const char *path);
 
 /**
  * Make the model that a file holds, with its weights and metadata.
- * Errors     All name the file.
- *            ESKER_ERR_IO: cannot be opened or read.
- *            ESKER_ERR_FORMAT: shorter than its header says (both counts); a header length beyond the file or 100 MB; a header
- *            that is not JSON; an unknown element type; a shape that does not fit its bytes; tensors that overlap, leave gaps
- *            or reach out of the file; a name twice; no "esker.model"; a tensor that the model has not, lacks, or has in
- *            another shape.
- *            ESKER_ERR_UNSUPPORTED: tensors that are not float32, or built without libcjson.
- *            ESKER_ERR_NO_MEMORY. *out is NULL after any of them.
+ * Errors     All name the file. ESKER_ERR_IO: cannot be opened or read. ESKER_ERR_FORMAT: shorter than its header says
+ *            (both counts); a header length beyond the file or 100 MB; a header that is not JSON; an unknown element
+ *            type; a shape that does not fit its bytes; tensors that overlap, leave gaps or reach out of the file; a name
+ *            twice; no "esker.model"; a tensor that the model has not, lacks, or has in another shape.
+ *            ESKER_ERR_UNSUPPORTED: tensors that are not float32, or built without libcjson. ESKER_ERR_NO_MEMORY. *out is
+ *            NULL after any of them.
  */
 ESKER_API esker_status esker_model_load(const char *path, esker_model **out);
 

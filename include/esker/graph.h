@@ -62,9 +62,9 @@ typedef struct esker_param_info {
 } esker_param_info;
 
 /**
- * An empty set, with one reference. References may be taken in any thread; the last one is returned in the thread that owns
- * the device, once a plan put the values on one. Parameters can be added until their values are chosen, read or written, or a
- * plan is compiled: that fixes the layout.
+ * An empty set, with one reference. References may be taken in any thread; the last one is returned in the thread that
+ * owns the device, once a plan put the values on one. Parameters can be added until their values are chosen, read or
+ * written, or a plan is compiled: that fixes the layout.
  */
 ESKER_API esker_status esker_params_create(esker_params **out);
 ESKER_API esker_params *esker_params_ref(esker_params *params);
@@ -113,8 +113,8 @@ ESKER_API esker_params *esker_graph_get_params(const esker_graph *graph);
 /** A value given anew for every run, by name. */
 ESKER_API esker_node *esker_input(esker_graph *graph, const char *name, esker_dtype dtype, const esker_shape *shape);
 /**
- * A parameter of the graph's set, float32. Added to the set if the name is new; else the shape must agree, the node is shared,
- * and `init` and `frozen` stay what they were.
+ * A parameter of the graph's set, float32. Added to the set if the name is new; else the shape must agree, the node is
+ * shared, and `init` and `frozen` stay what they were.
  */
 ESKER_API esker_node *esker_parameter(esker_graph *graph, const esker_param_desc *desc);
 /** A float32 tensor filled with one value. */
@@ -191,8 +191,8 @@ typedef struct esker_optimizer_desc {
 ESKER_API esker_status esker_optimize(esker_node *loss, const esker_optimizer_desc *desc);
 
 /**
- * The Euclidean norm of all gradients together, float32 [], behind clip_value and before clip_norm: to be an output of the plan,
- * or to compute with.
+ * The Euclidean norm of all gradients together, float32 [], behind clip_value and before clip_norm: to be an output of
+ * the plan, or to compute with.
  * Errors     (sticky) ESKER_ERR_INVALID: no esker_optimize() with clip_norm before it. Returns NULL then.
  */
 ESKER_API esker_node *esker_gradient_norm(esker_graph *graph);

@@ -50,16 +50,16 @@ ESKER_API esker_status esker_model_set_name(esker_model *net, const char *name);
 ESKER_API esker_status esker_model_set_classes(esker_model *net, const char *const *names, int n_names);
 
 /**
- * The model's one input: float32, of shape [batch, ...shape]. `shape` is that of one sample, with at most one axis less than
- * ESKER_MAX_RANK. Instances may take uint8 in its place (esker_instance_desc).
+ * The model's one input: float32, of shape [batch, ...shape]. `shape` is that of one sample, with at most one axis less
+ * than ESKER_MAX_RANK. Instances may take uint8 in its place (esker_instance_desc).
  */
 ESKER_API esker_node *esker_model_input(esker_model *net, const char *name, const esker_shape *shape);
 
 /**
- * A parameter for a layer of your own, which is a function that records operations over the model's nodes: its values are trained, saved
- * and read with the model's. As esker_parameter(); the name, "NAME.part", belongs to no other layer. Such a model cannot be written as
- * JSON; esker_model_save_weights() keeps what it learned. Returns NULL for a failure, which the model keeps: no desc, no name, the name
- * of a parameter that there is already, after esker_model_output().
+ * A parameter for a layer of your own, which is a function that records operations over the model's nodes: its values are
+ * trained, saved and read with the model's. As esker_parameter(); the name, "NAME.part", belongs to no other layer. Such
+ * a model cannot be written as JSON; esker_model_save_weights() keeps what it learned. Returns NULL for a failure, which
+ * the model keeps: no desc, no name, the name of a parameter that there is already, after esker_model_output().
  */
 ESKER_API esker_node *esker_model_parameter(esker_model *net, const esker_param_desc *desc);
 
@@ -85,8 +85,8 @@ typedef struct esker_layer_linear_desc {
 } esker_layer_linear_desc;
 
 /**
- * y [n, features] = x [n, k] weight^T + bias, or the same for every step of x [n, steps, k]. Parameters "NAME.weight" [features, k] and "NAME.bias" [features], named and
- * laid out as in PyTorch.
+ * y [n, features] = x [n, k] weight^T + bias, or the same for every step of x [n, steps, k]. Parameters "NAME.weight"
+ * [features, k] and "NAME.bias" [features], named and laid out as in PyTorch.
  */
 ESKER_API esker_node *esker_layer_linear(esker_model *net, esker_node *x, const esker_layer_linear_desc *desc);
 
@@ -136,8 +136,9 @@ typedef struct esker_layer_conv_transpose2d_desc {
     int groups;
 } esker_layer_conv_transpose2d_desc;
 /**
- * y [n, filters, oh, ow] = conv_transpose2d(x [n, c, h, w], weight) + bias, sizes as in esker_conv_transpose2d(). Parameters "NAME.weight"
- * [c, filters / groups, kh, kw] and "NAME.bias" [filters], named, laid out and (where init is the default) started as in PyTorch.
+ * y [n, filters, oh, ow] = conv_transpose2d(x [n, c, h, w], weight) + bias, sizes as in esker_conv_transpose2d().
+ * Parameters "NAME.weight" [c, filters / groups, kh, kw] and "NAME.bias" [filters], named, laid out and (where init is
+ * the default) started as in PyTorch.
  */
 ESKER_API esker_node *esker_layer_conv_transpose2d(esker_model *net, esker_node *x,
                                                    const esker_layer_conv_transpose2d_desc *desc);
@@ -160,8 +161,9 @@ typedef struct esker_layer_embedding_desc {
     const char *name; /* copied; unique among the model's layers; NULL: "embedding1", "embedding2", ... */
 } esker_layer_embedding_desc;
 /**
- * y [..., features]: the rows of "NAME.weight" [rows, features] that the elements of x [...] name. x is a model's float32, rounded toward
- * zero, or int32. An index outside reads as NaN (esker_embedding()). Starts from a normal distribution of deviation 1, as in PyTorch.
+ * y [..., features]: the rows of "NAME.weight" [rows, features] that the elements of x [...] name. x is a model's
+ * float32, rounded toward zero, or int32. An index outside reads as NaN (esker_embedding()). Starts from a normal
+ * distribution of deviation 1, as in PyTorch.
  */
 ESKER_API esker_node *esker_layer_embedding(esker_model *net, esker_node *x, const esker_layer_embedding_desc *desc);
 
@@ -170,9 +172,9 @@ typedef struct esker_layer_tied_linear_desc {
     const char *name; /* NULL: "tied1", "tied2", ... */
 } esker_layer_tied_linear_desc;
 /**
- * y = x weight^T with the weight of another layer: `tied` is the result of an embedding or linear layer, whose weight [features, k] is
- * used once more (the output of a language model, for one, is often its embedding turned round). Both uses train the one weight, which is
- * saved once. x [n, k] or [n, steps, k]. `desc` may be NULL.
+ * y = x weight^T with the weight of another layer: `tied` is the result of an embedding or linear layer, whose weight
+ * [features, k] is used once more (the output of a language model, for one, is often its embedding turned round). Both
+ * uses train the one weight, which is saved once. x [n, k] or [n, steps, k]. `desc` may be NULL.
  */
 ESKER_API esker_node *esker_layer_tied_linear(esker_model *net, esker_node *x, esker_node *tied,
                                               const esker_layer_tied_linear_desc *desc);
@@ -186,8 +188,9 @@ typedef struct esker_layer_prelu_desc {
 ESKER_API esker_node *esker_layer_prelu(esker_model *net, esker_node *x, const esker_layer_prelu_desc *desc);
 
 /**
- * Normalisation layers, over the operations of ops.h, where the formulas are. Their parameters are named as in PyTorch: "NAME.weight"
- * starts at 1, "NAME.bias" at 0. Zero-initialised descriptions are PyTorch's defaults; eps 0 is the operation's usual one.
+ * Normalisation layers, over the operations of ops.h, where the formulas are. Their parameters are named as in PyTorch:
+ * "NAME.weight" starts at 1, "NAME.bias" at 0. Zero-initialised descriptions are PyTorch's defaults; eps 0 is the
+ * operation's usual one.
  */
 typedef struct esker_layer_batch_norm_desc {
     float eps;
@@ -197,9 +200,10 @@ typedef struct esker_layer_batch_norm_desc {
     const char *name; /* copied; unique among the model's layers; NULL: "bn1", "bn2", ... */
 } esker_layer_batch_norm_desc;
 /**
- * esker_batch_norm() of x [n, c] or [n, c, length]. Also "NAME.running_mean" and "NAME.running_var" [c], frozen, from 0 and 1: a graph
- * for training moves them in each step, one for inference normalises with them. (PyTorch's num_batches_tracked has no counterpart.)
- * The zeros that pad a trainer's last batch count as samples: drop_last leaves that batch out.
+ * esker_batch_norm() of x [n, c] or [n, c, length]. Also "NAME.running_mean" and "NAME.running_var" [c], frozen, from 0
+ * and 1: a graph for training moves them in each step, one for inference normalises with them. (PyTorch's
+ * num_batches_tracked has no counterpart.) The zeros that pad a trainer's last batch count as samples: drop_last leaves
+ * that batch out.
  */
 ESKER_API esker_node *esker_layer_batch_norm1d(esker_model *net, esker_node *x, const esker_layer_batch_norm_desc *desc);
 /** The same for x [n, c, h, w]. `desc` may be NULL for both. */
@@ -256,10 +260,10 @@ typedef struct esker_layer_attention_desc {
     const char *name; /* NULL: "attention1", "attention2", ... */
 } esker_layer_attention_desc;
 /**
- * Multi-head self-attention of x [n, rows, width]: q, k and v are three projections of x, cut into heads of width / heads elements,
- * and what esker_attention() makes of them is projected once more. Parameters named, laid out and started as those of PyTorch's
- * nn.MultiheadAttention: "NAME.in_proj_weight" [3 width, width], "NAME.in_proj_bias" [3 width], "NAME.out_proj.weight"
- * [width, width], "NAME.out_proj.bias" [width].
+ * Multi-head self-attention of x [n, rows, width]: q, k and v are three projections of x, cut into heads of width / heads
+ * elements, and what esker_attention() makes of them is projected once more. Parameters named, laid out and started as
+ * those of PyTorch's nn.MultiheadAttention: "NAME.in_proj_weight" [3 width, width], "NAME.in_proj_bias" [3 width],
+ * "NAME.out_proj.weight" [width, width], "NAME.out_proj.bias" [width].
  */
 ESKER_API esker_node *esker_layer_attention(esker_model *net, esker_node *x, const esker_layer_attention_desc *desc);
 
@@ -272,9 +276,10 @@ typedef struct esker_layer_recurrent_desc {
     const char *name; /* NULL: "rnn1", "lstm1", "gru1", ... */
 } esker_layer_recurrent_desc;
 /**
- * All hidden states [n, steps, features] (twice the features with two directions) of x [n, steps, ...], as esker_recurrent(); the states
- * before the first step are zeros. Parameters named, laid out and started as those of PyTorch's nn.RNN, nn.LSTM and nn.GRU:
- * "NAME.weight_ih_l0", "NAME.weight_hh_l0", "NAME.bias_ih_l0", "NAME.bias_hh_l0", with "_reverse" for the second direction.
+ * All hidden states [n, steps, features] (twice the features with two directions) of x [n, steps, ...], as
+ * esker_recurrent(); the states before the first step are zeros. Parameters named, laid out and started as those of
+ * PyTorch's nn.RNN, nn.LSTM and nn.GRU: "NAME.weight_ih_l0", "NAME.weight_hh_l0", "NAME.bias_ih_l0", "NAME.bias_hh_l0",
+ * with "_reverse" for the second direction.
  */
 ESKER_API esker_node *esker_layer_rnn(esker_model *net, esker_node *x, const esker_layer_recurrent_desc *desc);
 ESKER_API esker_node *esker_layer_lstm(esker_model *net, esker_node *x, const esker_layer_recurrent_desc *desc);
@@ -282,9 +287,9 @@ ESKER_API esker_node *esker_layer_gru(esker_model *net, esker_node *x, const esk
 
 /**
  * Say which node is the result, [batch, ...], and finish the model: once, last. No layer can be added afterwards.
- * Errors     The first failure while recording, with its own status and message.
- *            ESKER_ERR_INVALID: no input, called twice, x of another model, a result that does not depend on the input or has
- *            no batch axis in front, a layer with parameters that does not lead to it, class names that do not fit.
+ * Errors     The first failure while recording, with its own status and message. ESKER_ERR_INVALID: no input, called
+ *            twice, x of another model, a result that does not depend on the input or has no batch axis in front, a layer
+ *            with parameters that does not lead to it, class names that do not fit.
  */
 ESKER_API esker_status esker_model_output(esker_model *net, esker_node *x);
 
@@ -328,8 +333,8 @@ ESKER_API esker_status esker_model_get_layer_info(const esker_model *net, int in
 /* ---- Facts that travel with a model into its file (checkpoint.h) ---- */
 
 /**
- * Keep `value` under `key`, replacing an older one; NULL removes it. Both are copied, UTF-8. Keys of this library begin with
- * "esker."; "esker.model" itself is written by esker_model_save() and cannot be set.
+ * Keep `value` under `key`, replacing an older one; NULL removes it. Both are copied, UTF-8. Keys of this library begin
+ * with "esker."; "esker.model" itself is written by esker_model_save() and cannot be set.
  * Errors     ESKER_ERR_INVALID: NULL or empty key, "esker.model", text that is not UTF-8. ESKER_ERR_NO_MEMORY.
  */
 ESKER_API esker_status esker_model_set_metadata(esker_model *net, const char *key, const char *value);
@@ -352,14 +357,15 @@ typedef struct esker_instance_desc {
 } esker_instance_desc;
 
 /**
- * Record the model into a new graph for one batch size. The graph shares the model's parameters; add labels, a loss, gradients
- * and an optimizer to it, and compile it.
- * Out        *out_input is the graph's input, named as the model's, [batch, ...] of input_dtype; *out_output the model's
+ * Record the model into a new graph for one batch size. The graph shares the model's parameters; add labels, a loss,
+ * gradients and an optimizer to it, and compile it.
+ * Out        *out_input is the graph's input, named as the model's,
+ * [batch, ...] of input_dtype; *out_output the model's
  *            result, [batch, ...]; either may be NULL if not wanted. Both belong to the graph.
  * Ownership  *out_graph is the caller's, esker_graph_destroy().
- * Errors     ESKER_ERR_INVALID: batch < 1 (with the number), an unknown mode or type, a model that is not finished or failed,
- *            an operation that was recorded for a batch of 1 only (the message names it).
- *            ESKER_ERR_NO_MEMORY. *out_graph is NULL after any of them.
+ * Errors     ESKER_ERR_INVALID: batch < 1 (with the number), an unknown mode or type, a model that is not finished or
+ *            failed, an operation that was recorded for a batch of 1 only (the message names it). ESKER_ERR_NO_MEMORY.
+ *            *out_graph is NULL after any of them.
  */
 ESKER_API esker_status esker_model_instantiate(esker_model *net, const esker_instance_desc *desc, esker_graph **out_graph,
                                                esker_node **out_input, esker_node **out_output);
@@ -386,12 +392,11 @@ ESKER_API esker_status esker_model_instantiate(esker_model *net, const esker_ins
  * conv1, fc1, pool1, relu1, add1, ... Sizes of two axes are one number or [rows, columns]. esker_model_layer_help() lists
  * the types and their keys. Text in comments or after the end is not accepted.
  *
- * Errors     All name `source` and, where there is one, the layer and the key.
- *            ESKER_ERR_FORMAT: not JSON (line and column); a wrong type or a number out of range (with what is allowed); a
- *            missing, unknown or repeated key; an unknown type (with the known ones); two layers of one name; a reference to
- *            nothing; a cycle (with its path); a layer that does not lead to the output; a shape that cannot be.
- *            ESKER_ERR_LIMIT: more than 4096 layers. ESKER_ERR_UNSUPPORTED: built without libcjson. ESKER_ERR_NO_MEMORY.
- *            *out is NULL after any of them.
+ * Errors     All name `source` and, where there is one, the layer and the key. ESKER_ERR_FORMAT: not JSON (line and
+ *            column); a wrong type or a number out of range (with what is allowed); a missing, unknown or repeated key;
+ *            an unknown type (with the known ones); two layers of one name; a reference to nothing; a cycle (with its
+ *            path); a layer that does not lead to the output; a shape that cannot be. ESKER_ERR_LIMIT: more than 4096
+ *            layers. ESKER_ERR_UNSUPPORTED: built without libcjson. ESKER_ERR_NO_MEMORY. *out is NULL after any of them.
  */
 ESKER_API esker_status esker_model_from_json(const char *text, size_t n_bytes, const char *source, esker_model **out);
 /** The same from a file of at most 16 MiB. Errors: also ESKER_ERR_IO, ESKER_ERR_LIMIT. */

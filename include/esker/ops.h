@@ -17,9 +17,9 @@ extern "C" {
 /*
  * ---- Elementwise; operands broadcast, and so does the gradient's way back (summed over stretched axes) ----
  *
- * Error is at most a few eps of the result where nothing else is said; where the device's own exp, log, division or square root
- * is used, what GLSL ES 3.10 (4.7.1) allows it. Devices may flush results below 1.2e-38 to 0. NaN and infinity work as in IEEE
- * 754 where the device has them, which OpenGL ES does not promise.
+ * Error is at most a few eps of the result where nothing else is said; where the device's own exp, log, division or
+ * square root is used, what GLSL ES 3.10 (4.7.1) allows it. Devices may flush results below 1.2e-38 to 0. NaN and
+ * infinity work as in IEEE 754 where the device has them, which OpenGL ES does not promise.
  */
 
 /* Arithmetic. add, sub, mul, neg, abs, sign, square also take int32 (of one type, the result the same), which wraps and has no
@@ -52,18 +52,19 @@ ESKER_API esker_node *esker_log1p(esker_node *x); /* log(1 + x), x > -1, the sam
 ESKER_API esker_node *esker_sqrt(esker_node *x);  /* x >= 0; the gradient at 0 is infinite */
 ESKER_API esker_node *esker_rsqrt(esker_node *x); /* 1 / sqrt(x), x > 0 */
 /**
- * Sine and cosine of x radians. The error is 6 eps of the result and 3e-6 eps of x, for |x| <= 1.02e5; beyond, the result is in
- * [-1.01, 1.01] and means nothing. Source: reduction by Cody and Waite, Software manual for the elementary functions, 1980.
+ * Sine and cosine of x radians. The error is 6 eps of the result and 3e-6 eps of x, for |x| <= 1.02e5; beyond, the result
+ * is in [-1.01, 1.01] and means nothing. Source: reduction by Cody and Waite, Software manual for the elementary
+ * functions, 1980.
  */
 ESKER_API esker_node *esker_sin(esker_node *x);
 ESKER_API esker_node *esker_cos(esker_node *x);
 /** The error function, to about 14 eps of the result, also near 0. */
 ESKER_API esker_node *esker_erf(esker_node *x);
 /**
- * a^b, finite a. 1 where b = 0 or a = 1; 0^b is 0 for b > 0 and infinite for b < 0 (the sign of 0 counts for nothing); a negative
- * a has powers for whole b, else NaN. The error is 8 eps of the result, and 0.25 eps of |b log2(a)| where that is less than
- * |b| / 2, which is as much for large b, at most 50. The gradient of a is b a^(b-1), 0 where b = 0; that of b is a^b log(a), 0
- * where a = 0 and b >= 0, NaN where a < 0.
+ * a^b, finite a. 1 where b = 0 or a = 1; 0^b is 0 for b > 0 and infinite for b < 0 (the sign of 0 counts for nothing); a
+ * negative a has powers for whole b, else NaN. The error is 8 eps of the result, and 0.25 eps of |b log2(a)| where that
+ * is less than |b| / 2, which is as much for large b, at most 50. The gradient of a is b a^(b-1), 0 where b = 0; that of
+ * b is a^b log(a), 0 where a = 0 and b >= 0, NaN where a < 0.
  */
 ESKER_API esker_node *esker_pow(esker_node *a, esker_node *b);
 
@@ -72,8 +73,8 @@ ESKER_API esker_node *esker_relu(esker_node *x); /* max(x, 0); the gradient at 0
 /** x, or slope x where x < 0; the gradient at 0 is slope. */
 ESKER_API esker_node *esker_leaky_relu(esker_node *x, float slope);
 /**
- * The same with a slope that can be learned: one element ([] or [1]), or one for each channel, axis 1 of x ([c]). Its gradient is
- * summed over all else.
+ * The same with a slope that can be learned: one element ([] or [1]), or one for each channel, axis 1 of x ([c]). Its
+ * gradient is summed over all else.
  */
 ESKER_API esker_node *esker_prelu(esker_node *x, esker_node *slope);
 /** x, or alpha (exp(x) - 1) where x < 0; the gradient at 0 is alpha. Usually alpha is 1. */
@@ -98,8 +99,8 @@ ESKER_API esker_node *esker_softplus(esker_node *x, float beta);
 ESKER_API esker_node *esker_mish(esker_node *x);
 
 /*
- * Comparisons, of two operands of one type, any: the result is uint8, 1 where it holds, else 0. Logic is over uint8, where all
- * but 0 is true. Neither passes a gradient on: it is 0.
+ * Comparisons, of two operands of one type, any: the result is uint8, 1 where it holds, else 0. Logic is over uint8,
+ * where all but 0 is true. Neither passes a gradient on: it is 0.
  */
 ESKER_API esker_node *esker_equal(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_not_equal(esker_node *a, esker_node *b);
@@ -118,10 +119,11 @@ ESKER_API esker_node *esker_logical_not(esker_node *x);
 ESKER_API esker_node *esker_where(esker_node *condition, esker_node *a, esker_node *b);
 
 /**
- * The same values as another type. Floats to integers round toward zero, and all is clamped to the type's range. float16 and int8 are
- * types of storage: this, esker_reshape() and inputs and outputs of plans take them, everything else says to convert first. To float16,
- * values clamp to +-65504 and round with an error below one unit in the last place (2^-10 of the value), the direction being the
- * device's; halves below 2^-14 may become 0, in either direction. Between floats the gradient passes, and is float32; else it is 0.
+ * The same values as another type. Floats to integers round toward zero, and all is clamped to the type's range. float16
+ * and int8 are types of storage: this, esker_reshape() and inputs and outputs of plans take them, everything else says to
+ * convert first. To float16, values clamp to +-65504 and round with an error below one unit in the last place (2^-10 of
+ * the value), the direction being the device's; halves below 2^-14 may become 0, in either direction. Between floats the
+ * gradient passes, and is float32; else it is 0.
  */
 ESKER_API esker_node *esker_convert(esker_node *x, esker_dtype dtype);
 
@@ -130,9 +132,10 @@ typedef struct esker_matmul_desc {
     bool transpose_a, transpose_b; /* read the last two axes the other way round */
 } esker_matmul_desc;
 /**
- * c [.., m, n] = op(a) op(b), a [.., m, k] (or [.., k, m] transposed), b [.., k, n] (or [.., n, k] transposed): the last two axes
- * are matrices, and those in front, the batch, broadcast. `desc` may be NULL. As in NumPy, a vector a [k] is a row, and a vector
- * b [k] a column, whose axis the result does not have: [k] with [k] gives []. A vector cannot be transposed.
+ * c [.., m, n] = op(a) op(b), a [.., m, k] (or [.., k, m] transposed), b [.., k, n] (or [.., n, k] transposed): the last
+ * two axes are matrices, and those in front, the batch, broadcast. `desc` may be NULL. As in NumPy, a vector a [k] is a
+ * row, and a vector b [k] a column, whose axis the result does not have: [k] with [k] gives []. A vector cannot be
+ * transposed.
  */
 ESKER_API esker_node *esker_matmul(esker_node *a, esker_node *b, const esker_matmul_desc *desc);
 /** sum_i a[i] b[i], []: a and b [n]. */
@@ -151,10 +154,10 @@ typedef struct esker_conv2d_desc {
     bool same;  /* pad so that y has the size of x: d (k - 1) zeros, half of them, rounded down, in front. Stride 1 only */
 } esker_conv2d_desc;
 /**
- * y [n, f, oh, ow] from x [n, c, h, w] and filters w [f, c / groups, kh, kw];
- * oh = (h + 2 padding + more_padding - dilation (kh - 1) - 1) / stride + 1, rounded down. Cross-correlation, as in PyTorch: filters
- * f / groups i to f / groups (i + 1) - 1 see channels c / groups i to c / groups (i + 1) - 1 of x. With c groups it is depthwise.
- * `desc` may be NULL.
+ * y [n, f, oh, ow] from x [n, c, h, w] and filters w [f, c / groups, kh, kw]; oh = (h + 2 padding + more_padding -
+ * dilation (kh - 1) - 1) / stride + 1, rounded down. Cross-correlation, as in PyTorch: filters f / groups i to f / groups
+ * (i + 1) - 1 see channels c / groups i to c / groups (i + 1) - 1 of x. With c groups it is depthwise. `desc` may be
+ * NULL.
  */
 ESKER_API esker_node *esker_conv2d(esker_node *x, esker_node *w, const esker_conv2d_desc *desc);
 
@@ -166,8 +169,9 @@ typedef struct esker_conv_transpose2d_desc {
     int groups;            /* 0 means 1 */
 } esker_conv_transpose2d_desc;
 /**
- * The gradient of conv2d as an operation, also called deconvolution: y [n, f, oh, ow] from x [n, c, h, w] and w [c, f / groups, kh, kw];
- * oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. As in PyTorch. `desc` may be NULL.
+ * The gradient of conv2d as an operation, also called deconvolution: y [n, f, oh, ow] from x [n, c, h, w] and w [c, f /
+ * groups, kh, kw]; oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. As in PyTorch. `desc` may be
+ * NULL.
  */
 ESKER_API esker_node *esker_conv_transpose2d(esker_node *x, esker_node *w, const esker_conv_transpose2d_desc *desc);
 
@@ -193,8 +197,8 @@ ESKER_API esker_node *esker_max_pool2d(esker_node *x,
                                        const esker_pool2d_desc *desc); /* a tie's gradient goes to the first */
 ESKER_API esker_node *esker_avg_pool2d(esker_node *x, const esker_pool2d_desc *desc);
 /**
- * The mean over windows that divide x into size[0] rows and size[1] columns (0: as many as x has), more or fewer than x has: row u is the
- * mean of x's rows floor(u h / size) to ceil((u + 1) h / size) - 1, which may overlap. As in PyTorch.
+ * The mean over windows that divide x into size[0] rows and size[1] columns (0: as many as x has), more or fewer than x
+ * has: row u is the mean of x's rows floor(u h / size) to ceil((u + 1) h / size) - 1, which may overlap. As in PyTorch.
  */
 ESKER_API esker_node *esker_adaptive_avg_pool2d(esker_node *x, const int size[2]);
 /** [n, c, 1, 1]: the mean (the largest value, whose gradient is shared equally between equal ones) of each image and channel. */
@@ -211,9 +215,9 @@ ESKER_API esker_node *esker_avg_pool1d(esker_node *x, const esker_pool1d_desc *d
 
 typedef enum esker_resize_mode { ESKER_RESIZE_NEAREST = 0, ESKER_RESIZE_BILINEAR } esker_resize_mode;
 /**
- * x [n, c, h, w] to [n, c, rows, columns], as PyTorch's interpolate with align_corners = false: pixel o takes x at
- * max((o + 0.5) h / rows - 0.5, 0), nearest at floor(o h / rows) in exact integers. No filter against aliasing. At most 32767 rows and
- * columns (ESKER_ERR_LIMIT).
+ * x [n, c, h, w] to [n, c, rows, columns], as PyTorch's interpolate with align_corners = false: pixel o takes x at max((o
+ * + 0.5) h / rows - 0.5, 0), nearest at floor(o h / rows) in exact integers. No filter against aliasing. At most 32767
+ * rows and columns (ESKER_ERR_LIMIT).
  */
 ESKER_API esker_node *esker_resize2d(esker_node *x, int rows, int columns, esker_resize_mode mode);
 
@@ -226,13 +230,13 @@ ESKER_API esker_node *esker_max(esker_node *x, const int *axes, int n_axes, bool
 /** The gradient is shared equally between equal minima. */
 ESKER_API esker_node *esker_min(esker_node *x, const int *axes, int n_axes, bool keepdims);
 /**
- * Product. The gradient is the product of the other terms, also where terms are 0; it has no gradient of its own. The product of
- * the terms that are not 0 must be within float32's range.
+ * Product. The gradient is the product of the other terms, also where terms are 0; it has no gradient of its own. The
+ * product of the terms that are not 0 must be within float32's range.
  */
 ESKER_API esker_node *esker_prod(esker_node *x, const int *axes, int n_axes, bool keepdims);
 /**
- * sum (x - mean)^2 / (n - correction) over the n terms; correction 0 (population) or 1 (sample, Bessel's), below n. The mean is
- * computed first, so that a large mean costs no digits.
+ * sum (x - mean)^2 / (n - correction) over the n terms; correction 0 (population) or 1 (sample, Bessel's), below n. The
+ * mean is computed first, so that a large mean costs no digits.
  */
 ESKER_API esker_node *esker_variance(esker_node *x, const int *axes, int n_axes, bool keepdims, int correction);
 /** log sum exp(x) without overflow; -infinity where all terms are that (the gradient there is NaN). The gradient is softmax. */
@@ -244,8 +248,9 @@ typedef enum esker_norm_kind {
 } esker_norm_kind;
 ESKER_API esker_node *esker_norm(esker_node *x, const int *axes, int n_axes, bool keepdims, esker_norm_kind kind);
 /**
- * Where the largest (smallest) element stands, the first of equals: int32, its number among the terms, which count row-major over the
- * reduced axes in their order in x; of one axis that is the index along it. No gradient. What a NaN does is not defined.
+ * Where the largest (smallest) element stands, the first of equals: int32, its number among the terms, which count
+ * row-major over the reduced axes in their order in x; of one axis that is the index along it. No gradient. What a NaN does
+ * is not defined.
  */
 ESKER_API esker_node *esker_argmax(esker_node *x, const int *axes, int n_axes, bool keepdims);
 ESKER_API esker_node *esker_argmin(esker_node *x, const int *axes, int n_axes, bool keepdims);
@@ -268,8 +273,8 @@ ESKER_API esker_node *esker_unsqueeze(esker_node *x, int axis);
 ESKER_API esker_node *esker_squeeze(esker_node *x, const int *axes, int n_axes);
 
 /*
- * The following copy elements of any type. Their gradients are exact: what was copied several times is added up, what was not
- * copied gets 0.
+ * The following copy elements of any type. Their gradients are exact: what was copied several times is added up, what was
+ * not copied gets 0.
  */
 /** start, start + step, ... below stop. Negative start and stop count from the end, both are then moved into 0 .. length. */
 typedef struct esker_range {
@@ -280,8 +285,8 @@ typedef struct esker_range {
 /** Range i of axis i; axes past n_ranges stay whole. The batch of a model is whole with {0}. An empty result is refused. */
 ESKER_API esker_node *esker_slice(esker_node *x, const esker_range *ranges, int n_ranges);
 /**
- * `n` slices that make up axis `axis`: `lengths` of them, or NULL for equal ones. On failure all out[i] are NULL, and the graph has
- * the error too.
+ * `n` slices that make up axis `axis`: `lengths` of them, or NULL for equal ones. On failure all out[i] are NULL, and the
+ * graph has the error too.
  */
 ESKER_API esker_status esker_split_axis(esker_node *x, int axis, const int64_t *lengths, int n, esker_node **out);
 /** The axis read backwards. */
@@ -309,8 +314,8 @@ ESKER_API esker_node *esker_triu(esker_node *x, int diagonal);
 /*
  * ---- Elements by index; indices are int32 ----
  *
- * Nothing outside a tensor is read or written: an index outside 0 .. n-1 of the axis (negative ones do not count from the end) reads
- * as NaN, for integers as 0, and adds nothing; its gradient is 0, so that parameters survive it.
+ * Nothing outside a tensor is read or written: an index outside 0 .. n-1 of the axis (negative ones do not count from the
+ * end) reads as NaN, for integers as 0, and adds nothing; its gradient is 0, so that parameters survive it.
  */
 /** x[..., indices, ...]: axis `axis` of x is replaced by the axes of `indices`, whole slices at once. x of any type. */
 ESKER_API esker_node *esker_take(esker_node *x, esker_node *indices, int axis);
@@ -319,8 +324,8 @@ ESKER_API esker_node *esker_embedding(esker_node *table, esker_node *indices);
 /** PyTorch's gather: y has the shape of `indices`, which is x's but for `axis`; y[i][j] = x[indices[i][j]][j] for axis 0. */
 ESKER_API esker_node *esker_gather(esker_node *x, esker_node *indices, int axis);
 /**
- * x with values[i][j] added to element [indices[i][j]][j] (axis 0), in the order along the axis; `values` and `indices` have one
- * shape, x's but for `axis`. One invocation works through each line along the axis, so few long lines take long.
+ * x with values[i][j] added to element [indices[i][j]][j] (axis 0), in the order along the axis; `values` and `indices`
+ * have one shape, x's but for `axis`. One invocation works through each line along the axis, so few long lines take long.
  */
 ESKER_API esker_node *esker_scatter_add(esker_node *x, esker_node *indices, esker_node *values, int axis);
 /** float32 [indices..., classes]: 1 at the index, else 0; only zeros for an index out of range. No gradient. */
@@ -338,9 +343,10 @@ typedef struct esker_attention_desc {
 } esker_attention_desc;
 
 /**
- * Scaled dot-product attention: softmax(scale q k^T) v for each sample and head (Vaswani and others 2017). q [batch, heads, tq, d],
- * k and v [batch, heads, tk, d], the result as q. The keys stream by, so that no [tq, tk] matrix is stored (Dao and others 2022); the
- * gradients compute the probabilities again. `desc` may be NULL. float32; d to 256, tq and tk to 32768 (ESKER_ERR_LIMIT).
+ * Scaled dot-product attention: softmax(scale q k^T) v for each sample and head (Vaswani and others 2017). q [batch,
+ * heads, tq, d], k and v [batch, heads, tk, d], the result as q. The keys stream by, so that no [tq, tk] matrix is stored
+ * (Dao and others 2022); the gradients compute the probabilities again. `desc` may be NULL. float32; d to 256, tq and tk
+ * to 32768 (ESKER_ERR_LIMIT).
  */
 ESKER_API esker_node *esker_attention(esker_node *q, esker_node *k, esker_node *v, const esker_attention_desc *desc);
 
@@ -351,9 +357,10 @@ typedef struct esker_rotary_desc {
 } esker_rotary_desc;
 
 /**
- * Rotary position embedding (Su and others 2021): pair i of row p of x [..., positions, d] turned by p base^(-2 i / d) radians; d even. For q
- * and k before attention. `desc` may be NULL. float32. Angles are kept in whole turns and 2^-32 of one, so position p is off by at most
- * 7.4e-10 p radians; cos and sin are exact to 1.2e-7. Positions to 1048576 (ESKER_ERR_LIMIT).
+ * Rotary position embedding (Su and others 2021): pair i of row p of x [..., positions, d] turned by p base^(-2 i / d)
+ * radians; d even. For q and k before attention. `desc` may be NULL. float32. Angles are kept in whole turns and 2^-32 of
+ * one, so position p is off by at most 7.4e-10 p radians; cos and sin are exact to 1.2e-7. Positions to 1048576
+ * (ESKER_ERR_LIMIT).
  */
 ESKER_API esker_node *esker_rotary(esker_node *x, const esker_rotary_desc *desc);
 
@@ -381,19 +388,20 @@ typedef struct esker_recurrent_desc {
 
 /**
  * The hidden states [steps, batch, hidden] (or [batch, steps, hidden]) of one recurrent layer in one direction over x
- * [steps, batch, features]. Gradients go to everything, back through all steps; they keep 1 (rnn), 5 (gru) or 6 (lstm) floats for each
- * state. The last hidden state is a slice of the result. float32; at most 4096 steps (ESKER_ERR_LIMIT), each of which is one
- * dispatch, and one more for the gradients. esker_layer_lstm() and its like (model.h) have layers, directions and parameters.
+ * [steps, batch, features]. Gradients go to everything, back through all steps; they keep 1 (rnn), 5 (gru) or 6 (lstm)
+ * floats for each state. The last hidden state is a slice of the result. float32; at most 4096 steps (ESKER_ERR_LIMIT),
+ * each of which is one dispatch, and one more for the gradients. esker_layer_lstm() and its like (model.h) have layers,
+ * directions and parameters.
  */
 ESKER_API esker_node *esker_recurrent(esker_node *x, const esker_recurrent_desc *desc);
 
 /*
  * ---- Random numbers: Philox4x32-10 (Salmon and others 2011), without state ----
  *
- * Element i is made of word i % 4 of Philox under the plan's seed (esker_plan_desc), for the counter (i / 4, draw, low half of
- * the step, high half), where `draw` numbers the random operations of a graph in the order of recording, from 0. So every step
- * draws anew, every operation draws its own, and the same seed, step and program give the same numbers on every device (normal:
- * but for rounding). No gradients but dropout's.
+ * Element i is made of word i % 4 of Philox under the plan's seed (esker_plan_desc), for the counter (i / 4, draw, low
+ * half of the step, high half), where `draw` numbers the random operations of a graph in the order of recording, from 0.
+ * So every step draws anew, every operation draws its own, and the same seed, step and program give the same numbers on
+ * every device (normal: but for rounding). No gradients but dropout's.
  *
  * With `shape` the size is fixed, also in a model, where a sample's numbers would be shared by the whole batch; `..._like`
  * takes the size from x, batch included, and not its values: no gradient flows to x.
@@ -408,32 +416,32 @@ ESKER_API esker_node *esker_random_normal_like(esker_node *x, float mean, float 
 ESKER_API esker_node *esker_random_bernoulli(esker_graph *graph, const esker_shape *shape, float p);
 ESKER_API esker_node *esker_random_bernoulli_like(esker_node *x, float p);
 /**
- * Int32 [n]: the numbers 0 to n - 1 in random order, sorted by random words (equal words, one pair in 2^32, in ascending order).
- * 1 <= n, and below 2^23 where storage blocks are 128 MiB (ESKER_ERR_LIMIT when a plan is compiled): it needs 16 to 32 bytes of scratch
- * for each number.
+ * Int32 [n]: the numbers 0 to n - 1 in random order, sorted by random words (equal words, one pair in 2^32, in ascending
+ * order). 1 <= n, and below 2^23 where storage blocks are 128 MiB (ESKER_ERR_LIMIT when a plan is compiled): it needs 16
+ * to 32 bytes of scratch for each number.
  */
 ESKER_API esker_node *esker_random_permutation(esker_graph *graph, int64_t n);
 /**
- * 0 with probability p, else x / (1 - p): "inverted" dropout (Srivastava and others 2014), whose mean is x. 0 <= p <= 1; 0 is x
- * itself, 1 is zeros. A dropped NaN is 0 too. The gradient is that of the same draw: the mask is drawn again, not stored.
- * In a model it acts in ESKER_MODE_TRAIN and is x itself in ESKER_MODE_INFER.
+ * 0 with probability p, else x / (1 - p): "inverted" dropout (Srivastava and others 2014), whose mean is x. 0 <= p <= 1;
+ * 0 is x itself, 1 is zeros. A dropped NaN is 0 too. The gradient is that of the same draw: the mask is drawn again, not
+ * stored. In a model it acts in ESKER_MODE_TRAIN and is x itself in ESKER_MODE_INFER.
  */
 ESKER_API esker_node *esker_dropout(esker_node *x, float p);
 
 /*
  * ---- Normalisation: y = (x - mean) / sqrt(variance + eps) * weight + bias ----
  *
- * Mean and variance are those of each group of elements that the operation names; the variance is the biased one (divided by
- * n), from the distances to the mean. `weight` and `bias` may be NULL: 1 and 0. eps 0 is the usual one, named at each. Squares have to
- * stay in float32's range: |x - mean| below 1e19.
+ * Mean and variance are those of each group of elements that the operation names; the variance is the biased one (divided
+ * by n), from the distances to the mean. `weight` and `bias` may be NULL: 1 and 0. eps 0 is the usual one, named at each.
+ * Squares have to stay in float32's range: |x - mean| below 1e19.
  */
 /** Over the last n_axes axes together (Ba, Kiros, Hinton 2016); weight and bias have the shape of those axes. eps: 1e-5. */
 ESKER_API esker_node *esker_layer_norm(esker_node *x, int n_axes, esker_node *weight, esker_node *bias, float eps);
 /** x / sqrt(mean(x^2) + eps) * weight over the last n_axes axes (Zhang, Sennrich 2019). eps: 2^-23. */
 ESKER_API esker_node *esker_rms_norm(esker_node *x, int n_axes, esker_node *weight, float eps);
 /**
- * x [n, c, ...]: over c / n_groups neighbouring channels and all that follows, for each sample (Wu, He 2018). n_groups divides c;
- * weight and bias [c]. eps: 1e-5.
+ * x [n, c, ...]: over c / n_groups neighbouring channels and all that follows, for each sample (Wu, He 2018). n_groups
+ * divides c; weight and bias [c]. eps: 1e-5.
  */
 ESKER_API esker_node *esker_group_norm(esker_node *x, int n_groups, esker_node *weight, esker_node *bias, float eps);
 /** x [n, c, space...]: over space, of more than one element, for each channel of each sample; weight and bias [c]. eps: 1e-5. */
@@ -448,10 +456,10 @@ typedef struct esker_batch_norm_desc {
     float momentum;                         /* in (0, 1]; 0: 0.1 */
 } esker_batch_norm_desc;
 /**
- * x [n, c, ...]: over samples and space, for each channel (Ioffe, Szegedy 2015). Each run of a plan also moves the running statistics,
- * once, after everything that reads them: r = (1 - momentum) r + momentum b, where b is the batch's mean, and its unbiased variance
- * (divided by one less). In a graph that esker_model_instantiate() makes for inference this operation is esker_batch_norm_infer(),
- * if there are running statistics, and nothing is moved. `desc` may be NULL.
+ * x [n, c, ...]: over samples and space, for each channel (Ioffe, Szegedy 2015). Each run of a plan also moves the
+ * running statistics, once, after everything that reads them: r = (1 - momentum) r + momentum b, where b is the batch's
+ * mean, and its unbiased variance (divided by one less). In a graph that esker_model_instantiate() makes for inference
+ * this operation is esker_batch_norm_infer(), if there are running statistics, and nothing is moved. `desc` may be NULL.
  * Errors     Also, when a plan is compiled: one value for a channel (n and space all 1), which has no variance.
  */
 ESKER_API esker_node *esker_batch_norm(esker_node *x, const esker_batch_norm_desc *desc);
@@ -482,25 +490,26 @@ typedef struct esker_cross_entropy_desc {
     int32_t ignore_index; /* with use_ignore_index: rows with this label count for nothing, in place of -1 */
 } esker_cross_entropy_desc;
 /**
- * Cross-entropy in every form: logits [n, classes]; target labels int32 [n], or probabilities float32 [n, classes]; `weights`
- * float32 [classes], or NULL for 1; `desc` may be NULL. A row's term is -sum_c weights[c] target[c] log softmax(logits)[c], with
- * a label standing for a one at its class. As in PyTorch the mean over labelled rows divides by the sum of the labels' weights,
- * that over probabilities by n; rows that count for nothing give 0, and so does a mean where none counts. A label outside the
- * classes makes its row's term and every sum NaN. Gradients flow to logits and probabilities, not to weights. The plain form is
- * esker_cross_entropy; the others are made of several operations.
+ * Cross-entropy in every form: logits [n, classes]; target labels int32 [n], or probabilities float32 [n, classes];
+ * `weights` float32 [classes], or NULL for 1; `desc` may be NULL. A row's term is -sum_c weights[c] target[c] log
+ * softmax(logits)[c], with a label standing for a one at its class. As in PyTorch the mean over labelled rows divides by
+ * the sum of the labels' weights, that over probabilities by n; rows that count for nothing give 0, and so does a mean
+ * where none counts. A label outside the classes makes its row's term and every sum NaN. Gradients flow to logits and
+ * probabilities, not to weights. The plain form is esker_cross_entropy; the others are made of several operations.
  */
 ESKER_API esker_node *esker_cross_entropy_with(esker_node *logits, esker_node *target, esker_node *weights,
                                                const esker_cross_entropy_desc *desc);
 /**
- * Negative log-likelihood: terms -weights[label] log_probabilities[row][label], for log_probabilities float32 [n, classes] and
- * labels int32 [n]; the rest as esker_cross_entropy_with(), without smoothing.
+ * Negative log-likelihood: terms -weights[label] log_probabilities[row][label], for log_probabilities float32 [n,
+ * classes] and labels int32 [n]; the rest as esker_cross_entropy_with(), without smoothing.
  */
 ESKER_API esker_node *esker_nll(esker_node *log_probabilities, esker_node *labels, esker_node *weights,
                                 const esker_cross_entropy_desc *desc);
 
 /*
- * Losses of a prediction p and a target t of equal shapes, float32, one term for each element. `desc` may be NULL. The slope at a
- * kink is PyTorch's: 0, or that of the flat side. Only mse, mae, huber and smooth_l1 have a gradient for the target too.
+ * Losses of a prediction p and a target t of equal shapes, float32, one term for each element. `desc` may be NULL. The
+ * slope at a kink is PyTorch's: 0, or that of the flat side. Only mse, mae, huber and smooth_l1 have a gradient for the
+ * target too.
  */
 typedef struct esker_loss_desc {
     esker_reduction reduction;
@@ -518,19 +527,21 @@ ESKER_API esker_node *esker_huber(esker_node *prediction, esker_node *target, co
 /** d^2 / (2 delta) where |d| < delta, else |d| - delta / 2: huber divided by delta. */
 ESKER_API esker_node *esker_smooth_l1(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
 /**
- * Binary cross-entropy -(t log p + (1 - t) log(1 - p)) of probabilities; p outside 0 .. 1 counts as 0 or 1. Logarithms stop at
- * -100, and the gradient's denominator p (1 - p) at 1e-12, as in PyTorch. Prefer esker_bce_with_logits.
+ * Binary cross-entropy -(t log p + (1 - t) log(1 - p)) of probabilities; p outside 0 .. 1 counts as 0 or 1. Logarithms
+ * stop at -100, and the gradient's denominator p (1 - p) at 1e-12, as in PyTorch. Prefer esker_bce_with_logits.
  */
 ESKER_API esker_node *esker_bce(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
 /**
- * The same with p = sigmoid(logits), without overflow or cancellation. `pos_weight` (NULL: 1; float32, broadcasts to the logits)
- * multiplies the terms t log p; with it the loss is made of several operations, and has gradients for target and weight too.
+ * The same with p = sigmoid(logits), without overflow or cancellation. `pos_weight` (NULL: 1; float32, broadcasts to the
+ * logits) multiplies the terms t log p; with it the loss is made of several operations, and has gradients for target and
+ * weight too.
  */
 ESKER_API esker_node *esker_bce_with_logits(esker_node *logits, esker_node *target, esker_node *pos_weight,
                                             const esker_loss_desc *desc);
 /**
- * Kullback and Leibler's divergence t (log t - q) for a prediction q given as logarithms of probabilities, 0 where t <= 0; with
- * log_target exp(t) (t - q). The mean divides by all elements; ESKER_REDUCTION_BATCH_MEAN is that of distributions in rows.
+ * Kullback and Leibler's divergence t (log t - q) for a prediction q given as logarithms of probabilities, 0 where t <=
+ * 0; with log_target exp(t) (t - q). The mean divides by all elements; ESKER_REDUCTION_BATCH_MEAN is that of
+ * distributions in rows.
  */
 ESKER_API esker_node *esker_kl_div(esker_node *log_prediction, esker_node *target, const esker_loss_desc *desc);
 /** The binary hinge of support vector machines, max(0, margin - t p) for targets -1 and 1. */
@@ -538,8 +549,9 @@ ESKER_API esker_node *esker_hinge(esker_node *prediction, esker_node *target, co
 /** PyTorch's hinge_embedding of a distance p: p where t is 1, max(0, margin - p) where t is -1. */
 ESKER_API esker_node *esker_hinge_embedding(esker_node *prediction, esker_node *target, const esker_loss_desc *desc);
 /**
- * With the cosine of a and b along their last axis, a and b [..., length] and target [...]: 1 - cosine where the target is 1,
- * max(0, cosine - margin) where it is -1. 1e-12 is added to the squared lengths. Made of several operations; gradients for a and b.
+ * With the cosine of a and b along their last axis, a and b [..., length] and target [...]: 1 - cosine where the target
+ * is 1, max(0, cosine - margin) where it is -1. 1e-12 is added to the squared lengths. Made of several operations;
+ * gradients for a and b.
  */
 ESKER_API esker_node *esker_cosine_embedding(esker_node *a, esker_node *b, esker_node *target, const esker_loss_desc *desc);
 /** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no gradient. */

@@ -33,8 +33,8 @@ typedef struct esker_picture_desc {
 
 /**
  * Write the sheet to `path`, beside it first and then renamed over it. Captions show letters, digits and common signs of
- * ASCII; any other byte shows as a box. Seven large letters fit under an image of 84 pixels; if one caption is longer, all are
- * written small, and fourteen fit.
+ * ASCII; any other byte shows as a box. Seven large letters fit under an image of 84 pixels; if one caption is longer,
+ * all are written small, and fourteen fit.
  *
  * Errors     ESKER_ERR_INVALID: a NULL or a number out of its range.
  *            ESKER_ERR_LIMIT: a sheet over 32768 pixels wide or high.

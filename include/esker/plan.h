@@ -39,10 +39,11 @@ typedef struct esker_plan_desc {
     double bytes_per_second; /*   without a device those of a small GPU, 1e10 and 2e9 */
     bool no_fusion;          /* leave elementwise tails of contractions as dispatches of their own */
     /**
-     * Check mode: esker_plan_submit() runs the dispatches one at a time and compares what each operation, optimizers included, made of the
-     * device's own inputs with the operation's double-precision reference, element by element, within its error bound. The first that
-     * differs is ESKER_ERR_MISMATCH, with operation, label, kernels, element, both values and the bound. A step takes as long as the
-     * references do on one core, and as much host memory as the plan's values.
+     * Check mode: esker_plan_submit() runs the dispatches one at a time and compares what each operation, optimizers
+     * included, made of the device's own inputs with the operation's double-precision reference, element by element,
+     * within its error bound. The first that differs is ESKER_ERR_MISMATCH, with operation, label, kernels, element, both
+     * values and the bound. A step takes as long as the references do on one core, and as much host memory as the plan's
+     * values.
      */
     bool check;
 } esker_plan_desc;
@@ -51,8 +52,8 @@ typedef struct esker_plan_desc {
  * Compile everything that desc->outputs and the graph's effects (optimizer updates) need. The graph may be destroyed
  * afterwards; the parameters stay shared with other plans of the same esker_params.
  * Errors     The graph's first failure, if it has one; ESKER_ERR_INVALID: nothing to compute, an output of another graph,
- *            two inputs of one name, limits below the ES 3.1 minimum; ESKER_ERR_LIMIT: a value larger than a storage block; ESKER_ERR_NO_MEMORY;
- *            ESKER_ERR_COMPILE.
+ *            two inputs of one name, limits below the ES 3.1 minimum; ESKER_ERR_LIMIT: a value larger than a storage
+ *            block; ESKER_ERR_NO_MEMORY; ESKER_ERR_COMPILE.
  */
 ESKER_API esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out);
 /** Waits for steps in flight. Accepts NULL. */
@@ -96,8 +97,8 @@ ESKER_API esker_status esker_plan_set_step(esker_plan *plan, uint64_t step);
 
 /**
  * Queue one step. *out_ticket (may be NULL) numbers it, from 0.
- * Errors     ESKER_ERR_INVALID: an input was not written, or the plan has no device. ESKER_ERR_LOST, ESKER_ERR_DEVICE. In check mode
- *            ESKER_ERR_MISMATCH; the step is then left where it was, behind the first operation that differs.
+ * Errors     ESKER_ERR_INVALID: an input was not written, or the plan has no device. ESKER_ERR_LOST, ESKER_ERR_DEVICE. In
+ *            check mode ESKER_ERR_MISMATCH; the step is then left where it was, behind the first operation that differs.
  */
 ESKER_API esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket);
 /** Whether that step has finished, without blocking. */

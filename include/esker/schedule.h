@@ -85,11 +85,11 @@ ESKER_API esker_schedule *esker_schedule_ref(esker_schedule *schedule);
 ESKER_API void esker_schedule_unref(esker_schedule *schedule); /* accepts NULL */
 
 /**
- * From a text, as the command takes it: "KIND" or "KIND:NAME=VALUE,..." with the names above but for "min" and "factor" (min_lr,
- * period_factor) and switches without a value ("epochs" for per_epoch); milestones are joined by "+". A chain is
+ * From a text, as the command takes it: "KIND" or "KIND:NAME=VALUE,..." with the names above but for "min" and "factor"
+ * (min_lr, period_factor) and switches without a value ("epochs" for per_epoch); milestones are joined by "+". A chain is
  * "PART/T/PART", the second part beginning at T. Examples  "cosine:min=1e-5", "step:period=30,gamma=0.5,epochs",
- * "multi_step:milestones=30+60", "linear:start=0.1,period=100/100/exponential:gamma=0.99".
- * `warmup`   as in the description; 0: what the text says.
+ * "multi_step:milestones=30+60", "linear:start=0.1,period=100/100/exponential:gamma=0.99". `warmup`   as in the
+ * description; 0: what the text says.
  * Errors     ESKER_ERR_INVALID with what is wrong, and which kinds or names there are.
  */
 ESKER_API esker_status esker_schedule_from_text(const char *text, int64_t warmup, esker_schedule **out);

@@ -1,13 +1,14 @@
 /**
  * The self-test: every operation on the device at hand, forward and gradient, against its double-precision reference.
  *
- * For each operation there are some cases (settings, and input shapes around the sizes of kernels' groups). A case is compiled as a plan
- * in check mode (esker_plan_desc), and every operation in it, backward ones too, is compared element by element on the device's own
- * inputs, within the bound that docs/operations.md lists. It takes well under three minutes on two cores with a software driver.
+ * For each operation there are some cases (settings, and input shapes around the sizes of kernels' groups). A case is
+ * compiled as a plan in check mode (esker_plan_desc), and every operation in it, backward ones too, is compared element
+ * by element on the device's own inputs, within the bound that docs/operations.md lists. It takes well under three
+ * minutes on two cores with a software driver.
  *
- * Quarantine. Contractions have several kernels for one job. A kernel that gives wrong results is written down in the device's cache
- * folder, under a hash of driver, source and defines, and plans made from then on take another one in its place, until the driver or the kernel
- * changes. What has no other kernel, or none that is right, is a failure.
+ * Quarantine. Contractions have several kernels for one job. A kernel that gives wrong results is written down in the
+ * device's cache folder, under a hash of driver, source and defines, and plans made from then on take another one in its
+ * place, until the driver or the kernel changes. What has no other kernel, or none that is right, is a failure.
  *
  * Threads    The thread that owns the device.
  */
@@ -50,8 +51,8 @@ typedef struct esker_selftest_summary {
 
 /**
  * Run it; `desc` may be NULL. A wrong result is no error of this function: *out counts it.
- * Errors     ESKER_ERR_INVALID: no operation with cases has a name like desc->ops. ESKER_ERR_CANCELLED: the callback returned false.
- *            ESKER_ERR_LOST, ESKER_ERR_NO_MEMORY and others that end any use of the device.
+ * Errors     ESKER_ERR_INVALID: no operation with cases has a name like desc->ops. ESKER_ERR_CANCELLED: the callback
+ *            returned false. ESKER_ERR_LOST, ESKER_ERR_NO_MEMORY and others that end any use of the device.
  */
 ESKER_API esker_status esker_selftest_run(esker_device *dev, const esker_selftest_desc *desc, esker_selftest_summary *out);
 

@@ -1,8 +1,9 @@
 /**
  * Tensors: dense row-major arrays in storage buffers that the CPU and the GPU share.
  *
- * A tensor is written, read and mapped by the CPU, and given to plans as an input with esker_plan_bind_input() (plan.h), which
- * saves the copy that esker_plan_write() makes for every step. uint8 lies four elements to a 32-bit word on the device.
+ * A tensor is written, read and mapped by the CPU, and given to plans as an input with esker_plan_bind_input() (plan.h),
+ * which saves the copy that esker_plan_write() makes for every step. uint8 lies four elements to a 32-bit word on the
+ * device.
  *
  * Threads    The thread that owns the device, but for esker_tensor_ref(), esker_tensor_get_info() and the mapped memory.
  */
@@ -27,8 +28,9 @@ typedef struct esker_tensor_desc {
 /**
  * Create a tensor: esker_tensor_create(dev, &(esker_tensor_desc){.shape = {1, {10}}}, &x).
  * Ownership  *out has one reference, returned with esker_tensor_unref(). It keeps `dev` alive.
- * Errors     ESKER_ERR_INVALID: bad rank, dimension or element type. ESKER_ERR_LIMIT: more bytes than one storage block of
- *            `dev` holds, with both numbers. ESKER_ERR_NO_MEMORY, after which everything else still works. *out is NULL then.
+ * Errors     ESKER_ERR_INVALID: bad rank, dimension or element type. ESKER_ERR_LIMIT: more bytes than one storage block
+ *            of `dev` holds, with both numbers. ESKER_ERR_NO_MEMORY, after which everything else still works. *out is
+ *            NULL then.
  */
 ESKER_API esker_status esker_tensor_create(esker_device *dev, const esker_tensor_desc *desc, esker_tensor **out);
 
@@ -56,8 +58,8 @@ ESKER_API void esker_tensor_get_info(const esker_tensor *tensor, esker_tensor_in
 #define ESKER_TENSOR_REST (-1)
 
 /**
- * Copy the elements `first` to `first + n_elems - 1`, in row-major order, out of the tensor (after the GPU's queued work) or
- * into it (ordered behind the GPU's queued work: steps that were submitted before still see the old values).
+ * Copy the elements `first` to `first + n_elems - 1`, in row-major order, out of the tensor (after the GPU's queued work)
+ * or into it (ordered behind the GPU's queued work: steps that were submitted before still see the old values).
  * Errors     ESKER_ERR_INVALID: a range that is not inside the tensor, with the numbers; a mapped tensor; another thread.
  *            ESKER_ERR_LOST, ESKER_ERR_DEVICE.
  */
@@ -65,11 +67,11 @@ ESKER_API esker_status esker_tensor_read(esker_tensor *tensor, int64_t first, in
 ESKER_API esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_elems, const void *data);
 
 /**
- * Copy all elements of `src` to `dst` on the device, in row-major order: the shapes may differ, element type and number of
- * elements may not. Queued behind the GPU's work so far, and before what is queued later; waits for nothing. A tensor copied to
- * itself stays as it is.
- * Errors     ESKER_ERR_INVALID: another element type or number of elements, another device, a mapped tensor, another thread.
- *            ESKER_ERR_NO_MEMORY, ESKER_ERR_COMPILE, ESKER_ERR_LOST, ESKER_ERR_DEVICE. `dst` is as before then.
+ * Copy all elements of `src` to `dst` on the device, in row-major order: the shapes may differ, element type and number
+ * of elements may not. Queued behind the GPU's work so far, and before what is queued later; waits for nothing. A tensor
+ * copied to itself stays as it is.
+ * Errors     ESKER_ERR_INVALID: another element type or number of elements, another device, a mapped tensor, another
+ *            thread. ESKER_ERR_NO_MEMORY, ESKER_ERR_COMPILE, ESKER_ERR_LOST, ESKER_ERR_DEVICE. `dst` is as before then.
  */
 ESKER_API esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src);
 
@@ -85,7 +87,8 @@ typedef enum esker_map_intent {
  * cannot be read, written or mapped again, nor steps be submitted whose plan has it bound. The memory is often not cached:
  * pass over it once, in order.
  * Threads    The memory itself may be used in any thread.
- * Errors     ESKER_ERR_INVALID: mapped already, or unknown intent. ESKER_ERR_LOST, ESKER_ERR_DEVICE. *out_address is NULL then.
+ * Errors     ESKER_ERR_INVALID: mapped already, or unknown intent. ESKER_ERR_LOST, ESKER_ERR_DEVICE. *out_address is NULL
+ *            then.
  */
 ESKER_API esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, void **out_address);
 /** ESKER_ERR_INVALID: not mapped. */

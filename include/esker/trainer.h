@@ -48,10 +48,10 @@ typedef struct esker_trainer_desc {
 } esker_trainer_desc;
 
 /**
- * Make a trainer. The training step is recorded (so that shapes and settings are checked here), but compiled for the device
- * with the first data set, whose element type the plan's input takes.
- * The optimizer's state belongs to the model's parameters and begins at zero with the trainer's first fit(): trainers of one
- * model may follow each other, but not take turns.
+ * Make a trainer. The training step is recorded (so that shapes and settings are checked here), but compiled for the
+ * device with the first data set, whose element type the plan's input takes. The optimizer's state belongs to the model's
+ * parameters and begins at zero with the trainer's first fit(): trainers of one model may follow each other, but not take
+ * turns.
  * Ownership  *out is destroyed with esker_trainer_destroy(), before `net`, which it borrows.
  * Errors     ESKER_ERR_INVALID: a NULL, batch < 1 (with the number), an unknown loss, an optimizer setting that is not a
  *            number, infinite or negative, a model that is not finished, or whose output is not one row of numbers.
@@ -102,10 +102,11 @@ typedef struct esker_fit_desc {
  * Train on `train_set` for desc->epochs more epochs. A further call goes on: epoch numbers, sample order, the step number
  * and the optimizer's state continue. A loss that is not a finite number does not end the training; it is counted in
  * bad_losses, its first appearance goes to the log as a warning, and the means become what they then are.
- * Errors     ESKER_ERR_INVALID: epochs < 0; samples of another shape than the model's input (both), another count of classes than the
+ * Errors     ESKER_ERR_INVALID: epochs < 0; samples of another shape than the model's input (both), another count of
+ *            classes than the
  * model's outputs (both), no labels, in either data set; drop_last and fewer samples than a batch. ESKER_ERR_CANCELLED: a
- * callback returned false; the steps submitted until then are finished, and the model can be used and saved; the epoch begins anew with the next fit(). ESKER_ERR_LOST
- * and others as of plans.
+ * callback returned false; the steps submitted until then are finished, and the model can be used and saved; the epoch
+ * begins anew with the next fit(). ESKER_ERR_LOST and others as of plans.
  */
 ESKER_API esker_status esker_trainer_fit(esker_trainer *trainer, esker_dataset *train_set, const esker_fit_desc *desc);
 
@@ -141,9 +142,10 @@ ESKER_API void esker_trainer_get_stats(const esker_trainer *trainer, esker_train
 /* ---- The plan behind it ---- */
 
 /**
- * Compile the plan that a trainer of this model and desc runs, for looking at it: with desc->device NULL it is for `limits`
- * (NULL: the ES 3.1 minimum) and cannot run. `sample_dtype` is the data set's. Outputs: 0 the loss, 1 how many samples were
- * right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, and "labels", and for mse "targets" and "weights".
+ * Compile the plan that a trainer of this model and desc runs, for looking at it: with desc->device NULL it is for
+ * `limits` (NULL: the ES 3.1 minimum) and cannot run. `sample_dtype` is the data set's. Outputs: 0 the loss, 1 how many
+ * samples were right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, and "labels", and for mse
+ * "targets" and "weights".
  * Ownership  *out is the caller's,
  * esker_plan_destroy().
  * Errors     As esker_trainer_create() and esker_plan_compile().

@@ -35,9 +35,9 @@ ESKER_API size_t esker_dtype_bytes(esker_dtype dtype);
 ESKER_API const char *esker_dtype_name(esker_dtype dtype);
 
 /**
- * IEEE 754 binary16 from float32 and back, on the host, as files hold it. To the nearest half, ties to the even one; subnormal
- * halves are made, what rounds beyond 65504 becomes infinity, and NaN stays a NaN (quiet, with the upper bits of its payload).
- * From half is exact. Threads: any.
+ * IEEE 754 binary16 from float32 and back, on the host, as files hold it. To the nearest half, ties to the even one;
+ * subnormal halves are made, what rounds beyond 65504 becomes infinity, and NaN stays a NaN (quiet, with the upper bits
+ * of its payload). From half is exact. Threads: any.
  */
 ESKER_API uint16_t esker_f16_from_f32(float value);
 ESKER_API float esker_f32_from_f16(uint16_t half);

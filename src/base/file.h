@@ -12,8 +12,8 @@
 esker_status esker__file_read(const char *path, size_t max_bytes, unsigned char **out_data, size_t *out_bytes);
 
 /**
- * A file being written: nothing appears under `path` until commit, and an existing one, whose mode is kept, stays whole until
- * then. What exists and is no regular file (/dev/null, a pipe) is written to directly.
+ * A file being written: nothing appears under `path` until commit, and an existing one, whose mode is kept, stays whole
+ * until then. What exists and is no regular file (/dev/null, a pipe) is written to directly.
  */
 typedef struct esker__file_writer {
     FILE *file;

@@ -7,8 +7,8 @@
 #include "cli.h"
 
 /**
- * Whether a file can be put at `path` later, by writing beside it and renaming: tried with a file of another name, so that an
- * existing one is not touched. Tells why not.
+ * Whether a file can be put at `path` later, by writing beside it and renaming: tried with a file of another name, so
+ * that an existing one is not touched. Tells why not.
  */
 bool train_can_write(const cli_command *command, const char *option, const char *path);
 

@@ -58,8 +58,9 @@ esker_status esker__kernel_get(esker_device *dev, const char *name, const char *
 const char *esker__kernel_name(const esker__kernel *kernel);
 
 /**
- * Kernels that a program brings along (registered.c), named "custom/...": known from register to the unregister that goes with it, and
- * counted, so that a name may be registered again with the same text. Plans compile them like those in glsl/. Any thread.
+ * Kernels that a program brings along (registered.c), named "custom/...": known from register to the unregister that goes
+ * with it, and counted, so that a name may be registered again with the same text. Plans compile them like those in
+ * glsl/. Any thread.
  * Errors     ESKER_ERR_INVALID: the name is known with another text. ESKER_ERR_NO_MEMORY.
  */
 #define ESKER__REGISTERED "custom/"
@@ -67,8 +68,8 @@ esker_status esker__kernel_register(const char *name, const char *text);
 void esker__kernel_unregister(const char *name);
 
 /**
- * Quarantine (quarantine.c): the kernel is wrong under this driver. It is written down in the device's cache folder for later processes, with
- * `reason` for people; lowerings ask before they choose between kernels. Release undoes it.
+ * Quarantine (quarantine.c): the kernel is wrong under this driver. It is written down in the device's cache folder for
+ * later processes, with `reason` for people; lowerings ask before they choose between kernels. Release undoes it.
  */
 esker_status esker__kernel_quarantine(esker_device *dev, const char *name, const char *defines, const char *reason);
 /** ESKER_ERR_NO_MEMORY alone: for whatever else is wrong with the kernel, compiling it finds words. */

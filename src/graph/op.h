@@ -115,8 +115,8 @@ struct esker__op {
     esker_node *(*simplify)(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs);
 
     /**
-     * What `node` of a model becomes in a graph for inference, recorded there with `inputs` (a dropout is its input). Must have
-     * those outputs of `node` that others read. NULL member: the same as in training.
+     * What `node` of a model becomes in a graph for inference, recorded there with `inputs` (a dropout is its input).
+     * Must have those outputs of `node` that others read. NULL member: the same as in training.
      */
     esker_node *(*inference)(esker_graph *graph, const esker_node *node, esker_node *const *inputs);
 

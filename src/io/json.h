@@ -1,6 +1,6 @@
 /*
- * JSON: reading through libcjson with what it does not check (bytes after the end, keys that occur twice, where an error is),
- * and writing as text.
+ * JSON: reading through libcjson with what it does not check (bytes after the end, keys that occur twice, where an error
+ * is), and writing as text.
  */
 #ifndef ESKER_IO_JSON_H
 #define ESKER_IO_JSON_H

@@ -1,7 +1,7 @@
 /*
- * Inside a model: its layers, each described by a kind from one table and the values of that kind's keys. The table is what
- * C calls, JSON and listings share: C descriptors and JSON objects become values, values become nodes, and operations recorded
- * by hand become values again.
+ * Inside a model: its layers, each described by a kind from one table and the values of that kind's keys. The table is
+ * what C calls, JSON and listings share: C descriptors and JSON objects become values, values become nodes, and
+ * operations recorded by hand become values again.
  */
 #ifndef ESKER_NN_MODEL_H
 #define ESKER_NN_MODEL_H
@@ -86,8 +86,8 @@ bool esker__layer_fits(const esker__layer_key *key, double v);
 esker_status esker__layer_check(const esker__layer_kind *kind, const esker__layer_value *values);
 
 /**
- * For builders: "NAME.part", with the start that `init` chooses; 1 / sqrt(fan_in) bounds the default one. And the failure that says what samples
- * the input has and which are `wanted`.
+ * For builders: "NAME.part", with the start that `init` chooses; 1 / sqrt(fan_in) bounds the default one. And the failure
+ * that says what samples the input has and which are `wanted`.
  */
 esker_node *esker__layer_parameter(esker_model *net, const esker__layer *layer, const char *part, esker_shape shape,
                                    double fan_in, esker_layer_init init);

@@ -46,8 +46,9 @@ esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part
                                     const esker__tail *tail, const esker_node *bias, uint32_t n, const esker_node *out);
 
 /**
- * Into how many pieces to cut a contraction of `length` terms whose `n_elems` results keep only `invocations` invocations busy: 1 if
- * they fill the device. Pieces are *out_chunk long, a multiple of `unit`, and at least `least`; the last may be shorter.
+ * Into how many pieces to cut a contraction of `length` terms whose `n_elems` results keep only `invocations` invocations
+ * busy: 1 if they fill the device. Pieces are *out_chunk long, a multiple of `unit`, and at least `least`; the last may
+ * be shorter.
  */
 uint32_t esker__choose_splits(const esker_limits *limits, uint64_t n_elems, uint64_t invocations, uint64_t length,
                               uint64_t unit, uint64_t least, uint32_t *out_chunk);

@@ -1,14 +1,14 @@
 /*
- * What elementwise operations share. Each is one row of a list in the file of its family (arithmetic.c, functions.c, activations.c,
- * comparisons.c): its expression in GLSL for the map kernel, the same in C for the double reference, its error bound, and its
- * gradient rule. A row is
+ * What elementwise operations share. Each is one row of a list in the file of its family (arithmetic.c, functions.c,
+ * activations.c, comparisons.c): its expression in GLSL for the map kernel, the same in C for the double reference, its
+ * error bound, and its gradient rule. A row is
  *
  *   X(name, operands, types, "GLSL", C, error, gradient rule, bits of inputs without gradient, attribute bytes, flags)
  *
- * over a, b, c and k0, k1 (C: k[0], k[1]). `error` is the bound |got - want| <= error * eps, eps = 2^-24, over the same and y, the
- * result; 0 is exact. It follows from what GLSL ES 3.10, 4.7.1 promises: sums and products are rounded, in a direction that is
- * open; exp is (3 + 2 |x|) ULP off, and one ULP is up to 2 eps; log 3 ULP, and 2^-21 within [0.5, 2]; division 2.5 ULP; inversesqrt
- * 2 ULP, and sqrt is its reciprocal.
+ * over a, b, c and k0, k1 (C: k[0], k[1]). `error` is the bound |got - want| <= error * eps, eps = 2^-24, over the same
+ * and y, the result; 0 is exact. It follows from what GLSL ES 3.10, 4.7.1 promises: sums and products are rounded, in a
+ * direction that is open; exp is (3 + 2 |x|) ULP off, and one ULP is up to 2 eps; log 3 ULP, and 2^-21 within [0.5, 2];
+ * division 2.5 ULP; inversesqrt 2 ULP, and sqrt is its reciprocal.
  */
 #ifndef ESKER_OPS_ELEMENTWISE_H
 #define ESKER_OPS_ELEMENTWISE_H

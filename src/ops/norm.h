@@ -28,7 +28,8 @@ typedef struct esker__norm_attr {
 } esker__norm_attr;
 
 /**
- * x as [outer, a, s, b]: line (outer, s), of outer * s, has the terms of its a and b axes. Term k of a line takes its weight at
+ * x as [outer, a, s, b]: line (outer, s), of outer * s, has the terms of its a and b axes. Term k of a line takes its
+ * weight at
  *   affine 0: nowhere;  1: k;  2: s mod groups;  3: (s mod groups) * per_group + k / spatial
  */
 typedef struct esker__norm_view {

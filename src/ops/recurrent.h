@@ -14,8 +14,9 @@ typedef struct esker__recurrent_attr {
 } esker__recurrent_attr;
 
 /**
- * kept: h [steps + 1, batch, hidden], that before the first step first; then c, the same, for lstm; then for lstm and gru the gates
- * [steps, 4, batch, hidden]: i, f, g, o, or r, z, n, and W_n h + b_n. In the order of the steps, which reverse turns around.
+ * kept: h [steps + 1, batch, hidden], that before the first step first; then c, the same, for lstm; then for lstm and gru
+ * the gates [steps, 4, batch, hidden]: i, f, g, o, or r, z, n, and W_n h + b_n. In the order of the steps, which reverse
+ * turns around.
  */
 typedef struct esker__recurrent_size {
     int64_t steps, batch, hidden, gates; /* gates: rows of the weights are gates * hidden */

@@ -1,6 +1,6 @@
 /*
- * What reductions share: axes as a mask, the shape rule, and the dispatches of glsl/reduce/. The attribute of every operation that
- * uses these begins with an esker__reduce_attr.
+ * What reductions share: axes as a mask, the shape rule, and the dispatches of glsl/reduce/. The attribute of every
+ * operation that uses these begins with an esker__reduce_attr.
  */
 #ifndef ESKER_OPS_REDUCE_H
 #define ESKER_OPS_REDUCE_H
@@ -56,8 +56,8 @@ esker_node *esker__reduce_open(esker_node *node, esker_node *value);
 int esker__reduce_list(const esker_node *node, int axes[ESKER_MAX_RANK]);
 
 /**
- * For references: where the output of each input element lies. Call with the state zeroed before the first element, then once
- * after each; at->output is the output of the element at hand.
+ * For references: where the output of each input element lies. Call with the state zeroed before the first element, then
+ * once after each; at->output is the output of the element at hand.
  */
 typedef struct esker__reduce_walk {
     int64_t output, term; /* the element's output, and its number among that output's terms */

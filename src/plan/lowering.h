@@ -49,8 +49,8 @@ esker_status esker__emit(esker__lowering *lowering, const esker__dispatch_desc *
 /** What the device can do, or the limits that a plan without a device is made for. */
 const esker_limits *esker__lowering_limits(const esker__lowering *lowering);
 /**
- * 0; then, while a kernel that was chosen is quarantined on the device, 1 and 2: an op that has several kernels for one job chooses others,
- * at 1 those without tiles in shared memory, at 2 the plainest there are.
+ * 0; then, while a kernel that was chosen is quarantined on the device, 1 and 2: an op that has several kernels for one
+ * job chooses others, at 1 those without tiles in shared memory, at 2 the plainest there are.
  */
 #define ESKER__LAST_ATTEMPT 2
 int esker__lowering_attempt(const esker__lowering *lowering);

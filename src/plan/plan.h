@@ -185,8 +185,8 @@ void esker__plan_rewrite_launches(esker_plan *plan);
 /* ---- Check mode ---- */
 
 /**
- * Keep what check mode needs: the graph that was lowered, which is the checker's from now on, also after a failure, and the value of each
- * node (-1: none), which is copied.
+ * Keep what check mode needs: the graph that was lowered, which is the checker's from now on, also after a failure, and
+ * the value of each node (-1: none), which is copied.
  */
 esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of);
 void esker__checker_destroy(esker__checker *checker); /* accepts NULL */

@@ -19,8 +19,8 @@ typedef struct esker__step_graph {
 } esker__step_graph;
 
 /**
- * Record `net` for `batch` samples of `dtype`, and with `with_loss` loss and count of right ones, from inputs "labels" int32
- * [batch] and for mse also "targets" [batch, classes] and "weights" [batch, 1] (see esker__feed_submit).
+ * Record `net` for `batch` samples of `dtype`, and with `with_loss` loss and count of right ones, from inputs "labels"
+ * int32 [batch] and for mse also "targets" [batch, classes] and "weights" [batch, 1] (see esker__feed_submit).
  */
 esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch, esker_dtype dtype, esker_loss_kind loss,
                                 bool with_loss, esker__step_graph *out);

@@ -91,7 +91,8 @@ static esker_node *build_round_trip(esker_graph *graph, esker_node *const *in, c
     return esker_convert(esker_convert(in[0], *(const esker_dtype *)args), ESKER_DTYPE_F32);
 }
 
-static const esker_dtype f32 = ESKER_DTYPE_F32, i32 = ESKER_DTYPE_I32, u8 = ESKER_DTYPE_U8, f16 = ESKER_DTYPE_F16, i8 = ESKER_DTYPE_I8;
+static const esker_dtype f32 = ESKER_DTYPE_F32, i32 = ESKER_DTYPE_I32, u8 = ESKER_DTYPE_U8, f16 = ESKER_DTYPE_F16,
+                         i8 = ESKER_DTYPE_I8;
 
 #define DIMS(...)                                   \
     {                                               \
@@ -235,7 +236,8 @@ static void refusals_name_the_rule(void **state)
     op_check_refused(build_unary, &relu, &bytes, 1, ESKER_ERR_INVALID, "relu(uint8 [3])");
     op_check_refused(build_affine, &(affine){NAN, 0}, shapes, 1, ESKER_ERR_INVALID, "must be finite");
     const op_check_input half = {.dtype = ESKER_DTYPE_F16, .shape = DIMS(3), .lo = 0, .hi = 1};
-    const op_check_input small[] = {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(3)}, {.dtype = ESKER_DTYPE_I8, .shape = DIMS(3)}};
+    const op_check_input small[] = {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(3)},
+                                    {.dtype = ESKER_DTYPE_I8, .shape = DIMS(3)}};
     op_check_refused(build_unary, &relu, &half, 1, ESKER_ERR_INVALID,
                      "relu(float16 [3]): input 0 is float16, which is for storage alone: esker_convert() it to float32");
     op_check_refused(build_binary, &add, small, 2, ESKER_ERR_INVALID, "esker_convert() it to float32 or int32");
