@@ -6,16 +6,9 @@
 
 #include "base/fail.h"
 
-static int64_t elems(const esker_node *node)
-{
-    int64_t n = 1;
-    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
-    return n;
-}
-
 static double *new_value(const esker_node *node, double fill)
 {
-    int64_t n = elems(node);
+    int64_t n = esker__elems(&node->type.shape);
     if ((uint64_t)n > SIZE_MAX / sizeof(double)) return NULL;
     double *value = esker__malloc((size_t)n * sizeof *value);
     for (int64_t i = 0; value && i < n; i++) value[i] = fill;
@@ -39,14 +32,15 @@ static esker_status evaluate_node(const esker_graph *graph, const esker_node *no
         const esker_node *output = graph->nodes[node->id + i];
         values[output->id] = r.out[i] = new_value(output, NAN);
         if (magnitudes) magnitudes[output->id] = r.magnitude[i] = new_value(output, NAN);
-        if (!r.out[i] || (magnitudes && !r.magnitude[i])) return esker__fail_memory((size_t)elems(output) * 8, "reference");
+        if (!r.out[i] || (magnitudes && !r.magnitude[i]))
+            return esker__fail_memory((size_t)esker__elems(&output->type.shape) * 8, "reference");
     }
     if (node->op->flags & ESKER__OP_VIEW)
-        memcpy(r.out[0], inputs[0], (size_t)elems(node) * sizeof(double));
+        memcpy(r.out[0], inputs[0], (size_t)esker__elems(&node->type.shape) * sizeof(double));
     else
         node->op->reference(&r);
     for (int i = 0; magnitudes && i < node->op->n_outputs; i++) {
-        int64_t n = elems(graph->nodes[node->id + i]);
+        int64_t n = esker__elems(&graph->nodes[node->id + i]->type.shape);
         for (int64_t j = 0; j < n; j++)
             if (isnan(r.magnitude[i][j])) r.magnitude[i][j] = fabs(r.out[i][j]);
     }
@@ -56,7 +50,7 @@ static esker_status evaluate_node(const esker_graph *graph, const esker_node *no
 static double *copy_given(const esker_node *node, const double *given)
 {
     double *value = new_value(node, 0);
-    if (value) memcpy(value, given, (size_t)elems(node) * sizeof *value);
+    if (value) memcpy(value, given, (size_t)esker__elems(&node->type.shape) * sizeof *value);
     return value;
 }
 
@@ -90,7 +84,7 @@ esker_status esker__evaluate_step(esker_graph *graph, const esker__step *step, c
         if (!needed[i] || values[i] || node->producer != node) continue;
         if (given && given[i]) {
             values[i] = copy_given(node, given[i]);
-            if (!values[i]) st = esker__fail_memory((size_t)elems(node) * sizeof(double), "reference");
+            if (!values[i]) st = esker__fail_memory((size_t)esker__elems(&node->type.shape) * sizeof(double), "reference");
         } else if (!node->op->reference && !(node->op->flags & ESKER__OP_VIEW)) {
             const char *name = node->label ? node->label : "";
             if (node->op == &esker__op_input) name = ((const esker__input_attr *)node->attr)->name;

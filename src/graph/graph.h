@@ -67,6 +67,14 @@ esker_node *esker__sum_to(esker_node *x, const esker_shape *shape);
 #define ESKER__SIGNATURE_BYTES 600
 const char *esker__signature(char buffer[ESKER__SIGNATURE_BYTES], const char *op, esker_node *const *inputs, int n_inputs);
 
+/** Elements of a shape that was checked, as that of every node is. */
+static inline int64_t esker__elems(const esker_shape *shape)
+{
+    int64_t n = 1;
+    for (int i = 0; i < shape->rank; i++) n *= shape->dims[i];
+    return n;
+}
+
 /* Source nodes (src/graph/sources.c). */
 extern const esker__op esker__op_input, esker__op_parameter, esker__op_full, esker__op_output;
 typedef struct esker__input_attr {

@@ -5,13 +5,6 @@
 #include "base/fail.h"
 #include "ops/ops.h"
 
-int64_t esker__elems(const esker_shape *shape)
-{
-    int64_t n = 1;
-    for (int i = 0; i < shape->rank; i++) n *= shape->dims[i];
-    return n;
-}
-
 bool esker__tail_bias_fits(const esker_shape *bias, const esker_shape *shape, int axis)
 {
     if (bias->rank > shape->rank) return false; /* the sum would have more axes than the contraction */

@@ -36,9 +36,6 @@ double esker__tail_value(const esker__tail *tail, double sum, const double *bias
 /** Append the kernels' BIAS and ACT definitions. */
 void esker__tail_defines(const esker__tail *tail, esker__text *text);
 
-/** Number of elements of a checked shape. */
-int64_t esker__elems(const esker_shape *shape);
-
 /**
  * Emit gemm/sum_splits: out[e] = act(sum_s part[s][e] + bias[e mod n]). `tail` and `bias` may be NULL.
  */

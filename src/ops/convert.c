@@ -24,13 +24,6 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
     return ESKER_OK;
 }
 
-static int64_t elems(const esker_node *node)
-{
-    int64_t n = 1;
-    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
-    return n;
-}
-
 #define HALF_MOST   65504.0
 #define HALF_NORMAL 0x1p-14 /* the smallest normal half */
 #define HALF_ULP    0x1p-10 /* relative, at most */
@@ -45,7 +38,7 @@ static void reference(const esker__reference *r)
 {
     const convert_attr *a = r->node->attr;
     esker_dtype to = r->node->type.dtype, from = r->node->inputs[0]->type.dtype;
-    int64_t n = elems(r->node);
+    int64_t n = esker__elems(&r->node->type.shape);
     for (int64_t i = 0; i < n; i++) {
         double x = r->in[0][i];
         if (to == ESKER_DTYPE_I32) x = fmin(fmax(trunc(x), INT32_MIN), INT32_MAX);
@@ -78,7 +71,7 @@ static double tolerance(const esker_node *node)
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
-    int64_t n = elems(node);
+    int64_t n = esker__elems(&node->type.shape);
     if (n > INT32_MAX)
         return esker__fail(ESKER_ERR_LIMIT, "convert: %lld elements, the kernel indexes at most %d", (long long)n,
                            INT32_MAX);

@@ -16,13 +16,6 @@ typedef struct labels_attr {
     int32_t ignored, classes;
 } labels_attr;
 
-static int64_t n_elems(const esker_node *node)
-{
-    int64_t n = 1;
-    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
-    return n;
-}
-
 /* -1: the row counts for nothing; -2: no class has this label. */
 static int64_t class_of(const labels_attr *a, double label)
 {
@@ -34,10 +27,10 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, int 
                          const esker_node *labels)
 {
     const labels_attr *a = node->attr;
-    int64_t n = n_elems(node);
-    if (n > INT32_MAX || n_elems(labels) * a->classes > INT32_MAX)
+    int64_t n = esker__elems(&node->type.shape);
+    if (n > INT32_MAX || esker__elems(&labels->type.shape) * a->classes > INT32_MAX)
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld labels for %d classes, the kernel indexes at most %d elements",
-                           node->op->name, (long long)n_elems(labels), (int)a->classes, INT32_MAX);
+                           node->op->name, (long long)esker__elems(&labels->type.shape), (int)a->classes, INT32_MAX);
     char defines[32];
     snprintf(defines, sizeof defines, "MODE %d\nWEIGHTS %d\n", mode, values != NULL);
     esker__dispatch_desc desc = {.kernel = "loss/labels", .defines = defines, .n_params = 5};
@@ -70,7 +63,7 @@ static esker_node *gradient_nll(esker_node *node, esker_node *grad, int input)
 static void reference_nll(const esker__reference *r)
 {
     const labels_attr *a = r->node->attr;
-    int64_t n = n_elems(r->node);
+    int64_t n = esker__elems(&r->node->type.shape);
     for (int64_t i = 0; i < n; i++) {
         int64_t c = class_of(a, r->in[1][i]);
         r->out[0][i] = c == -1 ? 0 : c < 0 ? NAN : -r->in[0][i * a->classes + c];
@@ -79,7 +72,7 @@ static void reference_nll(const esker__reference *r)
 
 static void cost_rows(const esker_node *node, esker__cost *out)
 {
-    *out = (esker__cost){(double)n_elems(node), 12 * (double)n_elems(node)};
+    *out = (esker__cost){(double)esker__elems(&node->type.shape), 12 * (double)esker__elems(&node->type.shape)};
 }
 
 static esker_status lower_nll(esker__lowering *lowering, const esker_node *node)
@@ -114,8 +107,8 @@ static esker_status infer_nll_grad(const void *attr, esker_node *const *inputs, 
 static void reference_nll_grad(const esker__reference *r)
 {
     const labels_attr *a = r->node->attr;
-    int64_t n = n_elems(r->node->inputs[1]);
-    memset(r->out[0], 0, (size_t)n_elems(r->node) * sizeof(double));
+    int64_t n = esker__elems(&r->node->inputs[1]->type.shape);
+    memset(r->out[0], 0, (size_t)esker__elems(&r->node->type.shape) * sizeof(double));
     for (int64_t i = 0; i < n; i++) {
         int64_t c = class_of(a, r->in[1][i]);
         if (c >= 0) r->out[0][i * a->classes + c] = -r->in[0][i];
@@ -152,7 +145,7 @@ static esker_status infer_label_weights(const void *attr, esker_node *const *inp
 static void reference_label_weights(const esker__reference *r)
 {
     const labels_attr *a = r->node->attr;
-    int64_t n = n_elems(r->node);
+    int64_t n = esker__elems(&r->node->type.shape);
     for (int64_t i = 0; i < n; i++) {
         int64_t c = class_of(a, r->in[0][i]);
         r->out[0][i] = c == -1 ? 0 : c < 0 ? NAN : r->node->n_inputs > 1 ? r->in[1][c] : 1;

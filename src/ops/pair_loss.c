@@ -157,13 +157,6 @@ static term at_cosine_embedding(double p, double t, double k)
 
 /* ---- What all of them share ---- */
 
-static int64_t n_elems(const esker_node *node)
-{
-    int64_t n = 1;
-    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
-    return n;
-}
-
 static esker_status infer(const char *name, const pair_attr *attr, esker_node *const *inputs, esker__type *out)
 {
     char text[ESKER__SIGNATURE_BYTES];
@@ -186,7 +179,7 @@ static esker_status infer(const char *name, const pair_attr *attr, esker_node *c
 static double divisor_of(const esker_node *node)
 {
     switch (((const pair_attr *)node->attr)->reduction) {
-    case ESKER_REDUCTION_MEAN: return (double)n_elems(node->inputs[0]);
+    case ESKER_REDUCTION_MEAN: return (double)esker__elems(&node->inputs[0]->type.shape);
     case ESKER_REDUCTION_BATCH_MEAN: return (double)node->inputs[0]->type.shape.dims[0];
     default: return 1;
     }
@@ -202,7 +195,7 @@ static void reference(const esker__reference *r)
 {
     const pair_attr *a = r->node->attr;
     const pair_loss *loss = r->node->op->detail;
-    int64_t n = n_elems(r->node->inputs[0]);
+    int64_t n = esker__elems(&r->node->inputs[0]->type.shape);
     bool each = a->reduction == ESKER_REDUCTION_NONE;
     double divisor = divisor_of(r->node), sum = 0, size = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -222,12 +215,12 @@ static void reference(const esker__reference *r)
 static double tolerance(const esker_node *node)
 {
     bool each = ((const pair_attr *)node->attr)->reduction == ESKER_REDUCTION_NONE;
-    return (each ? 0 : 2 * sqrt((double)n_elems(node->inputs[0]))) + 16;
+    return (each ? 0 : 2 * sqrt((double)esker__elems(&node->inputs[0]->type.shape))) + 16;
 }
 
 static void cost(const esker_node *node, esker__cost *out)
 {
-    double n = (double)n_elems(node->inputs[0]);
+    double n = (double)esker__elems(&node->inputs[0]->type.shape);
     bool each = ((const pair_attr *)node->attr)->reduction == ESKER_REDUCTION_NONE;
     out->flops = 6 * n;
     out->bytes = (each ? 16 : 12) * n;
@@ -237,7 +230,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
     const pair_attr *a = node->attr;
     const pair_loss *loss = node->op->detail;
-    uint64_t n = (uint64_t)n_elems(node->inputs[0]);
+    uint64_t n = (uint64_t)esker__elems(&node->inputs[0]->type.shape);
     if (n > INT32_MAX)
         return esker__fail(ESKER_ERR_LIMIT, "%s: %llu elements, the kernel indexes at most %d", node->op->name,
                            (unsigned long long)n, INT32_MAX);

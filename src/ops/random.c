@@ -24,13 +24,6 @@ typedef struct random_attr {
     float a, b; /* bounds; mean and deviation; probability */
 } random_attr;
 
-static int64_t n_elems(const esker_node *node)
-{
-    int64_t n = 1;
-    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
-    return n;
-}
-
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
     const random_attr *a = attr;
@@ -70,7 +63,7 @@ static double normal_of(const uint32_t words[4], int i)
 static void reference(const esker__reference *r)
 {
     const random_attr *a = r->node->attr;
-    int64_t n = n_elems(r->node);
+    int64_t n = esker__elems(&r->node->type.shape);
     uint32_t key[2] = {(uint32_t)r->seed, (uint32_t)(r->seed >> 32)}, words[4];
     uint32_t counter[4] = {0, a->draw, (uint32_t)r->step, (uint32_t)(r->step >> 32)};
     uint32_t threshold = a->kind == BERNOULLI || a->kind == DROPOUT ? threshold_of(a->a) : 0;
@@ -122,7 +115,7 @@ static double tolerance(const esker_node *node)
 static void cost(const esker_node *node, esker__cost *out)
 {
     int kind = ((const random_attr *)node->attr)->kind;
-    double n = (double)n_elems(node);
+    double n = (double)esker__elems(&node->type.shape);
     out->flops = (kind == NORMAL ? 50 : 30) * n; /* ten rounds of Philox are some 100 operations for four elements */
     out->bytes = (kind == DROPOUT ? 8 : 4) * n;
 }
@@ -130,7 +123,7 @@ static void cost(const esker_node *node, esker__cost *out)
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
     const random_attr *a = node->attr;
-    int64_t n = n_elems(node);
+    int64_t n = esker__elems(&node->type.shape);
     if (n > INT32_MAX)
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements, the kernel indexes at most %d", node->op->name,
                            (long long)n, INT32_MAX);

@@ -5,13 +5,6 @@
 
 #define WG 64
 
-static int64_t n_elems(const esker_node *node)
-{
-    int64_t n = 1;
-    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
-    return n;
-}
-
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
     (void)attr;
@@ -22,14 +15,14 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
 
 static void reference(const esker__reference *r)
 {
-    int64_t n = n_elems(r->node);
+    int64_t n = esker__elems(&r->node->type.shape);
     for (int64_t i = 0; i < n; i++) r->out[0][i] = r->in[0][i];
 }
 
 static esker_status lower(esker__lowering *l, const esker_node *node)
 {
     /* Whole words: every value's memory is padded. */
-    uint64_t n_words = esker__ceil_div((uint64_t)n_elems(node) * esker_dtype_bytes(node->type.dtype), 4);
+    uint64_t n_words = esker__ceil_div((uint64_t)esker__elems(&node->type.shape) * esker_dtype_bytes(node->type.dtype), 4);
     uint32_t groups[3];
     esker_status st = esker__fold_groups(l, esker__ceil_div(n_words, WG), groups);
     if (st != ESKER_OK) return st;

@@ -96,16 +96,9 @@ void esker__plan_observe(esker_plan *plan, void (*observe)(const esker__check_re
 
 /* ---- Reading the device ---- */
 
-static int64_t elems(const esker_node *node)
-{
-    int64_t n = 1;
-    for (int i = 0; i < node->type.shape.rank; i++) n *= node->type.shape.dims[i];
-    return n;
-}
-
 static size_t bytes_of(const esker_node *node)
 {
-    return (size_t)elems(node) * esker_dtype_bytes(node->type.dtype);
+    return (size_t)esker__elems(&node->type.shape) * esker_dtype_bytes(node->type.dtype);
 }
 
 static double *allocate(int64_t n, double fill)
@@ -289,16 +282,17 @@ static esker_status take_input(run *r, int i)
     const unsigned char *left = value >= 0 ? r->checker->left[value] : NULL;
     bool effect = r->node->op->flags & ESKER__OP_EFFECT;
     if (value < 0) { /* only its shape is used */
-        r->record->in[i] = allocate(elems(x), 0);
+        r->record->in[i] = allocate(esker__elems(&x->type.shape), 0);
         return r->record->in[i] ? ESKER_OK : ESKER_ERR_NO_MEMORY;
     }
     if (left && !effect && !node_binds(r, value, false)) { /* its memory may have another owner by now */
-        r->record->in[i] = to_doubles(x->type.dtype, left, elems(x));
+        r->record->in[i] = to_doubles(x->type.dtype, left, esker__elems(&x->type.shape));
         return r->record->in[i] ? ESKER_OK : ESKER_ERR_NO_MEMORY;
     }
     st = read_node(r, x, &bytes);
     if (st == ESKER_OK && left && !effect) st = need_unchanged(r, i, bytes, left);
-    if (st == ESKER_OK && !(r->record->in[i] = to_doubles(x->type.dtype, bytes, elems(x)))) st = ESKER_ERR_NO_MEMORY;
+    if (st == ESKER_OK && !(r->record->in[i] = to_doubles(x->type.dtype, bytes, esker__elems(&x->type.shape))))
+        st = ESKER_ERR_NO_MEMORY;
     esker__free(bytes);
     return st;
 }
@@ -384,7 +378,7 @@ static esker_status after_dispatch(run *r, int p)
         if (value < 0 || !is_last_write(r, p, value)) continue;
         esker_status st = read_node(r, output, &r->checker->left[value]);
         if (st != ESKER_OK) return st;
-        r->record->got[o] = to_doubles(output->type.dtype, r->checker->left[value], elems(output));
+        r->record->got[o] = to_doubles(output->type.dtype, r->checker->left[value], esker__elems(&output->type.shape));
         if (!r->record->got[o]) return ESKER_ERR_NO_MEMORY;
     }
     return ESKER_OK;
@@ -402,7 +396,7 @@ static esker_status compare_outputs(run *r, verdict *v, double *const *want, dou
     for (int o = 0; o < op->n_outputs; o++) {
         char where[32];
         if (!r->record->got[o]) continue;
-        int64_t n = elems(r->checker->graph->nodes[r->node->id + o]);
+        int64_t n = esker__elems(&r->checker->graph->nodes[r->node->id + o]->type.shape);
         for (int64_t i = 0; i < n; i++)
             magnitude[o][i] = op->atol + k * EPS * (isnan(magnitude[o][i]) ? fabs(want[o][i]) : magnitude[o][i]);
         snprintf(where, sizeof where, "output %d", o);
@@ -418,7 +412,7 @@ static esker_status compare_changed_inputs(run *r, verdict *v)
     for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++) {
         const esker_node *x = r->node->inputs[i];
         int value = value_of(r, x);
-        int64_t n = elems(x);
+        int64_t n = esker__elems(&x->type.shape);
         if (value < 0 || !r->record->before[i] || !node_binds(r, value, true)) continue;
         unsigned char *bytes;
         st = read_node(r, x, &bytes);
@@ -522,13 +516,14 @@ static esker_status finish(run *r)
     esker_status st = ESKER_OK;
     esker__reference base = {.node = r->node, .in = rec->in, .seed = r->plan->seed, .step = r->plan->step};
     for (int o = 0; st == ESKER_OK && o < op->n_outputs; o++) {
-        int64_t n = elems(r->checker->graph->nodes[r->node->id + o]);
+        int64_t n = esker__elems(&r->checker->graph->nodes[r->node->id + o]->type.shape);
         base.out[o] = allocate(n, NAN);
         base.magnitude[o] = allocate(n, NAN);
         if (!base.out[o] || !base.magnitude[o]) st = ESKER_ERR_NO_MEMORY;
     }
     for (int i = 0; st == ESKER_OK && effect && i < r->node->n_inputs; i++)
-        if (!(rec->before[i] = copy_of(rec->in[i], elems(r->node->inputs[i])))) st = ESKER_ERR_NO_MEMORY;
+        if (!(rec->before[i] = copy_of(rec->in[i], esker__elems(&r->node->inputs[i]->type.shape))))
+            st = ESKER_ERR_NO_MEMORY;
     if (st == ESKER_OK) {
         double *wanted[N_ARENAS] = {NULL};
         for (int i = 0; i < rec->n_arenas; i++) wanted[i] = rec->arenas[i].want;
