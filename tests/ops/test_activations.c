@@ -32,24 +32,6 @@ static esker_node *build_prelu(esker_graph *graph, esker_node *const *in, const 
     return esker_prelu(in[0], in[1]);
 }
 
-#define DIMS(...)                                   \
-    {                                               \
-        sizeof((int[]){__VA_ARGS__}) / sizeof(int), \
-        {                                           \
-            __VA_ARGS__                             \
-        }                                           \
-    }
-#define SCALAR \
-    {          \
-        0,     \
-        {      \
-            0  \
-        }      \
-    }
-#define IN(shape_, lo_, hi_)                  \
-    {                                         \
-        .shape = shape_, .lo = lo_, .hi = hi_ \
-    }
 /* The usual range; whole numbers, which are where the kinks are; tiny values; far out, also where float's exp overflows. */
 #define SMOOTH(fn_)                                                                    \
     {#fn_, build, 1, {IN(DIMS(3, 43), -5, 5)}, .args = &fn_},                          \

@@ -51,20 +51,6 @@ static esker_node *build_guarded(esker_graph *graph, esker_node *const *in, cons
     return esker_where(esker_greater(in[0], zero), esker_log(esker_clamp(in[0], 0.5f, 100)), zero);
 }
 
-#define DIMS(...)                                   \
-    {                                               \
-        sizeof((int[]){__VA_ARGS__}) / sizeof(int), \
-        {                                           \
-            __VA_ARGS__                             \
-        }                                           \
-    }
-#define SCALAR \
-    {          \
-        0,     \
-        {      \
-            0  \
-        }      \
-    }
 #define F32(shape_, lo_, hi_)                                         \
     {                                                                 \
         .shape = shape_, .lo = lo_, .hi = hi_, .fill = OP_CHECK_WHOLE \

@@ -8,7 +8,6 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
 }
 
 /* clang-format off */
-#define DIMS(...)  {sizeof((int[]){__VA_ARGS__}) / sizeof(int), {__VA_ARGS__}}
 #define SHAPE(...) DIMS(__VA_ARGS__)
 #define ROW(name_, shape_, axis_)  {name_, build, 1, {{.shape = SHAPE shape_, .lo = -2, .hi = 2}}, .args = &(int){axis_}}
 #define LONG(name_, shape_, axis_) {name_, build, 1, {{.shape = SHAPE shape_, .lo = -2, .hi = 2}}, .args = &(int){axis_}, .no_differences = true}

@@ -94,25 +94,6 @@ static esker_node *build_round_trip(esker_graph *graph, esker_node *const *in, c
 static const esker_dtype f32 = ESKER_DTYPE_F32, i32 = ESKER_DTYPE_I32, u8 = ESKER_DTYPE_U8, f16 = ESKER_DTYPE_F16,
                          i8 = ESKER_DTYPE_I8;
 
-#define DIMS(...)                                   \
-    {                                               \
-        sizeof((int[]){__VA_ARGS__}) / sizeof(int), \
-        {                                           \
-            __VA_ARGS__                             \
-        }                                           \
-    }
-#define SCALAR \
-    {          \
-        0,     \
-        {      \
-            0  \
-        }      \
-    }
-/* One operand: its shape and range. */
-#define IN(shape_, lo_, hi_)                  \
-    {                                         \
-        .shape = shape_, .lo = lo_, .hi = hi_ \
-    }
 #define UNARY(name_, fn_, shape_, lo_, hi_)                               \
     {                                                                     \
         name_, build_unary, 1, {IN(SHAPE shape_, lo_, hi_)}, .args = &fn_ \

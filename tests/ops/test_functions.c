@@ -58,24 +58,6 @@ static esker_node *build_clamp(esker_graph *graph, esker_node *const *in, const 
     return esker_clamp(in[0], ((const range *)args)->lo, ((const range *)args)->hi);
 }
 
-#define DIMS(...)                                   \
-    {                                               \
-        sizeof((int[]){__VA_ARGS__}) / sizeof(int), \
-        {                                           \
-            __VA_ARGS__                             \
-        }                                           \
-    }
-#define SCALAR \
-    {          \
-        0,     \
-        {      \
-            0  \
-        }      \
-    }
-#define IN(shape_, lo_, hi_)                  \
-    {                                         \
-        .shape = shape_, .lo = lo_, .hi = hi_ \
-    }
 #define WHOLE(shape_, lo_, hi_)                                       \
     {                                                                 \
         .shape = shape_, .lo = lo_, .hi = hi_, .fill = OP_CHECK_WHOLE \

@@ -41,7 +41,6 @@ static esker_node *build_one_hot(esker_graph *graph, esker_node *const *in, cons
 }
 
 /* clang-format off */
-#define DIMS(...)    {sizeof((int[]){__VA_ARGS__}) / sizeof(int), {__VA_ARGS__}}
 #define F32(...)     {.shape = DIMS(__VA_ARGS__), .lo = -2, .hi = 2}
 #define INDEX(n, ...) {.dtype = ESKER_DTYPE_I32, .shape = DIMS(__VA_ARGS__), .lo = 0, .hi = (n) - 1}
 #define ONE(n)       {.dtype = ESKER_DTYPE_I32, .shape = {0}, .lo = 0, .hi = (n) - 1}

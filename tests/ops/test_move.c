@@ -60,7 +60,6 @@ static esker_node *build_long_concat(esker_graph *graph, esker_node *const *in, 
 }
 
 /* clang-format off */
-#define DIMS(...)  {sizeof((int[]){__VA_ARGS__}) / sizeof(int), {__VA_ARGS__}}
 #define SHAPE(...) DIMS(__VA_ARGS__)
 #define F32(...)   {.shape = DIMS(__VA_ARGS__), .lo = -2, .hi = 2}
 #define I32(...)   {.dtype = ESKER_DTYPE_I32, .shape = DIMS(__VA_ARGS__), .lo = -2e9, .hi = 2e9}

@@ -37,13 +37,6 @@ static esker_node *build_centred(esker_graph *graph, esker_node *const *in, cons
     return esker_mul(centred, esker_sum(esker_mul(centred, centred), &last, 1, true));
 }
 
-#define DIMS(...)                                   \
-    {                                               \
-        sizeof((int[]){__VA_ARGS__}) / sizeof(int), \
-        {                                           \
-            __VA_ARGS__                             \
-        }                                           \
-    }
 #define AXES(...)  {__VA_ARGS__}, sizeof((int[]){__VA_ARGS__}) / sizeof(int)
 #define SHAPE(...) DIMS(__VA_ARGS__)
 #define LIST(...)  AXES(__VA_ARGS__)

@@ -30,7 +30,6 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
 }
 
 /* clang-format off */
-#define DIMS(...)  {sizeof((int[]){__VA_ARGS__}) / sizeof(int), {__VA_ARGS__}}
 #define AXES(...)  {__VA_ARGS__}, sizeof((int[]){__VA_ARGS__}) / sizeof(int)
 #define SHAPE(...) DIMS(__VA_ARGS__)
 #define LIST(...)  AXES(__VA_ARGS__)
@@ -42,15 +41,15 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
     {name_, build, 1, {{.shape = SHAPE shape_, __VA_ARGS__}}, .args = &(reduction){op_, LIST axes_, keep_, option_}, .no_gradient = true}
 #define KINKS(name_, op_, shape_, axes_, keep_, option_, ...) \
     {name_, build, 1, {{.shape = SHAPE shape_, __VA_ARGS__}}, .args = &(reduction){op_, LIST axes_, keep_, option_}, .no_differences = true}
-#define SCALAR(name_, op_, option_) \
+#define OF_SCALAR(name_, op_, option_) \
     {name_, build, 1, {{.shape = {0}, .lo = 0.5, .hi = 2}}, .args = &(reduction){.op = op_, .option = option_}}
 
 static const op_check_row rows[] = {
-    SCALAR("min of a scalar", MIN, 0),
-    SCALAR("prod of a scalar", PROD, 0),
-    SCALAR("variance of a scalar", VARIANCE, 0),
-    SCALAR("logsumexp of a scalar", LOGSUMEXP, 0),
-    SCALAR("norm of a scalar", NORM, ESKER_NORM_L2),
+    OF_SCALAR("min of a scalar", MIN, 0),
+    OF_SCALAR("prod of a scalar", PROD, 0),
+    OF_SCALAR("variance of a scalar", VARIANCE, 0),
+    OF_SCALAR("logsumexp of a scalar", LOGSUMEXP, 0),
+    OF_SCALAR("norm of a scalar", NORM, ESKER_NORM_L2),
     {"argmax of a scalar", build, 1, {{.shape = {0}, .lo = -2, .hi = 2}}, .args = &(reduction){.op = ARGMAX}, .no_gradient = true},
 
     ROW("min of rows of 129", MIN, (5, 129), (1), false, 0, FROM(-2, 2)),

@@ -14,7 +14,6 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
 }
 
 /* clang-format off */
-#define DIMS(...)  {sizeof((int[]){__VA_ARGS__}) / sizeof(int), {__VA_ARGS__}}
 #define SHAPE(...) DIMS(__VA_ARGS__)
 #define ROW(name_, shape_, rows_, columns_) \
     {name_ ", nearest", build, 1, {{.shape = SHAPE shape_, .lo = -2, .hi = 2}}, .args = &(size){rows_, columns_, ESKER_RESIZE_NEAREST}}, \

@@ -52,21 +52,7 @@ static esker_node *build_transpose_twice(esker_graph *graph, esker_node *const *
     return esker_transpose(esker_exp(esker_transpose(in[0], ((const order *)args)->axes)), NULL);
 }
 
-#define DIMS(...)                                   \
-    {                                               \
-        sizeof((int[]){__VA_ARGS__}) / sizeof(int), \
-        {                                           \
-            __VA_ARGS__                             \
-        }                                           \
-    }
 #define SHAPE(...) DIMS(__VA_ARGS__)
-#define SCALAR \
-    {          \
-        0,     \
-        {      \
-            0  \
-        }      \
-    }
 #define X(shape_)                                    \
     {                                                \
         {                                            \

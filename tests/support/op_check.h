@@ -45,6 +45,26 @@ typedef struct op_check_input {
     op_check_fill fill;
 } op_check_input;
 
+/* For rows: a shape from its axes, that of a scalar, and a float32 operand with its range. */
+#define DIMS(...)                                   \
+    {                                               \
+        sizeof((int[]){__VA_ARGS__}) / sizeof(int), \
+        {                                           \
+            __VA_ARGS__                             \
+        }                                           \
+    }
+#define SCALAR \
+    {          \
+        0,     \
+        {      \
+            0  \
+        }      \
+    }
+#define IN(shape_, lo_, hi_)                  \
+    {                                         \
+        .shape = shape_, .lo = lo_, .hi = hi_ \
+    }
+
 /** Records the operation under test; `in` are n_inputs nodes. Returns the value to check, a float32 one unless no_gradient.
  */
 typedef esker_node *(*op_check_build)(esker_graph *graph, esker_node *const *in, const void *args);
