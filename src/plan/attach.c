@@ -1,4 +1,7 @@
-/* A plan on a device: kernels compiled, buffers made, and every launch of every slot written down once. */
+/*
+ * A plan on a device: kernels compiled, buffers made, and every launch written down once. What differs from step to step, the
+ * slots of the staging rings or the caller's memory, is a list of patches that are applied before a step is queued.
+ */
 #include "plan/plan.h"
 
 #include <string.h>
@@ -7,12 +10,15 @@
 
 static esker_status make_buffers(esker_plan *plan, esker_device *dev)
 {
-    esker_status st = esker__params_bind(plan->params, dev, plan->has_gradients, plan->n_state);
+    esker_status st = ESKER_OK;
+    if (plan->constants_bytes)
+        st = esker__buffer_create(dev, plan->constants_bytes, ESKER__BUFFER_DEVICE, &plan->constants_buffer);
+    if (st == ESKER_OK && plan->uniform_bytes)
+        st = esker__buffer_create(dev, plan->uniform_bytes, ESKER__BUFFER_DEVICE, &plan->uniforms);
+    if (plan->open) return st;
+    if (st == ESKER_OK) st = esker__params_bind(plan->params, dev, plan->has_gradients, plan->n_state);
     if (st == ESKER_OK && plan->arena_bytes)
         st = esker__buffer_create(dev, plan->arena_bytes, ESKER__BUFFER_DEVICE, &plan->arena);
-    if (st == ESKER_OK && plan->constants_bytes)
-        st = esker__buffer_create(dev, plan->constants_bytes, ESKER__BUFFER_DEVICE, &plan->constants_buffer);
-    if (st == ESKER_OK) st = esker__buffer_create(dev, plan->uniform_bytes, ESKER__BUFFER_DEVICE, &plan->uniforms);
     if (st == ESKER_OK) st = esker__staging_init(&plan->outputs_staging, dev, plan->outputs_bytes, ESKER__BUFFER_READBACK);
     if (st == ESKER_OK) st = esker__staging_init(&plan->step_staging, dev, sizeof(esker__step_block), ESKER__BUFFER_UPLOAD);
     for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++)
@@ -41,6 +47,7 @@ static uint64_t uniform_block_bytes(const esker__plan_dispatch *d)
 
 static esker_status fill_uniforms(esker_plan *plan)
 {
+    if (!plan->uniform_bytes) return ESKER_OK;
     unsigned char *data = esker__calloc(1, (size_t)plan->uniform_bytes);
     if (!data) return esker__fail_memory((size_t)plan->uniform_bytes, "uniform blocks");
     for (size_t p = 0; p < plan->n_dispatches; p++) {
@@ -68,42 +75,79 @@ esker__buffer *esker__plan_storage_buffer(const esker_plan *plan, int storage, i
     return plan->params->state[storage - ESKER__STORAGE_STATE];
 }
 
-static void write_launch(const esker_plan *plan, size_t p, int slot, esker__launch *out)
+/* Memory that is another one in each step. */
+static bool varies(const esker_plan *plan, int storage)
+{
+    return storage >= ESKER__STORAGE_INPUTS || storage == ESKER__STORAGE_OUTPUTS ||
+           (plan->open && storage == ESKER__STORAGE_ARENA);
+}
+
+static void write_launch(esker_plan *plan, size_t p)
 {
     const esker__plan_dispatch *d = &plan->dispatches[p];
-    *out = (esker__launch){.kernel = plan->kernels[d->kernel].kernel,
-                           .n_storage = d->n_operands,
-                           .n_uniform = d->uses_step ? 2 : 1,
-                           .barrier = d->barrier};
-    memcpy(out->groups, d->groups, sizeof out->groups);
+    esker__launch *launch = &plan->launches[p];
+    *launch = (esker__launch){.kernel = plan->kernels[d->kernel].kernel,
+                              .n_storage = d->n_operands,
+                              .n_uniform = d->uses_step ? 2 : 1,
+                              .barrier = d->barrier};
+    memcpy(launch->groups, d->groups, sizeof launch->groups);
     for (int i = 0; i < d->n_operands; i++) {
         esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
-        out->storage[i] = (esker__range){esker__plan_storage_buffer(plan, extent.storage, slot), extent.begin,
-                                         extent.end - extent.begin};
+        launch->storage[i].n_bytes = extent.end - extent.begin;
+        if (varies(plan, extent.storage)) {
+            plan->patches[plan->n_patches++] = (esker__plan_patch){(uint32_t)p, i, extent.storage, extent.begin};
+            continue;
+        }
+        launch->storage[i].buffer = esker__plan_storage_buffer(plan, extent.storage, 0);
+        launch->storage[i].offset = extent.begin;
     }
-    out->uniform[0] = (esker__range){plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d)};
-    if (d->uses_step) out->uniform[1] = (esker__range){plan->step_staging.slots[slot], 0, sizeof(esker__step_block)};
+    launch->uniform[0] = (esker__range){plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d)};
+    launch->uniform[1].n_bytes = d->uses_step ? sizeof(esker__step_block) : 0;
+    if (d->uses_step) plan->patches[plan->n_patches++] = (esker__plan_patch){(uint32_t)p, -1, 0, 0};
 }
 
 void esker__plan_rewrite_launches(esker_plan *plan)
 {
-    for (int s = 0; s < ESKER_PLAN_SLOTS; s++)
-        for (size_t p = 0; p < plan->n_dispatches; p++)
-            write_launch(plan, p, s, &plan->launches[(size_t)s * plan->n_dispatches + p]);
+    plan->n_patches = 0;
+    for (size_t p = 0; p < plan->n_dispatches; p++) write_launch(plan, p);
 }
 
 static esker_status write_launches(esker_plan *plan)
 {
-    plan->launches = esker__calloc(ESKER_PLAN_SLOTS * plan->n_dispatches, sizeof *plan->launches);
-    if (!plan->launches) return esker__fail_memory(ESKER_PLAN_SLOTS * plan->n_dispatches * sizeof *plan->launches, "plan");
+    size_t n_patches = 0;
+    for (size_t p = 0; p < plan->n_dispatches; p++)
+        n_patches += (size_t)plan->dispatches[p].n_operands + plan->dispatches[p].uses_step;
+    plan->launches = esker__calloc(plan->n_dispatches, sizeof *plan->launches);
+    plan->patches = esker__calloc(n_patches, sizeof *plan->patches);
+    plan->input_ranges = esker__calloc(plan->n_inputs, sizeof *plan->input_ranges);
+    if (!plan->launches || !plan->patches || !plan->input_ranges)
+        return esker__fail_memory(plan->n_dispatches * sizeof *plan->launches, "plan");
     esker__plan_rewrite_launches(plan);
     return ESKER_OK;
+}
+
+void esker__plan_point(esker_plan *plan, const esker__plan_io *io)
+{
+    int first_output = ESKER__STORAGE_INPUTS + (int)plan->n_inputs;
+    for (size_t i = 0; i < plan->n_patches; i++) {
+        const esker__plan_patch *patch = &plan->patches[i];
+        esker__launch *launch = &plan->launches[patch->launch];
+        const esker__range *from = patch->range < 0                 ? &io->step
+                                   : patch->storage >= first_output ? &io->outputs[patch->storage - first_output]
+                                   : patch->storage >= ESKER__STORAGE_INPUTS
+                                       ? &io->inputs[patch->storage - ESKER__STORAGE_INPUTS]
+                                   : patch->storage == ESKER__STORAGE_OUTPUTS ? io->outputs
+                                                                              : &io->arena;
+        esker__range *range = patch->range < 0 ? &launch->uniform[1] : &launch->storage[patch->range];
+        range->buffer = from->buffer;
+        range->offset = from->offset + patch->offset;
+    }
 }
 
 esker_status esker__plan_attach(esker_plan *plan, esker_device *dev)
 {
     esker_status st = ESKER_OK;
-    plan->device = esker_device_ref(dev);
+    plan->device = plan->open ? dev : esker_device_ref(dev);
     for (size_t i = 0; st == ESKER_OK && i < plan->n_kernels; i++)
         st = esker__kernel_get(dev, plan->kernels[i].name, plan->kernels[i].defines, &plan->kernels[i].kernel);
     if (st == ESKER_OK) st = make_buffers(plan, dev);
@@ -131,6 +175,8 @@ void esker__plan_detach(esker_plan *plan)
     esker__buffer_destroy(plan->constants_buffer);
     esker__buffer_destroy(plan->uniforms);
     esker__free(plan->launches);
-    esker_device_unref(plan->device);
+    esker__free(plan->patches);
+    esker__free(plan->input_ranges);
+    if (!plan->open) esker_device_unref(plan->device);
     plan->device = NULL;
 }

@@ -109,6 +109,8 @@ static int value_of(esker__lowering *l, const esker_node *asked)
     else if (claim > 0)
         value = add_value(plan, ESKER__STORAGE_GRADIENTS, plan->params->list[claim - 1].offset * 4, node_bytes(node),
                           label);
+    else if (claim < 0 && plan->open)
+        value = add_value(plan, ESKER__STORAGE_INPUTS + (int)plan->n_inputs - claim - 1, 0, node_bytes(node), label);
     else if (claim < 0) {
         value = add_value(plan, ESKER__STORAGE_OUTPUTS, plan->outputs_bytes, node_bytes(node), label);
         plan->outputs_bytes += esker__round_up(node_bytes(node), ESKER__VALUE_ALIGN);
@@ -361,7 +363,7 @@ static esker_status claim_outputs(esker__lowering *l, esker_node **outputs, int 
     for (int i = 0; i < n_outputs; i++) {
         const esker_node *root = root_of(outputs[i]);
         claim *found = find_claim(*claims, *n, root);
-        if (found && found->value < 0) continue; /* the same value twice */
+        if (found && found->value < 0 && !l->plan->open) continue; /* the same value twice */
         if (found || !is_computed(root)) {
             if (!copy_node(l, &outputs[i])) return esker_graph_status(l->graph);
             root = outputs[i];
@@ -475,7 +477,7 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
 /* Where no driver reports a lost job, the step's last dispatch leaves a mark that the CPU looks for. */
 static esker_status lower_mark(esker__lowering *l)
 {
-    if (l->plan->limits.reports_reset) return ESKER_OK;
+    if (l->plan->limits.reports_reset || l->plan->open) return ESKER_OK;
     l->node = NULL;
     int value = add_value(l->plan, ESKER__STORAGE_OUTPUTS, 0, 16, "mark");
     if (value < 0) return ESKER_ERR_NO_MEMORY;

@@ -98,7 +98,7 @@ static esker_status order_and_place(esker_plan *plan)
     return st == ESKER_OK ? esker__plan_place(plan) : st;
 }
 
-esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out)
+static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, bool open, esker_plan **out)
 {
     *out = NULL;
     esker_status st = esker_graph_status(graph);
@@ -108,6 +108,7 @@ esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc,
     esker_plan *plan = esker__calloc(1, sizeof *plan);
     if (!plan) return esker__fail_memory(sizeof *plan, "plan");
     plan->params = esker_params_ref(graph->params);
+    plan->open = open;
     plan->seed = desc->seed;
     if (desc->device)
         plan->limits = *esker__device_limits(desc->device);
@@ -130,6 +131,18 @@ esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc,
     }
     *out = plan;
     return ESKER_OK;
+}
+
+esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out)
+{
+    return compile(graph, desc, false, out);
+}
+
+esker_status esker__plan_compile_open(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out)
+{
+    if (graph->params->n)
+        return esker__fail(ESKER_ERR_INTERNAL, "plan: an open plan, but %zu parameters", graph->params->n);
+    return compile(graph, desc, true, out);
 }
 
 void esker_plan_destroy(esker_plan *plan)
@@ -162,6 +175,8 @@ uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage)
     if (storage == ESKER__STORAGE_PARAMETERS) return plan->params->total_elems * 4;
     if (storage == ESKER__STORAGE_CONSTANTS) return plan->constants_bytes;
     if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_bytes;
+    if (storage >= ESKER__STORAGE_INPUTS + (int)plan->n_inputs)
+        return esker__round_up(plan->outputs[storage - ESKER__STORAGE_INPUTS - (int)plan->n_inputs].n_bytes, 16);
     if (storage >= ESKER__STORAGE_INPUTS)
         return esker__round_up(plan->inputs[storage - ESKER__STORAGE_INPUTS].n_bytes, ESKER__VALUE_ALIGN);
     return plan->params->trained_elems * 4;
@@ -197,7 +212,9 @@ static const char *storage_name(const esker_plan *plan, int storage)
     static const char *const names[] = {"arena",  "parameters", "gradients", "state0", "state1",
                                         "state2", "state3",     "constants", "outputs"};
     _Static_assert(sizeof names / sizeof names[0] == ESKER__STORAGE_INPUTS, "a name for each storage");
-    return storage < ESKER__STORAGE_INPUTS ? names[storage] : plan->inputs[storage - ESKER__STORAGE_INPUTS].storage_name;
+    if (storage < ESKER__STORAGE_INPUTS) return names[storage];
+    size_t input = (size_t)(storage - ESKER__STORAGE_INPUTS);
+    return input < plan->n_inputs ? plan->inputs[input].storage_name : "output";
 }
 
 esker_status esker_plan_get_dispatch(const esker_plan *plan, int index, esker_dispatch_info *out)

@@ -22,7 +22,10 @@
 #include "tensor/staging.h"
 #include "tensor/tensor.h"
 
-/* Which buffer. Inputs come after the others, one storage each. */
+/*
+ * Which memory. Inputs come after the others, one storage each, and behind them the outputs of an open plan, one each too;
+ * those of other plans lie together in ESKER__STORAGE_OUTPUTS.
+ */
 enum {
     ESKER__STORAGE_ARENA,
     ESKER__STORAGE_PARAMETERS,
@@ -113,6 +116,14 @@ typedef struct esker__plan_constant {
     float fill;
 } esker__plan_constant;
 
+/* A range of a launch whose buffer is another one in every step. */
+typedef struct esker__plan_patch {
+    uint32_t launch;
+    int range;   /* a storage binding; -1: the step's block */
+    int storage; /* which memory, and from where in it */
+    uint64_t offset;
+} esker__plan_patch;
+
 typedef struct esker__checker esker__checker; /* verify.c */
 
 struct esker_plan {
@@ -137,6 +148,7 @@ struct esker_plan {
     esker__plan_constant *constants;
     size_t n_constants, constants_capacity;
     int n_state;
+    bool open; /* inputs, outputs, arena and step block are the caller's, given for each run: esker__plan_run_open */
     bool has_gradients;
     bool marks; /* the last dispatch writes run[0] into the outputs' head */
 
@@ -149,14 +161,17 @@ struct esker_plan {
     const esker_device *chosen_for; /* whose quarantine decides between kernels, while they are chosen; NULL: none */
 
     /* On a device. */
-    esker_device *device;
+    esker_device *device; /* referenced, but by an open plan */
     esker__buffer *arena, *constants_buffer, *uniforms;
     esker__staging outputs_staging, step_staging;
     esker__fence fences[ESKER_PLAN_SLOTS];
     bool in_flight[ESKER_PLAN_SLOTS]; /* the slot's fence has not been seen to pass */
     bool mark_seen, mark_missed;      /* the device ever wrote a mark; a warning was logged that it does not */
-    esker__launch *launches;          /* ESKER_PLAN_SLOTS times n_dispatches: everything a step needs, per slot */
-    uint64_t ticket, step;            /* of the next submission */
+    esker__launch *launches;          /* one for each dispatch: everything a step needs, but for what the patches name */
+    esker__plan_patch *patches;
+    size_t n_patches;
+    esker__range *input_ranges; /* room for those of a step, n_inputs */
+    uint64_t ticket, step;      /* of the next submission */
     float lr;
 };
 
@@ -179,8 +194,35 @@ esker_status esker__plan_attach(esker_plan *plan, esker_device *dev);
 void esker__plan_detach(esker_plan *plan);
 /** The buffer behind a storage number, for the step in staging slot `slot`. */
 esker__buffer *esker__plan_storage_buffer(const esker_plan *plan, int storage, int slot);
-/** Write every launch of every slot down again: an input's buffer changed. */
+/** Write the launches and patches down again: an offset in the plan changed. */
 void esker__plan_rewrite_launches(esker_plan *plan);
+
+/* Where a step finds what differs between steps. Offsets are multiples of the device's binding alignment. */
+typedef struct esker__plan_io {
+    const esker__range *inputs;  /* one for each input; one that nothing reads may be empty */
+    const esker__range *outputs; /* one for each output of an open plan; else one for all */
+    esker__range arena;          /* of an open plan: arena_bytes */
+    esker__range step;           /* the step's block; of an open plan that has no use for it (uses_step) empty */
+} esker__plan_io;
+
+/** Let the launches point at the step's memory. */
+void esker__plan_point(esker_plan *plan, const esker__plan_io *io);
+/** What changes from step to step, as kernels see it; `mark` as run[0]. */
+void esker__plan_fill_step(const esker_plan *plan, const esker__step *step, uint32_t mark, esker__step_block *out);
+
+/* ---- Open plans: the machinery beneath eager calls ---- */
+
+/**
+ * Compile a plan for desc->device that owns no memory but its constants: inputs, outputs, arena and step block are given
+ * for each run, and outputs are written right where they are wanted. Each output gets memory of its own, also where two
+ * show the same values. The plan does not reference the device, which must outlive it. No parameters, no updates, no check
+ * mode, and no mark behind a run. Errors as of esker_plan_compile().
+ */
+esker_status esker__plan_compile_open(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out);
+/** Whether any dispatch reads the step's block. */
+bool esker__plan_uses_step(const esker_plan *plan);
+/** Queue one run. Waits for nothing, makes no object: fences and back-pressure are the caller's. */
+esker_status esker__plan_run_open(esker_plan *plan, const esker__plan_io *io);
 
 /* ---- Check mode ---- */
 

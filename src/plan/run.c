@@ -136,7 +136,6 @@ esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *te
     esker_tensor *old = in->tensor;
     in->tensor = esker_tensor_ref(tensor);
     in->written = false;
-    esker__plan_rewrite_launches(plan);
     esker_tensor_unref(old); /* GL keeps its storage until the queued steps have read it */
     return ESKER_OK;
 }
@@ -156,15 +155,29 @@ esker_status esker_plan_set_step(esker_plan *plan, uint64_t step)
 
 /* ---- Steps ---- */
 
+void esker__plan_fill_step(const esker_plan *plan, const esker__step *step, uint32_t mark, esker__step_block *out)
+{
+    *out = (esker__step_block){
+        .random = {(uint32_t)step->seed, (uint32_t)(step->seed >> 32), (uint32_t)step->step, (uint32_t)(step->step >> 32)},
+        .run = {mark, 0, 0, 0}};
+    for (size_t i = 0; i < plan->n_step_ops; i++)
+        plan->step_ops[i].op->step(plan->step_ops[i].attr, step, out->slots[plan->step_ops[i].slot]);
+}
+
 static esker_status write_step_block(esker_plan *plan, int slot)
 {
-    esker__step_block block = {
-        .random = {(uint32_t)plan->seed, (uint32_t)(plan->seed >> 32), (uint32_t)plan->step, (uint32_t)(plan->step >> 32)},
-        .run = {mark_of(plan->ticket), 0, 0, 0}};
-    esker__step step = {.step = plan->step, .seed = plan->seed, .lr = plan->lr};
-    for (size_t i = 0; i < plan->n_step_ops; i++)
-        plan->step_ops[i].op->step(plan->step_ops[i].attr, &step, block.slots[plan->step_ops[i].slot]);
+    esker__step_block block;
+    esker__plan_fill_step(plan, &(esker__step){.step = plan->step, .seed = plan->seed, .lr = plan->lr},
+                          mark_of(plan->ticket), &block);
     return esker__staging_write(&plan->step_staging, slot, 0, &block, sizeof block);
+}
+
+static void point_at_slot(esker_plan *plan, int slot)
+{
+    for (size_t i = 0; i < plan->n_inputs; i++)
+        plan->input_ranges[i].buffer = esker__plan_storage_buffer(plan, ESKER__STORAGE_INPUTS + (int)i, slot);
+    esker__range outputs = {.buffer = plan->outputs_staging.slots[slot]}, step = {.buffer = plan->step_staging.slots[slot]};
+    esker__plan_point(plan, &(esker__plan_io){.inputs = plan->input_ranges, .outputs = &outputs, .step = step});
 }
 
 esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
@@ -180,10 +193,11 @@ esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
     }
     if (st == ESKER_OK) st = next_slot(plan, &slot);
     if (st == ESKER_OK) st = write_step_block(plan, slot);
+    if (st == ESKER_OK) point_at_slot(plan, slot);
     if (st == ESKER_OK && plan->checker)
         st = esker__plan_run_checked(plan, slot);
     else if (st == ESKER_OK)
-        st = esker__submit(plan->device, plan->launches + (size_t)slot * plan->n_dispatches, (int)plan->n_dispatches);
+        st = esker__submit(plan->device, plan->launches, (int)plan->n_dispatches);
     if (st == ESKER_OK) st = esker__fence_put(plan->device, &plan->fences[slot]);
     if (st != ESKER_OK) return st;
     for (size_t i = 0; i < plan->n_inputs; i++) plan->inputs[i].written = false;
@@ -266,4 +280,19 @@ esker_status esker_plan_run(esker_plan *plan)
     uint64_t ticket;
     esker_status st = esker_plan_submit(plan, &ticket);
     return st == ESKER_OK ? esker_plan_wait(plan, ticket) : st;
+}
+
+/* ---- Open plans ---- */
+
+bool esker__plan_uses_step(const esker_plan *plan)
+{
+    for (size_t p = 0; p < plan->n_dispatches; p++)
+        if (plan->dispatches[p].uses_step) return true;
+    return false;
+}
+
+esker_status esker__plan_run_open(esker_plan *plan, const esker__plan_io *io)
+{
+    esker__plan_point(plan, io);
+    return esker__submit(plan->device, plan->launches, (int)plan->n_dispatches);
 }

@@ -563,7 +563,7 @@ static void forget(record *rec, const esker_node *node)
 static esker_status run_dispatch(run *r, int p)
 {
     const esker_plan *plan = r->plan;
-    const esker__launch *launch = plan->launches + (size_t)r->slot * plan->n_dispatches + p;
+    const esker__launch *launch = &plan->launches[p];
     int id = plan->dispatches[p].node;
     if (id < 0) return esker__submit(plan->device, launch, 1);
     r->node = r->checker->graph->nodes[id];
