@@ -16,6 +16,7 @@
 #include "selftest.h"
 #include "status.h"
 #include "tensor.h"
+#include "trace.h"
 #include "trainer.h"
 #include "types.h"
 #endif

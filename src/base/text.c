@@ -48,6 +48,47 @@ void esker__text_add_bytes(esker__text *text, const char *bytes, size_t n_bytes)
     text->chars[text->n_chars] = 0;
 }
 
+/* Bytes of the UTF-8 character at `s`, or 0 if there is none (RFC 3629, without looking for overlong forms of 3 and 4). */
+static size_t utf8_bytes(const unsigned char *s)
+{
+    size_t n = s[0] < 0x80                    ? 1
+               : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
+               : s[0] >= 0xe0 && s[0] <= 0xef ? 3
+               : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+                                              : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    return n;
+}
+
+/* Not so: bytes that are no character (n is 0), and what needs an escape. */
+static bool is_plain(const unsigned char *s, size_t n)
+{
+    return n > 0 && *s != '"' && *s != '\\' && *s >= 0x20;
+}
+
+void esker__text_add_quoted(esker__text *text, const char *chars)
+{
+    const unsigned char *s = (const unsigned char *)chars;
+    esker__text_add_bytes(text, "\"", 1);
+    while (*s) {
+        size_t n_plain = 0, n = utf8_bytes(s);
+        while (s[n_plain] && is_plain(s + n_plain, n = utf8_bytes(s + n_plain))) n_plain += n;
+        esker__text_add_bytes(text, (const char *)s, n_plain);
+        s += n_plain;
+        if (!*s) break;
+        switch (*s) {
+        case '"': esker__text_add(text, "\\\""); break;
+        case '\\': esker__text_add(text, "\\\\"); break;
+        case '\n': esker__text_add(text, "\\n"); break;
+        case '\t': esker__text_add(text, "\\t"); break;
+        default: esker__text_add(text, "\\u%04x", *s < 0x20 ? (unsigned)*s : 0xfffdu); break;
+        }
+        s++;
+    }
+    esker__text_add_bytes(text, "\"", 1);
+}
+
 void esker__text_finish(esker__text *text)
 {
     esker__free(text->chars);

@@ -14,6 +14,8 @@ typedef struct esker__text {
 
 void esker__text_add(esker__text *text, const char *format, ...) ESKER__PRINTF(2, 3);
 void esker__text_add_bytes(esker__text *text, const char *bytes, size_t n_bytes);
+/** In quotes and with escapes, as JSON (RFC 8259) has strings; bytes that are no UTF-8 become U+FFFD. */
+void esker__text_add_quoted(esker__text *text, const char *chars);
 void esker__text_finish(esker__text *text);
 
 #endif

@@ -12,24 +12,7 @@
 
 void esker__json_add_string(esker__text *text, const char *string)
 {
-    esker__text_add_bytes(text, "\"", 1);
-    while (*string) {
-        size_t n = strcspn(string,
-                           "\"\\\001\002\003\004\005\006\007\b\t\n\013\f\r\016\017\020\021\022\023\024\025\026\027\030\031"
-                           "\032\033\034\035\036\037");
-        esker__text_add_bytes(text, string, n);
-        string += n;
-        if (!*string) break;
-        switch (*string) {
-        case '"': esker__text_add(text, "\\\""); break;
-        case '\\': esker__text_add(text, "\\\\"); break;
-        case '\n': esker__text_add(text, "\\n"); break;
-        case '\t': esker__text_add(text, "\\t"); break;
-        default: esker__text_add(text, "\\u%04x", (unsigned)*string); break;
-        }
-        string++;
-    }
-    esker__text_add_bytes(text, "\"", 1);
+    esker__text_add_quoted(text, string);
 }
 
 void esker__json_add_float(esker__text *text, float value)
