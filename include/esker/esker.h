@@ -7,6 +7,7 @@
 #include "device.h"
 #include "evaluator.h"
 #include "graph.h"
+#include "lbfgs.h"
 #include "loader.h"
 #include "model.h"
 #include "ops.h"

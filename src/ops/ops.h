@@ -113,6 +113,12 @@ bool esker__check_reduction(const char *op, esker_node *const *inputs, int n_inp
 /** 1 where a == b, else 0; broadcasts; no gradient. */
 esker_node *esker__equal(esker_node *a, esker_node *b);
 
+/**
+ * Record the gradients of `loss` for every parameter that is not frozen, as esker_optimize() does, but no update: a plan
+ * leaves them beside each other in the gradient arena.
+ */
+esker_status esker__collect_gradients(esker_node *loss);
+
 /** Every value exact: the tolerance of ops that round nothing. Small results may still be flushed to zero (op.atol). */
 double esker__tolerance_exact(const esker_node *node);
 /** Smallest normal float: what a device that flushes denormals may lose. */

@@ -180,7 +180,8 @@
     X(adadelta)           \
     X(nadam)              \
     X(lion)               \
-    X(clip_gradients)
+    X(clip_gradients)     \
+    X(collect_gradients)
 /* clang-format on */
 
 #define DECLARE(name) extern const esker__op esker__op_##name;

@@ -305,7 +305,7 @@ BUILD(batch_norm_infer)
 
 /* The mean square distance of three parameters, one of them frozen, to the inputs. args: kind, momentum, decay, what else. */
 enum { PLAIN, CENTERED, CLIPPED };
-BUILD(optimizer)
+static esker_node *distances(esker_graph *graph, esker_node *const *in)
 {
     esker_node *loss = NULL;
     for (int i = 0; i < 3; i++) {
@@ -317,6 +317,11 @@ BUILD(optimizer)
         esker_node *term = esker_mse(p, in[i]);
         loss = i ? esker_add(loss, term) : term;
     }
+    return loss;
+}
+BUILD(optimizer)
+{
+    esker_node *loss = distances(graph, in);
     bool clipped = args[3] == CLIPPED;
     esker_optimize(loss, &(esker_optimizer_desc){.kind = (esker_optimizer_kind)args[0],
                                                  .lr = 0.01f,
@@ -326,6 +331,13 @@ BUILD(optimizer)
                                                  .clip_value = clipped ? 0.02f : 0,
                                                  .clip_norm = clipped ? 0.1f : 0});
     return clipped ? esker_gradient_norm(graph) : loss;
+}
+BUILD(collect)
+{
+    (void)args;
+    esker_node *loss = distances(graph, in);
+    if (loss) esker__collect_gradients(loss);
+    return loss;
 }
 
 /* ---- The table ---- */
@@ -558,6 +570,7 @@ const esker__case_row esker__case_rows[] = {
     UPDATE("nadam", "decay", ESKER_OPTIMIZER_NADAM, 0, 0.01),
     UPDATE("lion", "decay", ESKER_OPTIMIZER_LION, 0, 0.01),
     UPDATE("clip_gradients", "value and norm", ESKER_OPTIMIZER_SGD, 0, 0, CLIPPED),
+    {"collect_gradients", NULL, .build = build_collect, .shapes = {"129 x 65 x 7,11"}, .no_gradient = true},
 };
 /* clang-format on */
 const int esker__n_case_rows = sizeof esker__case_rows / sizeof esker__case_rows[0];

@@ -1,0 +1,88 @@
+/* device test, memory test: whichever allocation of L-BFGS fails, the message says so, nothing leaks, and the next try works. */
+#include "support/test.h"
+
+#include <esker/lbfgs.h>
+#include <esker/ops.h>
+
+/* Calls until one allocation fails; negative: none does. The wrappers are what the linker puts in place of the originals. */
+static long left = -1;
+static bool failed;
+
+void *__real_malloc(size_t n_bytes);
+void *__real_calloc(size_t n_items, size_t item_bytes);
+void *__real_realloc(void *old, size_t n_bytes);
+void *__wrap_malloc(size_t n_bytes);
+void *__wrap_calloc(size_t n_items, size_t item_bytes);
+void *__wrap_realloc(void *old, size_t n_bytes);
+
+static bool fails_now(void)
+{
+    if (left < 0 || left-- > 0) return false;
+    failed = true;
+    return true;
+}
+
+void *__wrap_malloc(size_t n_bytes)
+{
+    return fails_now() ? NULL : __real_malloc(n_bytes);
+}
+
+void *__wrap_calloc(size_t n_items, size_t item_bytes)
+{
+    return fails_now() ? NULL : __real_calloc(n_items, item_bytes);
+}
+
+void *__wrap_realloc(void *old, size_t n_bytes)
+{
+    return fails_now() ? NULL : __real_realloc(old, n_bytes);
+}
+
+static esker_status everything(esker_device *dev)
+{
+    static const float targets[3] = {1, 2, 3};
+    const esker_shape three = {1, {3}};
+    esker_graph *graph = NULL;
+    esker_lbfgs *opt = NULL;
+    esker_lbfgs_result result;
+    esker_status st = esker_graph_create(NULL, &graph);
+    if (st != ESKER_OK) return st;
+    esker_node *p = esker_parameter(graph, &(esker_param_desc){.name = "p", .shape = three});
+    esker_node *loss = esker_mse(p, esker_input(graph, "t", ESKER_DTYPE_F32, &three));
+    st = esker_graph_status(graph);
+    if (st == ESKER_OK) st = esker_lbfgs_create(loss, &(esker_lbfgs_desc){.device = dev, .history = 2}, &opt);
+    if (st == ESKER_OK) st = esker_lbfgs_write(opt, "t", targets, sizeof targets);
+    if (st == ESKER_OK) st = esker_lbfgs_step(opt, &result);
+    esker_lbfgs_destroy(opt);
+    esker_graph_destroy(graph);
+    return st;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    esker_counters before, after;
+    assert_ok(everything(dev)); /* drivers and caches settle */
+    esker_device_get_counters(dev, &before);
+    for (int n = 0;; n++) {
+        left = n;
+        failed = false;
+        esker_status st = everything(dev);
+        left = -1;
+        if (!failed) {
+            assert_ok(st);
+            assert_true(n > 60);
+            break;
+        }
+        if (st != ESKER_ERR_NO_MEMORY || !esker_last_error()[0])
+            fail_msg("allocation %d: %s \"%s\"", n, esker_status_name(st), esker_last_error());
+    }
+    esker_device_get_counters(dev, &after);
+    assert_true(after.buffer_bytes == before.buffer_bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail)};
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
