@@ -1,8 +1,10 @@
 /**
  * Devices: one OpenGL ES 3.1 context with its limits, kernels and buffers.
  *
- * Threads    A device belongs to the thread that opened it. Every function that takes a device, or something made on it,
- *            is called from that thread, unless its documentation says otherwise. Two devices may be used in two threads.
+ * Threads    A device belongs to one thread: the one that opened it, until that one leaves it and another enters it
+ *            (esker_device_leave_thread). Every function that takes a device, or something made on it, is called from that
+ *            thread, unless its documentation says otherwise; elsewhere it fails with ESKER_ERR_INVALID. Two devices may be
+ *            used in two threads at the same time, also two on one display.
  */
 #ifndef ESKER_DEVICE_H
 #define ESKER_DEVICE_H
@@ -32,7 +34,7 @@ typedef struct esker_limits {
     bool reports_reset;           /* a lost context or dropped job is reported by the driver */
 } esker_limits;
 
-/** The minimum every OpenGL ES 3.1 device meets, with alignments of 256 and no reset reports. */
+/** The minimum every OpenGL ES 3.1 device meets, with alignments of 256 and no reset reports. Threads: any. */
 ESKER_API void esker_limits_es31(esker_limits *out);
 
 typedef enum esker_display_kind {
@@ -76,9 +78,21 @@ typedef struct esker_device_desc {
  *            ESKER_ERR_INVALID: ESKER_DISPLAY or ESKER_LIMITS has a value that means nothing.
  */
 ESKER_API esker_status esker_device_open(const esker_device_desc *desc, esker_device **out);
+/** Threads: any. */
 ESKER_API esker_device *esker_device_ref(esker_device *dev);
-/** Accepts NULL. */
+/** Accepts NULL. The last reference closes the device, in the thread that owns it or, while nobody owns it, in any. */
 ESKER_API void esker_device_unref(esker_device *dev);
+
+/**
+ * Move a device between threads: the owner leaves it, then it belongs to nobody and all else fails with ESKER_ERR_INVALID,
+ * then any thread enters it and owns it. Steps in flight go on meanwhile, and belong to the new owner. Tensors may stay
+ * mapped. Entering a device that this thread owns already is fine. While nobody owns a device, what was made on it may be
+ * destroyed in any one thread.
+ * Errors     ESKER_ERR_INVALID: the device belongs to another thread (both), or to nobody (leaving). Entering: ESKER_ERR_LOST,
+ *            ESKER_ERR_DEVICE; it belongs to nobody then.
+ */
+ESKER_API esker_status esker_device_leave_thread(esker_device *dev);
+ESKER_API esker_status esker_device_enter_thread(esker_device *dev);
 
 /** What a device says of itself. */
 typedef struct esker_device_info {
@@ -97,6 +111,7 @@ typedef struct esker_device_info {
     const char *cache_dir;  /* where binaries are kept; "" if nowhere; borrowed */
 } esker_device_info;
 
+/** Threads: any. */
 ESKER_API void esker_device_get_info(const esker_device *dev, esker_device_info *out);
 
 /** Events since the device was opened. A steady training step adds to `dispatches`, `barriers` and `fences` only. */
@@ -128,6 +143,7 @@ typedef struct esker_board_info {
     double cpu_hertz, gpu_hertz;
 } esker_board_info;
 
+/** Threads: any. */
 ESKER_API void esker_board_get_info(esker_board_info *out);
 
 #ifdef __cplusplus

@@ -138,8 +138,10 @@ void esker__buffer_destroy(esker__buffer *buffer)
     forget_bindings(dev->bound_storage, ESKER__MAX_STORAGE, buffer->name);
     forget_bindings(dev->bound_uniform, ESKER__MAX_UNIFORM, buffer->name);
     /* Deleting unmaps. On a lost device the names still go back; only another thread's context is out of reach. */
-    bool ours = !dev->owned || pthread_equal(dev->owner, pthread_self());
-    if (ours && esker__platform_make_current(dev->platform) == ESKER_OK) glDeleteBuffers(1, &buffer->name);
+    if (esker__device_borrow(dev)) {
+        glDeleteBuffers(1, &buffer->name);
+        esker__device_return(dev);
+    }
     dev->counters.buffer_bytes -= buffer->n_bytes;
     esker__free(buffer);
 }

@@ -126,8 +126,7 @@ esker_status esker_device_open(const esker_device_desc *desc, esker_device **out
     esker_device *dev = esker__calloc(1, sizeof *dev);
     if (!dev) return esker__fail_memory(sizeof *dev, "a device");
     atomic_init(&dev->refs, 1);
-    dev->owner = pthread_self();
-    dev->owned = true;
+    atomic_init(&dev->owner, esker__this_thread());
     dev->info.limits_capped = capped;
     st = esker__platform_open(desc->display, desc->debug, &dev->platform);
     if (st != ESKER_OK) goto failed;
@@ -200,28 +199,68 @@ static esker_status lose(esker_device *dev, const char *how)
     return fail_lost(dev);
 }
 
-esker_status esker__device_enter(esker_device *dev)
+/* ---- Whose it is ---- */
+
+uintptr_t esker__this_thread(void)
 {
-    if (!dev->owned) {
-        dev->owner = pthread_self();
-        dev->owned = true;
-    } else if (!pthread_equal(dev->owner, pthread_self())) {
-        return esker__fail(ESKER_ERR_INVALID, "%s: the device belongs to another thread (the one that opened it)",
-                           dev->info.display.name);
-    }
+    static _Thread_local char self; /* its address differs between threads that live at one time */
+    return (uintptr_t)&self;
+}
+
+static esker_status enter(esker_device *dev)
+{
     if (dev->lost) return fail_lost(dev);
     esker_status st = esker__platform_make_current(dev->platform);
     return st == ESKER_ERR_LOST ? lose(dev, "EGL_CONTEXT_LOST") : st;
 }
 
-esker_status esker__device_leave(esker_device *dev)
+static esker_status fail_elsewhere(const esker_device *dev, uintptr_t owner)
 {
-    if (!dev->owned) return ESKER_OK;
-    if (!pthread_equal(dev->owner, pthread_self()))
-        return esker__fail(ESKER_ERR_INVALID, "%s: another thread's device cannot be given away", dev->info.display.name);
-    esker_status st = esker__platform_release(dev->platform);
-    if (st == ESKER_OK) dev->owned = false;
+    if (owner)
+        return esker__fail(ESKER_ERR_INVALID, "%s: the device belongs to another thread; that one must leave it first",
+                           dev->info.display.name);
+    return esker__fail(ESKER_ERR_INVALID, "%s: the device belongs to no thread; call esker_device_enter_thread() first",
+                       dev->info.display.name);
+}
+
+esker_status esker__device_enter(esker_device *dev)
+{
+    uintptr_t owner = atomic_load_explicit(&dev->owner, memory_order_relaxed);
+    return owner == esker__this_thread() ? enter(dev) : fail_elsewhere(dev, owner);
+}
+
+esker_status esker_device_enter_thread(esker_device *dev)
+{
+    uintptr_t owner = 0, self = esker__this_thread();
+    /* Acquire: what the last owner did to the device is seen from here on. */
+    bool taken = atomic_compare_exchange_strong_explicit(&dev->owner, &owner, self, memory_order_acquire,
+                                                         memory_order_relaxed);
+    if (!taken && owner != self) return fail_elsewhere(dev, owner);
+    esker_status st = enter(dev);
+    if (st != ESKER_OK && taken) atomic_store_explicit(&dev->owner, 0, memory_order_release);
     return st;
+}
+
+esker_status esker_device_leave_thread(esker_device *dev)
+{
+    uintptr_t owner = atomic_load_explicit(&dev->owner, memory_order_relaxed);
+    if (owner != esker__this_thread()) return fail_elsewhere(dev, owner);
+    /* What was queued reaches the GPU, whoever asks for it next. */
+    if (!dev->lost && esker__platform_make_current(dev->platform) == ESKER_OK) glFlush();
+    esker_status st = esker__platform_release(dev->platform);
+    if (st == ESKER_OK) atomic_store_explicit(&dev->owner, 0, memory_order_release);
+    return st;
+}
+
+bool esker__device_borrow(esker_device *dev)
+{
+    uintptr_t owner = atomic_load_explicit(&dev->owner, memory_order_acquire);
+    return (!owner || owner == esker__this_thread()) && esker__platform_make_current(dev->platform) == ESKER_OK;
+}
+
+void esker__device_return(esker_device *dev)
+{
+    if (!atomic_load_explicit(&dev->owner, memory_order_relaxed)) (void)esker__platform_release(dev->platform);
 }
 
 esker_status esker__check_reset(esker_device *dev)

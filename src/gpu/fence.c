@@ -91,7 +91,10 @@ esker_status esker__fence_wait(esker_device *dev, esker__fence *fence, bool thro
 
 void esker__fence_drop(esker_device *dev, esker__fence *fence)
 {
-    if (fence->sync && esker__platform_make_current(dev->platform) == ESKER_OK) glDeleteSync(fence->sync);
+    if (fence->sync && esker__device_borrow(dev)) {
+        glDeleteSync(fence->sync);
+        esker__device_return(dev);
+    }
     *fence = (esker__fence){0};
 }
 

@@ -143,11 +143,9 @@ esker_status esker__timer_read(esker__timer *timer, uint64_t *out_ns, bool *out_
 
 /**
  * Make the device's context current in this thread (cheap when it already is). Every function above does it itself.
- * Errors     ESKER_ERR_INVALID when the device belongs to another thread; ESKER_ERR_LOST, from then on, once it was reset.
+ * Errors     ESKER_ERR_INVALID when the device belongs to another thread or to none; ESKER_ERR_LOST, from then on, once it was reset.
  */
 esker_status esker__device_enter(esker_device *dev);
-/** Let go of the device in the thread that has it: the next thread to call a function on it takes it over. */
-esker_status esker__device_leave(esker_device *dev);
 /** Add to the counters what was moved through addresses and maps, which esker__buffer_write and _read do not see. */
 void esker__count_transfer(esker_device *dev, uint64_t uploaded_bytes, uint64_t downloaded_bytes);
 const esker_limits *esker__device_limits(const esker_device *dev);

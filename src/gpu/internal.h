@@ -2,7 +2,6 @@
 #ifndef ESKER_GPU_INTERNAL_H
 #define ESKER_GPU_INTERNAL_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include <GLES3/gl31.h>
@@ -48,10 +47,9 @@ struct esker__buffer {
 struct esker_device {
     atomic_int refs;
     esker__platform *platform;
-    pthread_t owner;
-    bool owned;           /* false after esker__device_leave: the next thread to enter takes it */
-    bool lost;            /* the context was reset; nothing works any more */
-    const char *lost_how; /* a literal */
+    atomic_uintptr_t owner; /* this_thread() of the thread it belongs to; 0: nobody's, after esker_device_leave_thread */
+    bool lost;              /* the context was reset; nothing works any more */
+    const char *lost_how;   /* a literal */
     esker_device_info info;
     char *extensions, *cache_dir;
     char *driver; /* vendor, renderer, version and GLSL version on a line each: what a program binary depends on */
@@ -74,6 +72,14 @@ struct esker_device {
 
 /* device.c */
 
+/** A number for the calling thread, never 0. */
+uintptr_t esker__this_thread(void);
+/**
+ * Make the context current for deleting objects: where the device belongs to this thread, or to nobody, and lost or not.
+ * False: out of reach. Return it afterwards, so that a device that is nobody's is current nowhere.
+ */
+bool esker__device_borrow(esker_device *dev);
+void esker__device_return(esker_device *dev);
 /** Drain glGetError into one message "what: GL_INVALID_VALUE": ESKER_ERR_LOST, ESKER_ERR_NO_MEMORY or ESKER_ERR_DEVICE. */
 esker_status esker__gl_check(esker_device *dev, const char *what);
 /** Ask the driver whether the context was reset; ESKER_ERR_LOST, for good, if so. */

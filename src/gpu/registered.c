@@ -1,6 +1,7 @@
 /* Kernels whose source a program brings along, under the name "custom/...". One table for the process: names are what plans keep. */
 #include "gpu/internal.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "base/fail.h"

@@ -42,12 +42,13 @@ void esker__timer_destroy(esker__timer *timer)
 {
     if (!timer) return;
     esker_device *dev = timer->dev;
-    if (esker__platform_make_current(dev->platform) == ESKER_OK) {
+    if (esker__device_borrow(dev)) {
         if (timer->state == TIMER_RUNNING && !dev->gl.query_counter) {
             glEndQuery(GL_TIME_ELAPSED_EXT);
             dev->timing = false;
         }
         glDeleteQueries(2, timer->queries); /* a name of 0 is passed over */
+        esker__device_return(dev);
     }
     esker__free(timer);
 }

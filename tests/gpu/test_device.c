@@ -99,41 +99,81 @@ static void references_keep_a_device(void **state)
 
 struct other {
     esker_device *dev;
-    esker_status enter;
+    esker_status uninvited, enter, leave, work;
     char message[200];
 };
 
 static void *enter_elsewhere(void *user)
 {
     struct other *other = user;
-    other->enter = esker__device_enter(other->dev);
+    esker__buffer *buffer;
+    const uint32_t four = 4;
+    other->uninvited = esker__buffer_create(other->dev, 16, ESKER__BUFFER_DEVICE, &buffer);
     snprintf(other->message, sizeof other->message, "%s", esker_last_error());
-    if (other->enter == ESKER_OK) {
-        esker__buffer *buffer;
-        other->enter = esker__buffer_create(other->dev, 16, ESKER__BUFFER_DEVICE, &buffer);
-        esker__buffer_destroy(buffer);
-        if (other->enter == ESKER_OK) other->enter = esker__device_leave(other->dev);
-    }
+    other->enter = esker_device_enter_thread(other->dev);
+    other->work = esker__buffer_create(other->dev, 16, ESKER__BUFFER_DEVICE, &buffer);
+    if (other->work == ESKER_OK) other->work = esker__buffer_write(buffer, 0, &four, sizeof four);
+    if (other->work == ESKER_OK) other->work = esker_device_finish(other->dev);
+    esker__buffer_destroy(buffer);
+    other->leave = esker_device_leave_thread(other->dev);
     return NULL;
 }
 
-static void a_device_belongs_to_one_thread(void **state)
+static void visit(struct other *other)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, enter_elsewhere, other), 0);
+    pthread_join(thread, NULL);
+}
+
+static void a_device_moves_between_threads(void **state)
 {
     (void)state;
     struct other other = {.dev = test_device()};
-    assert_ok(esker__device_enter(other.dev));
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, enter_elsewhere, &other), 0);
-    pthread_join(thread, NULL);
+    assert_ok(esker_device_enter_thread(other.dev)); /* it is ours already */
+    visit(&other);
+    assert_non_null(strstr(other.message, "belongs to another thread"));
+    assert_int_equal(other.uninvited, ESKER_ERR_INVALID);
     assert_int_equal(other.enter, ESKER_ERR_INVALID);
-    assert_non_null(strstr(other.message, "another thread"));
+    assert_int_equal(other.work, ESKER_ERR_INVALID);
+    assert_int_equal(other.leave, ESKER_ERR_INVALID);
+    assert_ok(esker_device_finish(other.dev));
 
-    /* Given away, it works there, and comes back. */
-    assert_ok(esker__device_leave(other.dev));
-    assert_int_equal(pthread_create(&thread, NULL, enter_elsewhere, &other), 0);
-    pthread_join(thread, NULL);
+    /* Left, it works there once it is entered, and comes back. */
+    esker__buffer *buffer;
+    assert_ok(esker__buffer_create(other.dev, 16, ESKER__BUFFER_DEVICE, &buffer));
+    assert_ok(esker_device_leave_thread(other.dev));
+    assert_fails(esker_device_finish(other.dev), ESKER_ERR_INVALID,
+                 "belongs to no thread; call esker_device_enter_thread()");
+    assert_fails(esker_device_leave_thread(other.dev), ESKER_ERR_INVALID, "belongs to no thread");
+    esker__buffer_destroy(buffer); /* which must not keep the context here */
+    visit(&other);
+    assert_non_null(strstr(other.message, "belongs to no thread"));
+    assert_int_equal(other.uninvited, ESKER_ERR_INVALID);
     assert_int_equal(other.enter, ESKER_OK);
-    assert_ok(esker__device_enter(other.dev));
+    assert_int_equal(other.work, ESKER_OK);
+    assert_int_equal(other.leave, ESKER_OK);
+    assert_ok(esker_device_enter_thread(other.dev));
+    assert_ok(esker_device_finish(other.dev));
+}
+
+/* Closed by a thread that never owned it, while nobody does. */
+static void *close_here(void *user)
+{
+    esker_device_unref(user);
+    return NULL;
+}
+
+static void a_left_device_may_be_closed_anywhere(void **state)
+{
+    (void)state;
+    test_device();
+    esker_device *dev;
+    pthread_t thread;
+    assert_ok(esker_device_open(NULL, &dev));
+    assert_ok(esker_device_leave_thread(dev));
+    assert_int_equal(pthread_create(&thread, NULL, close_here, dev), 0);
+    pthread_join(thread, NULL);
 }
 
 static void *open_and_close(void *user)
@@ -226,10 +266,15 @@ static void debug_messages_reach_the_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(limits_meet_the_minimum),       cmocka_unit_test(capping_gives_exactly_the_minimum),
-        cmocka_unit_test(references_keep_a_device),      cmocka_unit_test(a_device_belongs_to_one_thread),
-        cmocka_unit_test(threads_open_devices_at_once),  cmocka_unit_test(a_lost_device_stays_lost),
-        cmocka_unit_test(a_reset_is_noticed_at_a_fence), cmocka_unit_test(debug_messages_reach_the_log),
+        cmocka_unit_test(limits_meet_the_minimum),
+        cmocka_unit_test(capping_gives_exactly_the_minimum),
+        cmocka_unit_test(references_keep_a_device),
+        cmocka_unit_test(a_device_moves_between_threads),
+        cmocka_unit_test(a_left_device_may_be_closed_anywhere),
+        cmocka_unit_test(threads_open_devices_at_once),
+        cmocka_unit_test(a_lost_device_stays_lost),
+        cmocka_unit_test(a_reset_is_noticed_at_a_fence),
+        cmocka_unit_test(debug_messages_reach_the_log),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
