@@ -167,6 +167,19 @@ typedef struct esker_layer_embedding_desc {
  */
 ESKER_API esker_node *esker_layer_embedding(esker_model *net, esker_node *x, const esker_layer_embedding_desc *desc);
 
+typedef struct esker_layer_parameter_desc {
+    esker_shape shape;    /* of 1 to ESKER_MAX_RANK - 1 axes, without a batch: all samples share it */
+    esker_init_kind init; /* how it starts: zeros if left out */
+    float value;          /* of constant, uniform and normal; 0 for all others */
+    bool frozen;          /* gets no gradient and no update */
+    const char *name;     /* NULL: "parameter1", "parameter2", ... */
+} esker_layer_parameter_desc;
+/**
+ * A tensor that is learned, "NAME.weight", to compute with: added to embeddings it tells positions apart, multiplied it is
+ * a scale. It broadcasts to the samples of the batch. esker_model_parameter() is freer in the name, but not in JSON.
+ */
+ESKER_API esker_node *esker_layer_parameter(esker_model *net, const esker_layer_parameter_desc *desc);
+
 typedef struct esker_layer_tied_linear_desc {
     bool bias;        /* "NAME.bias", the layer's only parameter of its own */
     const char *name; /* NULL: "tied1", "tied2", ... */

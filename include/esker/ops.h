@@ -262,7 +262,10 @@ ESKER_API esker_node *esker_cumsum(esker_node *x, int axis);
 ESKER_API esker_node *esker_reshape(esker_node *x, const esker_shape *shape);
 /** [n, everything else]: reshape to two axes, keeping the first. */
 ESKER_API esker_node *esker_flatten(esker_node *x);
-/** Stretch axes of length 1, and add axes in front, until the shape is `shape`: the copy that broadcasting stands for. */
+/**
+ * Stretch axes of length 1, and add axes in front, until the shape is `shape`: the copy that broadcasting stands for. A
+ * dimension of 0 keeps x's axis, which lines up with it from the end.
+ */
 ESKER_API esker_node *esker_expand(esker_node *x, const esker_shape *shape);
 /** Axis i of the result is axis order[i] of x; NULL reverses the axes. */
 ESKER_API esker_node *esker_transpose(esker_node *x, const int *order);

@@ -23,7 +23,7 @@ typedef struct entry {
     const cJSON *object;
     const esker__layer_kind *kind;
     const char *name;
-    int inputs[ESKER__MAX_LAYER_INPUTS];
+    int *inputs, n_inputs; /* in the reader's pool */
     esker__layer_value values[ESKER__MAX_LAYER_KEYS];
     visit visit;
     int next_input; /* to visit */
@@ -233,19 +233,29 @@ static esker_status read_reference(const reader *r, entry *e, const cJSON *item,
     return ESKER_OK;
 }
 
-static esker_status read_inputs(const reader *r, entry *e)
+static esker_status wrong_count(const reader *r, const entry *e, const cJSON *item, int n)
+{
+    int least = e->kind->n_inputs, most = esker__layer_kind_most_inputs(e->kind);
+    char count[40];
+    snprintf(count, sizeof count, most == least ? "%d" : "%d to %d", least, most);
+    return fail_layer(r, e, "%s takes %s input%s, %d %s given", e->kind->name, count, most == 1 ? "" : "s", item ? n : 0,
+                      item && n == 1 ? "is" : "are");
+}
+
+static esker_status read_inputs(reader *r, entry *e)
 {
     const cJSON *item = get(e->object, "input"), *list = get(e->object, "inputs");
     char quote[ESKER__JSON_QUOTE_BYTES];
     esker_status st = ESKER_OK;
     if (item && list) return fail_layer(r, e, "keys \"input\" and \"inputs\" together, one is enough");
     if (!item) item = list;
-    int n = cJSON_IsArray(item) ? cJSON_GetArraySize(item) : 1;
-    if (n != e->kind->n_inputs)
-        return fail_layer(r, e, "%s takes %d input%s, %d %s given", e->kind->name, e->kind->n_inputs,
-                          e->kind->n_inputs == 1 ? "" : "s", item ? n : 0, item && n == 1 ? "is" : "are");
+    int least = e->kind->n_inputs, n = cJSON_IsArray(item) ? cJSON_GetArraySize(item) : item || least ? 1 : 0;
+    if (n < least || n > esker__layer_kind_most_inputs(e->kind)) return wrong_count(r, e, item, n);
+    e->n_inputs = n;
+    e->inputs = esker__pool_alloc(&r->pool, (size_t)(n ? n : 1) * sizeof *e->inputs);
+    if (!e->inputs) return esker__fail_memory((size_t)n * sizeof *e->inputs, r->source);
     if (!item) {
-        e->inputs[0] = (int)(e - r->entries) - 1; /* of the first, MODEL_INPUT */
+        if (n) e->inputs[0] = (int)(e - r->entries) - 1; /* of the first, MODEL_INPUT */
         return ESKER_OK;
     }
     if (cJSON_IsString(item)) return read_reference(r, e, item, 0);
@@ -360,7 +370,7 @@ static esker_status sort(reader *r)
         while (n_path > 0) {
             entry *e = &r->entries[path[n_path - 1]];
             e->visit = ON_PATH;
-            if (e->next_input == e->kind->n_inputs) {
+            if (e->next_input == e->n_inputs) {
                 e->visit = VISITED;
                 r->order[n_done++] = path[--n_path];
                 continue;
@@ -384,7 +394,7 @@ static esker_status check_used(reader *r)
     if (r->output != MODEL_INPUT) r->entries[r->output].used = true;
     for (int i = r->n_entries - 1; i >= 0; i--) {
         const entry *e = &r->entries[r->order[i]];
-        for (int k = 0; e->used && k < e->kind->n_inputs; k++)
+        for (int k = 0; e->used && k < e->n_inputs; k++)
             if (e->inputs[k] != MODEL_INPUT) r->entries[e->inputs[k]].used = true;
     }
     for (int i = 0; i < r->n_entries; i++)
@@ -432,9 +442,9 @@ static esker_status record(reader *r, esker_model *net)
     esker_node *input = esker_model_input(net, r->input_name, &r->shape), *inputs[ESKER__MAX_LAYER_INPUTS];
     for (int i = 0; i < r->n_entries; i++) {
         entry *e = &r->entries[r->order[i]];
-        for (int k = 0; k < e->kind->n_inputs; k++)
+        for (int k = 0; k < e->n_inputs; k++)
             inputs[k] = e->inputs[k] == MODEL_INPUT ? input : r->entries[e->inputs[k]].node;
-        e->node = esker__layer_add(net, e->kind, e->name, inputs, e->values);
+        e->node = esker__layer_add_to(net, e->kind, e->name, inputs, e->n_inputs, e->values);
         if (!e->node) break;
     }
     return esker_model_output(net, r->output == MODEL_INPUT ? input : r->entries[r->output].node);

@@ -40,9 +40,10 @@ static esker_status add_inputs(esker__text *text, const esker_model *net, size_t
 {
     const esker__layer *layer = net->layers[index];
     const esker_node *before = index > 0 ? net->layers[index - 1]->node : net->input;
-    if (layer->kind->n_inputs == 1 && layer->inputs[0] == before) return ESKER_OK;
-    esker__text_add(text, layer->kind->n_inputs == 1 ? ", \"input\": " : ", \"inputs\": [");
-    for (int i = 0; i < layer->kind->n_inputs; i++) {
+    bool one = layer->n_inputs == 1;
+    if (layer->n_inputs == 0 || (one && layer->inputs[0] == before)) return ESKER_OK;
+    esker__text_add(text, one ? ", \"input\": " : ", \"inputs\": [");
+    for (int i = 0; i < layer->n_inputs; i++) {
         const char *name = name_of(net, layer->inputs[i], index);
         if (!name)
             return esker__fail(ESKER_ERR_UNSUPPORTED,
@@ -51,7 +52,7 @@ static esker_status add_inputs(esker__text *text, const esker_model *net, size_t
         if (i > 0) esker__text_add(text, ", ");
         esker__json_add_string(text, name);
     }
-    if (layer->kind->n_inputs > 1) esker__text_add(text, "]");
+    if (!one) esker__text_add(text, "]");
     return ESKER_OK;
 }
 

@@ -22,12 +22,21 @@ int esker__layer_kind_n_keys(const esker__layer_kind *kind)
     return n;
 }
 
+int esker__layer_kind_most_inputs(const esker__layer_kind *kind)
+{
+    return kind->most_inputs ? kind->most_inputs : kind->n_inputs;
+}
+
 const esker__layer_kind *esker__layer_kind_decode(const esker_node *node, esker__layer_value *values)
 {
     for (const esker__layer_kind *kind = esker__layer_kinds; kind->name; kind++) {
-        if (kind->has_parameters || node->n_inputs != kind->n_inputs) continue;
+        if (kind->has_parameters && !kind->decode) continue;
+        if (node->n_inputs < kind->n_inputs || node->n_inputs > esker__layer_kind_most_inputs(kind)) continue;
         if (strcmp(kind->op ? kind->op : kind->name, node->op->name) != 0) continue;
-        if (!kind->decode || kind->decode(node, values)) return kind;
+        memset(values, 0, ESKER__MAX_LAYER_KEYS * sizeof *values);
+        if (kind->decode && !kind->decode(node, values)) continue;
+        esker__layer_fill(kind, values);
+        return kind;
     }
     return NULL;
 }
@@ -36,6 +45,7 @@ static esker__layer_value standard_value(const esker__layer_kind *kind, const es
 {
     const esker__layer_key *k = &kind->keys[key];
     if (k->like) return values[k->like - 1];
+    if (k->optional) return (esker__layer_value){0};
     return (esker__layer_value){k->type == ESKER__KEY_PAIR ? 2 : 1, {k->standard, k->standard}};
 }
 
@@ -100,7 +110,7 @@ esker_status esker__layer_check(const esker__layer_kind *kind, const esker__laye
     char allowed[ESKER__ALLOWED_BYTES];
     for (int i = 0; i < esker__layer_kind_n_keys(kind); i++) {
         const esker__layer_key *key = &kind->keys[i];
-        if (!values[i].n)
+        if (!values[i].n && !key->optional)
             return esker__fail(ESKER_ERR_INVALID, "%s is missing, %s is needed", key->name,
                                esker__layer_allowed(key, allowed));
         for (int j = 0; j < values[i].n; j++)

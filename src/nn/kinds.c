@@ -1,438 +1,21 @@
-/* The table of layer kinds, with the builders and decoders of those without parameters. */
-#include "nn/model.h"
+/* The table of layer kinds. Those without parameters are built and decoded in kinds_*.c, the others in layers*.c. */
+#include "nn/kinds.h"
 
 #include <limits.h>
-#include <math.h>
-#include <string.h>
-
-#include "base/fail.h"
-#include "ops/norm.h"
-#include "ops/ops.h"
 
 static const char *const init_names[] = {"default",       "he_uniform", "he_normal", "xavier_uniform",
                                          "xavier_normal", "zeros",      NULL};
 
+/* The numbers of esker_init_kind, esker_dtype, esker_pad_mode and esker_norm_kind. */
+static const char *const start_names[] = {"zeros",     "constant",       "uniform",       "normal", "he_uniform",
+                                          "he_normal", "xavier_uniform", "xavier_normal", NULL};
+static const char *const dtype_names[] = {"float32", "int32", "uint8", "float16", "int8", NULL};
+static const char *const pad_names[] = {"constant", "reflect", "edge", NULL};
+static const char *const norm_names[] = {"l2", "l1", "inf", NULL};
+
 static const char *const rotary_names[] = {"none", "pairs", "halves", NULL};
 static const char *const resize_names[] = {"nearest", "bilinear", NULL};
 static const char *const rnn_names[] = {"tanh", "relu", NULL};
-
-static int rank_of(const esker__layer *layer)
-{
-    return layer->inputs[0]->type.shape.rank;
-}
-
-/* ---- Pooling ---- */
-
-static esker_node *build_pool(esker__layer *layer, esker_node *(*record)(esker_node *, const esker_pool2d_desc *))
-{
-    const esker__layer_value *v = layer->values;
-    return record(layer->inputs[0], &(esker_pool2d_desc){.window = {(int)v[0].v[0], (int)v[0].v[1]},
-                                                         .stride = {(int)v[1].v[0], (int)v[1].v[1]},
-                                                         .padding = {(int)v[2].v[0], (int)v[2].v[1]},
-                                                         .exclude_padding = v[3].v[0] != 0});
-}
-
-static esker_node *build_max_pool2d(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_pool(layer, esker_max_pool2d);
-}
-
-static esker_node *build_avg_pool2d(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    esker__layer_value *v = layer->values;
-    if (v[2].v[0] == 0 && v[2].v[1] == 0) v[3].v[0] = 0; /* nothing to exclude */
-    return build_pool(layer, esker_avg_pool2d);
-}
-
-static esker_node *build_pool_1d(esker__layer *layer, esker_node *(*record)(esker_node *, const esker_pool1d_desc *))
-{
-    const esker__layer_value *v = layer->values;
-    return record(layer->inputs[0], &(esker_pool1d_desc){.window = (int)v[0].v[0],
-                                                         .stride = (int)v[1].v[0],
-                                                         .padding = (int)v[2].v[0],
-                                                         .exclude_padding = v[3].v[0] != 0});
-}
-
-static esker_node *build_max_pool1d(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_pool_1d(layer, esker_max_pool1d);
-}
-
-static esker_node *build_avg_pool1d(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_pool_1d(layer, esker_avg_pool1d);
-}
-
-static esker_node *build_adaptive_avg_pool2d(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    const esker__layer_value *v = layer->values;
-    return esker_adaptive_avg_pool2d(layer->inputs[0], (int[]){(int)v[0].v[0], (int)v[0].v[1]});
-}
-
-static bool decode_adaptive(const esker_node *node, esker__layer_value *values)
-{
-    const esker__adaptive_attr *a = node->attr;
-    values[0] = (esker__layer_value){2, {a->size[0], a->size[1]}};
-    return true;
-}
-
-static bool decode_pool(const esker_node *node, esker__layer_value *values)
-{
-    const esker__pool2d_attr *a = node->attr;
-    for (int i = 0; i < 2; i++) {
-        values[0].v[i] = a->window[i];
-        values[1].v[i] = a->stride[i];
-        values[2].v[i] = a->padding[i];
-    }
-    values[0].n = values[1].n = values[2].n = 2;
-    return true;
-}
-
-static bool decode_avg_pool(const esker_node *node, esker__layer_value *values)
-{
-    values[3] = (esker__layer_value){1, {((const esker__pool2d_attr *)node->attr)->exclude_padding != 0}};
-    return decode_pool(node, values);
-}
-
-/* ---- Softmax: the axis counts with the batch; the last is written -1 ---- */
-
-static esker_node *build_softmax_along(esker__layer *layer, esker_node *(*record)(esker_node *, int))
-{
-    double *axis = &layer->values[0].v[0];
-    int rank = rank_of(layer);
-    if (*axis == rank - 1)
-        *axis = -1;
-    else if (*axis < -1 && *axis >= -rank)
-        *axis += rank;
-    return record(layer->inputs[0], (int)*axis);
-}
-
-static esker_node *build_softmax(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_softmax_along(layer, esker_softmax);
-}
-
-static esker_node *build_log_softmax(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_softmax_along(layer, esker_log_softmax);
-}
-
-static bool decode_softmax(const esker_node *node, esker__layer_value *values)
-{
-    int axis = ((const esker__axis_attr *)node->attr)->axis;
-    values[0] = (esker__layer_value){1, {axis == node->type.shape.rank - 1 ? -1 : axis}};
-    return true;
-}
-
-/* ---- Reductions: axes count with the batch, which is axis 0 and stays ---- */
-
-static esker_node *build_reduction(esker__layer *layer, esker_node *(*record)(esker_node *, const int *, int, bool))
-{
-    int axes[ESKER_MAX_RANK], n = layer->values[0].n;
-    bool taken[ESKER_MAX_RANK] = {false};
-    for (int i = 0; i < n; i++) {
-        axes[i] = (int)layer->values[0].v[i];
-        if (axes[i] < 0) axes[i] += rank_of(layer);
-        if (axes[i] == 0)
-            return esker__graph_fail(layer->inputs[0]->graph,
-                                     esker__fail(ESKER_ERR_INVALID, "axes: axis 0 is the batch, which has to stay"));
-        if (axes[i] >= 0 && axes[i] < ESKER_MAX_RANK) taken[axes[i]] = true;
-    }
-    esker_node *result = record(layer->inputs[0], axes, n, layer->values[1].v[0] != 0);
-    if (!result) return NULL;
-    /* Only now are they known to be in range and different: from 1 up, in ascending order. */
-    int k = 0;
-    for (int i = 1; i < ESKER_MAX_RANK; i++)
-        if (taken[i]) layer->values[0].v[k++] = i;
-    return result;
-}
-
-static esker_node *build_sum(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_reduction(layer, esker_sum);
-}
-
-static esker_node *build_mean(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_reduction(layer, esker_mean);
-}
-
-static esker_node *build_max(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_reduction(layer, esker_max);
-}
-
-static esker_node *build_min(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_reduction(layer, esker_min);
-}
-
-static esker_node *build_prod(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_reduction(layer, esker_prod);
-}
-
-static esker_node *build_logsumexp(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_reduction(layer, esker_logsumexp);
-}
-
-static bool decode_reduction(const esker_node *node, esker__layer_value *values)
-{
-    const esker__reduce_attr *a = node->attr;
-    if (a->mask & 1u) return false; /* it ends the batch */
-    values[0] = (esker__layer_value){0};
-    for (int i = 1; i < ESKER_MAX_RANK; i++)
-        if (a->mask & (1u << i)) values[0].v[values[0].n++] = i;
-    values[1] = (esker__layer_value){1, {a->keepdims != 0}};
-    return values[0].n > 0;
-}
-
-/* ---- Shape: sizes and orders are those of a sample, the batch stays in front ---- */
-
-static esker_node *build_reshape(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    esker_shape shape = {.rank = layer->values[0].n + 1}; /* dims[0] = 0 keeps the batch */
-    for (int i = 0; i < layer->values[0].n; i++) shape.dims[i + 1] = (int64_t)layer->values[0].v[i];
-    return esker_reshape(layer->inputs[0], &shape);
-}
-
-static bool decode_flatten(const esker_node *node, esker__layer_value *values)
-{
-    const esker_shape *shape = &((const esker__reshape_attr *)node->attr)->shape;
-    (void)values;
-    return shape->rank == 2 && shape->dims[0] == 0 && shape->dims[1] == -1;
-}
-
-static bool decode_reshape(const esker_node *node, esker__layer_value *values)
-{
-    const esker_shape *shape = &((const esker__reshape_attr *)node->attr)->shape;
-    if (shape->rank < 2 || shape->dims[0] != 0) return false;
-    values[0].n = shape->rank - 1;
-    for (int i = 1; i < shape->rank; i++) values[0].v[i - 1] = (double)shape->dims[i];
-    return true;
-}
-
-static esker_node *build_transpose(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    int order[ESKER_MAX_RANK] = {0}, n = layer->values[0].n;
-    if (n != rank_of(layer) - 1)
-        return esker__graph_fail(
-            layer->inputs[0]->graph,
-            esker__fail(ESKER_ERR_INVALID, "order: %d axes, the input has %d without the batch", n, rank_of(layer) - 1));
-    for (int i = 0; i < n; i++) order[i + 1] = (int)layer->values[0].v[i];
-    return esker_transpose(layer->inputs[0], order);
-}
-
-static bool decode_transpose(const esker_node *node, esker__layer_value *values)
-{
-    const esker__transpose_attr *a = node->attr;
-    int rank = node->type.shape.rank;
-    if (rank < 2 || a->order[0] != 0) return false;
-    values[0].n = rank - 1;
-    for (int i = 1; i < rank; i++) values[0].v[i - 1] = a->order[i];
-    return true;
-}
-
-/* ---- Affine ---- */
-
-static esker_node *build_affine(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return esker_affine(layer->inputs[0], (float)layer->values[0].v[0], (float)layer->values[1].v[0]);
-}
-
-static bool decode_affine(const esker_node *node, esker__layer_value *values)
-{
-    const esker__affine_attr *a = node->attr;
-    values[0] = (esker__layer_value){1, {a->scale}};
-    values[1] = (esker__layer_value){1, {a->shift}};
-    return isfinite(a->scale) && isfinite(a->shift);
-}
-
-/* ---- Dropout ---- */
-
-static esker_node *build_dropout(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return esker_dropout(layer->inputs[0], (float)layer->values[0].v[0]);
-}
-
-static bool decode_dropout(const esker_node *node, esker__layer_value *values)
-{
-    values[0] = (esker__layer_value){1, {esker__dropout_probability(node)}};
-    return true;
-}
-
-/* ---- Normalisation to length 1: the axis counts with the batch, which it cannot be ---- */
-
-static esker_node *build_normalize(esker_model *net, esker__layer *layer)
-{
-    double *axis = &layer->values[0].v[0];
-    (void)net;
-    if (*axis < 0 && *axis >= -rank_of(layer)) *axis += rank_of(layer);
-    if (*axis == 0)
-        return esker__graph_fail(layer->inputs[0]->graph,
-                                 esker__fail(ESKER_ERR_INVALID, "axis: axis 0 is the batch, each sample stands alone"));
-    return esker_normalize(layer->inputs[0], (int)*axis, (float)layer->values[1].v[0]);
-}
-
-static bool decode_normalize(const esker_node *node, esker__layer_value *values)
-{
-    const esker__norm_attr *a = node->attr;
-    values[0] = (esker__layer_value){1, {a->axes}};
-    values[1] = (esker__layer_value){1, {(double)a->eps}};
-    return a->axes > 0;
-}
-
-/* ---- Operations with one or two constants ---- */
-
-static float value_of(const esker__layer *layer, int key)
-{
-    return (float)layer->values[key].v[0];
-}
-
-static esker_node *build_leaky_relu(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return esker_leaky_relu(layer->inputs[0], value_of(layer, 0));
-}
-
-static esker_node *build_elu(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return esker_elu(layer->inputs[0], value_of(layer, 0));
-}
-
-static esker_node *build_softplus(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return esker_softplus(layer->inputs[0], value_of(layer, 0));
-}
-
-static esker_node *build_clamp(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return esker_clamp(layer->inputs[0], value_of(layer, 0), value_of(layer, 1));
-}
-
-static bool decode_constant(const esker_node *node, esker__layer_value *values)
-{
-    values[0] = (esker__layer_value){1, {((const esker__constants_attr *)node->attr)->k0}};
-    return true;
-}
-
-/* JSON has no infinity. */
-static bool decode_clamp(const esker_node *node, esker__layer_value *values)
-{
-    const esker__constants_attr *a = node->attr;
-    values[0] = (esker__layer_value){1, {a->k0}};
-    values[1] = (esker__layer_value){1, {a->k1}};
-    return isfinite(a->k0) && isfinite(a->k1);
-}
-
-/* ---- Along one axis, which counts with the batch and is not it ---- */
-
-static esker_node *build_along(esker__layer *layer, esker_node *(*record)(esker_node *, int))
-{
-    double *axis = &layer->values[0].v[0];
-    if (*axis < 0) *axis += rank_of(layer);
-    if (*axis == 0)
-        return esker__graph_fail(layer->inputs[0]->graph,
-                                 esker__fail(ESKER_ERR_INVALID, "axis: axis 0 is the batch, whose samples stay apart"));
-    return record(layer->inputs[0], (int)*axis);
-}
-
-static esker_node *build_flip(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_along(layer, esker_flip);
-}
-
-static esker_node *build_cumsum(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    return build_along(layer, esker_cumsum);
-}
-
-static esker_node *build_concat(esker_model *net, esker__layer *layer)
-{
-    double *axis = &layer->values[0].v[0];
-    if (*axis < 0) *axis += rank_of(layer);
-    if (*axis == 0)
-        return esker__graph_fail(net->graph,
-                                 esker__fail(ESKER_ERR_INVALID, "axis: axis 0 is the batch, whose samples stay apart"));
-    return esker_concat(layer->inputs, 2, (int)*axis);
-}
-
-/* Of flip and concat. */
-static bool decode_axis(const esker_node *node, esker__layer_value *values)
-{
-    values[0] = (esker__layer_value){1, {((const esker__axis_attr *)node->attr)->axis}};
-    return values[0].v[0] != 0;
-}
-
-static bool decode_cumsum(const esker_node *node, esker__layer_value *values)
-{
-    const esker__cumsum_attr *a = node->attr;
-    values[0] = (esker__layer_value){1, {a->axis}};
-    return a->axis != 0 && !a->reverse;
-}
-
-/* ---- Resizing ---- */
-
-static esker_node *build_resize2d(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    const esker__layer_value *v = layer->values;
-    return esker_resize2d(layer->inputs[0], (int)v[0].v[0], (int)v[0].v[1], (esker_resize_mode)v[1].v[0]);
-}
-
-static bool decode_resize2d(const esker_node *node, esker__layer_value *values)
-{
-    const esker__resize_attr *a = node->attr;
-    values[0] = (esker__layer_value){2, {a->y_h, a->y_w}};
-    values[1] = (esker__layer_value){1, {a->mode}};
-    return true;
-}
-
-/* ---- Rotary embedding ---- */
-
-static esker_node *build_rotary(esker_model *net, esker__layer *layer)
-{
-    (void)net;
-    const esker__layer_value *v = layer->values;
-    if (rank_of(layer) < 3)
-        return esker__graph_fail(
-            layer->inputs[0]->graph,
-            esker__fail(ESKER_ERR_INVALID, "samples of %d axes, two are needed: positions and pairs", rank_of(layer) - 1));
-    esker_rotary_desc desc = {.base = (float)v[0].v[0], .offset = (int64_t)v[1].v[0], .halves = v[2].v[0] != 0};
-    return esker_rotary(layer->inputs[0], &desc);
-}
-
-static bool decode_rotary(const esker_node *node, esker__layer_value *values)
-{
-    const esker__rotary_attr *a = node->attr;
-    values[0] = (esker__layer_value){1, {a->base}};
-    values[1] = (esker__layer_value){1, {(double)a->offset}};
-    values[2] = (esker__layer_value){1, {a->halves}};
-    return !a->back && node->type.shape.rank > 2; /* the positions are not the batch */
-}
 
 /* clang-format off */
 #define KERNEL_KEY(key)  {.name = (key), .type = ESKER__KEY_PAIR, .required = true, .lo = 1, .hi = 65535}
@@ -440,8 +23,8 @@ static bool decode_rotary(const esker_node *node, esker__layer_value *values)
 #define INIT_KEY         {.name = "init", .type = ESKER__KEY_CHOICE, .choices = init_names}
 #define BIAS_KEY         {.name = "bias", .type = ESKER__KEY_BOOL, .standard = 1}
 #define COUNT_KEY(key)   {.name = (key), .type = ESKER__KEY_INT, .required = true, .lo = 1, .hi = INT_MAX}
-#define AXES_KEYS        {{.name = "axes", .type = ESKER__KEY_INTS, .required = true, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}, \
-                          {.name = "keepdims", .type = ESKER__KEY_BOOL}}
+#define AXES_KEYS        {.name = "axes", .type = ESKER__KEY_INTS, .required = true, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}, \
+                          {.name = "keepdims", .type = ESKER__KEY_BOOL}
 #define POOL_KEYS        {KERNEL_KEY("window"), {.name = "stride", .type = ESKER__KEY_PAIR, .like = 1, .lo = 1, .hi = 65535}, PADDING_KEY}
 #define EXCLUDE_KEY      {.name = "exclude_padding", .type = ESKER__KEY_BOOL}
 #define AVG_POOL_KEYS    {KERNEL_KEY("window"), {.name = "stride", .type = ESKER__KEY_PAIR, .like = 1, .lo = 1, .hi = 65535}, PADDING_KEY, EXCLUDE_KEY}
@@ -459,7 +42,12 @@ static bool decode_rotary(const esker_node *node, esker__layer_value *values)
 #define SAME_KEY         {.name = "same", .type = ESKER__KEY_BOOL}
 #define AXIS_KEYS        {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = -1}}
 
-#define NEEDED_AXIS_KEYS {{.name = "axis", .type = ESKER__KEY_INT, .required = true, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}}
+#define NEEDED_AXIS_KEYS {NEEDED_AXIS_KEY}
+#define NEEDED_AXIS_KEY  {.name = "axis", .type = ESKER__KEY_INT, .required = true, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}
+#define AXIS_OR_1_KEY    {.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = 1}
+/* Of the axes from 1 up; left out, there are none. */
+#define LIST_KEY(key, least) {.name = (key), .type = ESKER__KEY_INTS, .optional = true, .lo = (least), .hi = INT_MAX}
+#define DIAGONAL_KEY     {.name = "diagonal", .type = ESKER__KEY_INT, .lo = -INT_MAX, .hi = INT_MAX}
 
 #define EPS_KEY(usual)   {.name = "eps", .type = ESKER__KEY_NUMBER, .standard = (usual)}
 #define AFFINE_KEY(on)   {.name = "affine", .type = ESKER__KEY_BOOL, .standard = (on)}
@@ -486,55 +74,77 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"relu",        "relu",        1, .unary = esker_relu},
     {"sigmoid",     "sigmoid",     1, .unary = esker_sigmoid},
     {"tanh",        "tanh",        1, .unary = esker_tanh},
-    {"leaky_relu",  "leaky_relu",  1, {{.name = "slope", .type = ESKER__KEY_NUMBER, .standard = 0.01f}}, .build = build_leaky_relu, .decode = decode_constant},
-    {"elu",         "elu",         1, {{.name = "alpha", .type = ESKER__KEY_NUMBER, .standard = 1}}, .build = build_elu, .decode = decode_constant},
+    {"leaky_relu",  "leaky_relu",  1, {{.name = "slope", .type = ESKER__KEY_NUMBER, .standard = 0.01f}}, .build = esker__build_with_number, .with_number = esker_leaky_relu, .decode = esker__decode_number},
+    {"elu",         "elu",         1, {{.name = "alpha", .type = ESKER__KEY_NUMBER, .standard = 1}}, .build = esker__build_with_number, .with_number = esker_elu, .decode = esker__decode_number},
     {"selu",        "selu",        1, .unary = esker_selu},
     {"hard_sigmoid", "hard_sigmoid", 1, .unary = esker_hard_sigmoid},
     {"silu",        "silu",        1, .unary = esker_silu},
     {"hard_swish",  "hard_swish",  1, .unary = esker_hard_swish},
     {"gelu",        "gelu",        1, .unary = esker_gelu},
     {"gelu_tanh",   "gelu_tanh",   1, .unary = esker_gelu_tanh},
-    {"softplus",    "softplus",    1, {{.name = "beta", .type = ESKER__KEY_NUMBER, .standard = 1}}, .build = build_softplus, .decode = decode_constant},
+    {"softplus",    "softplus",    1, {{.name = "beta", .type = ESKER__KEY_NUMBER, .standard = 1}}, .build = esker__build_with_number, .with_number = esker_softplus, .decode = esker__decode_number},
     {"mish",        "mish",        1, .unary = esker_mish},
-    {"softmax",     "softmax",     1, AXIS_KEYS, .build = build_softmax, .decode = decode_softmax},
-    {"log_softmax", "log_softmax", 1, AXIS_KEYS, .build = build_log_softmax, .decode = decode_softmax},
+    {"softmax",     "softmax",     1, AXIS_KEYS, .build = esker__build_softmax_along, .along = esker_softmax, .decode = esker__decode_softmax},
+    {"log_softmax", "log_softmax", 1, AXIS_KEYS, .build = esker__build_softmax_along, .along = esker_log_softmax, .decode = esker__decode_softmax},
     {"batch_norm1d",  "bn", 1, BATCH_NORM_KEYS, .build = esker__build_batch_norm1d, .has_parameters = true},
     {"batch_norm2d",  "bn", 1, BATCH_NORM_KEYS, .build = esker__build_batch_norm2d, .has_parameters = true},
-    {"layer_norm",    "ln", 1, {LAST_KEY, EPS_KEY(1e-5f), AFFINE_KEY(1), BIAS_KEY}, .build = esker__build_layer_norm, .has_parameters = true},
-    {"rms_norm",      "rms", 1, {LAST_KEY, EPS_KEY(0x1p-23f), AFFINE_KEY(1)}, .build = esker__build_rms_norm, .has_parameters = true},
-    {"group_norm",    "gn", 1, {COUNT_KEY("groups"), EPS_KEY(1e-5f), AFFINE_KEY(1)}, .build = esker__build_group_norm, .has_parameters = true},
-    {"instance_norm", "in", 1, {EPS_KEY(1e-5f), AFFINE_KEY(0)}, .build = esker__build_instance_norm, .has_parameters = true},
+    {"layer_norm",    "ln", 1, {LAST_KEY, EPS_KEY(1e-5f), AFFINE_KEY(1), BIAS_KEY}, .build = esker__build_layer_norm, .decode = esker__decode_layer_norm, .has_parameters = true},
+    {"rms_norm",      "rms", 1, {LAST_KEY, EPS_KEY(0x1p-23f), AFFINE_KEY(1)}, .build = esker__build_rms_norm, .decode = esker__decode_rms_norm, .has_parameters = true},
+    {"group_norm",    "gn", 1, {COUNT_KEY("groups"), EPS_KEY(1e-5f), AFFINE_KEY(1)}, .build = esker__build_group_norm, .decode = esker__decode_group_norm, .has_parameters = true},
+    {"instance_norm", "in", 1, {EPS_KEY(1e-5f), AFFINE_KEY(0)}, .build = esker__build_instance_norm, .decode = esker__decode_instance_norm, .has_parameters = true},
     {"normalize",     "normalize", 1, {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = 1}, EPS_KEY(1e-12f)},
-     .build = build_normalize, .decode = decode_normalize},
+     .build = esker__build_normalize, .decode = esker__decode_normalize},
     {"attention",   "attention",   1, {COUNT_KEY("heads"), {.name = "causal", .type = ESKER__KEY_BOOL}, BIAS_KEY,
                                        {.name = "rotary", .type = ESKER__KEY_CHOICE, .choices = rotary_names}},
      .build = esker__build_attention, .has_parameters = true},
     {"rotary",      "rotary",      1, {{.name = "base", .type = ESKER__KEY_NUMBER, .standard = 10000},
                                        {.name = "offset", .type = ESKER__KEY_INT, .hi = 1048576}, {.name = "halves", .type = ESKER__KEY_BOOL}},
-     .build = build_rotary, .decode = decode_rotary},
+     .build = esker__build_rotary, .decode = esker__decode_rotary},
+    {"dot_product_attention", "dot_product_attention", 3, {{.name = "causal", .type = ESKER__KEY_BOOL}, {.name = "scale", .type = ESKER__KEY_NUMBER}},
+     .build = esker__build_dot_product_attention, .decode = esker__decode_dot_product_attention, .op = "attention"},
     {"rnn",  "rnn",  1, {RECURRENT_KEYS, {.name = "activation", .type = ESKER__KEY_CHOICE, .choices = rnn_names}},
      .build = esker__build_rnn, .has_parameters = true},
     {"lstm", "lstm", 1, {RECURRENT_KEYS}, .build = esker__build_lstm, .has_parameters = true},
     {"gru",  "gru",  1, {RECURRENT_KEYS}, .build = esker__build_gru, .has_parameters = true},
-    {"max_pool2d",  "pool",        1, POOL_KEYS, .build = build_max_pool2d, .decode = decode_pool},
-    {"avg_pool2d",  "pool",        1, AVG_POOL_KEYS, .build = build_avg_pool2d, .decode = decode_avg_pool},
-    {"max_pool1d",  "pool",        1, POOL_1D_KEYS, .build = build_max_pool1d},
-    {"avg_pool1d",  "pool",        1, AVG_POOL_1D_KEYS, .build = build_avg_pool1d},
+    {"max_pool2d",  "pool",        1, POOL_KEYS, .build = esker__build_max_pool2d, .decode = esker__decode_max_pool2d},
+    {"avg_pool2d",  "pool",        1, AVG_POOL_KEYS, .build = esker__build_avg_pool2d, .decode = esker__decode_avg_pool2d},
+    {"max_pool1d",  "pool",        1, POOL_1D_KEYS, .build = esker__build_max_pool1d},
+    {"avg_pool1d",  "pool",        1, AVG_POOL_1D_KEYS, .build = esker__build_avg_pool1d},
     {"adaptive_avg_pool2d", "pool", 1, {{.name = "size", .type = ESKER__KEY_PAIR, .required = true, .lo = 0, .hi = 65535}},
-     .build = build_adaptive_avg_pool2d, .decode = decode_adaptive},
+     .build = esker__build_adaptive_avg_pool2d, .decode = esker__decode_adaptive_avg_pool2d},
     {"global_avg_pool2d", "pool",  1, .unary = esker_global_avg_pool2d},
     {"global_max_pool2d", "pool",  1, .unary = esker_global_max_pool2d},
-    {"flatten",     "flatten",     1, .unary = esker_flatten, .decode = decode_flatten, .op = "reshape"},
+    {"flatten",     "flatten",     1, .unary = esker_flatten, .decode = esker__decode_flatten, .op = "reshape"},
     {"reshape",     "reshape",     1, {{.name = "shape", .type = ESKER__KEY_INTS, .required = true, .lo = -1, .hi = INT_MAX}},
-     .build = build_reshape, .decode = decode_reshape},
+     .build = esker__build_reshape, .decode = esker__decode_reshape},
     {"transpose",   "transpose",   1, {{.name = "order", .type = ESKER__KEY_INTS, .required = true, .lo = 1, .hi = ESKER_MAX_RANK - 1}},
-     .build = build_transpose, .decode = decode_transpose},
-    {"concat",      "concat",      2, {{.name = "axis", .type = ESKER__KEY_INT, .lo = -ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1, .standard = 1}},
-     .build = build_concat, .decode = decode_axis},
-    {"flip",        "flip",        1, NEEDED_AXIS_KEYS, .build = build_flip, .decode = decode_axis},
-    {"cumsum",      "cumsum",      1, NEEDED_AXIS_KEYS, .build = build_cumsum, .decode = decode_cumsum},
+     .build = esker__build_transpose, .decode = esker__decode_transpose},
+    {"concat",      "concat",      2, {AXIS_OR_1_KEY}, .most_inputs = ESKER__MAX_LAYER_INPUTS, .build = esker__build_concat, .decode = esker__decode_axis},
+    {"stack",       "stack",       2, {AXIS_OR_1_KEY}, .most_inputs = ESKER__MAX_LAYER_INPUTS, .build = esker__build_stack},
+    {"squeeze",     "squeeze",     1, {{.name = "axes", .type = ESKER__KEY_INTS, .optional = true, .lo = 1 - ESKER_MAX_RANK, .hi = ESKER_MAX_RANK - 1}},
+     .build = esker__build_squeeze},
+    {"unsqueeze",   "unsqueeze",   1, NEEDED_AXIS_KEYS, .build = esker__build_unsqueeze},
+    {"expand",      "expand",      1, {{.name = "shape", .type = ESKER__KEY_INTS, .required = true, .lo = 0, .hi = INT_MAX}},
+     .build = esker__build_expand, .decode = esker__decode_expand},
+    {"slice",       "slice",       1, {LIST_KEY("start", -INT_MAX), LIST_KEY("stop", -INT_MAX), LIST_KEY("step", 1)},
+     .build = esker__build_slice, .decode = esker__decode_slice},
+    {"pad",         "pad",         1, {LIST_KEY("before", 0), LIST_KEY("after", 0), {.name = "mode", .type = ESKER__KEY_CHOICE, .choices = pad_names},
+                                       {.name = "value", .type = ESKER__KEY_NUMBER}},
+     .build = esker__build_pad, .decode = esker__decode_pad},
+    {"roll",        "roll",        1, {NEEDED_AXIS_KEY, {.name = "shift", .type = ESKER__KEY_INT, .required = true, .lo = -INT_MAX, .hi = INT_MAX}},
+     .build = esker__build_roll, .decode = esker__decode_roll},
+    {"tile",        "tile",        1, {{.name = "repeats", .type = ESKER__KEY_INTS, .required = true, .lo = 1, .hi = INT_MAX}},
+     .build = esker__build_tile, .decode = esker__decode_tile},
+    {"tril",        "tril",        1, {DIAGONAL_KEY}, .build = esker__build_triangle, .with_integer = esker_tril, .decode = esker__decode_triangle},
+    {"triu",        "triu",        1, {DIAGONAL_KEY}, .build = esker__build_triangle, .with_integer = esker_triu, .decode = esker__decode_triangle},
+    {"take",        "take",        2, .build = esker__build_take, .decode = esker__decode_take},
+    {"gather",      "gather",      2, {AXIS_OR_1_KEY}, .build = esker__build_gather, .decode = esker__decode_gather},
+    {"scatter_add", "scatter_add", 3, {AXIS_OR_1_KEY}, .build = esker__build_scatter_add, .decode = esker__decode_gather},
+    {"one_hot",     "one_hot",     1, {COUNT_KEY("classes")}, .build = esker__build_one_hot, .decode = esker__decode_one_hot},
+    {"flip",        "flip",        1, NEEDED_AXIS_KEYS, .build = esker__build_along, .along = esker_flip, .decode = esker__decode_axis},
+    {"cumsum",      "cumsum",      1, NEEDED_AXIS_KEYS, .build = esker__build_along, .along = esker_cumsum, .decode = esker__decode_cumsum},
     {"resize2d",    "resize",      1, {KERNEL_KEY("size"), {.name = "mode", .type = ESKER__KEY_CHOICE, .choices = resize_names}},
-     .build = build_resize2d, .decode = decode_resize2d},
+     .build = esker__build_resize2d, .decode = esker__decode_resize2d},
     {"add",         "add",         2, .binary = esker_add},
     {"sub",         "sub",         2, .binary = esker_sub},
     {"mul",         "mul",         2, .binary = esker_mul},
@@ -560,16 +170,49 @@ const esker__layer_kind esker__layer_kinds[] = {
     {"cos",         "cos",         1, .unary = esker_cos},
     {"erf",         "erf",         1, .unary = esker_erf},
     {"clamp",       "clamp",       1, {{.name = "lo", .type = ESKER__KEY_NUMBER, .required = true}, {.name = "hi", .type = ESKER__KEY_NUMBER, .required = true}},
-     .build = build_clamp, .decode = decode_clamp},
+     .build = esker__build_clamp, .decode = esker__decode_clamp},
     {"affine",      "affine",      1, {{.name = "scale", .type = ESKER__KEY_NUMBER, .standard = 1}, {.name = "shift", .type = ESKER__KEY_NUMBER}},
-     .build = build_affine, .decode = decode_affine},
-    {"dropout",     "dropout",     1, {{.name = "p", .type = ESKER__KEY_NUMBER, .standard = 0.5}}, .build = build_dropout, .decode = decode_dropout},
-    {"sum",         "sum",         1, AXES_KEYS, .build = build_sum, .decode = decode_reduction},
-    {"mean",        "mean",        1, AXES_KEYS, .build = build_mean, .decode = decode_reduction},
-    {"max",         "max",         1, AXES_KEYS, .build = build_max, .decode = decode_reduction},
-    {"min",         "min",         1, AXES_KEYS, .build = build_min, .decode = decode_reduction},
-    {"prod",        "prod",        1, AXES_KEYS, .build = build_prod, .decode = decode_reduction},
-    {"logsumexp",   "logsumexp",   1, AXES_KEYS, .build = build_logsumexp, .decode = decode_reduction},
+     .build = esker__build_affine, .decode = esker__decode_affine},
+    {"matmul",      "matmul",      2, {{.name = "transpose_a", .type = ESKER__KEY_BOOL}, {.name = "transpose_b", .type = ESKER__KEY_BOOL}},
+     .build = esker__build_matmul, .decode = esker__decode_matmul},
+    {"equal",         "equal",         2, .binary = esker_equal},
+    {"not_equal",     "not_equal",     2, .binary = esker_not_equal},
+    {"less",          "less",          2, .binary = esker_less},
+    {"less_equal",    "less_equal",    2, .binary = esker_less_equal},
+    {"greater",       "greater",       2, .binary = esker_greater},
+    {"greater_equal", "greater_equal", 2, .binary = esker_greater_equal},
+    {"logical_and",   "logical_and",   2, .binary = esker_logical_and},
+    {"logical_or",    "logical_or",    2, .binary = esker_logical_or},
+    {"logical_xor",   "logical_xor",   2, .binary = esker_logical_xor},
+    {"logical_not",   "logical_not",   1, .unary = esker_logical_not},
+    {"where",         "where",         3, .ternary = esker_where},
+    {"convert",     "convert",     1, {{.name = "dtype", .type = ESKER__KEY_CHOICE, .required = true, .choices = dtype_names}},
+     .build = esker__build_convert, .decode = esker__decode_convert},
+    {"full",        "full",        0, {LIST_KEY("shape", 1), {.name = "value", .type = ESKER__KEY_NUMBER, .required = true}},
+     .build = esker__build_full, .decode = esker__decode_full},
+    {"parameter",   "parameter",   0, {{.name = "shape", .type = ESKER__KEY_INTS, .required = true, .lo = 1, .hi = INT_MAX},
+                                       {.name = "init", .type = ESKER__KEY_CHOICE, .choices = start_names},
+                                       {.name = "value", .type = ESKER__KEY_NUMBER}, {.name = "frozen", .type = ESKER__KEY_BOOL}},
+     .build = esker__build_parameter, .has_parameters = true},
+    {"random_uniform", "random_uniform", 1, {{.name = "lo", .type = ESKER__KEY_NUMBER}, {.name = "hi", .type = ESKER__KEY_NUMBER, .standard = 1}},
+     .build = esker__build_random_uniform, .decode = esker__decode_random},
+    {"random_normal", "random_normal", 1, {{.name = "mean", .type = ESKER__KEY_NUMBER}, {.name = "deviation", .type = ESKER__KEY_NUMBER, .standard = 1}},
+     .build = esker__build_random_normal, .decode = esker__decode_random},
+    {"random_bernoulli", "random_bernoulli", 1, {{.name = "p", .type = ESKER__KEY_NUMBER, .standard = 0.5}},
+     .build = esker__build_with_number, .with_number = esker_random_bernoulli_like, .decode = esker__decode_random_bernoulli},
+    {"dropout",     "dropout",     1, {{.name = "p", .type = ESKER__KEY_NUMBER, .standard = 0.5}}, .build = esker__build_dropout, .decode = esker__decode_dropout},
+    {"sum",         "sum",         1, {AXES_KEYS}, .build = esker__build_reduction, .reduce = esker_sum, .decode = esker__decode_reduction},
+    {"mean",        "mean",        1, {AXES_KEYS}, .build = esker__build_reduction, .reduce = esker_mean, .decode = esker__decode_reduction},
+    {"max",         "max",         1, {AXES_KEYS}, .build = esker__build_reduction, .reduce = esker_max, .decode = esker__decode_reduction},
+    {"min",         "min",         1, {AXES_KEYS}, .build = esker__build_reduction, .reduce = esker_min, .decode = esker__decode_reduction},
+    {"prod",        "prod",        1, {AXES_KEYS}, .build = esker__build_reduction, .reduce = esker_prod, .decode = esker__decode_reduction},
+    {"logsumexp",   "logsumexp",   1, {AXES_KEYS}, .build = esker__build_reduction, .reduce = esker_logsumexp, .decode = esker__decode_reduction},
+    {"variance",    "variance",    1, {AXES_KEYS, {.name = "correction", .type = ESKER__KEY_INT, .lo = 0, .hi = 1}},
+     .build = esker__build_variance, .decode = esker__decode_variance},
+    {"norm",        "norm",        1, {AXES_KEYS, {.name = "kind", .type = ESKER__KEY_CHOICE, .choices = norm_names}},
+     .build = esker__build_norm, .decode = esker__decode_norm},
+    {"argmax",      "argmax",      1, {AXES_KEYS}, .build = esker__build_reduction, .reduce = esker_argmax, .decode = esker__decode_reduction},
+    {"argmin",      "argmin",      1, {AXES_KEYS}, .build = esker__build_reduction, .reduce = esker_argmin, .decode = esker__decode_reduction},
     {NULL},
 };
 /* clang-format on */

@@ -2,6 +2,7 @@
 #include "nn/model.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,6 +35,16 @@ esker_node *esker__layer_wrong_rank(esker_model *net, const esker_node *x, const
     esker_shape sample = esker__sample_shape(&x->type.shape);
     return esker__graph_fail(net->graph, esker__fail(ESKER_ERR_INVALID, "the input's samples are %s, %s",
                                                      esker_shape_text(&sample, text), wanted));
+}
+
+esker_node *esker__layer_refuse(esker_model *net, const char *format, ...)
+{
+    char text[ESKER__ERROR_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return esker__graph_fail(net->graph, esker__fail(ESKER_ERR_INVALID, "%s", text));
 }
 
 esker_node *esker__build_linear(esker_model *net, esker__layer *layer)
@@ -71,6 +82,25 @@ esker_node *esker__build_embedding(esker_model *net, esker__layer *layer)
     esker_node *weight = special_parameter(net, layer, (esker_shape){2, {rows, features}},
                                            (esker_init){.kind = ESKER_INIT_NORMAL, .value = 1});
     return esker_embedding(weight, x->type.dtype == ESKER_DTYPE_I32 ? x : esker_convert(x, ESKER_DTYPE_I32));
+}
+
+/* Keys: shape, init, value, frozen. */
+esker_node *esker__build_parameter(esker_model *net, esker__layer *layer)
+{
+    const esker__layer_value *v = layer->values;
+    char name[ESKER__MAX_NAME_BYTES + sizeof ".weight"];
+    esker_init_kind kind = (esker_init_kind)v[1].v[0];
+    bool has_value = kind == ESKER_INIT_CONSTANT || kind == ESKER_INIT_UNIFORM || kind == ESKER_INIT_NORMAL;
+    if (!has_value && v[2].v[0] != 0)
+        return esker__layer_refuse(net, "value: %.9g, which the init %s does not have", v[2].v[0],
+                                   layer->kind->keys[1].choices[kind]);
+    snprintf(name, sizeof name, "%s.weight", layer->name);
+    esker_param_desc desc = {.name = name,
+                             .shape = {.rank = v[0].n},
+                             .init = {.kind = kind, .value = (float)v[2].v[0]},
+                             .frozen = v[3].v[0] != 0};
+    for (int i = 0; i < v[0].n; i++) desc.shape.dims[i] = (int64_t)v[0].v[i];
+    return esker_parameter(net->graph, &desc);
 }
 
 /* The weight of the layer whose result `node` is: shared, so that its gradient is the sum of both uses. */
@@ -133,12 +163,33 @@ static esker_node *fail(esker_model *net, esker_status st)
     return esker__graph_fail(net->graph, st);
 }
 
-static esker_status check_addition(esker_model *net, const esker__layer_kind *kind, const char *name,
-                                   esker_node *const *inputs)
+bool esker__model_has_batch(const esker_model *net, const esker_node *node)
 {
+    const esker_graph *graph = net->graph;
+    if (!net->input || node->id < net->input->id) return false;
+    size_t n = (size_t)(node->id - net->input->id) + 1;
+    bool *has = esker__calloc(n, sizeof *has), result = true; /* without memory: the careful answer */
+    if (!has) return result;
+    has[0] = true;
+    for (size_t i = 1; i < n; i++) {
+        const esker_node *at = graph->nodes[(size_t)net->input->id + i];
+        for (int k = 0; k < at->n_inputs && !has[i]; k++)
+            has[i] = at->inputs[k]->id >= net->input->id && has[at->inputs[k]->id - net->input->id];
+    }
+    result = has[n - 1];
+    esker__free(has);
+    return result;
+}
+
+static esker_status check_addition(esker_model *net, const esker__layer_kind *kind, const char *name,
+                                   esker_node *const *inputs, int n_inputs)
+{
+    int most = esker__layer_kind_most_inputs(kind);
     if (net->output) return esker__fail(ESKER_ERR_INVALID, "a layer after esker_model_output()");
     if (net->n_layers >= ESKER__MAX_LAYERS) return esker__fail(ESKER_ERR_LIMIT, "more than %d layers", ESKER__MAX_LAYERS);
-    for (int i = 0; i < kind->n_inputs; i++) {
+    if (n_inputs < kind->n_inputs || n_inputs > most)
+        return esker__fail(ESKER_ERR_INVALID, "%d inputs, %d to %d are possible", n_inputs, kind->n_inputs, most);
+    for (int i = 0; i < n_inputs; i++) {
         if (!inputs[i]) return esker__fail(ESKER_ERR_INVALID, "input %d is NULL", i);
         if (inputs[i]->graph != net->graph) return esker__fail(ESKER_ERR_INVALID, "input %d is of another model", i);
     }
@@ -150,33 +201,60 @@ static esker_status check_addition(esker_model *net, const esker__layer_kind *ki
     return ESKER_OK;
 }
 
-esker_node *esker__layer_add(esker_model *net, const esker__layer_kind *kind, const char *name, esker_node *const *inputs,
-                             const esker__layer_value *values)
+/* Shapes line up at the last axis, so that samples of fewer axes would have their batch beside another's rows. */
+static esker_status check_batches(const esker_model *net, const esker__layer *layer)
+{
+    int rank = 0;
+    if (!layer->kind->binary && !layer->kind->ternary) return ESKER_OK;
+    for (int i = 0; i < layer->n_inputs; i++)
+        if (layer->inputs[i]->type.shape.rank > rank) rank = layer->inputs[i]->type.shape.rank;
+    for (int i = 0; i < layer->n_inputs; i++) {
+        int own = layer->inputs[i]->type.shape.rank;
+        if (own < rank && esker__model_has_batch(net, layer->inputs[i]))
+            return esker__fail(ESKER_ERR_INVALID,
+                               "samples of %d axes do not line up with samples of %d: unsqueeze input %d first", own - 1,
+                               rank - 1, i);
+    }
+    return ESKER_OK;
+}
+
+static esker_node *record(esker_model *net, esker__layer *layer)
+{
+    const esker__layer_kind *kind = layer->kind;
+    esker_node **in = layer->inputs;
+    if (kind->unary) return kind->unary(in[0]);
+    if (kind->binary) return kind->binary(in[0], in[1]);
+    if (kind->ternary) return kind->ternary(in[0], in[1], in[2]);
+    return kind->build(net, layer);
+}
+
+esker_node *esker__layer_add_to(esker_model *net, const esker__layer_kind *kind, const char *name,
+                                esker_node *const *inputs, int n_inputs, const esker__layer_value *values)
 {
     if (net->graph->status != ESKER_OK) return NULL;
-    esker_status st = check_addition(net, kind, name, inputs);
+    esker_status st = check_addition(net, kind, name, inputs, n_inputs);
     if (st != ESKER_OK) {
         esker__fail_prefix("layer %s%s%s", name ? name : "", name ? ", " : "", kind->name);
         return fail(net, st);
     }
     esker__layer *layer = esker__pool_alloc(&net->pool, sizeof *layer);
-    if (layer) layer->name = name ? esker__pool_strdup(&net->pool, name) : esker__model_number_name(net, kind->prefix);
-    if (!layer || !layer->name ||
+    if (layer) {
+        layer->name = name ? esker__pool_strdup(&net->pool, name) : esker__model_number_name(net, kind->prefix);
+        layer->inputs = esker__pool_alloc(&net->pool, (size_t)(n_inputs ? n_inputs : 1) * sizeof *layer->inputs);
+    }
+    if (!layer || !layer->name || !layer->inputs ||
         !esker__grow((void **)&net->layers, &net->layers_capacity, net->n_layers, sizeof *net->layers))
         return fail(net, esker__fail_memory(sizeof *layer, "layer"));
     layer->kind = kind;
-    for (int i = 0; i < kind->n_inputs; i++) layer->inputs[i] = inputs[i];
+    layer->n_inputs = n_inputs;
+    for (int i = 0; i < n_inputs; i++) layer->inputs[i] = inputs[i];
     memcpy(layer->values, values, sizeof layer->values);
     esker__layer_fill(kind, layer->values);
     layer->first = (int)net->graph->n_nodes;
     st = esker__layer_check(kind, layer->values);
+    if (st == ESKER_OK) st = check_batches(net, layer);
     if (st == ESKER_OK) {
-        if (kind->unary)
-            layer->node = kind->unary(inputs[0]);
-        else if (kind->binary)
-            layer->node = kind->binary(inputs[0], inputs[1]);
-        else
-            layer->node = kind->build(net, layer);
+        layer->node = record(net, layer);
         /* Every step of it bears the layer's name, so that plans say where a dispatch comes from. */
         for (size_t id = (size_t)layer->first; layer->node && id < net->graph->n_nodes; id++)
             if (!net->graph->nodes[id]->label && !esker_label(net->graph->nodes[id], layer->name)) layer->node = NULL;
@@ -193,6 +271,12 @@ esker_node *esker__layer_add(esker_model *net, const esker__layer_kind *kind, co
     return layer->node;
 }
 
+esker_node *esker__layer_add(esker_model *net, const esker__layer_kind *kind, const char *name, esker_node *const *inputs,
+                             const esker__layer_value *values)
+{
+    return esker__layer_add_to(net, kind, name, inputs, kind->n_inputs, values);
+}
+
 esker_node *esker_layer_linear(esker_model *net, esker_node *x, const esker_layer_linear_desc *desc)
 {
     if (!desc) return fail(net, esker__fail(ESKER_ERR_INVALID, "layer linear: desc is NULL, features are needed"));
@@ -207,6 +291,19 @@ esker_node *esker_layer_embedding(esker_model *net, esker_node *x, const esker_l
         return fail(net, esker__fail(ESKER_ERR_INVALID, "layer embedding: desc is NULL, rows and features are needed"));
     esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {{1, {(double)desc->rows}}, {1, {(double)desc->features}}};
     return esker__layer_add(net, esker__layer_kind_find("embedding"), desc->name, &x, values);
+}
+
+esker_node *esker_layer_parameter(esker_model *net, const esker_layer_parameter_desc *desc)
+{
+    if (!desc) return fail(net, esker__fail(ESKER_ERR_INVALID, "layer parameter: desc is NULL, a shape is needed"));
+    esker__layer_value values[ESKER__MAX_LAYER_KEYS] = {
+        {0}, {1, {(double)desc->init}}, {1, {(double)desc->value}}, {1, {desc->frozen}}};
+    if (desc->shape.rank < 1 || desc->shape.rank >= ESKER_MAX_RANK)
+        return fail(net, esker__fail(ESKER_ERR_INVALID, "layer parameter: shape: rank %d, 1 to %d are possible",
+                                     desc->shape.rank, ESKER_MAX_RANK - 1));
+    values[0].n = desc->shape.rank;
+    for (int i = 0; i < desc->shape.rank; i++) values[0].v[i] = (double)desc->shape.dims[i];
+    return esker__layer_add(net, esker__layer_kind_find("parameter"), desc->name, NULL, values);
 }
 
 esker_node *esker_layer_tied_linear(esker_model *net, esker_node *x, esker_node *tied,

@@ -1,9 +1,10 @@
 /* Normalisation layers. Their weights start at 1 and their biases at 0, whatever other layers start with. */
-#include "nn/model.h"
+#include "nn/kinds.h"
 
 #include <stdio.h>
 
 #include "base/fail.h"
+#include "ops/norm.h"
 
 static esker_node *parameter(esker_model *net, const esker__layer *layer, const char *part, esker_shape shape, float value,
                              bool frozen)
@@ -117,6 +118,38 @@ esker_node *esker__build_instance_norm(esker_model *net, esker__layer *layer)
         bias = parameter(net, layer, "bias", channels, 0, false);
     }
     return esker_instance_norm(x, weight, bias, (float)v[0].v[0]);
+}
+
+/* ---- Of nodes that were recorded without weight and bias ---- */
+
+static bool decode(const esker_node *node, esker__layer_value *values, int axes_key, int eps_key, int affine_key)
+{
+    const esker__norm_attr *a = node->attr;
+    if (a->has_weight || a->has_bias) return false;
+    if (axes_key >= 0) values[axes_key] = (esker__layer_value){1, {a->axes}};
+    values[eps_key] = (esker__layer_value){1, {(double)a->eps}};
+    values[affine_key] = (esker__layer_value){1, {0}};
+    return true;
+}
+
+bool esker__decode_layer_norm(const esker_node *node, esker__layer_value *values)
+{
+    return decode(node, values, 0, 1, 2) && values[0].v[0] < node->type.shape.rank;
+}
+
+bool esker__decode_rms_norm(const esker_node *node, esker__layer_value *values)
+{
+    return decode(node, values, 0, 1, 2) && values[0].v[0] < node->type.shape.rank;
+}
+
+bool esker__decode_group_norm(const esker_node *node, esker__layer_value *values)
+{
+    return decode(node, values, 0, 1, 2);
+}
+
+bool esker__decode_instance_norm(const esker_node *node, esker__layer_value *values)
+{
+    return decode(node, values, -1, 0, 1);
 }
 
 /* ---- From C ---- */

@@ -12,7 +12,8 @@ static esker__layer *decode(esker_model *net, esker_node *node)
     esker__layer *layer = esker__pool_alloc(&net->pool, sizeof *layer);
     if (!layer) return NULL;
     layer->kind = esker__layer_kind_decode(node, layer->values);
-    if (layer->kind) memcpy(layer->inputs, node->inputs, (size_t)layer->kind->n_inputs * sizeof *node->inputs);
+    layer->n_inputs = node->n_inputs;
+    layer->inputs = node->inputs;
     layer->node = node;
     layer->first = node->id;
     layer->end = node->id + 1;
@@ -30,9 +31,10 @@ static bool leads_on(const esker__layer *layer, const bool *needed)
     return needed[layer->node->id];
 }
 
-static bool is_source(const esker_node *node)
+/* Inputs and parameters; constants are layers. */
+static bool is_given(const esker_node *node)
 {
-    return node->op->flags & ESKER__OP_SOURCE;
+    return (node->op->flags & ESKER__OP_SOURCE) && node->op != &esker__op_full;
 }
 
 static esker_status by_hand(esker_model *net, const bool *needed)
@@ -42,7 +44,7 @@ static esker_status by_hand(esker_model *net, const bool *needed)
         while (next < n_made && net->layers[next]->end <= id) next++;
         if (next < n_made && net->layers[next]->first <= id) continue;
         esker_node *node = net->graph->nodes[id];
-        if (!needed[id] || is_source(node)) continue;
+        if (!needed[id] || is_given(node)) continue;
         if (!esker__grow((void **)&net->layers, &net->layers_capacity, net->n_layers, sizeof *net->layers))
             return esker__fail_memory(net->layers_capacity * 2 * sizeof *net->layers, "layers");
         esker__layer *layer = decode(net, node);

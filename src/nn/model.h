@@ -7,10 +7,11 @@
 #define ESKER_NN_MODEL_H
 
 #include <esker/model.h>
+#include "base/fail.h"
 #include "graph/graph.h"
 
 #define ESKER__MAX_LAYERS       4096 /* names are looked up by walking through all */
-#define ESKER__MAX_LAYER_INPUTS 2
+#define ESKER__MAX_LAYER_INPUTS 1024 /* of concat and stack */
 #define ESKER__MAX_LAYER_KEYS   10
 #define ESKER__MAX_NAME_BYTES   100
 
@@ -27,6 +28,7 @@ typedef struct esker__layer_key {
     const char *name;
     esker__key_type type;
     bool required;
+    bool optional;              /* of INTS: left out, there are none (n is 0) */
     int like;                   /* 1 + index of an earlier key: left out, it equals that one. 0: `standard` */
     double lo, hi;              /* of each integer */
     double standard;            /* each element's value when left out */
@@ -44,25 +46,33 @@ typedef struct esker__layer_kind esker__layer_kind;
 typedef struct esker__layer {
     const esker__layer_kind *kind; /* NULL: an operation that no kind stands for */
     const char *name;              /* in the model's pool */
-    esker_node *inputs[ESKER__MAX_LAYER_INPUTS];
-    esker_node *node; /* the result */
-    int first, end;   /* the nodes recorded for it: first .. end - 1 */
+    int n_inputs;
+    esker_node **inputs; /* in the model's pool */
+    esker_node *node;    /* the result */
+    int first, end;      /* the nodes recorded for it: first .. end - 1 */
     esker__layer_value values[ESKER__MAX_LAYER_KEYS];
 } esker__layer;
 
 struct esker__layer_kind {
-    const char *name;   /* as in JSON; for operations, their name */
-    const char *prefix; /* numbered names begin with it */
-    int n_inputs;
+    const char *name;                             /* as in JSON; for operations, their name */
+    const char *prefix;                           /* numbered names begin with it */
+    int n_inputs;                                 /* at least */
     esker__layer_key keys[ESKER__MAX_LAYER_KEYS]; /* up to the first without a name */
+    int most_inputs;                              /* 0: n_inputs */
     /* One of these records it. `build` may put values into their one canonical form. */
     esker_node *(*unary)(esker_node *x);
     esker_node *(*binary)(esker_node *a, esker_node *b);
+    esker_node *(*ternary)(esker_node *a, esker_node *b, esker_node *c);
     esker_node *(*build)(esker_model *net, esker__layer *layer);
+    /* For those builders that many kinds share (src/nn/kinds.h): what they record. */
+    esker_node *(*along)(esker_node *x, int axis);
+    esker_node *(*reduce)(esker_node *x, const int *axes, int n_axes, bool keepdims);
+    esker_node *(*with_number)(esker_node *x, float number);
+    esker_node *(*with_integer)(esker_node *x, int number);
     /** Whether `node`, of the operation `op` (NULL: `name`), is of this kind; fills the values. NULL: always, if the op matches. */
     bool (*decode)(const esker_node *node, esker__layer_value *values);
     const char *op;
-    bool has_parameters; /* never decoded from one node */
+    bool has_parameters; /* decoded only where `decode` says so: from a node without any */
 };
 
 /** Ends with a kind without a name (src/nn/kinds.c). */
@@ -71,6 +81,8 @@ extern const esker__layer_kind esker__layer_kinds[];
 /** The kind of that name, or NULL. */
 const esker__layer_kind *esker__layer_kind_find(const char *name);
 int esker__layer_kind_n_keys(const esker__layer_kind *kind);
+/** The most inputs that it takes; kind->n_inputs is the least. */
+int esker__layer_kind_most_inputs(const esker__layer_kind *kind);
 /** The kind that stands for an operation's node, with its values; NULL if there is none. */
 const esker__layer_kind *esker__layer_kind_decode(const esker_node *node, esker__layer_value *values);
 /** Put the standard where a value is not given. */
@@ -92,10 +104,15 @@ esker_status esker__layer_check(const esker__layer_kind *kind, const esker__laye
 esker_node *esker__layer_parameter(esker_model *net, const esker__layer *layer, const char *part, esker_shape shape,
                                    double fan_in, esker_layer_init init);
 esker_node *esker__layer_wrong_rank(esker_model *net, const esker_node *x, const char *wanted);
+/** For builders, `return esker__layer_refuse(net, ...)`: ESKER_ERR_INVALID with that message, and NULL. */
+esker_node *esker__layer_refuse(esker_model *net, const char *format, ...) ESKER__PRINTF(2, 3);
+/** Whether a value is computed from the model's input, and so has the batch in front; others are constants and parameters. */
+bool esker__model_has_batch(const esker_model *net, const esker_node *node);
 
 /* Builders of the kinds with parameters (src/nn/layers.c, layers_conv.c). */
 esker_node *esker__build_linear(esker_model *net, esker__layer *layer);
 esker_node *esker__build_embedding(esker_model *net, esker__layer *layer);
+esker_node *esker__build_parameter(esker_model *net, esker__layer *layer);
 esker_node *esker__build_prelu(esker_model *net, esker__layer *layer);
 esker_node *esker__build_tied_linear(esker_model *net, esker__layer *layer);
 esker_node *esker__build_conv2d(esker_model *net, esker__layer *layer);
@@ -118,9 +135,12 @@ esker_node *esker__build_lstm(esker_model *net, esker__layer *layer);
 esker_node *esker__build_gru(esker_model *net, esker__layer *layer);
 
 /**
- * Add a layer: C calls and JSON both end here. `inputs` has kind->n_inputs nodes; values that are not given are filled in.
+ * Add a layer: C calls and JSON both end here. Values that are not given are filled in.
  * Returns the result, or NULL with the graph's error set.
  */
+esker_node *esker__layer_add_to(esker_model *net, const esker__layer_kind *kind, const char *name,
+                                esker_node *const *inputs, int n_inputs, const esker__layer_value *values);
+/** The same with kind->n_inputs inputs. */
 esker_node *esker__layer_add(esker_model *net, const esker__layer_kind *kind, const char *name, esker_node *const *inputs,
                              const esker__layer_value *values);
 

@@ -14,11 +14,6 @@
 #define MAX_ROWS 32768 /* keys or queries of a head: one group walks through all of them */
 #define MAX_HEAD 256   /* elements of a head: 64 lanes of vec4 */
 
-typedef struct attention_attr {
-    int32_t causal;
-    float scale;
-} attention_attr;
-
 typedef struct sizes {
     int64_t heads, tq, tk, d; /* heads of all samples */
     bool causal;
@@ -28,7 +23,7 @@ typedef struct sizes {
 static sizes sizes_of(const esker_node *node)
 {
     const int64_t *q = node->inputs[0]->type.shape.dims, *k = node->inputs[1]->type.shape.dims;
-    const attention_attr *a = node->attr;
+    const esker__attention_attr *a = node->attr;
     return (sizes){q[0] * q[1], q[2], k[2], q[3], a->causal != 0, a->scale};
 }
 
@@ -61,7 +56,7 @@ static esker_status infer_qkv(const char *op, esker_node *const *inputs)
 
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const attention_attr *a = attr;
+    const esker__attention_attr *a = attr;
     (void)n_inputs;
     esker_status st = infer_qkv("attention", inputs);
     if (st != ESKER_OK) return st;
@@ -397,7 +392,7 @@ const esker__op esker__op_attention = {
     .name = "attention",
     .n_inputs = 3,
     .n_outputs = 2,
-    .attr_bytes = sizeof(attention_attr),
+    .attr_bytes = sizeof(esker__attention_attr),
     .infer = infer,
     .gradient = gradient,
     .reference = reference,
@@ -411,7 +406,7 @@ const esker__op esker__op_attention_grad = {
     .name = "attention_grad",
     .n_inputs = 6,
     .n_outputs = 3,
-    .attr_bytes = sizeof(attention_attr),
+    .attr_bytes = sizeof(esker__attention_attr),
     .infer = infer_grad,
     .reference = reference_grad,
     .tolerance = tolerance,
@@ -423,7 +418,7 @@ const esker__op esker__op_attention_grad = {
 esker_node *esker_attention(esker_node *q, esker_node *k, esker_node *v, const esker_attention_desc *desc)
 {
     if (!q || !k || !v) return NULL;
-    attention_attr attr = {.causal = desc && desc->causal, .scale = desc ? desc->scale : 0};
+    esker__attention_attr attr = {.causal = desc && desc->causal, .scale = desc ? desc->scale : 0};
     int rank = q->type.shape.rank;
     if (attr.scale == 0) attr.scale = rank ? (float)(1 / sqrt((double)q->type.shape.dims[rank - 1])) : 1;
     esker_node *inputs[] = {q, k, v};

@@ -8,14 +8,9 @@
 #include "ops/ops.h"
 #include "plan/lowering.h"
 
-typedef struct convert_attr {
-    int32_t dtype;
-    float scale, shift; /* float32 results are scale * x + shift: what an affine node behind asked for */
-} convert_attr;
-
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const convert_attr *a = attr;
+    const esker__convert_attr *a = attr;
     char signature[ESKER__SIGNATURE_BYTES];
     if (!esker_dtype_bytes((esker_dtype)a->dtype))
         return esker__fail(ESKER_ERR_INVALID, "%s: unknown element type %d",
@@ -30,13 +25,13 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
 
 static bool scales(const esker_node *node)
 {
-    const convert_attr *a = node->attr;
+    const esker__convert_attr *a = node->attr;
     return a->scale != 1 || a->shift != 0;
 }
 
 static void reference(const esker__reference *r)
 {
-    const convert_attr *a = r->node->attr;
+    const esker__convert_attr *a = r->node->attr;
     esker_dtype to = r->node->type.dtype, from = r->node->inputs[0]->type.dtype;
     int64_t n = esker__elems(&r->node->type.shape);
     for (int64_t i = 0; i < n; i++) {
@@ -76,7 +71,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
         return esker__fail(ESKER_ERR_LIMIT, "convert: %lld elements, the kernel indexes at most %d", (long long)n,
                            INT32_MAX);
     char defines[64];
-    const convert_attr *a = node->attr;
+    const esker__convert_attr *a = node->attr;
     snprintf(defines, sizeof defines, "FROM %d\nTO %d\n%s", (int)node->inputs[0]->type.dtype, (int)node->type.dtype,
              scales(node) ? "SCALE\n" : "");
     esker__dispatch_desc desc = {.kernel = "convert/convert",
@@ -109,7 +104,7 @@ static esker_node *gradient(esker_node *node, esker_node *grad, int input)
 /* Images arrive as bytes, and are scaled at once. */
 static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)
 {
-    convert_attr *a = attr;
+    esker__convert_attr *a = attr;
     (void)which;
     if (user->op != &esker__op_affine || node->type.dtype != ESKER_DTYPE_F32 || scales(node)) return false;
     const esker__affine_attr *affine = user->attr;
@@ -121,7 +116,7 @@ static bool absorb(const esker_node *node, const esker_node *user, int which, vo
 const esker__op esker__op_convert = {.name = "convert",
                                      .n_inputs = 1,
                                      .n_outputs = 1,
-                                     .attr_bytes = sizeof(convert_attr),
+                                     .attr_bytes = sizeof(esker__convert_attr),
                                      .flags = ESKER__OP_IN_PLACE_0 | ESKER__OP_STORAGE_TYPES,
                                      .infer = infer,
                                      .gradient = gradient,
@@ -133,5 +128,5 @@ const esker__op esker__op_convert = {.name = "convert",
 esker_node *esker_convert(esker_node *x, esker_dtype dtype)
 {
     if (x && x->type.dtype == dtype) return x;
-    return esker__record(&esker__op_convert, &(convert_attr){(int32_t)dtype, 1, 0}, &x, 1);
+    return esker__record(&esker__op_convert, &(esker__convert_attr){(int32_t)dtype, 1, 0}, &x, 1);
 }

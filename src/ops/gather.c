@@ -12,19 +12,10 @@
 
 #define GROUP_SIZE 64
 
-typedef struct gather_attr {
-    int32_t axis;
-    int32_t zero; /* an index out of range gives 0, not NaN: gradients */
-} gather_attr;
-
 typedef struct gather_grad_attr {
     int32_t axis, unused;
     int64_t n; /* length of the axis in the result */
 } gather_grad_attr;
-
-typedef struct one_hot_attr {
-    int64_t classes;
-} one_hot_attr;
 
 /* ---- What they share ---- */
 
@@ -99,14 +90,14 @@ static bool is_each(const esker_node *node)
 
 static split gather_split(const esker_node *node)
 {
-    int axis = ((const gather_attr *)node->attr)->axis;
+    int axis = ((const esker__gather_attr *)node->attr)->axis;
     const esker_shape *index = &node->inputs[1]->type.shape;
     return split_at(&node->inputs[0]->type.shape, axis, is_each(node) ? index->dims[axis] : elems(index));
 }
 
 static esker_status take_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const gather_attr *a = attr;
+    const esker__gather_attr *a = attr;
     const esker_shape *x = &inputs[0]->type.shape, *index = &inputs[1]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, "take", inputs, n_inputs);
@@ -125,7 +116,7 @@ static esker_status take_infer(const void *attr, esker_node *const *inputs, int 
 
 static esker_status gather_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const gather_attr *a = attr;
+    const esker__gather_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, "gather", inputs, n_inputs);
     esker_status st = check_index(text, inputs[1]);
@@ -137,7 +128,7 @@ static esker_status gather_infer(const void *attr, esker_node *const *inputs, in
 
 static esker_node *gather_gradient(esker_node *node, esker_node *grad, int input)
 {
-    int axis = ((const gather_attr *)node->attr)->axis;
+    int axis = ((const esker__gather_attr *)node->attr)->axis;
     gather_grad_attr attr = {.axis = axis, .n = node->inputs[input]->type.shape.dims[axis]};
     return esker__record(is_each(node) ? &esker__op_gather_grad : &esker__op_take_grad, &attr,
                          (esker_node *[]){grad, node->inputs[1]}, 2);
@@ -145,7 +136,7 @@ static esker_node *gather_gradient(esker_node *node, esker_node *grad, int input
 
 static void gather_reference(const esker__reference *r)
 {
-    const gather_attr *a = r->node->attr;
+    const esker__gather_attr *a = r->node->attr;
     split s = gather_split(r->node);
     double nowhere = a->zero || r->node->type.dtype != ESKER_DTYPE_F32 ? 0 : NAN;
     int64_t at = 0;
@@ -159,7 +150,7 @@ static void gather_reference(const esker__reference *r)
 
 static esker_status gather_lower(esker__lowering *lowering, const esker_node *node)
 {
-    const gather_attr *a = node->attr;
+    const esker__gather_attr *a = node->attr;
     split s = gather_split(node);
     esker_status st = check_elems(node);
     if (st != ESKER_OK) return st;
@@ -228,7 +219,7 @@ static esker_status gather_grad_infer(const void *attr, esker_node *const *input
 
 static esker_status scatter_add_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const gather_attr *a = attr;
+    const esker__gather_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, "scatter_add", inputs, n_inputs);
     esker_status st = check_index(text, inputs[1]);
@@ -246,7 +237,7 @@ static esker_status scatter_add_infer(const void *attr, esker_node *const *input
 /* They are linear in what is added; what falls outside adds nothing, so its gradient is 0. */
 static esker_node *scatter_gradient(esker_node *node, esker_node *grad, int input)
 {
-    gather_attr attr = {.axis = *(const int32_t *)node->attr, .zero = 1};
+    esker__gather_attr attr = {.axis = *(const int32_t *)node->attr, .zero = 1};
     if (node->op == &esker__op_scatter_add && input == 0) return grad;
     return esker__record(node->op == &esker__op_take_grad ? &esker__op_take : &esker__op_gather, &attr,
                          (esker_node *[]){grad, node->inputs[1]}, 2);
@@ -358,7 +349,7 @@ static esker_status scatter_lower(esker__lowering *lowering, const esker_node *n
 
 static esker_status one_hot_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const one_hot_attr *a = attr;
+    const esker__one_hot_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, "one_hot", inputs, n_inputs);
     esker_status st = check_index(text, inputs[0]);
@@ -374,7 +365,7 @@ static esker_status one_hot_infer(const void *attr, esker_node *const *inputs, i
 
 static void one_hot_reference(const esker__reference *r)
 {
-    int64_t classes = ((const one_hot_attr *)r->node->attr)->classes, n = elems(&r->node->type.shape);
+    int64_t classes = ((const esker__one_hot_attr *)r->node->attr)->classes, n = elems(&r->node->type.shape);
     for (int64_t i = 0; i < n; i++) r->out[0][i] = r->in[0][i / classes] == (double)(i % classes);
 }
 
@@ -388,7 +379,7 @@ static esker_status one_hot_lower(esker__lowering *lowering, const esker_node *n
                                  .n_operands = 2};
     st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
     if (st != ESKER_OK) return st;
-    uint32_t params[] = {(uint32_t)n, desc.groups[0], (uint32_t)((const one_hot_attr *)node->attr)->classes};
+    uint32_t params[] = {(uint32_t)n, desc.groups[0], (uint32_t)((const esker__one_hot_attr *)node->attr)->classes};
     desc.params = params;
     desc.n_params = 3;
     return esker__emit(lowering, &desc);
@@ -399,7 +390,7 @@ static esker_status one_hot_lower(esker__lowering *lowering, const esker_node *n
 const esker__op esker__op_take = {.name = "take",
                                   .n_inputs = 2,
                                   .n_outputs = 1,
-                                  .attr_bytes = sizeof(gather_attr),
+                                  .attr_bytes = sizeof(esker__gather_attr),
                                   .infer = take_infer,
                                   .gradient = gather_gradient,
                                   .no_gradient = 2,
@@ -411,7 +402,7 @@ const esker__op esker__op_take = {.name = "take",
 const esker__op esker__op_gather = {.name = "gather",
                                     .n_inputs = 2,
                                     .n_outputs = 1,
-                                    .attr_bytes = sizeof(gather_attr),
+                                    .attr_bytes = sizeof(esker__gather_attr),
                                     .infer = gather_infer,
                                     .gradient = gather_gradient,
                                     .no_gradient = 2,
@@ -449,7 +440,7 @@ const esker__op esker__op_gather_grad = {.name = "gather_grad",
 const esker__op esker__op_scatter_add = {.name = "scatter_add",
                                          .n_inputs = 3,
                                          .n_outputs = 1,
-                                         .attr_bytes = sizeof(gather_attr),
+                                         .attr_bytes = sizeof(esker__gather_attr),
                                          .infer = scatter_add_infer,
                                          .gradient = scatter_gradient,
                                          .no_gradient = 2,
@@ -462,7 +453,7 @@ const esker__op esker__op_scatter_add = {.name = "scatter_add",
 const esker__op esker__op_one_hot = {.name = "one_hot",
                                      .n_inputs = 1,
                                      .n_outputs = 1,
-                                     .attr_bytes = sizeof(one_hot_attr),
+                                     .attr_bytes = sizeof(esker__one_hot_attr),
                                      .infer = one_hot_infer,
                                      .no_gradient = 1,
                                      .reference = one_hot_reference,
@@ -474,7 +465,7 @@ static esker_node *record(const esker__op *op, esker_node *const *inputs, int n_
     esker_node *x = inputs[0];
     if (!x) return esker__record(op, NULL, inputs, n_inputs);
     axis = esker__axis_of(op->name, x, axis);
-    return axis < 0 ? NULL : esker__record(op, &(gather_attr){.axis = axis}, inputs, n_inputs);
+    return axis < 0 ? NULL : esker__record(op, &(esker__gather_attr){.axis = axis}, inputs, n_inputs);
 }
 
 esker_node *esker_take(esker_node *x, esker_node *indices, int axis)
@@ -503,5 +494,5 @@ esker_node *esker_scatter_add(esker_node *x, esker_node *indices, esker_node *va
 
 esker_node *esker_one_hot(esker_node *indices, int64_t classes)
 {
-    return esker__record(&esker__op_one_hot, &(one_hot_attr){classes}, &indices, 1);
+    return esker__record(&esker__op_one_hot, &(esker__one_hot_attr){classes}, &indices, 1);
 }

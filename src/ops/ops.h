@@ -86,6 +86,72 @@ typedef struct esker__resize_attr {
     int32_t x_h, x_w;       /* of the gradient: the size it goes back to */
 } esker__resize_attr;
 
+/** Ranges as the caller wrote them, so that a copy for another batch size means the same. */
+typedef struct esker__slice_attr {
+    int32_t n_ranges, pad;
+    esker_range ranges[ESKER_MAX_RANK];
+} esker__slice_attr;
+
+typedef struct esker__pad_attr {
+    int32_t mode, n_axes;
+    int64_t before[ESKER_MAX_RANK], after[ESKER_MAX_RANK];
+    float value;
+    int32_t unused;
+} esker__pad_attr;
+
+typedef struct esker__roll_attr {
+    int64_t shift;
+    int32_t axis, unused;
+} esker__roll_attr;
+
+typedef struct esker__tile_attr {
+    int32_t n, unused;
+    int64_t repeats[ESKER_MAX_RANK];
+} esker__tile_attr;
+
+/** Of tril and triu. */
+typedef struct esker__triangle_attr {
+    int32_t diagonal;
+} esker__triangle_attr;
+
+/** Of take, gather and scatter_add. */
+typedef struct esker__gather_attr {
+    int32_t axis;
+    int32_t zero; /* an index out of range gives 0, not NaN: gradients */
+} esker__gather_attr;
+
+typedef struct esker__one_hot_attr {
+    int64_t classes;
+} esker__one_hot_attr;
+
+typedef struct esker__random_attr {
+    esker_shape shape; /* without an input to take it from */
+    uint32_t draw;     /* esker__new_draw */
+    int32_t kind;
+    float a, b; /* bounds; mean and deviation; probability */
+} esker__random_attr;
+
+typedef struct esker__convert_attr {
+    int32_t dtype;
+    float scale, shift; /* float32 results are scale * x + shift: what an affine node behind asked for */
+} esker__convert_attr;
+
+typedef struct esker__variance_attr {
+    esker__reduce_attr reduce;
+    int32_t correction;
+} esker__variance_attr;
+
+/** Of the reduction `norm`. */
+typedef struct esker__reduce_norm_attr {
+    esker__reduce_attr reduce;
+    int32_t kind;
+} esker__reduce_norm_attr;
+
+typedef struct esker__attention_attr {
+    int32_t causal;
+    float scale;
+} esker__attention_attr;
+
 /** Of max_pool2d and avg_pool2d; strides are filled in. */
 typedef struct esker__pool2d_attr {
     int32_t window[2], stride[2], padding[2];

@@ -7,16 +7,9 @@
 
 /* ---- pad ---- */
 
-typedef struct pad_attr {
-    int32_t mode, n_axes;
-    int64_t before[ESKER_MAX_RANK], after[ESKER_MAX_RANK];
-    float value;
-    int32_t unused;
-} pad_attr;
-
 static esker_status pad_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const pad_attr *a = attr;
+    const esker__pad_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, "pad", inputs, n_inputs);
     *out = inputs[0]->type;
@@ -59,7 +52,7 @@ static esker_node *fold_back(esker_node *g, int axis, int64_t before, int64_t n,
 
 static esker_node *pad_gradient(esker_node *node, esker_node *grad, int input)
 {
-    const pad_attr *a = node->attr;
+    const esker__pad_attr *a = node->attr;
     const esker_shape *x = &node->inputs[input]->type.shape;
     if (a->mode != ESKER_PAD_CONSTANT) {
         for (int i = 0; i < a->n_axes; i++)
@@ -75,7 +68,7 @@ static esker_node *pad_gradient(esker_node *node, esker_node *grad, int input)
 static void pad_move(const esker_node *node, esker__move *move)
 {
     static const esker__move_kind kinds[] = {ESKER__MOVE_PLACE, ESKER__MOVE_REFLECT, ESKER__MOVE_EDGE};
-    const pad_attr *a = node->attr;
+    const esker__pad_attr *a = node->attr;
     esker__move_init(move, kinds[a->mode], &node->inputs[0]->type.shape, &node->type.shape);
     for (int i = 0; i < a->n_axes; i++) move->axes[i].a = a->before[i];
     move->fill = a->value;
@@ -83,7 +76,7 @@ static void pad_move(const esker_node *node, esker__move *move)
 
 static esker_node *pad_simplify(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
 {
-    const pad_attr *a = attr;
+    const esker__pad_attr *a = attr;
     (void)graph, (void)op;
     for (int i = 0; i < a->n_axes; i++)
         if (a->before[i] || a->after[i]) return NULL;
@@ -92,14 +85,9 @@ static esker_node *pad_simplify(esker_graph *graph, const esker__op *op, const v
 
 /* ---- roll ---- */
 
-typedef struct roll_attr {
-    int64_t shift;
-    int32_t axis, unused;
-} roll_attr;
-
 static esker_status roll_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const roll_attr *a = attr;
+    const esker__roll_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     *out = inputs[0]->type;
     if (a->axis < 0 || a->axis >= out->shape.rank)
@@ -109,7 +97,7 @@ static esker_status roll_infer(const void *attr, esker_node *const *inputs, int 
 }
 
 /* 0 to n - 1: how far x is read ahead. */
-static int64_t roll_ahead(const roll_attr *a, int64_t n)
+static int64_t roll_ahead(const esker__roll_attr *a, int64_t n)
 {
     int64_t back = a->shift % n;
     return back > 0 ? n - back : -back;
@@ -117,35 +105,30 @@ static int64_t roll_ahead(const roll_attr *a, int64_t n)
 
 static esker_node *roll_gradient(esker_node *node, esker_node *grad, int input)
 {
-    const roll_attr *a = node->attr;
+    const esker__roll_attr *a = node->attr;
     (void)input;
     return esker_roll(grad, a->axis, roll_ahead(a, node->type.shape.dims[a->axis]));
 }
 
 static void roll_move(const esker_node *node, esker__move *move)
 {
-    const roll_attr *a = node->attr;
+    const esker__roll_attr *a = node->attr;
     esker__move_init(move, ESKER__MOVE_WRAP, &node->type.shape, &node->type.shape);
     move->axes[a->axis].a = roll_ahead(a, node->type.shape.dims[a->axis]);
 }
 
 static esker_node *roll_simplify(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
 {
-    const roll_attr *a = attr;
+    const esker__roll_attr *a = attr;
     (void)graph, (void)op;
     return a->shift % inputs[0]->type.shape.dims[a->axis] == 0 ? inputs[0] : NULL;
 }
 
 /* ---- tile ---- */
 
-typedef struct tile_attr {
-    int32_t n, unused;
-    int64_t repeats[ESKER_MAX_RANK];
-} tile_attr;
-
 static esker_status tile_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const tile_attr *a = attr;
+    const esker__tile_attr *a = attr;
     const esker_shape *x = &inputs[0]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
     *out = (esker__type){inputs[0]->type.dtype, {.rank = a->n > x->rank ? a->n : x->rank}};
@@ -186,7 +169,7 @@ static void tile_move(const esker_node *node, esker__move *move)
 
 static esker_node *tile_simplify(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
 {
-    const tile_attr *a = attr;
+    const esker__tile_attr *a = attr;
     (void)graph, (void)op;
     for (int i = 0; i < a->n; i++)
         if (a->repeats[i] != 1) return NULL;
@@ -194,10 +177,6 @@ static esker_node *tile_simplify(esker_graph *graph, const esker__op *op, const 
 }
 
 /* ---- tril and triu ---- */
-
-typedef struct triangle_attr {
-    int32_t diagonal;
-} triangle_attr;
 
 static esker_status triangle_infer(const char *name, esker_node *const *inputs, esker__type *out)
 {
@@ -231,7 +210,7 @@ static void triangle_move(const esker_node *node, esker__move *move)
 {
     bool lower = node->op == &esker__op_tril;
     esker__move_init(move, lower ? ESKER__MOVE_LOWER : ESKER__MOVE_UPPER, &node->type.shape, &node->type.shape);
-    move->diagonal = ((const triangle_attr *)node->attr)->diagonal;
+    move->diagonal = ((const esker__triangle_attr *)node->attr)->diagonal;
 }
 
 /* ---- The operations ---- */
@@ -252,7 +231,7 @@ static void triangle_move(const esker_node *node, esker__move *move)
     const esker__op esker__op_##name_ = {.name = #name_,                                 \
                                          .n_inputs = 1,                                  \
                                          .n_outputs = 1,                                 \
-                                         .attr_bytes = sizeof(family_##_attr),           \
+                                         .attr_bytes = sizeof(esker__##family_##_attr),  \
                                          .infer = infer_,                                \
                                          .gradient = family_##_gradient,                 \
                                          .reference = name_##_reference,                 \
@@ -270,7 +249,7 @@ esker_node *esker_pad(esker_node *x, const int64_t *before, const int64_t *after
                       float value)
 {
     if (!x) return NULL;
-    pad_attr attr;
+    esker__pad_attr attr;
     memset(&attr, 0, sizeof attr);
     if (n_axes < 0 || n_axes > ESKER_MAX_RANK)
         return esker__graph_fail(
@@ -290,13 +269,13 @@ esker_node *esker_roll(esker_node *x, int axis, int64_t shift)
 {
     if (!x) return NULL;
     axis = esker__axis_of("roll", x, axis);
-    return axis < 0 ? NULL : esker__record(&esker__op_roll, &(roll_attr){.shift = shift, .axis = axis}, &x, 1);
+    return axis < 0 ? NULL : esker__record(&esker__op_roll, &(esker__roll_attr){.shift = shift, .axis = axis}, &x, 1);
 }
 
 esker_node *esker_tile(esker_node *x, const int64_t *repeats, int n)
 {
     if (!x) return NULL;
-    tile_attr attr;
+    esker__tile_attr attr;
     memset(&attr, 0, sizeof attr);
     if (n < 1 || n > ESKER_MAX_RANK || !repeats)
         return esker__graph_fail(
@@ -308,10 +287,10 @@ esker_node *esker_tile(esker_node *x, const int64_t *repeats, int n)
 
 esker_node *esker_tril(esker_node *x, int diagonal)
 {
-    return esker__record(&esker__op_tril, &(triangle_attr){diagonal}, &x, 1);
+    return esker__record(&esker__op_tril, &(esker__triangle_attr){diagonal}, &x, 1);
 }
 
 esker_node *esker_triu(esker_node *x, int diagonal)
 {
-    return esker__record(&esker__op_triu, &(triangle_attr){diagonal}, &x, 1);
+    return esker__record(&esker__op_triu, &(esker__triangle_attr){diagonal}, &x, 1);
 }

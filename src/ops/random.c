@@ -17,16 +17,9 @@
 /* What a draw becomes; the numbers are those of random.comp. */
 enum { BITS = 0, UNIFORM = 1, NORMAL = 2, BERNOULLI = 3, DROPOUT = 4 };
 
-typedef struct random_attr {
-    esker_shape shape; /* without an input to take it from */
-    uint32_t draw;     /* esker__new_draw */
-    int32_t kind;
-    float a, b; /* bounds; mean and deviation; probability */
-} random_attr;
-
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const random_attr *a = attr;
+    const esker__random_attr *a = attr;
     char text[ESKER__SIGNATURE_BYTES];
     if (a->kind == DROPOUT && inputs[0]->type.dtype != ESKER_DTYPE_F32)
         return esker__fail(ESKER_ERR_INVALID, "%s: the input is %s, float32 is needed (esker_convert)",
@@ -48,7 +41,7 @@ static float keep_scale(float p)
 }
 
 /* The largest result of uniform: below `hi`, unless there is nothing between. */
-static float uniform_top(const random_attr *a)
+static float uniform_top(const esker__random_attr *a)
 {
     return a->a < a->b ? nextafterf(a->b, a->a) : a->a;
 }
@@ -62,7 +55,7 @@ static double normal_of(const uint32_t words[4], int i)
 
 static void reference(const esker__reference *r)
 {
-    const random_attr *a = r->node->attr;
+    const esker__random_attr *a = r->node->attr;
     int64_t n = esker__elems(&r->node->type.shape);
     uint32_t key[2] = {(uint32_t)r->seed, (uint32_t)(r->seed >> 32)}, words[4];
     uint32_t counter[4] = {0, a->draw, (uint32_t)r->step, (uint32_t)(r->step >> 32)};
@@ -104,7 +97,7 @@ static void reference(const esker__reference *r)
  */
 static double tolerance(const esker_node *node)
 {
-    switch (((const random_attr *)node->attr)->kind) {
+    switch (((const esker__random_attr *)node->attr)->kind) {
     case UNIFORM: return 4;
     case NORMAL: return 32;
     case DROPOUT: return 2;
@@ -114,7 +107,7 @@ static double tolerance(const esker_node *node)
 
 static void cost(const esker_node *node, esker__cost *out)
 {
-    int kind = ((const random_attr *)node->attr)->kind;
+    int kind = ((const esker__random_attr *)node->attr)->kind;
     double n = (double)esker__elems(&node->type.shape);
     out->flops = (kind == NORMAL ? 50 : 30) * n; /* ten rounds of Philox are some 100 operations for four elements */
     out->bytes = (kind == DROPOUT ? 8 : 4) * n;
@@ -122,7 +115,7 @@ static void cost(const esker_node *node, esker__cost *out)
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
-    const random_attr *a = node->attr;
+    const esker__random_attr *a = node->attr;
     int64_t n = esker__elems(&node->type.shape);
     if (n > INT32_MAX)
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements, the kernel indexes at most %d", node->op->name,
@@ -168,11 +161,11 @@ static esker_node *dropout_simplify(esker_graph *graph, const esker__op *op, con
 {
     (void)graph;
     (void)op;
-    return ((const random_attr *)attr)->a == 0 ? inputs[0] : NULL;
+    return ((const esker__random_attr *)attr)->a == 0 ? inputs[0] : NULL;
 }
 
-#define DRAW(id, count)                                                                                \
-    .name = #id, .n_inputs = count, .n_outputs = 1, .attr_bytes = sizeof(random_attr), .infer = infer, \
+#define DRAW(id, count)                                                                                       \
+    .name = #id, .n_inputs = count, .n_outputs = 1, .attr_bytes = sizeof(esker__random_attr), .infer = infer, \
     .reference = reference, .tolerance = tolerance, .atol = ESKER__FLUSHED, .cost = cost, .lower = lower
 
 /* Without an input, or with one whose shape alone is taken. */
@@ -188,7 +181,7 @@ const esker__op esker__op_dropout = {DRAW(dropout, 1), .flags = ESKER__OP_IN_PLA
 static esker_node *record(esker_graph *graph, const esker__op *op, int kind, const esker_shape *shape, esker_node *like,
                           float a, float b)
 {
-    random_attr attr;
+    esker__random_attr attr;
     memset(&attr, 0, sizeof attr);
     if (like) graph = like->graph;
     if (!graph || graph->status != ESKER_OK) return NULL;
@@ -282,5 +275,5 @@ esker_node *esker_dropout(esker_node *x, float p)
 
 float esker__dropout_probability(const esker_node *node)
 {
-    return ((const random_attr *)node->attr)->a;
+    return ((const esker__random_attr *)node->attr)->a;
 }

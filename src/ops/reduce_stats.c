@@ -4,16 +4,6 @@
 #include "base/fail.h"
 #include "ops/reduce.h"
 
-typedef struct variance_attr {
-    esker__reduce_attr reduce;
-    int32_t correction;
-} variance_attr;
-
-typedef struct norm_attr {
-    esker__reduce_attr reduce;
-    int32_t kind;
-} norm_attr;
-
 static esker_node *constant(esker_node *x, float value)
 {
     return esker_full(x->graph, &(esker_shape){0}, value);
@@ -31,7 +21,7 @@ static esker_node *over_same_axes(const esker_node *node, esker_node *x,
 
 static esker_status variance_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const variance_attr *a = attr;
+    const esker__variance_attr *a = attr;
     char signature[ESKER__SIGNATURE_BYTES];
     esker_status st = esker__reduce_infer("variance", &a->reduce, inputs, ESKER_DTYPE_F32, out);
     if (st != ESKER_OK) return st;
@@ -47,7 +37,7 @@ static esker_status variance_infer(const void *attr, esker_node *const *inputs, 
 
 static double variance_scale(const esker_node *node)
 {
-    return 1.0 / (double)(esker__reduce_terms(node) - ((const variance_attr *)node->attr)->correction);
+    return 1.0 / (double)(esker__reduce_terms(node) - ((const esker__variance_attr *)node->attr)->correction);
 }
 
 static esker_node *variance_gradient(esker_node *node, esker_node *grad, int input)
@@ -117,7 +107,7 @@ static esker_status variance_lower(esker__lowering *lowering, const esker_node *
 const esker__op esker__op_variance = {.name = "variance",
                                       .n_inputs = 1,
                                       .n_outputs = 1,
-                                      .attr_bytes = sizeof(variance_attr),
+                                      .attr_bytes = sizeof(esker__variance_attr),
                                       .infer = variance_infer,
                                       .gradient = variance_gradient,
                                       .reference = variance_reference,
@@ -128,7 +118,7 @@ const esker__op esker__op_variance = {.name = "variance",
 
 esker_node *esker_variance(esker_node *x, const int *axes, int n_axes, bool keepdims, int correction)
 {
-    variance_attr attr = {.correction = correction};
+    esker__variance_attr attr = {.correction = correction};
     if (!esker__reduce_axes("variance", x, axes, n_axes, keepdims, &attr.reduce)) return NULL;
     return esker__record(&esker__op_variance, &attr, &x, 1);
 }
@@ -231,7 +221,7 @@ esker_node *esker_logsumexp(esker_node *x, const int *axes, int n_axes, bool kee
 
 static esker_status norm_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const norm_attr *a = attr;
+    const esker__reduce_norm_attr *a = attr;
     char signature[ESKER__SIGNATURE_BYTES];
     if (a->kind < ESKER_NORM_L2 || a->kind > ESKER_NORM_INF)
         return esker__fail(ESKER_ERR_INVALID, "%s: unknown kind %d", esker__signature(signature, "norm", inputs, n_inputs),
@@ -241,7 +231,7 @@ static esker_status norm_infer(const void *attr, esker_node *const *inputs, int 
 
 static int norm_kind(const esker_node *node)
 {
-    return ((const norm_attr *)node->attr)->kind;
+    return ((const esker__reduce_norm_attr *)node->attr)->kind;
 }
 
 /* g sign(x) */
@@ -298,7 +288,7 @@ const esker__op esker__op_norm = {
     .name = "norm",
     .n_inputs = 1,
     .n_outputs = 1,
-    .attr_bytes = sizeof(norm_attr),
+    .attr_bytes = sizeof(esker__reduce_norm_attr),
     .infer = norm_infer,
     .gradient = norm_gradient,
     .reference = norm_reference,
@@ -309,7 +299,7 @@ const esker__op esker__op_norm = {
 
 esker_node *esker_norm(esker_node *x, const int *axes, int n_axes, bool keepdims, esker_norm_kind kind)
 {
-    norm_attr attr = {.kind = (int32_t)kind};
+    esker__reduce_norm_attr attr = {.kind = (int32_t)kind};
     if (!esker__reduce_axes("norm", x, axes, n_axes, keepdims, &attr.reduce)) return NULL;
     return esker__record(&esker__op_norm, &attr, &x, 1);
 }

@@ -117,10 +117,13 @@ esker_node *esker_flatten(esker_node *x)
 
 static esker_status expand_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const esker_shape *to = &((const esker__reshape_attr *)attr)->shape, *from = &inputs[0]->type.shape;
+    esker_shape asked = ((const esker__reshape_attr *)attr)->shape, *to = &asked;
+    const esker_shape *from = &inputs[0]->type.shape;
     char signature[ESKER__SIGNATURE_BYTES], text[ESKER_SHAPE_TEXT_BYTES];
     int64_t n;
     esker__signature(signature, "expand", inputs, n_inputs);
+    for (int i = 0, j = from->rank - to->rank; i < to->rank && i < ESKER_MAX_RANK; i++, j++)
+        if (to->dims[i] == 0 && j >= 0) to->dims[i] = from->dims[j];
     esker_status st = esker_shape_elems(to, &n);
     if (st != ESKER_OK) {
         esker__fail_prefix("%s", signature);

@@ -4,12 +4,6 @@
 #include "base/fail.h"
 #include "ops/move.h"
 
-/* Ranges as the caller wrote them, so that a copy for another batch size means the same. */
-typedef struct slice_attr {
-    int32_t n_ranges, pad;
-    esker_range ranges[ESKER_MAX_RANK];
-} slice_attr;
-
 /* Of unslice: element o of x stands at start + o step of a result with `length` elements. */
 typedef struct unslice_attr {
     int32_t rank, pad;
@@ -23,7 +17,7 @@ static int64_t clamp_to(int64_t v, int64_t n)
 }
 
 /* First element, elements and step along axis i; everything if no range names it. */
-static void resolve(const slice_attr *a, int i, int64_t n, int64_t *start, int64_t *count, int64_t *step)
+static void resolve(const esker__slice_attr *a, int i, int64_t n, int64_t *start, int64_t *count, int64_t *step)
 {
     esker_range range = i < a->n_ranges ? a->ranges[i] : (esker_range){0, 0, 0};
     int64_t stop = range.stop == 0 ? n : clamp_to(range.stop, n);
@@ -36,7 +30,7 @@ static void resolve(const slice_attr *a, int i, int64_t n, int64_t *start, int64
 
 static esker_status slice_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    const slice_attr *a = attr;
+    const esker__slice_attr *a = attr;
     const esker_shape *x = &inputs[0]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, "slice", inputs, n_inputs);
@@ -118,7 +112,7 @@ static esker_node *slice_simplify(esker_graph *graph, const esker__op *op, const
 const esker__op esker__op_slice = {.name = "slice",
                                    .n_inputs = 1,
                                    .n_outputs = 1,
-                                   .attr_bytes = sizeof(slice_attr),
+                                   .attr_bytes = sizeof(esker__slice_attr),
                                    .infer = slice_infer,
                                    .gradient = slice_gradient,
                                    .reference = slice_reference,
@@ -130,7 +124,7 @@ const esker__op esker__op_slice = {.name = "slice",
 esker_node *esker_slice(esker_node *x, const esker_range *ranges, int n_ranges)
 {
     if (!x) return NULL;
-    slice_attr attr;
+    esker__slice_attr attr;
     memset(&attr, 0, sizeof attr);
     if (n_ranges < 0 || n_ranges > ESKER_MAX_RANK || (n_ranges > 0 && !ranges))
         return esker__graph_fail(x->graph, esker__fail(ESKER_ERR_INVALID, "slice: %d ranges are no list", n_ranges));

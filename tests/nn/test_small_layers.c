@@ -214,7 +214,8 @@ static void refuse_what_does_not_fit(void **state)
         {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"prelu\", \"start\": \"x\"}]}", "\"start\""},
         {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"flip\", \"axis\": 0}]}", "axis 0 is the batch"},
         {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"cumsum\", \"axis\": -2}]}", "axis 0 is the batch"},
-        {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"cumsum\", \"axis\": 2}]}", "cumsum(float32 [1, 4])"},
+        {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"cumsum\", \"axis\": 2}]}",
+         "layer cumsum1, cumsum: axis: 2, the input's samples have axes 1 to 1"},
         {"{\"input\": {\"shape\": [4]}, \"layers\": [{\"type\": \"concat\", \"axis\": 0, \"inputs\": [\"input\", "
          "\"input\"]}]}",
          "axis 0 is the batch"},

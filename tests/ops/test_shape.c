@@ -100,6 +100,7 @@ static const op_check_row rows[] = {
     {"expand a scalar", build_expand, 1, {{.shape = SCALAR, .lo = -2, .hi = 2}}, .args = TO(129)},
     {"expand a row", build_expand, 1, X((10)), .args = TO(13, 10)},
     {"expand a row of quads", build_expand, 1, X((12)), .args = TO(13, 12)},
+    {"expand and keep an axis", build_expand, 1, X((13, 1)), .args = TO(3, 0, 10)},
     {"expand a column", build_expand, 1, X((13, 1)), .args = TO(13, 10)},
     {"expand a column to quads", build_expand, 1, X((13, 1)), .args = TO(13, 128)},
     {"expand in the middle", build_expand, 1, X((3, 1, 5)), .args = TO(2, 3, 7, 5)},
