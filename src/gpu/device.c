@@ -157,6 +157,7 @@ void esker_device_unref(esker_device *dev)
         esker__kernels_finish(dev, current);
         esker__platform_close(dev->platform);
     }
+    esker__tuning_finish(dev);
     esker__free(dev->quarantined);
     esker__free(dev->driver);
     esker__free(dev->cache_dir);
@@ -178,6 +179,11 @@ void esker_device_get_counters(const esker_device *dev, esker_counters *out)
 const esker_limits *esker__device_limits(const esker_device *dev)
 {
     return &dev->info.limits;
+}
+
+esker__family esker__device_family(const esker_device *dev)
+{
+    return esker__family_of(dev->info.display.renderer);
 }
 
 void esker__count_transfer(esker_device *dev, uint64_t uploaded_bytes, uint64_t downloaded_bytes)

@@ -76,6 +76,33 @@ esker_status esker__kernel_quarantine(esker_device *dev, const char *name, const
 esker_status esker__kernel_is_quarantined(const esker_device *dev, const char *name, const char *defines, bool *out);
 void esker__kernel_release(esker_device *dev, const char *name, const char *defines);
 
+/**
+ * Tuning (tuning.c): which of several ways to solve a problem was fastest here. One file in the cache folder for each driver, read when first
+ * asked, and void once a kernel changes; without a cache folder it lasts until the device closes.
+ * Returns    The name of the candidate, valid until the next put; NULL: not known.
+ */
+const char *esker__tuning_find(esker_device *dev, const char *problem);
+/** Remember it; texts have no tab and no newline. `seconds` is for people. ESKER_ERR_NO_MEMORY. */
+esker_status esker__tuning_put(esker_device *dev, const char *problem, const char *name, double seconds);
+/** Write what is known to the file, with what other processes put there. ESKER_ERR_IO, ESKER_ERR_NO_MEMORY. */
+esker_status esker__tuning_save(esker_device *dev);
+void esker__tuning_finish(esker_device *dev);
+
+/** Families of GPUs whose compilers and memory are alike, by the names that drivers give (family.c). */
+typedef enum esker__family {
+    ESKER__FAMILY_UNKNOWN,
+    ESKER__FAMILY_V3D,
+    ESKER__FAMILY_MIDGARD,
+    ESKER__FAMILY_BIFROST,
+    ESKER__FAMILY_VALHALL,
+    ESKER__FAMILY_ADRENO,
+    ESKER__FAMILY_NVIDIA,
+    ESKER__FAMILY_LLVMPIPE
+} esker__family;
+esker__family esker__family_of(const char *renderer);
+const char *esker__family_name(esker__family family);
+esker__family esker__device_family(const esker_device *dev);
+
 /** The embedded sources; n of them, sorted by name. */
 typedef struct esker__kernel_source {
     const char *name;

@@ -62,6 +62,7 @@ struct esker_device {
     bool cache_complained;
     uint64_t *quarantined; /* hashes of what this device found wrong itself */
     size_t n_quarantined, quarantined_capacity;
+    struct esker__tuning *tuning; /* NULL until it is first asked for */
 
     GLuint bound_program;
     esker__bound bound_storage[ESKER__MAX_STORAGE], bound_uniform[ESKER__MAX_UNIFORM];
@@ -105,6 +106,8 @@ esker_status esker__wait_all(esker_device *dev);
 int esker__compile_error_line(const char *log);
 /** The source of kernel `name` with its defines, as the driver gets it. */
 esker_status esker__kernel_text(const char *name, const char *defines, esker__text *out);
+/** A hash of the sources of all kernels in glsl/, as they would be compiled now. */
+esker_status esker__kernels_hash(uint64_t *out);
 /** Free the table; delete the programs too if the context is current. */
 void esker__kernels_finish(esker_device *dev, bool current);
 

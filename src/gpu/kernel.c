@@ -330,6 +330,19 @@ esker_status esker__kernel_text(const char *name, const char *defines, esker__te
     return st;
 }
 
+esker_status esker__kernels_hash(uint64_t *out)
+{
+    *out = ESKER__HASH_START;
+    for (int i = 0; i < esker__n_kernel_sources; i++) {
+        source from;
+        esker_status st = find_source(esker__kernel_sources[i].name, &from);
+        if (st != ESKER_OK) return st;
+        *out = esker__hash(*out, from.text, from.n_bytes);
+        esker__free(from.memory);
+    }
+    return ESKER_OK;
+}
+
 static void free_kernel(esker__kernel *kernel, bool current)
 {
     if (!kernel) return;

@@ -1,6 +1,7 @@
 /* Which kernels compute a convolution and its gradients, and how they are cut. */
 #include "ops/conv2d.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -23,6 +24,16 @@ static uint32_t reciprocal(uint64_t n)
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
+}
+
+/* From the fastest on large GPUs to the plainest: large tiles and shared memory; small tiles; no window that rolls along a row. */
+typedef enum way { WAY_WIDE, WAY_NARROW, WAY_PLAIN } way;
+
+static way choose_way(esker__lowering *lowering, const char *problem)
+{
+    static const char *const names[] = {"wide", "narrow", "plain"};
+    int first = is_large(esker__lowering_limits(lowering)) ? WAY_WIDE : WAY_NARROW;
+    return (way)(first + esker__choose(lowering, problem, names + first, 3 - first, 0));
 }
 
 /* Channels that an invocation takes: groups of one channel (depthwise) and two have kernels of their own. */
@@ -52,10 +63,16 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     static const esker__tail none = {0};
     const esker_limits *limits = esker__lowering_limits(lowering);
     const esker__tail *tail = d->tail ? d->tail : &none;
-    int attempt = esker__lowering_attempt(lowering);
-    bool large = !attempt && is_large(limits);
+    char problem[256];
+    snprintf(problem, sizeof problem,
+             "conv n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld g=%lld taps=%dx%d stride=%dx%d step=%dx%d",
+             (long long)d->images, d->x_h, d->x_w, (long long)d->c_in, (long long)d->rows, (long long)d->columns,
+             (long long)d->f_out, (long long)d->groups, d->taps_y, d->taps_x, d->stride_y, d->stride_x, d->step_y,
+             d->step_x);
+    way how = choose_way(lowering, problem);
+    bool large = how == WAY_WIDE;
     uint32_t ch = channels_at_once(large, d->f_out);
-    bool dilate = d->step_y != 1 || d->step_x != 1, roll = d->stride_x == 1 && d->step_x == 1 && attempt < 2;
+    bool dilate = d->step_y != 1 || d->step_x != 1, roll = d->stride_x == 1 && d->step_x == 1 && how != WAY_PLAIN;
     /* Eight pixels unless that pads rows by a fifth more than four do. */
     uint32_t px = large && 5 * esker__round_up((uint64_t)d->columns, 8) <= 6 * esker__round_up((uint64_t)d->columns, 4) ? 8
                                                                                                                         : 4;
@@ -128,7 +145,7 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     if (share) esker__text_add(&defines, "SHARE 1\n");
     if (n_tiles >= 1 << 22) esker__text_add(&defines, "EXACT 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
-    if (attempt < 2 && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))
+    if (how != WAY_PLAIN && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))
         esker__text_add(&defines, "KW %d\n", (int)d->taps_x);
     esker__tail_defines(tail, &defines);
     if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
@@ -270,11 +287,18 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
     esker__conv2d_size s = esker__conv2d_size_of(node);
-    int attempt = esker__lowering_attempt(lowering);
-    bool large = !attempt && is_large(limits);
+    char problem[256];
+    snprintf(
+        problem, sizeof problem,
+        "conv_weight_grad n=%lld c=%lld h=%lld w=%lld f=%lld oh=%lld ow=%lld g=%lld k=%lldx%lld s=%lldx%lld d=%lldx%lld",
+        (long long)s.n, (long long)s.c, (long long)s.h, (long long)s.w, (long long)s.f, (long long)s.oh, (long long)s.ow,
+        (long long)s.groups, (long long)s.kh, (long long)s.kw, (long long)s.sy, (long long)s.sx, (long long)s.dy,
+        (long long)s.dx);
+    way how = choose_way(lowering, problem);
+    bool large = how == WAY_WIDE;
     /* A window of neighbouring taps reads one new pixel for each column, where the stride is 1; the other way, several channels of
        one tap, needs no bounds in its inner loop, but wants channels to take. */
-    bool dilate = s.dy != 1 || s.dx != 1, roll = attempt < 2 && s.sx == 1 && s.dx == 1 && s.kw > 1;
+    bool dilate = s.dy != 1 || s.dx != 1, roll = how != WAY_PLAIN && s.sx == 1 && s.dx == 1 && s.kw > 1;
     bool by_window = large && s.cg >= 8 && s.fg >= 8 ? false : roll || s.cg < 3;
     uint32_t ch = channels_at_once(large && (by_window || s.cg >= 8), s.fg);
     uint32_t window = 0, tiles_c, tiles_q;

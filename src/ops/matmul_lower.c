@@ -1,6 +1,7 @@
 /* Which kernel computes a matmul, and how it is cut. */
 #include "ops/matmul.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -118,7 +119,8 @@ static uint32_t lower_power_of_two(uint64_t limit, uint32_t from)
     return from;
 }
 
-static esker_status emit_direct(esker__lowering *lowering, problem *p)
+/* `plain`: without vec4 loads and stores. */
+static esker_status emit_direct(esker__lowering *lowering, problem *p, bool plain)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
     uint32_t rows = p->m == 1 ? 1 : 4;
@@ -139,7 +141,7 @@ static esker_status emit_direct(esker__lowering *lowering, problem *p)
         vb = false; /* else V3D and T860 lack some registers */
         if (!p->ta) va = false;
     }
-    if (esker__lowering_attempt(lowering) > 1) va = vb = vc = false;
+    if (plain) va = vb = vc = false;
 
     uint64_t groups_x = esker__ceil_div(tiles_n, lx), groups_y = esker__ceil_div(tiles_m, ly),
              groups_z = esker__ceil_div((uint64_t)p->batches * p->splits, lz);
@@ -214,7 +216,16 @@ static bool suits_tiles(const esker_limits *limits, const problem *p)
 esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node)
 {
     problem p = problem_of(node);
-    if (!esker__lowering_attempt(lowering) && suits_rows(&p)) return emit_rows(lowering, &p);
-    bool tiled = !esker__lowering_attempt(lowering) && suits_tiles(esker__lowering_limits(lowering), &p);
-    return tiled ? emit_tiled(lowering, &p) : emit_direct(lowering, &p);
+    char text[128];
+    const char *names[4];
+    int n = 0;
+    snprintf(text, sizeof text, "matmul ta=%d tb=%d m=%u n=%u k=%u b=%u", p.ta, p.tb, p.m, p.n, p.k, p.batches);
+    if (suits_rows(&p)) names[n++] = "rows";
+    if (suits_tiles(esker__lowering_limits(lowering), &p)) names[n++] = "tiled";
+    names[n++] = "direct";
+    names[n++] = "plain";
+    const char *name = names[esker__choose(lowering, text, names, n, 0)];
+    if (!strcmp(name, "rows")) return emit_rows(lowering, &p);
+    if (!strcmp(name, "tiled")) return emit_tiled(lowering, &p);
+    return emit_direct(lowering, &p, !strcmp(name, "plain"));
 }

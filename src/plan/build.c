@@ -6,22 +6,8 @@
 
 #include "base/fail.h"
 #include "graph/passes.h"
+#include "plan/build.h"
 #include "plan/copy.h"
-
-struct esker__lowering {
-    esker_plan *plan;
-    esker_graph *graph;
-    int *value_of;       /* by node id; -1: none yet */
-    int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
-    bool *needed, *used; /* by node id: must be computed; is read by somebody */
-    bool *effect;        /* by node id: changes stored state, or needs what such a node computes */
-    const esker_node *node; /* being lowered */
-    size_t first_dispatch;  /* of that node */
-    int params_value, gradients_value, state_values[ESKER__MAX_STATE];
-    bool check;  /* keep the graph for check mode */
-    int attempt; /* esker__lowering_attempt */
-    esker_status status;
-};
 
 static uint64_t node_bytes(const esker_node *node)
 {
@@ -128,9 +114,9 @@ const esker_limits *esker__lowering_limits(const esker__lowering *l)
     return &l->plan->limits;
 }
 
-int esker__lowering_attempt(const esker__lowering *l)
+esker__family esker__lowering_family(const esker__lowering *l)
 {
-    return l->attempt;
+    return l->plan->family;
 }
 
 esker__value esker__value_of(esker__lowering *l, const esker_node *node)
@@ -288,6 +274,7 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
                               .n_params = desc->n_params,
                               .uses_step = desc->uses_step,
                               .in_place = {-1, -1},
+                              .choice = l->node && plan->n_choices > l->first_choice ? (int)plan->n_choices - 1 : -1,
                               .node = l->node ? l->node->id : -1,
                               .sequence = (int)plan->n_dispatches,
                               .cost = desc->cost,
@@ -426,29 +413,6 @@ static void share_cost(esker__lowering *l, const esker_node *node)
     }
 }
 
-/* Kernels, not dispatches. */
-static int count_quarantined(const esker__lowering *l)
-{
-    const esker__plan_dispatch *d = l->plan->dispatches;
-    int n = 0;
-    for (size_t p = l->first_dispatch; p < l->plan->n_dispatches; p++) {
-        bool again = false;
-        for (size_t q = l->first_dispatch; q < p; q++) again |= d[q].kernel == d[p].kernel;
-        n += !again && l->plan->kernels[d[p].kernel].quarantined;
-    }
-    return n;
-}
-
-/* Scratch that an earlier attempt asked for has no dispatch any more, and so takes no memory. */
-static esker_status lower_with(esker__lowering *l, const esker_node *node, int attempt)
-{
-    l->plan->n_dispatches = l->first_dispatch;
-    l->attempt = attempt;
-    esker_status st = node->op->lower(l, node);
-    l->attempt = 0;
-    return st == ESKER_OK ? l->status : st;
-}
-
 static esker_status lower_node(esker__lowering *l, const esker_node *node)
 {
     l->node = node;
@@ -460,13 +424,7 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
     if (l->check && !node->op->reference)
         return esker__fail(ESKER_ERR_UNSUPPORTED, "%s: has no reference, so check mode has nothing to compare it with",
                            node->op->name);
-    esker_status st = lower_with(l, node, 0);
-    int best = 0, attempt = 0, fewest = count_quarantined(l);
-    while (st == ESKER_OK && fewest && attempt < ESKER__LAST_ATTEMPT) {
-        st = lower_with(l, node, ++attempt);
-        if (count_quarantined(l) < fewest) best = attempt, fewest = count_quarantined(l);
-    }
-    if (st == ESKER_OK && attempt != best) st = lower_with(l, node, best);
+    esker_status st = esker__lower_choosing(l, node);
     if (st != ESKER_OK) return st;
     if (node->op->flags & ESKER__OP_UPDATE) l->plan->has_gradients = true;
     note_in_place(l, node);
@@ -547,6 +505,7 @@ done:
     esker__free(l->needed);
     esker__free(l->used);
     esker__free(l->effect);
+    esker__free(l->bars);
     return st;
 }
 

@@ -118,6 +118,7 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
         esker_limits_es31(&plan->limits);
     st = choose_rates(plan, desc);
     plan->chosen_for = desc->device;
+    plan->family = desc->device ? esker__device_family(desc->device) : ESKER__FAMILY_UNKNOWN;
     if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion, desc->check);
     if (st == ESKER_OK) st = order_and_place(plan);
     if (st == ESKER_OK) st = esker__plan_barriers(plan);
@@ -154,6 +155,7 @@ void esker_plan_destroy(esker_plan *plan)
     esker__free(plan->values);
     esker__free(plan->dispatches);
     esker__free(plan->kernels);
+    esker__free(plan->choices);
     esker__free(plan->inputs);
     esker__free(plan->step_ops);
     esker__free(plan->constants);

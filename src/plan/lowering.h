@@ -3,6 +3,7 @@
 #define ESKER_PLAN_LOWERING_H
 
 #include <esker/device.h>
+#include "gpu/gpu.h"
 #include "graph/graph.h"
 
 /** A piece of memory in the plan: a node's value, scratch, or the arenas that updates work on. */
@@ -48,12 +49,18 @@ esker_status esker__emit(esker__lowering *lowering, const esker__dispatch_desc *
 
 /** What the device can do, or the limits that a plan without a device is made for. */
 const esker_limits *esker__lowering_limits(const esker__lowering *lowering);
+/** Whose device it is, by what its driver calls it: for defaults. ESKER__FAMILY_UNKNOWN without a device. */
+esker__family esker__lowering_family(const esker__lowering *lowering);
 /**
- * 0; then, while a kernel that was chosen is quarantined on the device, 1 and 2: an op that has several kernels for one
- * job chooses others, at 1 those without tiles in shared memory, at 2 the plainest there are.
+ * Which of `n` ways to do a job to take: an op that has several kernels, or several settings of one, asks for each job it lowers, before it
+ * emits that job's dispatches. `problem` says everything that speed depends on, on one line ("matmul ta=0 tb=1 m=64 n=512 k=784 b=1"), `names`
+ * the candidates that can do it here, each a word ("tiled", "direct"); at most ESKER__MAX_CANDIDATES. Names are what tuning files keep: a
+ * name never changes its meaning. `usual` is the index for devices that were not tuned.
+ * Returns    An index in `names`: what tuning found fastest on this device, else `usual`. A candidate whose kernels are quarantined here
+ *            is not chosen again while another is left: the plan lowers the node anew, so a lowering has no effect but what it emits.
  */
-#define ESKER__LAST_ATTEMPT 2
-int esker__lowering_attempt(const esker__lowering *lowering);
+#define ESKER__MAX_CANDIDATES 32
+int esker__choose(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
 /** The memory of a node's value (any input or output of the node being lowered). */
 esker__value esker__value_of(esker__lowering *lowering, const esker_node *node);
 /** Read and write operands for nodes, the usual case. */

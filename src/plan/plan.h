@@ -1,6 +1,7 @@
 /*
  * The inside of a plan. It is built in stages, each in a file of its own:
  *   build.c    passes, then values and dispatches from the ops' lowerings; which value lives in which storage
+ *   choose.c   which of several kernels does a job
  *   order.c    the order of dispatches, in epochs without a barrier inside
  *   memory.c   offsets of temporaries in the arena
  *   hazards.c  barriers, and the cutting of long dispatches
@@ -76,6 +77,7 @@ typedef struct esker__plan_dispatch {
     bool last;       /* the mark, behind everything */
     int in_place[2]; /* values whose bytes output 0 may take over, or -1 */
     int epoch;
+    int choice;   /* index in plan->choices; -1: there was none */
     int node;     /* whose lowering emitted it; -1: the plan's own */
     int sequence; /* order of lowering */
     esker__cost cost;
@@ -88,6 +90,19 @@ typedef struct esker__plan_kernel {
     bool quarantined;            /* known to be wrong on the device */
     const esker__kernel *kernel; /* on a device */
 } esker__plan_kernel;
+
+/* One question of esker__choose. Texts are in the pool. */
+typedef struct esker__plan_choice {
+    const char *problem;
+    const char **names;
+    int n, chosen, usual;
+    int node; /* being lowered */
+} esker__plan_choice;
+
+/* A candidate to be taken for a problem, whatever tuning says: how the tuner tries one. */
+typedef struct esker__forced {
+    const char *problem, *name;
+} esker__forced;
 
 typedef struct esker__plan_input {
     const char *storage_name; /* "input:NAME" */
@@ -139,6 +154,8 @@ struct esker_plan {
     size_t n_dispatches, dispatches_capacity;
     esker__plan_kernel *kernels;
     size_t n_kernels, kernels_capacity;
+    esker__plan_choice *choices;
+    size_t n_choices, choices_capacity;
     esker__plan_input *inputs;
     size_t n_inputs, inputs_capacity;
     esker__plan_output *outputs;
@@ -158,7 +175,10 @@ struct esker_plan {
 
     esker__checker *checker; /* check mode; NULL else */
 
-    const esker_device *chosen_for; /* whose quarantine decides between kernels, while they are chosen; NULL: none */
+    /* What decides between kernels, while they are chosen. */
+    esker_device *chosen_for; /* whose quarantine and tuning; NULL: none */
+    esker__family family;
+    const esker__forced *forced; /* or NULL */
 
     /* On a device. */
     esker_device *device; /* referenced, but by an open plan */

@@ -122,13 +122,20 @@ static void trial_finish(trial *t)
 
 /* ---- Quarantine ---- */
 
-static esker_status quarantine(const session *s, const trial *t)
+/* The first that was wrong and is not known to be, or -1: without it the plan may come out otherwise. One at a time, because what else an
+   operation used may well be right, and be needed as a stand-in. */
+static int next_suspect(const trial *t)
 {
-    esker_status st = ESKER_OK;
-    for (size_t i = 0; st == ESKER_OK && i < t->plan->n_kernels; i++)
-        if (t->wrong[i])
-            st = esker__kernel_quarantine(s->dev, t->plan->kernels[i].name, t->plan->kernels[i].defines, t->message);
-    return st;
+    for (size_t p = 0; t->plan && t->wrong && p < t->plan->n_dispatches; p++) {
+        int i = t->plan->dispatches[p].kernel;
+        if (t->wrong[i] && !t->plan->kernels[i].quarantined) return i;
+    }
+    return -1;
+}
+
+static esker_status quarantine(const session *s, const trial *t, int i)
+{
+    return esker__kernel_quarantine(s->dev, t->plan->kernels[i].name, t->plan->kernels[i].defines, t->message);
 }
 
 static bool uses(const esker_plan *plan, const esker__plan_kernel *kernel)
@@ -138,21 +145,6 @@ static bool uses(const esker_plan *plan, const esker__plan_kernel *kernel)
         if (!strcmp(k->name, kernel->name) && !strcmp(k->defines, kernel->defines)) return true;
     }
     return false;
-}
-
-/* After a second trial: what it uses as well is either right, or has no stand-in. Returns how many kernels stay quarantined. */
-static int release(const session *s, const trial *first, const esker_plan *used)
-{
-    int n = 0;
-    for (size_t i = 0; i < first->plan->n_kernels; i++) {
-        const esker__plan_kernel *kernel = &first->plan->kernels[i];
-        if (!first->wrong[i]) continue;
-        if (!used || uses(used, kernel))
-            esker__kernel_release(s->dev, kernel->name, kernel->defines);
-        else
-            n++;
-    }
-    return n;
 }
 
 /* ---- Cases ---- */
@@ -190,27 +182,58 @@ static bool is_fatal(esker_status st)
     return st == ESKER_ERR_LOST || st == ESKER_ERR_NO_MEMORY || st == ESKER_ERR_CANCELLED;
 }
 
-/*
- * Without the kernels that were wrong, and then without those that stood in and were wrong too. One that is right makes the difference between
- * quarantine and failure.
- */
+#define MAX_TRIALS 24 /* the first, and one for each kernel that is suspected */
+
+/* What was quarantined, the kernel suspects[i] of trials[i]. */
+static void release_all(const session *s, const trial *trials, const int *suspects, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const esker__plan_kernel *kernel = &trials[i].plan->kernels[suspects[i]];
+        esker__kernel_release(s->dev, kernel->name, kernel->defines);
+    }
+}
+
+/* With one suspect back, a plan that uses it and is right clears it. *out_guilty: how many are left. */
+static esker_status clear_innocent(const session *s, const esker__case *c, const trial *trials, const int *suspects, int n,
+                                   int *out_guilty)
+{
+    esker_status st = ESKER_OK;
+    *out_guilty = n;
+    for (int i = 0; n > 1 && st == ESKER_OK && i < n; i++) {
+        const esker__plan_kernel *kernel = &trials[i].plan->kernels[suspects[i]];
+        trial t = {0};
+        esker__kernel_release(s->dev, kernel->name, kernel->defines);
+        st = try(s, c, &t);
+        if (st == ESKER_OK && is_right(&t) && uses(t.plan, kernel))
+            (*out_guilty)--;
+        else if (!is_fatal(st))
+            st = quarantine(s, &trials[i], suspects[i]);
+        trial_finish(&t);
+    }
+    return st;
+}
+
+/* Without one kernel that was wrong after the other, until all is right: that makes the difference between quarantine and failure. */
 static esker_status try_others(session *s, const esker__case *c, trial *first)
 {
-    enum { N = ESKER__LAST_ATTEMPT + 2 };
-    trial trials[N] = {*first};
-    int n = 1, n_quarantined = 0;
+    trial trials[MAX_TRIALS] = {*first};
+    int suspects[MAX_TRIALS], n = 1, n_suspects = 0, n_guilty = 0;
     esker_status st = ESKER_OK;
     bool right = false;
-    while (st == ESKER_OK && n < N && !right) {
-        st = quarantine(s, &trials[n - 1]);
-        if (st == ESKER_OK) st = try(s, c, &trials[n++]);
+    while (st == ESKER_OK && n < MAX_TRIALS && !right && (suspects[n - 1] = next_suspect(&trials[n - 1])) >= 0) {
+        st = quarantine(s, &trials[n - 1], suspects[n - 1]);
+        if (st != ESKER_OK) break;
+        n_suspects++;
+        st = try(s, c, &trials[n++]);
         right = st == ESKER_OK && is_right(&trials[n - 1]);
     }
-    for (int i = 0; i < n - right; i++)
-        if (trials[i].plan && trials[i].wrong) n_quarantined += release(s, &trials[i], right ? trials[n - 1].plan : NULL);
+    if (right)
+        st = clear_innocent(s, c, trials, suspects, n_suspects, &n_guilty);
+    else
+        release_all(s, trials, suspects, n_suspects);
     if (!is_fatal(st)) st = ESKER_OK;
-    if (st == ESKER_OK && right && n_quarantined) {
-        s->sum.quarantined += n_quarantined;
+    if (st == ESKER_OK && right) {
+        s->sum.quarantined += n_guilty;
         for (int i = 0; st == ESKER_OK && i < n; i++) st = tell(s, c, &trials[i], i + 1 < n);
     } else if (st == ESKER_OK) { /* the other trials say no more than the first */
         size_t used = strlen(trials[0].message);

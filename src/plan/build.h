@@ -1,0 +1,33 @@
+/* What build.c and choose.c share: the state of lowering. */
+#ifndef ESKER_PLAN_BUILD_H
+#define ESKER_PLAN_BUILD_H
+
+#include "plan/plan.h"
+
+/** What is known of a problem of the node being lowered, once its candidates met quarantined kernels. */
+typedef struct esker__bar {
+    const char *problem;
+    uint32_t barred;                          /* bit i: candidate i has a quarantined kernel */
+    int n_quarantined[ESKER__MAX_CANDIDATES]; /* kernels, of those barred */
+} esker__bar;
+
+struct esker__lowering {
+    esker_plan *plan;
+    esker_graph *graph;
+    int *value_of;       /* by node id; -1: none yet */
+    int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
+    bool *needed, *used; /* by node id: must be computed; is read by somebody */
+    bool *effect;        /* by node id: changes stored state, or needs what such a node computes */
+    const esker_node *node;              /* being lowered */
+    size_t first_dispatch, first_choice; /* of that node */
+    int params_value, gradients_value, state_values[ESKER__MAX_STATE];
+    bool check;       /* keep the graph for check mode */
+    esker__bar *bars; /* of the node being lowered */
+    size_t n_bars, bars_capacity;
+    esker_status status;
+};
+
+/** Call node's lowering, again as long as a choice that it made led to a quarantined kernel and another candidate is left. */
+esker_status esker__lower_choosing(esker__lowering *l, const esker_node *node);
+
+#endif
