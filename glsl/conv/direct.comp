@@ -1,5 +1,5 @@
 #version 310 es
-// conv/direct: y[i][f][u][v] = act(sum_{c,p,q} x[i][c][u stride_y - pad_y + p step_y][v stride_x - pad_x + q step_x] w(f, c, p, q) + bias[f]),
+// conv/direct: y[i][f][u][v] = tail(sum_{c,p,q} x[i][c][u stride_y - pad_y + p step_y][v stride_x - pad_x + q step_x] w(f, c, p, q) + bias[f]),
 //              zero outside x; each invocation CH channels of PX neighbouring pixels of a row
 //
 // The weight w(f, c, p, q) is w[f w_f + c w_c + w_first + p w_p + q w_q], and pixel (u, v) of image i, channel f is
@@ -8,7 +8,7 @@
 // convolution.
 //
 // Order     every element is one running sum over c, then p, then q, in every variant: they differ in speed alone
-// Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in w f32    2 in bias f32 (if BIAS)    last out y f32, other elements untouched
+// Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in w f32    2 in bias f32 (if BIAS)    then those of TAIL    last out y f32, other elements untouched
 // Uniforms  n_tiles = images * rows * tiles_x, tiles_x = ceil(columns / PX); rows x columns pixels of each image; fold: groups along x;
 //           w_f1 .. w_f7: j w_f, or (f_out - 1) w_f where there is no such channel; bias_step: 1, or 0 for a bias of one element;
 //           by_tiles_x, by_rows: 1 / tiles_x, 1 / rows; step_y, step_x: dilation (read if DILATE)
@@ -46,8 +46,11 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
-#ifndef ACT
-#define ACT 0 // 1 relu, 2 sigmoid, 3 tanh
+#ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
+#endif
+#ifndef OUT_BINDING // behind the bias and the blocks of the tail
+#define OUT_BINDING 2
 #endif
 precision highp float;
 precision highp int;
@@ -56,11 +59,9 @@ layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) readonly buffer W { float w[]; };
 #if BIAS
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
-#define Y_BINDING 3
-#else
-#define Y_BINDING 2
 #endif
-layout(std430, binding = Y_BINDING) writeonly buffer Y { float y[]; };
+TAIL
+layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n_tiles, tiles_x, rows, columns, f_out, c_in;
@@ -81,25 +82,6 @@ layout(std140, binding = 0) uniform Params {
 shared vec4 weights[512]; // two vec4, of 8 channels, for each (c, p, q) of a chunk
 #endif
 
-// The same expressions as in elementwise/map.comp, so that fusing changes no bits.
-float act(float t)
-{
-#if ACT == 1
-    return max(t, 0.0);
-#elif ACT == 2
-    float e = exp(-abs(t));
-    return (t < 0.0 ? e : 1.0) / (1.0 + e);
-#elif ACT == 3
-    float s = t * t;
-    float series = t * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
-    float e = exp(-2.0 * abs(t));
-    float quotient = (1.0 - e) / (1.0 + e);
-    return s < 0.0625 ? series : t < 0.0 ? -quotient : quotient;
-#else
-    return t;
-#endif
-}
-
 uint divide(uint a, uint b, float by)
 {
 #if EXACT
@@ -118,10 +100,10 @@ float pixel(int row, int column)
 
 void store4(uint at, uint column, vec4 s)
 {
-    if (column < columns) y[at] = act(s.x);
-    if (column + 1u < columns) y[at + y_v] = act(s.y);
-    if (column + 2u < columns) y[at + 2u * y_v] = act(s.z);
-    if (column + 3u < columns) y[at + 3u * y_v] = act(s.w);
+    if (column < columns) y[at] = tail(s.x, at);
+    if (column + 1u < columns) y[at + y_v] = tail(s.y, at + y_v);
+    if (column + 2u < columns) y[at + 2u * y_v] = tail(s.z, at + 2u * y_v);
+    if (column + 3u < columns) y[at + 3u * y_v] = tail(s.w, at + 3u * y_v);
 }
 
 // Channel f, the group's first channel included, of those below f_end.

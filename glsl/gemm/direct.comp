@@ -1,8 +1,8 @@
 #version 310 es
-// gemm/direct: c[i][j] = act(sum_p opa(i, p) opb(p, j) + bias[j]), each invocation ROWS x 4 elements, straight from memory
+// gemm/direct: c[i][j] = tail(sum_p opa(i, p) opb(p, j) + bias[j]), each invocation ROWS x 4 elements, straight from memory
 //
 // Order     every element is one running sum over p = 0, 1, 2, ..., in every variant: they differ in speed alone
-// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    last out c f32
+// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    then those of TAIL    last out c f32
 //           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
 //           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
 // Uniforms  m, n, k >= 1; chunk: multiple of 4 (read if SPLIT); bias_step: 1, or 0 for a bias of one element;
@@ -49,8 +49,11 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
-#ifndef ACT
-#define ACT 0 // 1 relu, 2 sigmoid, 3 tanh
+#ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
+#endif
+#ifndef OUT_BINDING // behind the bias and the blocks of the tail
+#define OUT_BINDING 2
 #endif
 #define ALONG ((VA && !TA) || (VB && TB)) // k is even
 precision highp float;
@@ -73,14 +76,12 @@ layout(std430, binding = 1) readonly buffer B { float b[]; };
 #endif
 #if BIAS
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
-#define C_BINDING 3
-#else
-#define C_BINDING 2
 #endif
+TAIL
 #if VC
-layout(std430, binding = C_BINDING) writeonly buffer C { vec4 c[]; };
+layout(std430, binding = OUT_BINDING) writeonly buffer C { vec4 c[]; };
 #else
-layout(std430, binding = C_BINDING) writeonly buffer C { float c[]; };
+layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -88,26 +89,6 @@ layout(std140, binding = 0) uniform Params {
     uvec4 lengths, step_a, step_b;
     uint in_all;
 };
-
-// The same expressions as in elementwise/map.comp, so that fusing changes no bits.
-float act(float x)
-{
-#if ACT == 1
-    return max(x, 0.0);
-#elif ACT == 2
-    float e = exp(-abs(x));
-    return (x < 0.0 ? e : 1.0) / (1.0 + e);
-#elif ACT == 3
-    float s = x * x;
-    float series = x * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
-    float e = exp(-2.0 * abs(x));
-    float quotient = (1.0 - e) / (1.0 + e);
-    return s < 0.0625 ? series : x < 0.0 ? -quotient : quotient;
-#else
-    return x;
-#endif
-}
-vec4 act4(vec4 x) { return vec4(act(x.x), act(x.y), act(x.z), act(x.w)); }
 
 uint j0;                 // the first of this invocation's columns; those past the end are moved onto the last
 uint ra0, ra1, ra2, ra3; // where its rows of op(a) begin in a, in units of a
@@ -140,18 +121,17 @@ void store(uint z, uint i, vec4 s)
     uint j1 = min(j0 + 1u, n - 1u), j2 = min(j0 + 2u, n - 1u), j3 = min(j0 + 3u, n - 1u);
     s += vec4(bias[j0 * bias_step], bias[j1 * bias_step], bias[j2 * bias_step], bias[j3 * bias_step]);
 #endif
-    s = act4(s);
     uint at = i * n + j0;
 #if SPLIT || BATCH
     at += z * m * n;
 #endif
 #if VC
-    c[at >> 2] = s;
+    c[at >> 2] = tail4(s, at);
 #else
-    c[at] = s.x;
-    if (j0 + 1u < n) c[at + 1u] = s.y;
-    if (j0 + 2u < n) c[at + 2u] = s.z;
-    if (j0 + 3u < n) c[at + 3u] = s.w;
+    c[at] = tail(s.x, at);
+    if (j0 + 1u < n) c[at + 1u] = tail(s.y, at + 1u);
+    if (j0 + 2u < n) c[at + 2u] = tail(s.z, at + 2u);
+    if (j0 + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
 #endif
 }
 

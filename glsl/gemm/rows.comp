@@ -1,10 +1,10 @@
 #version 310 es
-// gemm/rows: c[j] = act(sum_p a[p] b[j][p] + bias[j]), a matrix by a vector: 16 invocations share a row of b, so that a group reads
+// gemm/rows: c[j] = tail(sum_p a[p] b[j][p] + bias[j]), a matrix by a vector: 16 invocations share a row of b, so that a group reads
 //            memory in one piece, and the device is busy with few rows too
 //
 // Order     lane t of 16 adds p = t, t + 16, ... (if V4, each of 4 neighbouring p, of which it then adds the four sums); the lanes are added
 //           pairwise: fixed by k and the split alone
-// Bindings  0 in a f32 [k]    1 in b f32 [n, k]    2 in bias f32 (if BIAS)    last out c f32 [n]; if SPLIT, [splits, n] of partial sums for
+// Bindings  0 in a f32 [k]    1 in b f32 [n, k]    2 in bias f32 (if BIAS)    then those of TAIL    last out c f32 [n]; if SPLIT, [splits, n] of partial sums for
 //           gemm/sum_splits, split z over p in [z chunk, (z + 1) chunk)
 // Uniforms  n, k >= 1; chunk: multiple of 4 (read if SPLIT); bias_step: 1, or 0 for a bias of one element; fold: groups along x
 // Groups    (4 rows each, folded into x and y; splits)
@@ -19,8 +19,11 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
-#ifndef ACT
-#define ACT 0 // 1 relu, 2 sigmoid, 3 tanh
+#ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
+#endif
+#ifndef OUT_BINDING // behind the bias and the blocks of the tail
+#define OUT_BINDING 2
 #endif
 precision highp float;
 precision highp int;
@@ -36,32 +39,11 @@ layout(std430, binding = 0) readonly buffer A { V a[]; };
 layout(std430, binding = 1) readonly buffer B { V b[]; };
 #if BIAS
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
-#define C_BINDING 3
-#else
-#define C_BINDING 2
 #endif
-layout(std430, binding = C_BINDING) writeonly buffer C { float c[]; };
+TAIL
+layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
 layout(std140, binding = 0) uniform Params { uvec3 group_base; uint n, k, chunk, bias_step, fold; };
 shared float sums[64];
-
-// The same expressions as in elementwise/map.comp, so that fusing changes no bits.
-float act(float x)
-{
-#if ACT == 1
-    return max(x, 0.0);
-#elif ACT == 2
-    float e = exp(-abs(x));
-    return (x < 0.0 ? e : 1.0) / (1.0 + e);
-#elif ACT == 3
-    float s = x * x;
-    float series = x * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
-    float e = exp(-2.0 * abs(x));
-    float quotient = (1.0 - e) / (1.0 + e);
-    return s < 0.0625 ? series : x < 0.0 ? -quotient : quotient;
-#else
-    return x;
-#endif
-}
 
 void main()
 {
@@ -97,6 +79,6 @@ void main()
 #if SPLIT
     c[group.z * n + j] = sum;
 #else
-    c[j] = act(sum);
+    c[j] = tail(sum, j);
 #endif
 }

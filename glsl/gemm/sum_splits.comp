@@ -1,8 +1,8 @@
 #version 310 es
-// gemm/sum_splits: y[e] = act(sum_s part[s][e] + bias[e mod n]), the second pass of a contraction that was split
+// gemm/sum_splits: y[e] = tail(sum_s part[s][e] + bias[e mod n]), the second pass of a contraction that was split
 //
 // Order     stripe t of LY adds splits t, t + LY, ...; the stripes are added pairwise: fixed by n_splits alone
-// Bindings  0 in part f32 [n_splits, n_elems]    1 in bias f32 (if BIAS)    last out y f32 [n_elems]
+// Bindings  0 in part f32 [n_splits, n_elems]    1 in bias f32 (if BIAS)    then those of TAIL    last out y f32 [n_elems]
 // Uniforms  n_elems, n_splits >= 1; n: row length (read if BIAS); bias_step: 1, or 0 for a bias of one element; fold: groups along x
 // Groups    LX elements each, folded into x and y
 // Limits    512 bytes shared; 128 invocations
@@ -13,8 +13,11 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
-#ifndef ACT
-#define ACT 0 // 1 relu, 2 sigmoid, 3 tanh
+#ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
+#endif
+#ifndef OUT_BINDING // behind the bias and the blocks of the tail
+#define OUT_BINDING 1
 #endif
 precision highp float;
 precision highp int;
@@ -22,32 +25,11 @@ layout(local_size_x = LX, local_size_y = LY) in;
 layout(std430, binding = 0) readonly buffer Part { float part[]; };
 #if BIAS
 layout(std430, binding = 1) readonly buffer Bias { float bias[]; };
-#define Y_BINDING 2
-#else
-#define Y_BINDING 1
 #endif
-layout(std430, binding = Y_BINDING) writeonly buffer Y { float y[]; };
+TAIL
+layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
 layout(std140, binding = 0) uniform Params { uvec3 group_base; uint n_elems, n_splits, n, bias_step, fold; };
 shared float sums[128];
-
-// The same expressions as in elementwise/map.comp, so that fusing changes no bits.
-float act(float x)
-{
-#if ACT == 1
-    return max(x, 0.0);
-#elif ACT == 2
-    float e = exp(-abs(x));
-    return (x < 0.0 ? e : 1.0) / (1.0 + e);
-#elif ACT == 3
-    float s = x * x;
-    float series = x * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
-    float e = exp(-2.0 * abs(x));
-    float quotient = (1.0 - e) / (1.0 + e);
-    return s < 0.0625 ? series : x < 0.0 ? -quotient : quotient;
-#else
-    return x;
-#endif
-}
 
 void main()
 {
@@ -68,5 +50,5 @@ void main()
 #if BIAS
     sum += bias[(e % n) * bias_step];
 #endif
-    y[e] = act(sum);
+    y[e] = tail(sum, e);
 }

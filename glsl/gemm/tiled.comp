@@ -1,9 +1,9 @@
 #version 310 es
-// gemm/tiled: c[i][j] = act(sum_p opa(i, p) opb(p, j) + bias[j]), 64 x 64 elements for each group, 8 x 8 for each invocation, from 16
+// gemm/tiled: c[i][j] = tail(sum_p opa(i, p) opb(p, j) + bias[j]), 64 x 64 elements for each group, 8 x 8 for each invocation, from 16
 //             values of p at a time in shared memory; for GPUs with many registers and fast shared memory
 //
 // Order     every element is one running sum over p = 0, 1, 2, ..., as in gemm/direct
-// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    last out c f32
+// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    then those of TAIL    last out c f32
 //           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
 //           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
 // Uniforms  m, n, k >= 1; chunk: multiple of 16, or k; bias_step: 1, or 0 for a bias of one element;
@@ -35,8 +35,11 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
-#ifndef ACT
-#define ACT 0 // 1 relu, 2 sigmoid, 3 tanh
+#ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
+#endif
+#ifndef OUT_BINDING // behind the bias and the blocks of the tail
+#define OUT_BINDING 2
 #endif
 precision highp float;
 precision highp int;
@@ -54,14 +57,12 @@ layout(std430, binding = 1) readonly buffer B { float b[]; };
 #endif
 #if BIAS
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
-#define C_BINDING 3
-#else
-#define C_BINDING 2
 #endif
+TAIL
 #if VC
-layout(std430, binding = C_BINDING) writeonly buffer C { vec4 c[]; };
+layout(std430, binding = OUT_BINDING) writeonly buffer C { vec4 c[]; };
 #else
-layout(std430, binding = C_BINDING) writeonly buffer C { float c[]; };
+layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -73,26 +74,6 @@ uint at_a = 0u, at_b = 0u; // where this batch's matrices begin, in elements
 
 shared vec4 tile_a[256]; // [16 of p][64 rows / 4]
 shared vec4 tile_b[256]; // [16 of p][64 columns / 4]
-
-// The same expressions as in elementwise/map.comp, so that fusing changes no bits.
-float act(float x)
-{
-#if ACT == 1
-    return max(x, 0.0);
-#elif ACT == 2
-    float e = exp(-abs(x));
-    return (x < 0.0 ? e : 1.0) / (1.0 + e);
-#elif ACT == 3
-    float s = x * x;
-    float series = x * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
-    float e = exp(-2.0 * abs(x));
-    float quotient = (1.0 - e) / (1.0 + e);
-    return s < 0.0625 ? series : x < 0.0 ? -quotient : quotient;
-#else
-    return x;
-#endif
-}
-vec4 act4(vec4 x) { return vec4(act(x.x), act(x.y), act(x.z), act(x.w)); }
 
 // Four neighbours in storage, those past the end repeating the last: elements at .. at + 3 of row `row`, rows `width` long.
 #if VA
@@ -122,18 +103,17 @@ void store4(uint i, uint j, vec4 s)
     s += vec4(bias[j * bias_step], bias[min(j + 1u, last) * bias_step], bias[min(j + 2u, last) * bias_step],
               bias[min(j + 3u, last) * bias_step]);
 #endif
-    s = act4(s);
     uint at = i * n + j;
 #if SPLIT || BATCH
     at += (gl_WorkGroupID.z + group_base.z) * m * n;
 #endif
 #if VC
-    c[at >> 2] = s;
+    c[at >> 2] = tail4(s, at);
 #else
-    c[at] = s.x;
-    if (j + 1u < n) c[at + 1u] = s.y;
-    if (j + 2u < n) c[at + 2u] = s.z;
-    if (j + 3u < n) c[at + 3u] = s.w;
+    c[at] = tail(s.x, at);
+    if (j + 1u < n) c[at + 1u] = tail(s.y, at + 1u);
+    if (j + 2u < n) c[at + 2u] = tail(s.z, at + 2u);
+    if (j + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
 #endif
 }
 

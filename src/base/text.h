@@ -6,11 +6,13 @@
 #include <stddef.h>
 #include "base/fail.h"
 
-typedef struct esker__text {
+typedef struct esker__text esker__text;
+
+struct esker__text {
     char *chars; /* zero-terminated once anything was added; NULL before */
     size_t n_chars, capacity;
     bool failed;
-} esker__text;
+};
 
 void esker__text_add(esker__text *text, const char *format, ...) ESKER__PRINTF(2, 3);
 void esker__text_add_bytes(esker__text *text, const char *bytes, size_t n_bytes);

@@ -79,6 +79,23 @@ static esker_status find_source(const char *name, source *out)
                        folder && folder[0] ? folder : "");
 }
 
+/* The kernel whose text the definition FUNCTIONS 1 puts in front of another's. */
+#define FUNCTIONS_NAME   "elementwise/functions"
+#define FUNCTIONS_DEFINE "FUNCTIONS 1"
+
+static esker_status add_functions(esker__text *out)
+{
+    source functions;
+    esker_status st = find_source(FUNCTIONS_NAME, &functions);
+    if (st != ESKER_OK) return st;
+    const char *newline = memchr(functions.text, '\n', functions.n_bytes);
+    size_t first = newline ? (size_t)(newline - functions.text) + 1 : functions.n_bytes;
+    esker__text_add(out, "#line 2\n");
+    esker__text_add_bytes(out, functions.text + first, functions.n_bytes - first);
+    esker__free(functions.memory);
+    return ESKER_OK;
+}
+
 /* "#version" stays line one, the defines follow it, and "#line 2" makes the driver count as our file does. */
 static esker_status assemble(const source *from, const char *defines, esker__text *out)
 {
@@ -86,11 +103,17 @@ static esker_status assemble(const source *from, const char *defines, esker__tex
     if (!newline || strncmp(from->text, "#version ", 9) != 0)
         return esker__fail(ESKER_ERR_COMPILE, "%s:1: the first line must be #version 310 es", from->path);
     size_t first = (size_t)(newline - from->text) + 1;
+    bool functions = false;
     esker__text_add_bytes(out, from->text, first);
     for (const char *line = defines; *line;) {
         size_t n = strcspn(line, "\n");
         if (n) esker__text_add(out, "#define %.*s\n", (int)n, line);
+        functions |= n == strlen(FUNCTIONS_DEFINE) && !memcmp(line, FUNCTIONS_DEFINE, n);
         line += n + (line[n] == '\n');
+    }
+    if (functions) {
+        esker_status st = add_functions(out);
+        if (st != ESKER_OK) return st;
     }
     esker__text_add(out, "#line 2\n");
     esker__text_add_bytes(out, from->text + first, from->n_bytes - first);

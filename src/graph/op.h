@@ -11,6 +11,14 @@ typedef struct esker__op esker__op;
 typedef struct esker__lowering esker__lowering; /* src/plan/lowering.h */
 typedef struct esker__step esker__step;         /* below */
 
+typedef struct esker__text esker__text; /* src/base/text.h */
+
+/** What fusion may do. */
+typedef struct esker__fusion {
+    uint32_t storage_blocks;
+    bool keep;
+} esker__fusion;
+
 typedef struct esker__type {
     esker_dtype dtype;
     esker_shape shape;
@@ -101,12 +109,16 @@ struct esker__op {
     void (*step)(const void *attr, const esker__step *step, float out[8]);
 
     /**
-     * Fusion. If not NULL and `user`, an elementwise node whose input `which` is (what became) `node` and that node's
-     * only user, can be computed in this op's tail, return true and change `attr` (a copy of node's) accordingly. The
-     * pass appends user's other inputs to the node's inputs; the kernel must stay inside four storage blocks. `user` and
-     * its inputs are of the graph before the pass.
+     * Fusion. If not NULL and `user`, an elementwise node whose input `which` is (what became) `node`, can be computed in this
+     * op's tail, return true and change `attr` (a copy of node's) accordingly. The pass appends user's other inputs to the
+     * node's inputs; the kernel must stay inside `fusion->storage_blocks`. `user` and its inputs are of the graph before the
+     * pass. With fusion->keep the value before `user` has other readers: the fused node is one of op->keeping, whose output 1
+     * it is.
      */
-    bool (*absorb)(const esker_node *node, const esker_node *user, int which, void *attr);
+    bool (*absorb)(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr);
+    const esker__op *keeping; /* NULL: it cannot */
+    /** Append "+name" for each operation that was fused into `node`, for people. NULL: none ever is. */
+    void (*members)(const esker_node *node, esker__text *text);
 
     /**
      * A simpler equal of what is about to be recorded in `graph` with `inputs` (x * 1 is x): returns it, or NULL. May

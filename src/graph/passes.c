@@ -138,57 +138,75 @@ esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *o
 
 /* ---- Fuse ---- */
 
-/* How many needed nodes read each node; an output counts as one more. */
-static int *count_users(const rewrite *r, esker_node *const *outputs, int n_outputs)
+/* Who reads a node: how many of those that are needed, an output counting as one more, and the first and the last of them. */
+typedef struct users {
+    int n, first, last;
+} users;
+
+static users *find_users(const rewrite *r, esker_node *const *outputs, int n_outputs)
 {
-    int *users = esker__calloc(r->old->n_nodes, sizeof *users);
-    if (!users) return NULL;
+    users *all = esker__calloc(r->old->n_nodes, sizeof *all);
+    if (!all) return NULL;
     for (size_t i = 0; i < r->old->n_nodes; i++)
-        for (int j = 0; r->needed[i] && j < r->old->nodes[i]->n_inputs; j++) users[r->old->nodes[i]->inputs[j]->id]++;
-    for (int i = 0; i < n_outputs; i++) users[outputs[i]->id]++;
-    return users;
+        for (int j = 0; r->needed[i] && j < r->old->nodes[i]->n_inputs; j++) {
+            users *u = &all[r->old->nodes[i]->inputs[j]->id];
+            if (!u->n++) u->first = (int)i;
+            u->last = (int)i;
+        }
+    for (int i = 0; i < n_outputs; i++) {
+        users *u = &all[outputs[i]->id];
+        if (!u->n++) u->first = (int)r->old->n_nodes;
+        u->last = (int)r->old->n_nodes;
+    }
+    return all;
 }
 
-/* `user` computed in the tail of the node that its input `which` became, or NULL. */
-static esker_node *try_absorb(rewrite *r, const esker_node *user, int which)
+/*
+ * `user` computed in the tail of the node that its input `which` became, or NULL. If others read that node, too, the fused one must keep
+ * the value for them, and none of them may have been copied yet.
+ */
+static esker_node *try_absorb(rewrite *r, uint32_t storage_blocks, const users *of_input, const esker_node *user, int which)
 {
-    const esker_node *node = r->inputs[which];
-    if (!node->op->absorb || node->producer != node) return NULL;
+    esker_node *node = r->inputs[which];
+    esker__fusion fusion = {.storage_blocks = storage_blocks, .keep = of_input->n > 1};
+    if (!node->op->absorb || node->producer != node || (fusion.keep && !node->op->keeping)) return NULL;
+    if (of_input->first != user->id || (fusion.keep && of_input->last == user->id)) return NULL;
     void *attr = esker__pool_alloc(&r->graph->pool, node->op->attr_bytes);
     esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)(node->n_inputs + user->n_inputs) * sizeof *inputs);
     if (!attr || !inputs) return esker__graph_fail(r->graph, esker__fail_memory(node->op->attr_bytes, "graph pass"));
     if (node->op->attr_bytes) memcpy(attr, node->attr, node->op->attr_bytes);
-    if (!node->op->absorb(node, user, which, attr)) return NULL;
+    if (!node->op->absorb(node, user, which, &fusion, attr)) return NULL;
     int n_inputs = 0;
     for (int j = 0; j < node->n_inputs; j++) inputs[n_inputs++] = node->inputs[j];
     for (int j = 0; j < user->n_inputs; j++)
         if (j != which) inputs[n_inputs++] = r->inputs[j];
     r->graph->phase = user->phase;
-    esker_node *fused = esker__record_in(r->graph, node->op, attr, inputs, n_inputs);
+    esker_node *fused = esker__record_in(r->graph, fusion.keep ? node->op->keeping : node->op, attr, inputs, n_inputs);
     const char *label = node->label ? node->label : user->label;
+    if (fused && fusion.keep) r->map[user->inputs[which]->id] = esker__output(fused, 1);
     return fused && label ? esker_label(fused, label) : fused;
 }
 
-esker_status esker__pass_fuse(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
-                              esker_node **out_outputs)
+esker_status esker__pass_fuse(const esker_graph *graph, uint32_t storage_blocks, esker_node *const *outputs, int n_outputs,
+                              esker_graph **out_graph, esker_node **out_outputs)
 {
     rewrite r;
     *out_graph = NULL;
     esker_status st = rewrite_init(&r, graph, outputs, n_outputs);
     if (st != ESKER_OK) return st;
-    int *users = count_users(&r, outputs, n_outputs);
-    if (!users) {
+    users *all = find_users(&r, outputs, n_outputs);
+    if (!all) {
         rewrite_finish(&r);
-        return esker__fail_memory(graph->n_nodes * sizeof *users, "graph pass");
+        return esker__fail_memory(graph->n_nodes * sizeof *all, "graph pass");
     }
     for (size_t i = 0; i < graph->n_nodes && r.graph->status == ESKER_OK; i++) {
         const esker_node *node = graph->nodes[i];
         if (!r.needed[i]) continue;
         gather_inputs(&r, node);
         for (int j = 0; j < node->n_inputs && !r.map[i]; j++)
-            if (users[node->inputs[j]->id] == 1) r.map[i] = try_absorb(&r, node, j);
+            r.map[i] = try_absorb(&r, storage_blocks, &all[node->inputs[j]->id], node, j);
         if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
     }
-    esker__free(users);
+    esker__free(all);
     return rewrite_result(&r, outputs, n_outputs, out_graph, out_outputs);
 }

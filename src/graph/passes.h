@@ -14,8 +14,8 @@ void esker__mark_needed(const esker_graph *graph, esker_node *const *outputs, in
 esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs,
                                   esker_graph **out_graph, esker_node **out_outputs);
 
-/** Let contractions absorb the elementwise nodes that follow them (op->absorb). */
-esker_status esker__pass_fuse(const esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
-                              esker_node **out_outputs);
+/** Let contractions absorb the elementwise nodes that follow them (op->absorb), in kernels of at most `storage_blocks` blocks. */
+esker_status esker__pass_fuse(const esker_graph *graph, uint32_t storage_blocks, esker_node *const *outputs, int n_outputs,
+                              esker_graph **out_graph, esker_node **out_outputs);
 
 #endif

@@ -3,23 +3,34 @@
 #define ESKER_OPS_CONTRACT_H
 
 #include "base/text.h"
+#include "ops/program.h"
 #include "plan/lowering.h"
 
-/** As the kernels' ACT. */
-enum { ESKER__ACT_NONE, ESKER__ACT_RELU, ESKER__ACT_SIGMOID, ESKER__ACT_TANH };
-
-/** The tail of a contraction: act(sum + bias). The bias is the node's last input. */
+/**
+ * The tail of a contraction: a bias, then a program over each element of the sum (value 0) and, where it has two inputs, the same
+ * element of one more operand (value 1). The node's inputs behind the contraction's own are the bias and that operand.
+ */
 typedef struct esker__tail {
     int32_t has_bias;
-    int32_t activation;
+    int32_t keeps; /* output 1 of the node is what the last step took */
+    esker__program program;
 } esker__tail;
 
 /**
  * The absorb rule: take `user` in if it adds a bias along `axis` of `shape` (the contraction's result; axes before it and
- * after it have length 1 in the bias, or it has one element), or is relu, sigmoid or tanh. A bias comes before an
- * activation, and each at most once.
+ * after it have length 1 in the bias, or it has one element), or is an elementwise operation of the contraction's result alone
+ * or with an operand of its shape. A bias comes first, and there is one bias and one operand at most. A contraction has
+ * `n_inputs` of its own.
  */
-bool esker__tail_absorb(esker__tail *tail, const esker_shape *shape, int axis, const esker_node *user, int which);
+bool esker__tail_absorb(esker__tail *tail, const esker_shape *shape, int axis, const esker_node *user, int which,
+                        const esker__fusion *fusion);
+
+/** Inputs of a node behind the contraction's own. */
+int esker__tail_n_inputs(const esker__tail *tail);
+
+/** The rule for a fused node: as many inputs as the tail has behind `first`, and of these shapes; fills output 1. */
+esker_status esker__tail_infer(const esker__tail *tail, const char *op, int axis, esker_node *const *inputs, int n_inputs,
+                               int first, esker__type *out);
 
 /** Whether an operand of `bias` shape is such a bias. */
 bool esker__tail_bias_fits(const esker_shape *bias, const esker_shape *shape, int axis);
@@ -30,17 +41,25 @@ uint32_t esker__tail_bias_step(const esker__tail *tail, const esker_node *bias);
 /** Whether the node carries a tail; fails its graph, naming the op: gradients are recorded before fusion. */
 bool esker__tail_refuses_gradient(const esker__tail *tail, esker_node *node);
 
-/** In double: y = act(sum + bias), and the magnitude that goes with it. */
-double esker__tail_value(const esker__tail *tail, double sum, const double *bias, double *magnitude);
+/** What the reference of a contraction does with the sum of element `at`, and its magnitude; `bias_at` is its place in the bias. */
+void esker__tail_reference(const esker__tail *tail, const esker__reference *r, int first, int64_t at, int64_t bias_at,
+                           double sum, double magnitude);
 
-/** Append the kernels' BIAS and ACT definitions. */
-void esker__tail_defines(const esker__tail *tail, esker__text *text);
+/** Append "+add", then "+name" of each step. */
+void esker__tail_members(const esker__tail *tail, esker__text *text);
 
 /**
- * Emit gemm/sum_splits: out[e] = act(sum_s part[s][e] + bias[e mod n]). `tail` and `bias` may be NULL.
+ * Append what a kernel with `d->n_operands` operands so far needs for the tail of `node` (BIAS, TAIL, OUT_BINDING), and the
+ * operands, the result last. `quads`: it asks for four neighbours at a time.
+ */
+void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const esker_node *node, bool quads,
+                      esker__dispatch_desc *d, esker__text *defines);
+
+/**
+ * Emit gemm/sum_splits: out[e] = tail(sum_s part[s][e] + bias[e mod n]). `tail` may be NULL.
  */
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
-                                    const esker__tail *tail, const esker_node *bias, uint32_t n, const esker_node *out);
+                                    const esker__tail *tail, uint32_t n, const esker_node *out);
 
 /**
  * Into how many pieces to cut a contraction of `length` terms whose `n_elems` results keep only `invocations` invocations

@@ -1,4 +1,4 @@
-/* Two-dimensional cross-correlation, and, once fused, act(conv2d(x, w) + bias). */
+/* Two-dimensional cross-correlation, and, once fused, tail(conv2d(x, w) + bias). */
 #include "ops/conv2d.h"
 
 #include <math.h>
@@ -51,13 +51,9 @@ esker_status esker__check_stride(const char *text, const int32_t stride[2], cons
     return ESKER_OK;
 }
 
-esker_status esker__conv2d_check_inputs(const char *name, const esker__tail *tail, esker_node *const *inputs, int n_inputs,
-                                        const char *wanted)
+esker_status esker__conv2d_check_inputs(const char *name, esker_node *const *inputs, int n_inputs, const char *wanted)
 {
     char text[ESKER__SIGNATURE_BYTES];
-    if (n_inputs != (tail->has_bias ? 3 : 2))
-        return esker__fail(ESKER_ERR_INTERNAL, "%s: %d inputs given, %d are needed", name, n_inputs,
-                           tail->has_bias ? 3 : 2);
     esker__signature(text, name, inputs, 2);
     for (int i = 0; i < n_inputs; i++)
         if (inputs[i]->type.dtype != ESKER_DTYPE_F32)
@@ -127,15 +123,13 @@ static esker_status infer(const void *attributes, esker_node *const *inputs, int
 {
     const esker__conv2d_attr *attr = attributes;
     char text[ESKER__SIGNATURE_BYTES];
-    esker_status st = esker__conv2d_check_inputs("conv2d", &attr->tail, inputs, n_inputs, "[f, c, kh, kw]");
+    esker_status st = esker__conv2d_check_inputs("conv2d", inputs, n_inputs, "[f, c, kh, kw]");
     if (st != ESKER_OK) return st;
     esker__signature(text, "conv2d", inputs, 2);
     *out = (esker__type){.dtype = ESKER_DTYPE_F32};
     st = esker__conv2d_infer(text, attr, &inputs[0]->type.shape, &inputs[1]->type.shape, &out->shape);
     if (st != ESKER_OK) return st;
-    if (attr->tail.has_bias && !esker__tail_bias_fits(&inputs[2]->type.shape, &out->shape, 1))
-        return esker__fail(ESKER_ERR_INTERNAL, "%s: the bias does not fit", esker__signature(text, "conv2d", inputs, 3));
-    return ESKER_OK;
+    return esker__tail_infer(&attr->tail, "conv2d", 1, inputs, n_inputs, 2, out);
 }
 
 static int32_t or_one(int n)
@@ -255,18 +249,17 @@ static void reference(const esker__reference *r)
                                 sum += term;
                                 magnitude += fabs(term);
                             }
-                    const double *bias = attr->tail.has_bias ? &r->in[2][f * bias_step] : NULL;
-                    r->out[0][at] = esker__tail_value(&attr->tail, sum, bias, &magnitude);
-                    if (r->magnitude[0]) r->magnitude[0][at] = magnitude;
+                    esker__tail_reference(&attr->tail, r, 2, at, f * bias_step, sum, magnitude);
                 }
 }
 
 double esker__conv2d_tolerance(const esker_node *node)
 {
     esker__conv2d_size s = esker__conv2d_size_of(node);
-    int64_t n_terms = node->op == &esker__op_conv2d               ? s.cg * s.kh * s.kw
+    bool to_input = node->op == &esker__op_conv2d_input_grad || node->op == &esker__op_conv_transpose2d;
+    int64_t n_terms = to_input                                    ? s.fg * s.kh * s.kw
                       : node->op == &esker__op_conv2d_weight_grad ? s.n * s.oh * s.ow
-                                                                  : s.fg * s.kh * s.kw;
+                                                                  : s.cg * s.kh * s.kw;
     return 2 * sqrt((double)n_terms) + 6;
 }
 
@@ -278,22 +271,25 @@ void esker__conv2d_cost(const esker_node *node, esker__cost *out)
     *out = (esker__cost){.flops = 2 * y * (double)(s.cg * s.kh * s.kw), .bytes = 4 * (x + w + y)};
 }
 
-static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)
+bool esker__conv2d_absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion,
+                          void *attr)
 {
-    return esker__tail_absorb(&((esker__conv2d_attr *)attr)->tail, &node->type.shape, 1, user, which);
+    return esker__tail_absorb(&((esker__conv2d_attr *)attr)->tail, &node->type.shape, 1, user, which, fusion);
 }
 
-const esker__op esker__op_conv2d = {
-    .name = "conv2d",
-    .n_inputs = -1,
-    .n_outputs = 1,
-    .attr_bytes = sizeof(esker__conv2d_attr),
-    .infer = infer,
-    .gradient = gradient,
-    .reference = reference,
-    .tolerance = esker__conv2d_tolerance,
-    .atol = ESKER__FLUSHED,
-    .cost = esker__conv2d_cost,
-    .lower = esker__conv2d_lower,
-    .absorb = absorb,
-};
+void esker__conv2d_members(const esker_node *node, esker__text *text)
+{
+    esker__tail_members(&((const esker__conv2d_attr *)node->attr)->tail, text);
+}
+
+#define ESKER__CONV2D(n_outputs_, keeping_)                                                                               \
+    {                                                                                                                     \
+        .name = "conv2d", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__conv2d_attr),              \
+        .infer = infer, .gradient = gradient, .reference = reference, .tolerance = esker__conv2d_tolerance,               \
+        .atol = ESKER__FLUSHED, .cost = esker__conv2d_cost, .lower = esker__conv2d_lower, .absorb = esker__conv2d_absorb, \
+        .keeping = keeping_, .members = esker__conv2d_members,                                                            \
+    }
+
+/* With a tail that keeps a value there are two outputs. */
+static const esker__op keeping = ESKER__CONV2D(2, NULL);
+const esker__op esker__op_conv2d = ESKER__CONV2D(1, &keeping);

@@ -12,7 +12,7 @@ typedef struct esker__conv2d_attr {
     int32_t dilation[2];
     int32_t groups;
     int32_t extent[2]; /* conv2d_input_grad, conv_transpose2d: h, w; conv2d_weight_grad: kh, kw */
-    esker__tail tail;  /* conv2d, conv_transpose2d */
+    esker__tail tail;  /* but for conv2d_weight_grad */
 } esker__conv2d_attr;
 
 typedef struct esker__conv2d_size {
@@ -43,11 +43,14 @@ esker_status esker__conv2d_check(const char *text, const esker__conv2d_attr *att
 /** The shape of y from those of x and filters, of four axes each. */
 esker_status esker__conv2d_infer(const char *text, const esker__conv2d_attr *attr, const esker_shape *x,
                                  const esker_shape *w, esker_shape *y);
-/** Number and type of the inputs of conv2d and conv_transpose2d, and their axes. */
-esker_status esker__conv2d_check_inputs(const char *name, const esker__tail *tail, esker_node *const *inputs, int n_inputs,
-                                        const char *wanted);
-/** The references of conv2d_input_grad and conv_transpose2d. */
+/** Types of the inputs of conv2d and conv_transpose2d, and their axes. */
+esker_status esker__conv2d_check_inputs(const char *name, esker_node *const *inputs, int n_inputs, const char *wanted);
+/** The reference of conv2d_input_grad and conv_transpose2d, with their tail. */
 void esker__conv2d_input_reference(const esker__reference *r);
+/** Their absorb rule, and that of conv2d. */
+bool esker__conv2d_absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion,
+                          void *attr);
+void esker__conv2d_members(const esker_node *node, esker__text *text);
 
 /** [a, b, length] as [a, b, 1, length], and back; three axes each, or a failure that names the operation. */
 esker_node *esker__with_rows(esker_node *x);

@@ -43,12 +43,12 @@ static esker_status check(const char *name, const esker__conv2d_attr *attr, eske
 
 static esker_status input_infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    (void)n_inputs;
     const esker__conv2d_attr *attr = attributes;
     const esker_shape *y = &inputs[0]->type.shape, *w = &inputs[1]->type.shape;
     int64_t c = w->dims[1] * attr->groups;
     *out = (esker__type){ESKER_DTYPE_F32, {4, {y->dims[0], c, attr->extent[0], attr->extent[1]}}};
-    return check("conv2d_input_grad", attr, inputs, &out->shape, w, y);
+    esker_status st = esker__tail_infer(&attr->tail, "conv2d_input_grad", 1, inputs, n_inputs, 2, out);
+    return st == ESKER_OK ? check("conv2d_input_grad", attr, inputs, &out->shape, w, y) : st;
 }
 
 static esker_status weight_infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -65,6 +65,7 @@ static esker_status weight_infer(const void *attributes, esker_node *const *inpu
 static esker_node *input_gradient(esker_node *node, esker_node *g, int input)
 {
     const esker__conv2d_attr *attr = node->attr;
+    if (esker__tail_refuses_gradient(&attr->tail, node)) return NULL;
     esker_node *y = node->inputs[0], *w = node->inputs[1];
     return input == 0 ? esker__conv2d_like(g, w, attr) : esker__conv2d_weight_grad(g, y, attr, &w->type.shape);
 }
@@ -106,7 +107,15 @@ static void scatter(const esker__reference *r, bool to_input)
 
 void esker__conv2d_input_reference(const esker__reference *r)
 {
+    const esker__tail *tail = &((const esker__conv2d_attr *)r->node->attr)->tail;
+    const int64_t *x = r->node->type.shape.dims;
     scatter(r, true);
+    uint32_t bias_step = tail->has_bias ? esker__tail_bias_step(tail, r->node->inputs[2]) : 0;
+    int64_t at = 0;
+    for (int64_t plane = 0; plane < x[0] * x[1]; plane++)
+        for (int64_t i = 0; i < x[2] * x[3]; i++, at++)
+            esker__tail_reference(tail, r, 2, at, plane % x[1] * bias_step, r->out[0][at],
+                                  r->magnitude[0] ? r->magnitude[0][at] : 0);
 }
 
 static void weight_reference(const esker__reference *r)
@@ -116,7 +125,7 @@ static void weight_reference(const esker__reference *r)
 
 const esker__op esker__op_conv2d_input_grad = {
     .name = "conv2d_input_grad",
-    .n_inputs = 2,
+    .n_inputs = -1,
     .n_outputs = 1,
     .attr_bytes = sizeof(esker__conv2d_attr),
     .infer = input_infer,
@@ -126,6 +135,8 @@ const esker__op esker__op_conv2d_input_grad = {
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_input_grad_lower,
+    .absorb = esker__conv2d_absorb,
+    .members = esker__conv2d_members,
 };
 
 const esker__op esker__op_conv2d_weight_grad = {

@@ -60,9 +60,7 @@ typedef struct direct {
 
 static esker_status emit_direct(esker__lowering *lowering, const direct *d)
 {
-    static const esker__tail none = {0};
     const esker_limits *limits = esker__lowering_limits(lowering);
-    const esker__tail *tail = d->tail ? d->tail : &none;
     char problem[256];
     snprintf(problem, sizeof problem,
              "conv n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld g=%lld taps=%dx%d stride=%dx%d step=%dx%d",
@@ -89,7 +87,7 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
 
     int32_t w_f[8];
     for (int i = 0; i < 8; i++) w_f[i] = d->w_f * at_most(i, d->f_out - 1);
-    uint32_t bias_step = d->bias ? esker__tail_bias_step(tail, d->bias) : 0;
+    uint32_t bias_step = d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0;
     int64_t taps = (int64_t)d->taps_y * d->taps_x;
     bool share = ch == 8 && taps > 0 && taps <= SHARED_TAPS;
     uint32_t chunk = share ? (uint32_t)(SHARED_TAPS / taps) : 0;
@@ -147,13 +145,11 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     /* A known number of taps unrolls their loop, which needs registers too. */
     if (how != WAY_PLAIN && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))
         esker__text_add(&defines, "KW %d\n", (int)d->taps_x);
-    esker__tail_defines(tail, &defines);
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    desc.defines = defines.chars;
     desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->w);
-    if (d->bias) desc.operands[desc.n_operands++] = esker__read(lowering, d->bias);
-    desc.operands[desc.n_operands++] = esker__write(lowering, d->y);
+    esker__tail_emit(lowering, d->tail, d->y, false, &desc, &defines);
+    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
+    desc.defines = defines.chars;
     st = esker__emit(lowering, &desc);
     esker__text_finish(&defines);
     return st;
@@ -389,5 +385,5 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     st = esker__emit(lowering, &d);
     esker__text_finish(&defines);
     if (st != ESKER_OK || splits == 1) return st;
-    return esker__emit_sum_splits(lowering, part, n_elems, splits, NULL, NULL, 1, node);
+    return esker__emit_sum_splits(lowering, part, n_elems, splits, NULL, 1, node);
 }

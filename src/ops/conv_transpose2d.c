@@ -12,7 +12,7 @@ static esker_status infer(const void *attributes, esker_node *const *inputs, int
     static const char *const axis_name[2] = {"rows", "columns"};
     const esker__conv2d_attr *attr = attributes;
     char text[ESKER__SIGNATURE_BYTES];
-    esker_status st = esker__conv2d_check_inputs("conv_transpose2d", &attr->tail, inputs, n_inputs, "[c, f, kh, kw]");
+    esker_status st = esker__conv2d_check_inputs("conv_transpose2d", inputs, n_inputs, "[c, f, kh, kw]");
     if (st != ESKER_OK) return st;
     esker__signature(text, "conv_transpose2d", inputs, 2);
     const esker_shape *x = &inputs[0]->type.shape, *w = &inputs[1]->type.shape;
@@ -43,10 +43,7 @@ static esker_status infer(const void *attributes, esker_node *const *inputs, int
             return esker__fail(ESKER_ERR_INTERNAL, "%s: extent %lld of %s", text, (long long)extent, axis_name[i]);
         out->shape.dims[2 + i] = extent;
     }
-    if (attr->tail.has_bias && !esker__tail_bias_fits(&inputs[2]->type.shape, &out->shape, 1))
-        return esker__fail(ESKER_ERR_INTERNAL, "%s: the bias does not fit",
-                           esker__signature(text, "conv_transpose2d", inputs, 3));
-    return ESKER_OK;
+    return esker__tail_infer(&attr->tail, "conv_transpose2d", 1, inputs, n_inputs, 2, out);
 }
 
 esker_node *esker_conv_transpose2d(esker_node *x, esker_node *w, const esker_conv_transpose2d_desc *desc)
@@ -101,27 +98,6 @@ static esker_node *gradient(esker_node *node, esker_node *g, int input)
     return input == 0 ? esker__conv2d_like(g, w, attr) : esker__conv2d_weight_grad(g, x, attr, &w->type.shape);
 }
 
-static void reference(const esker__reference *r)
-{
-    const esker__conv2d_attr *attr = r->node->attr;
-    esker__conv2d_input_reference(r);
-    const int64_t *y = r->node->type.shape.dims;
-    uint32_t bias_step = attr->tail.has_bias ? esker__tail_bias_step(&attr->tail, r->node->inputs[2]) : 0;
-    int64_t at = 0;
-    for (int64_t plane = 0; plane < y[0] * y[1]; plane++)
-        for (int64_t i = 0; i < y[2] * y[3]; i++, at++) {
-            double magnitude = r->magnitude[0] ? r->magnitude[0][at] : 0;
-            const double *bias = attr->tail.has_bias ? &r->in[2][plane % y[1] * bias_step] : NULL;
-            r->out[0][at] = esker__tail_value(&attr->tail, r->out[0][at], bias, &magnitude);
-            if (r->magnitude[0]) r->magnitude[0][at] = magnitude;
-        }
-}
-
-static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)
-{
-    return esker__tail_absorb(&((esker__conv2d_attr *)attr)->tail, &node->type.shape, 1, user, which);
-}
-
 const esker__op esker__op_conv_transpose2d = {
     .name = "conv_transpose2d",
     .n_inputs = -1,
@@ -129,10 +105,11 @@ const esker__op esker__op_conv_transpose2d = {
     .attr_bytes = sizeof(esker__conv2d_attr),
     .infer = infer,
     .gradient = gradient,
-    .reference = reference,
+    .reference = esker__conv2d_input_reference,
     .tolerance = esker__conv2d_tolerance,
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_input_grad_lower,
-    .absorb = absorb,
+    .absorb = esker__conv2d_absorb,
+    .members = esker__conv2d_members,
 };

@@ -102,11 +102,11 @@ static esker_node *gradient(esker_node *node, esker_node *grad, int input)
 }
 
 /* Images arrive as bytes, and are scaled at once. */
-static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)
+static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
 {
     esker__convert_attr *a = attr;
     (void)which;
-    if (user->op != &esker__op_affine || node->type.dtype != ESKER_DTYPE_F32 || scales(node)) return false;
+    if (fusion->keep || user->op != &esker__op_affine || node->type.dtype != ESKER_DTYPE_F32 || scales(node)) return false;
     const esker__affine_attr *affine = user->attr;
     a->scale = affine->scale;
     a->shift = affine->shift;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "ops/program.h"
 
 #define GROUP_SIZE 64 /* a first choice that suits every GPU family: a multiple of 16 lanes, and Midgard's best */
 
@@ -110,8 +111,9 @@ esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const e
 
     char defines[1024];
     int length = snprintf(defines, sizeof defines,
-                          "EXPR %s\nOPERANDS %d\nRANK %d\nINNER4 %d\nMODE_A %d\nMODE_B %d\nMODE_C %d\nWG %d\n%s", map->expr,
-                          map->n_operands, rank, strided && inner4, modes[0], modes[1], modes[2], GROUP_SIZE, types);
+                          "EXPR %s\n%sOPERANDS %d\nRANK %d\nINNER4 %d\nMODE_A %d\nMODE_B %d\nMODE_C %d\nWG %d\n%s",
+                          map->expr, esker__expr_calls(map->expr) ? "FUNCTIONS 1\n" : "", map->n_operands, rank,
+                          strided && inner4, modes[0], modes[1], modes[2], GROUP_SIZE, types);
     if (length >= (int)sizeof defines)
         return esker__fail(ESKER_ERR_INTERNAL, "an elementwise expression of %zu characters", strlen(map->expr));
 

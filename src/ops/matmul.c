@@ -1,4 +1,4 @@
-/* c = op(a) op(b) over the last two axes, batch axes broadcast, and, once fused, act(op(a) op(b) + bias). */
+/* c = op(a) op(b) over the last two axes, batch axes broadcast, and, once fused, tail(op(a) op(b) + bias). */
 #include "ops/matmul.h"
 
 #include <math.h>
@@ -44,9 +44,6 @@ static esker_status infer(const void *attributes, esker_node *const *inputs, int
 {
     const esker__matmul_attr *attr = attributes;
     char text[ESKER__SIGNATURE_BYTES];
-    int wanted = attr->tail.has_bias ? 3 : 2;
-    if (n_inputs != wanted)
-        return esker__fail(ESKER_ERR_INTERNAL, "matmul: %d inputs given, %d are needed", n_inputs, wanted);
     for (int i = 0; i < n_inputs; i++)
         if (inputs[i]->type.dtype != ESKER_DTYPE_F32)
             return esker__fail(ESKER_ERR_INVALID, "%s: input %d is %s, float32 is needed",
@@ -76,9 +73,7 @@ static esker_status infer(const void *attributes, esker_node *const *inputs, int
     }
     out->shape.dims[rank - 2] = m;
     out->shape.dims[rank - 1] = n;
-    if (attr->tail.has_bias && !esker__tail_bias_fits(&inputs[2]->type.shape, &out->shape, rank - 1))
-        return esker__fail(ESKER_ERR_INTERNAL, "%s: the bias does not fit", esker__signature(text, "matmul", inputs, 3));
-    return ESKER_OK;
+    return esker__tail_infer(&attr->tail, "matmul", rank - 1, inputs, n_inputs, 2, out);
 }
 
 /* x as [.., rows, columns]: of a vector, a row or a column. */
@@ -179,9 +174,7 @@ static void reference(const esker__reference *r)
                     sum += term;
                     magnitude += fabs(term);
                 }
-                const double *bias = attr->tail.has_bias ? &r->in[2][j * bias_step] : NULL;
-                r->out[0][at] = esker__tail_value(&attr->tail, sum, bias, &magnitude);
-                if (r->magnitude[0]) r->magnitude[0][at] = magnitude;
+                esker__tail_reference(&attr->tail, r, 2, at, j * bias_step, sum, magnitude);
             }
     }
 }
@@ -199,23 +192,24 @@ static void cost(const esker_node *node, esker__cost *out)
     *out = (esker__cost){.flops = 2 * c * (double)s.k, .bytes = 4 * (a + b + c)};
 }
 
-static bool absorb(const esker_node *node, const esker_node *user, int which, void *attr)
+#define ESKER__MATMUL(n_outputs_, keeping_)                                                                           \
+    {                                                                                                                 \
+        .name = "matmul", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__matmul_attr),          \
+        .infer = infer, .gradient = gradient, .reference = reference, .tolerance = tolerance, .atol = ESKER__FLUSHED, \
+        .cost = cost, .lower = esker__matmul_lower, .absorb = absorb, .keeping = keeping_, .members = members,        \
+    }
+
+static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
 {
     const esker_shape *shape = &node->type.shape;
-    return esker__tail_absorb(&((esker__matmul_attr *)attr)->tail, shape, shape->rank - 1, user, which);
+    return esker__tail_absorb(&((esker__matmul_attr *)attr)->tail, shape, shape->rank - 1, user, which, fusion);
 }
 
-const esker__op esker__op_matmul = {
-    .name = "matmul",
-    .n_inputs = -1,
-    .n_outputs = 1,
-    .attr_bytes = sizeof(esker__matmul_attr),
-    .infer = infer,
-    .gradient = gradient,
-    .reference = reference,
-    .tolerance = tolerance,
-    .atol = ESKER__FLUSHED,
-    .cost = cost,
-    .lower = esker__matmul_lower,
-    .absorb = absorb,
-};
+static void members(const esker_node *node, esker__text *text)
+{
+    esker__tail_members(&((const esker__matmul_attr *)node->attr)->tail, text);
+}
+
+/* With a tail that keeps a value there are two outputs. */
+static const esker__op keeping = ESKER__MATMUL(2, NULL);
+const esker__op esker__op_matmul = ESKER__MATMUL(1, &keeping);

@@ -14,7 +14,7 @@ typedef struct problem {
     uint32_t splits;
     uint32_t m, n, k, bias_step;
     uint32_t batches, n_axes, lengths[4], step_a[4], step_b[4]; /* as esker__matmul_size has them; steps in elements */
-    esker__tail tail;
+    const esker__tail *tail;
     esker__cost cost;
 } problem;
 
@@ -30,7 +30,7 @@ static problem problem_of(const esker_node *node)
                  .m = (uint32_t)s.m,
                  .n = (uint32_t)s.n,
                  .k = (uint32_t)s.k,
-                 .tail = attr->tail};
+                 .tail = &attr->tail};
     p.bias = attr->tail.has_bias ? node->inputs[2] : NULL;
     p.bias_step = attr->tail.has_bias ? esker__tail_bias_step(&attr->tail, p.bias) : 0;
     node->op->cost(node, &p.cost);
@@ -86,8 +86,9 @@ static void batch_params(const problem *p, uint32_t unit_a, uint32_t unit_b, uin
     out[13] = p->batches * p->splits;
 }
 
-/* What the kernels share: the tail, or the split and its second pass, and the operands. Takes `defines`. */
-static esker_status finish(esker__lowering *lowering, const problem *p, esker__dispatch_desc *d, esker__text *defines)
+/* What the kernels share (`quads`: this one stores vec4): the tail, or the split and its second pass, and the operands. Takes `defines`. */
+static esker_status finish(esker__lowering *lowering, const problem *p, bool quads, esker__dispatch_desc *d,
+                           esker__text *defines)
 {
     uint32_t splits = p->splits;
     uint64_t n_elems = (uint64_t)p->batches * p->m * p->n;
@@ -101,16 +102,14 @@ static esker_status finish(esker__lowering *lowering, const problem *p, esker__d
         d->operands[d->n_operands++] = (esker__operand){.value = part, .write = true};
         d->cost.bytes += 4 * (double)n_elems * (splits - 1);
     } else {
-        esker__tail_defines(&p->tail, defines);
-        if (p->bias) d->operands[d->n_operands++] = esker__read(lowering, p->bias);
-        d->operands[d->n_operands++] = esker__write(lowering, p->out);
+        esker__tail_emit(lowering, p->tail, p->out, quads, d, defines);
     }
     d->defines = defines->chars;
     esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
                                       : esker__emit(lowering, d);
     esker__text_finish(defines);
     if (st != ESKER_OK || splits == 1) return st;
-    return esker__emit_sum_splits(lowering, part, n_elems, splits, &p->tail, p->bias, p->n, p->out);
+    return esker__emit_sum_splits(lowering, part, n_elems, splits, p->tail, p->n, p->out);
 }
 
 static uint32_t lower_power_of_two(uint64_t limit, uint32_t from)
@@ -137,7 +136,7 @@ static esker_status emit_direct(esker__lowering *lowering, problem *p, bool plai
     uint64_t tiles = (uint64_t)tiles_m * tiles_n;
     p->splits = esker__choose_splits(limits, (uint64_t)p->batches * p->m * p->n, tiles * p->batches, p->k, 4, 64, &chunk);
     bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
-    if (!vc && (p->n_axes || (p->tb && (p->splits > 1 || p->bias || p->tail.activation)))) {
+    if (!vc && (p->n_axes || (p->tb && (p->splits > 1 || p->bias || p->tail->program.n_steps)))) {
         vb = false; /* else V3D and T860 lack some registers */
         if (!p->ta) va = false;
     }
@@ -161,7 +160,7 @@ static esker_status emit_direct(esker__lowering *lowering, problem *p, bool plai
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\nROWS %u\nLX %u\nLY %u\nLZ %u\n", p->ta, p->tb, va, vb, vc,
                     rows, lx, ly, lz);
     if (fold) esker__text_add(&defines, "FOLD 1\n");
-    return finish(lowering, p, &d, &defines);
+    return finish(lowering, p, vc, &d, &defines);
 }
 
 static esker_status emit_tiled(esker__lowering *lowering, problem *p)
@@ -180,7 +179,7 @@ static esker_status emit_tiled(esker__lowering *lowering, problem *p)
     bool va = (p->ta ? p->m : p->k) % 4 == 0, vb = (p->tb ? p->k : p->n) % 4 == 0, vc = p->n % 4 == 0;
     esker__text defines = {0};
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\n", p->ta, p->tb, va, vb, vc);
-    return finish(lowering, p, &d, &defines);
+    return finish(lowering, p, vc, &d, &defines);
 }
 
 /* Whether it is one row by rows of b long enough to share: a matrix by a vector. */
@@ -202,7 +201,7 @@ static esker_status emit_rows(esker__lowering *lowering, problem *p)
     d.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
     esker__text_add(&defines, "V4 %d\n", p->k % 4 == 0);
-    return finish(lowering, p, &d, &defines);
+    return finish(lowering, p, false, &d, &defines);
 }
 
 /* Whether tiles of 64 x 64 suit the device and waste little. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/text.h"
 #include "graph/passes.h"
 #include "plan/build.h"
 #include "plan/copy.h"
@@ -290,8 +291,14 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
         if (st != ESKER_OK) return st;
     }
     /* Plans outlive graphs, and with them the ops that programs registered. */
-    if (l->node && l->node->op->hold && !(d.op = esker__pool_strdup(&plan->pool, l->node->op->name)))
-        return esker__fail_memory(strlen(l->node->op->name) + 1, "plan");
+    if (l->node && (l->node->op->hold || l->node->op->members)) {
+        esker__text name = {0};
+        esker__text_add(&name, "%s", l->node->op->name);
+        if (l->node->op->members) l->node->op->members(l->node, &name);
+        d.op = name.failed ? NULL : esker__pool_strdup(&plan->pool, name.chars);
+        esker__text_finish(&name);
+        if (!d.op) return esker__fail_memory(strlen(l->node->op->name) + 1, "plan");
+    }
     if (l->node && l->node->label && !(d.label = esker__pool_strdup(&plan->pool, l->node->label)))
         return esker__fail_memory(strlen(l->node->label) + 1, "plan");
     plan->dispatches[plan->n_dispatches++] = d;
@@ -519,7 +526,7 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
     plan->outputs_bytes = ESKER__OUTPUTS_HEAD_BYTES;
     esker_status st = esker__pass_simplify(graph, outputs, n_outputs, &simple, mapped);
     if (st == ESKER_OK && fuse) {
-        st = esker__pass_fuse(simple, mapped, n_outputs, &fused, mapped);
+        st = esker__pass_fuse(simple, plan->limits.storage_blocks, mapped, n_outputs, &fused, mapped);
         if (st == ESKER_OK) {
             esker_graph_destroy(simple);
             simple = fused;

@@ -23,6 +23,14 @@ static esker_node *input(esker_graph *graph, const char *name, const esker_shape
 
 typedef esker_status (*pass)(const esker_graph *, esker_node *const *, int, esker_graph **, esker_node **);
 
+static uint32_t storage_blocks = 4;
+
+static esker_status fuse(const esker_graph *graph, esker_node *const *outputs, int n, esker_graph **out,
+                         esker_node **mapped)
+{
+    return esker__pass_fuse(graph, storage_blocks, outputs, n, out, mapped);
+}
+
 static esker_graph *run(pass p, esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_node **mapped)
 {
     esker_graph *out;
@@ -126,7 +134,7 @@ static void effects_stay(void **state)
     esker__record(&store_op, NULL, &y, 1); /* equal, and yet twice */
     esker_exp(x);
     for (int i = 0; i < 2; i++) {
-        esker_graph *out = run(i ? esker__pass_fuse : esker__pass_simplify, graph, NULL, 0, NULL);
+        esker_graph *out = run(i ? fuse : esker__pass_simplify, graph, NULL, 0, NULL);
         assert_int_equal(count(out, "store"), 2);
         assert_int_equal(count(out, "tanh"), 1);
         assert_int_equal(count(out, "exp"), 0);
@@ -152,7 +160,7 @@ static void further_outputs_follow(void **state)
     esker_node *a = esker__record(&pair_op, NULL, &x, 1), *b = esker__record(&pair_op, NULL, &x, 1);
     esker_node *outputs[] = {a, esker__output(a, 1), esker__output(b, 1)};
     for (int i = 0; i < 2; i++) {
-        esker_graph *out = run(i ? esker__pass_fuse : esker__pass_simplify, graph, outputs, 3, mapped);
+        esker_graph *out = run(i ? fuse : esker__pass_simplify, graph, outputs, 3, mapped);
         assert_ptr_equal(mapped[1], esker__output(mapped[0], 1));
         assert_int_equal(mapped[1]->output, 1);
         assert_ptr_equal(mapped[1]->producer, mapped[0]);
@@ -196,7 +204,7 @@ static void values_stay_the_same(void **state)
     esker_node *simple_outputs[3], *fused_outputs[3];
     double want[3][16] = {{0}}, simple_got[3][16] = {{0}}, fused_got[3][16] = {{0}};
     esker_graph *simple = run(esker__pass_simplify, graph, outputs, 3, simple_outputs);
-    esker_graph *fused = run(esker__pass_fuse, simple, simple_outputs, 3, fused_outputs);
+    esker_graph *fused = run(fuse, simple, simple_outputs, 3, fused_outputs);
     assert_true(simple->n_nodes < graph->n_nodes);
     assert_int_equal(count(fused, "relu"), 0);
     evaluate(graph, outputs, 3, want);
@@ -217,11 +225,14 @@ static const struct fuse_row {
     const char *name;
     bool product_is_output, sum_is_output, sum_has_user;
     int matmuls, adds, relus; /* needed ones after the pass */
+    uint32_t storage_blocks;  /* 0: 4 */
 } fuses[] = {
     {"both are taken in", false, false, false, 1, 0, 0},
     {"the product is wanted itself", true, false, false, 1, 1, 1},
     {"the sum is wanted itself", false, true, false, 1, 0, 1},
     {"the sum has another user", false, false, true, 1, 0, 1},
+    {"a fifth block keeps the sum", false, true, false, 1, 0, 0, 5},
+    {"a fifth block keeps the sum for its other user", false, false, true, 1, 0, 0, 5},
 };
 
 static void only_single_users_are_taken_in(void **state)
@@ -237,7 +248,9 @@ static void only_single_users_are_taken_in(void **state)
         if (row->product_is_output) outputs[n++] = product;
         if (row->sum_is_output) outputs[n++] = sum;
         if (row->sum_has_user) outputs[n++] = esker_exp(sum);
-        esker_graph *fused = run(esker__pass_fuse, graph, outputs, n, mapped);
+        storage_blocks = row->storage_blocks ? row->storage_blocks : 4;
+        esker_graph *fused = run(fuse, graph, outputs, n, mapped);
+        storage_blocks = 4;
         bool needed[64] = {false};
         int matmuls = 0, adds = 0, relus = 0;
         esker__mark_needed(fused, mapped, n, needed);
@@ -262,7 +275,7 @@ static void a_dead_user_does_not_count(void **state)
     esker_node *product = esker_matmul(input(graph, "x", &matrix), input(graph, "w", &square), NULL);
     esker_node *y = esker_relu(product), *mapped;
     esker_exp(product);
-    esker_graph *fused = run(esker__pass_fuse, graph, &y, 1, &mapped);
+    esker_graph *fused = run(fuse, graph, &y, 1, &mapped);
     assert_string_equal(mapped->op->name, "matmul");
     esker_graph_destroy(fused);
     esker_graph_destroy(graph);
@@ -274,7 +287,7 @@ static void one_user_that_reads_twice_is_not_taken_in(void **state)
     esker_graph *graph = new_graph();
     esker_node *product = esker_matmul(input(graph, "x", &matrix), input(graph, "w", &square), NULL);
     esker_node *y = esker_add(product, product), *mapped;
-    esker_graph *fused = run(esker__pass_fuse, graph, &y, 1, &mapped);
+    esker_graph *fused = run(fuse, graph, &y, 1, &mapped);
     assert_string_equal(mapped->op->name, "add");
     esker_graph_destroy(fused);
     esker_graph_destroy(graph);
@@ -291,7 +304,7 @@ static void a_failed_graph_gives_none(void **state)
     assert_fails(esker__pass_simplify(graph, &bad_attr, 1, &out, &mapped), ESKER_ERR_INVALID, "affine(int32 [4])");
     assert_null(out);
     assert_null(mapped);
-    assert_fails(esker__pass_fuse(graph, &bad_attr, 1, &out, &mapped), ESKER_ERR_INVALID, "affine(int32 [4])");
+    assert_fails(fuse(graph, &bad_attr, 1, &out, &mapped), ESKER_ERR_INVALID, "affine(int32 [4])");
     assert_null(out);
     esker_graph_destroy(graph);
 }

@@ -8,17 +8,19 @@
 #include "ops/ops.h"
 #include "support/plan_bits.h"
 
+enum { ACT_NONE, ACT_RELU, ACT_SIGMOID, ACT_TANH };
+
 typedef struct form {
     bool ta, tb;
-    int activation; /* ESKER__ACT_...; with a bias, if there is a third input */
+    int activation; /* ACT_...; with a bias, if there is a third input */
 } form;
 
 static esker_node *activate(esker_node *x, int activation)
 {
     switch (activation) {
-    case ESKER__ACT_RELU: return esker_relu(x);
-    case ESKER__ACT_SIGMOID: return esker_sigmoid(x);
-    case ESKER__ACT_TANH: return esker_tanh(x);
+    case ACT_RELU: return esker_relu(x);
+    case ACT_SIGMOID: return esker_sigmoid(x);
+    case ACT_TANH: return esker_tanh(x);
     default: return x;
     }
 }
@@ -98,8 +100,8 @@ static const form forms[4] = {{false, false, 0}, {true, false, 0}, {false, true,
         .shape = __VA_ARGS__, .lo = -1, .hi = 1 \
     }
 static const form plain = {false, false, 0}, left = {true, false, 0}, right = {false, true, 0},
-                  relu = {false, false, ESKER__ACT_RELU}, relu_right = {false, true, ESKER__ACT_RELU},
-                  sigmoid = {true, false, ESKER__ACT_SIGMOID}, tanh_right = {false, true, ESKER__ACT_TANH};
+                  relu = {false, false, ACT_RELU}, relu_right = {false, true, ACT_RELU},
+                  sigmoid = {true, false, ACT_SIGMOID}, tanh_right = {false, true, ACT_TANH};
 static const op_check_row tails[] = {
     {"a bias of one axis", build_biased, 3, {MATRIX({5, 6}), MATRIX({6, 7}), VECTOR({1, {7}})}, .args = &plain},
     {"a bias of two axes, first",
@@ -276,8 +278,9 @@ static void fused_nodes_have_no_gradient(void **state)
     esker_node *grad;
     assert_ok(esker_graph_create(NULL, &graph));
     esker_node *a = esker_input(graph, "a", ESKER_DTYPE_F32, &(esker_shape){2, {3, 3}});
-    esker__matmul_attr attr = {.tail = {.activation = ESKER__ACT_RELU}};
-    esker_node *fused = esker__record(&esker__op_matmul, &attr, (esker_node *[]){a, a}, 2);
+    esker__matmul_attr attr = {.tail = {.has_bias = 1}};
+    esker_node *bias = esker_full(graph, &(esker_shape){1, {3}}, 1);
+    esker_node *fused = esker__record(&esker__op_matmul, &attr, (esker_node *[]){a, a, bias}, 3);
     assert_non_null(fused);
     assert_fails(esker_gradients(esker_sum(fused, NULL, 0, false), &a, 1, &grad), ESKER_ERR_INTERNAL,
                  "matmul: a fused node");

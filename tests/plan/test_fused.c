@@ -1,0 +1,190 @@
+/* device test: what fusion makes of patterns of training and inference: fewer dispatches, the same values, and check mode sees inside. */
+#include "support/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include <esker/ops.h>
+#include <esker/plan.h>
+#include "ops/ops.h"
+
+#define SIDE 33 /* odd: whole vec4 nowhere */
+
+/* Fragments over in[0..3], [SIDE, SIDE] each, or `wide` [SIDE, 4 SIDE] products of them. `n` outputs, at most 3. */
+typedef int (*build_fn)(esker_graph *graph, esker_node *const *in, esker_node **out);
+
+static esker_node *times(esker_node *a, esker_node *b)
+{
+    return esker_affine(esker_matmul(a, b, NULL), 0.25f, 0);
+}
+
+static int residual(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    out[0] = esker_add(in[2], esker_matmul(in[0], in[1], NULL));
+    return 1;
+}
+
+static int scaled_residual(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    out[0] = esker_sub(in[2], times(in[0], in[1]));
+    return 1;
+}
+
+static int gelu_kept(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *x = esker_matmul(in[0], in[1], NULL);
+    out[0] = esker_gelu(x);
+    out[1] = x;
+    return 2;
+}
+
+static int activation_gradient(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    out[0] = esker__relu_grad(in[2], esker_matmul(in[0], in[1], &(esker_matmul_desc){.transpose_b = true}));
+    return 1;
+}
+
+static int two_products(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    out[0] = esker_add(esker_matmul(in[0], in[1], NULL), esker_matmul(in[2], in[3], NULL));
+    return 1;
+}
+
+static int silu_of_itself(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *x = times(in[0], in[1]);
+    out[0] = esker_mul(x, esker_sigmoid(x));
+    return 1;
+}
+
+static esker_node *image(esker_node *x)
+{
+    return esker_reshape(x, &(esker_shape){4, {1, 3, 11, SIDE}});
+}
+
+static esker_node *filters(esker_graph *graph, float value)
+{
+    return esker_full(graph, &(esker_shape){4, {3, 3, 3, 3}}, value);
+}
+
+static int convolution(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    esker_node *y = esker_conv2d(image(in[0]), filters(graph, 0.1f), &(esker_conv2d_desc){.same = true});
+    out[0] = esker_relu(esker_add(y, image(in[1])));
+    return 1;
+}
+
+static int convolution_gradient(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    esker_node *x = esker_tanh(image(in[0]));
+    esker_node *y = esker_conv2d(x, filters(graph, 0.1f), &(esker_conv2d_desc){.same = true});
+    esker_node *leaf = in[0];
+    return esker_gradients(esker_sum(esker_mul(y, image(in[1])), NULL, 0, false), &leaf, 1, out) == ESKER_OK ? 1 : 0;
+}
+
+static const struct pattern {
+    const char *name;
+    build_fn build;
+    int apart, fused, fused4; /* dispatches: without fusion, with it, and with four storage blocks */
+} patterns[] = {
+    {"a product and a residual", residual, 2, 1, 1},
+    {"a scaled product, subtracted", scaled_residual, 3, 1, 1},
+    {"an activation, its argument kept", gelu_kept, 2, 1, 1},
+    {"an activation's gradient behind the gradient of a product", activation_gradient, 2, 1, 1},
+    {"a sum of products", two_products, 3, 2, 2},
+    {"a value and what is made of it", silu_of_itself, 4, 2, 2},
+    {"a convolution, a residual, an activation", convolution, 3, 1, 1},
+    {"an activation's gradient behind that of a convolution", convolution_gradient, 5, 4, 4},
+};
+
+static esker_plan *compile(esker_device *dev, esker_graph *graph, esker_node **out, int n, bool no_fusion, bool check)
+{
+    esker_plan *plan;
+    assert_ok(esker_plan_compile(
+        graph,
+        &(esker_plan_desc){
+            .device = dev, .outputs = out, .n_outputs = n, .slice_seconds = -1, .no_fusion = no_fusion, .check = check},
+        &plan));
+    return plan;
+}
+
+static int n_dispatches(const esker_plan *plan)
+{
+    esker_plan_info info;
+    esker_plan_get_info(plan, &info);
+    return info.n_dispatches;
+}
+
+static void read_outputs(esker_plan *plan, int n, float *out)
+{
+    float x[SIDE * SIDE];
+    uint64_t ticket;
+    for (int i = 0; i < 4; i++) {
+        const char name[] = {'x', (char)('0' + i), 0};
+        int input = esker_plan_find_input(plan, name);
+        test_uniform(x, SIDE * SIDE, -1, 1, (uint64_t)i);
+        if (input >= 0) assert_ok(esker_plan_write(plan, input, x, sizeof x));
+    }
+    assert_ok(esker_plan_submit(plan, &ticket));
+    for (int i = 0; i < n; i++) assert_ok(esker_plan_read(plan, ticket, i, out + i * SIDE * SIDE, sizeof x));
+}
+
+static void a_pattern_fuses(void **state)
+{
+    const struct pattern *p = *state;
+    esker_graph *graph;
+    esker_node *in[4], *out[3];
+    assert_ok(esker_graph_create(NULL, &graph));
+    for (int i = 0; i < 4; i++) {
+        const char name[] = {'x', (char)('0' + i), 0};
+        in[i] = esker_input(graph, name, ESKER_DTYPE_F32, &(esker_shape){2, {SIDE, SIDE}});
+    }
+    int n = p->build(graph, in, out);
+    assert_ok(esker_graph_status(graph));
+    esker_plan *plan;
+    esker_limits limits;
+    esker_limits_es31(&limits);
+    limits.reports_reset = true;
+    assert_ok(esker_plan_compile(
+        graph, &(esker_plan_desc){.limits = &limits, .outputs = out, .n_outputs = n, .slice_seconds = -1}, &plan));
+    assert_int_equal(n_dispatches(plan), p->fused4);
+    esker_plan_destroy(plan);
+
+    esker_device *dev = test_device();
+    esker_device_info info;
+    esker_device_get_info(dev, &info);
+    int mark = !info.limits.reports_reset;
+    static float want[3 * SIDE * SIDE], got[3 * SIDE * SIDE];
+    plan = compile(dev, graph, out, n, true, false);
+    assert_int_equal(n_dispatches(plan), p->apart + mark);
+    read_outputs(plan, n, want);
+    esker_plan_destroy(plan);
+    plan = compile(dev, graph, out, n, false, false);
+    assert_int_equal(n_dispatches(plan), (info.limits.storage_blocks < 8 ? p->fused4 : p->fused) + mark);
+    read_outputs(plan, n, got);
+    esker_plan_destroy(plan);
+    for (int i = 0; i < n * SIDE * SIDE; i++)
+        if (!(fabsf(got[i] - want[i]) <= 1e-5f * (1 + fabsf(want[i]))))
+            fail_msg("%s: element %d of output %d is %.9g, apart it was %.9g", p->name, i % (SIDE * SIDE),
+                     i / (SIDE * SIDE), (double)got[i], (double)want[i]);
+    plan = compile(dev, graph, out, n, false, true); /* each fused node beside the reference made of its members' */
+    read_outputs(plan, n, got);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
+int main(void)
+{
+    enum { N = sizeof patterns / sizeof *patterns };
+    struct CMUnitTest tests[N];
+    for (int i = 0; i < N; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = patterns[i].name, .test_func = a_pattern_fuses, .initial_state = (void *)(uintptr_t)&patterns[i]};
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
