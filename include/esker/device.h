@@ -124,8 +124,9 @@ typedef struct esker_counters {
     uint64_t waits;       /* the CPU blocked until work that was just queued had finished */
     uint64_t throttles;   /* the CPU blocked because the bounded queue of submitted steps was full */
     uint64_t uploaded_bytes, downloaded_bytes;
-    uint64_t buffer_bytes, buffer_peak_bytes; /* device memory held in buffers now, and the most so far */
-    uint64_t heap_allocations;                /* host allocations of the library, process-wide */
+    uint64_t buffer_bytes,
+        buffer_peak_bytes;     /* device memory held in buffers now, and the most so far; cached or in use: memory.h */
+    uint64_t heap_allocations; /* host allocations of the library, process-wide */
 } esker_counters;
 
 ESKER_API void esker_device_get_counters(const esker_device *dev, esker_counters *out);

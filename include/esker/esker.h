@@ -9,6 +9,7 @@
 #include "graph.h"
 #include "lbfgs.h"
 #include "loader.h"
+#include "memory.h"
 #include "model.h"
 #include "ops.h"
 #include "picture.h"

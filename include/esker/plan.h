@@ -118,7 +118,7 @@ typedef struct esker_plan_info {
     uint64_t arena_lower_bound; /* most bytes of temporaries alive at one dispatch: no placement needs less */
     uint64_t parameter_bytes, gradient_bytes, state_bytes;
     uint64_t io_bytes;   /* inputs, outputs, constants and uniform blocks, all slots */
-    uint64_t peak_bytes; /* all of these: what a device allocates for the plan and its parameters */
+    uint64_t peak_bytes; /* all of these: what plan and parameters take from the pools of memory.h, rounding apart */
     double flops, bytes; /* of one step, as the operations estimate them */
 } esker_plan_info;
 

@@ -132,9 +132,10 @@ typedef struct esker_train_stats {
     double loader_waits_per_step;                  /* the batch was not filled yet when it was wanted */
     double step_seconds_median, step_seconds_mean; /* from submission to submission */
     uint64_t peak_bytes;                           /* the training plan's prediction: esker_plan_info.peak_bytes */
-    uint64_t allocated_bytes;   /* what making that plan added to the device's buffers, parameters included if it was the
-                                   first to   use them */
-    uint64_t buffer_peak_bytes; /* most bytes of buffers on the device so far, of everything */
+    uint64_t
+        allocated_bytes; /* what making that plan added to esker_memory_stats.in_use_bytes, parameters included if it was
+                                   the first to use them */
+    uint64_t buffer_peak_bytes; /* most bytes of buffers on the device so far, of everything, what is cached included */
 } esker_train_stats;
 
 ESKER_API void esker_trainer_get_stats(const esker_trainer *trainer, esker_train_stats *out);

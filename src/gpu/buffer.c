@@ -25,14 +25,14 @@ static const char *use_name(esker__buffer_use use)
     return names[use];
 }
 
-static esker_status fill_with_zeros(uint64_t n_bytes)
+static esker_status fill_with_zeros(uint64_t offset, uint64_t n_bytes)
 {
     uint64_t piece = n_bytes < ZERO_BYTES ? n_bytes : ZERO_BYTES;
     void *zeros = esker__calloc(1, (size_t)piece);
-    if (!zeros) return esker__fail_memory((size_t)piece, "zeros for a new buffer");
+    if (!zeros) return esker__fail_memory((size_t)piece, "zeros for a buffer");
     for (uint64_t at = 0; at < n_bytes; at += piece) {
         uint64_t n = n_bytes - at < piece ? n_bytes - at : piece;
-        glBufferSubData(TARGET, (GLintptr)at, (GLsizeiptr)n, zeros);
+        glBufferSubData(TARGET, (GLintptr)(offset + at), (GLsizeiptr)n, zeros);
     }
     esker__free(zeros);
     return ESKER_OK;
@@ -103,7 +103,7 @@ esker_status esker__buffer_create(esker_device *dev, uint64_t n_bytes, esker__bu
     buffer->name = esker__count_object(dev, name);
     glBindBuffer(TARGET, name);
     st = allocate(buffer);
-    if (st == ESKER_OK) st = fill_with_zeros(buffer->n_bytes);
+    if (st == ESKER_OK) st = fill_with_zeros(0, buffer->n_bytes);
     /* Drivers that allocate lazily run out of memory only here. */
     if (st == ESKER_OK) st = esker__gl_check(dev, "filling a buffer with zeros");
     if (st == ESKER_OK && use != ESKER__BUFFER_DEVICE && dev->gl.buffer_storage) st = map_for_good(buffer);
@@ -166,23 +166,28 @@ static esker_status check_range(const esker__buffer *buffer, const char *what, u
                        what, n_bytes, offset, use_name(buffer->use), buffer->n_bytes);
 }
 
+/*
+ * Before glBufferSubData: orders it behind queued work; not needed when nothing is queued. NVIDIA's driver (580, seen on an
+ * H200) keeps a buffer made for reading by the CPU in main memory and copies into it at once, barrier or not, so there the
+ * CPU waits.
+ */
+static esker_status order_write(const esker__buffer *buffer)
+{
+    esker_device *dev = buffer->dev;
+    if (dev->queued == dev->finished) return ESKER_OK;
+    if (buffer->use == ESKER__BUFFER_SHARED && !buffer->address) return esker__wait_all(dev);
+    glMemoryBarrier(GL_BUFFER_UPDATE_BARRIER_BIT);
+    return ESKER_OK;
+}
+
 esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const void *data, uint64_t n_bytes)
 {
     esker_device *dev = buffer->dev;
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_OK) st = check_range(buffer, "writing a buffer", offset, n_bytes);
     if (st != ESKER_OK || n_bytes == 0) return st;
-    /*
-     * Orders this write behind queued work; not needed when nothing is queued. NVIDIA's driver (580, seen on an H200) keeps a
-     * buffer made for reading by the CPU in main memory and copies into it at once, barrier or not, so there the CPU waits.
-     */
-    if (dev->queued != dev->finished) {
-        if (buffer->use == ESKER__BUFFER_SHARED && !buffer->address)
-            st = esker__wait_all(dev);
-        else
-            glMemoryBarrier(GL_BUFFER_UPDATE_BARRIER_BIT);
-        if (st != ESKER_OK) return st;
-    }
+    st = order_write(buffer);
+    if (st != ESKER_OK) return st;
     glBindBuffer(TARGET, buffer->name);
     /* Not through the address: GL orders this behind the queued work, a plain store would not be. */
     glBufferSubData(TARGET, (GLintptr)offset, (GLsizeiptr)n_bytes, data);
@@ -190,6 +195,19 @@ esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const v
     /* The CPU may look through the address next: it must find that there is something to wait for. */
     if (buffer->address) dev->queued++;
     return esker__gl_check(dev, "glBufferSubData");
+}
+
+esker_status esker__buffer_clear(esker__buffer *buffer, uint64_t offset, uint64_t n_bytes)
+{
+    esker_device *dev = buffer->dev;
+    esker_status st = esker__device_enter(dev);
+    if (st == ESKER_OK) st = check_range(buffer, "clearing a buffer", offset, n_bytes);
+    if (st == ESKER_OK && n_bytes) st = order_write(buffer);
+    if (st != ESKER_OK || n_bytes == 0) return st;
+    glBindBuffer(TARGET, buffer->name);
+    st = fill_with_zeros(offset, n_bytes);
+    if (buffer->address) dev->queued++;
+    return st == ESKER_OK ? esker__gl_check(dev, "filling a buffer with zeros") : st;
 }
 
 /* Map `name` for reading, and copy. */

@@ -126,6 +126,7 @@ esker_status esker_device_open(const esker_device_desc *desc, esker_device **out
     esker_device *dev = esker__calloc(1, sizeof *dev);
     if (!dev) return esker__fail_memory(sizeof *dev, "a device");
     atomic_init(&dev->refs, 1);
+    atomic_init(&dev->users, 1);
     atomic_init(&dev->owner, esker__this_thread());
     dev->info.limits_capped = capped;
     st = esker__platform_open(desc->display, desc->debug, &dev->platform);
@@ -140,29 +141,6 @@ esker_status esker_device_open(const esker_device_desc *desc, esker_device **out
 failed:
     esker_device_unref(dev);
     return st;
-}
-
-esker_device *esker_device_ref(esker_device *dev)
-{
-    atomic_fetch_add_explicit(&dev->refs, 1, memory_order_relaxed);
-    return dev;
-}
-
-void esker_device_unref(esker_device *dev)
-{
-    if (!dev || atomic_fetch_sub_explicit(&dev->refs, 1, memory_order_acq_rel) != 1) return;
-    if (dev->platform) {
-        /* Where another thread still has the context current, the objects die with it. */
-        bool current = esker__platform_make_current(dev->platform) == ESKER_OK;
-        esker__kernels_finish(dev, current);
-        esker__platform_close(dev->platform);
-    }
-    esker__tuning_finish(dev);
-    esker__free(dev->quarantined);
-    esker__free(dev->driver);
-    esker__free(dev->cache_dir);
-    esker__free(dev->extensions);
-    esker__free(dev);
 }
 
 void esker_device_get_info(const esker_device *dev, esker_device_info *out)
@@ -213,8 +191,14 @@ uintptr_t esker__this_thread(void)
     return (uintptr_t)&self;
 }
 
+bool esker__device_is_ours(const esker_device *dev)
+{
+    return atomic_load_explicit(&dev->owner, memory_order_relaxed) == esker__this_thread();
+}
+
 static esker_status enter(esker_device *dev)
 {
+    if (atomic_load_explicit(&dev->deferred, memory_order_relaxed)) esker__run_deferred(dev);
     if (dev->lost) return fail_lost(dev);
     esker_status st = esker__platform_make_current(dev->platform);
     return st == ESKER_ERR_LOST ? lose(dev, "EGL_CONTEXT_LOST") : st;

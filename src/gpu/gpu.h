@@ -26,6 +26,9 @@ esker_status esker__buffer_create(esker_device *dev, uint64_t n_bytes, esker__bu
 void esker__buffer_destroy(esker__buffer *buffer); /* NULL is fine */
 uint64_t esker__buffer_bytes(const esker__buffer *buffer);
 
+/** Fill a range with zeros, ordered behind the GPU's queued work. `offset` and `n_bytes` are multiples of 4. */
+esker_status esker__buffer_clear(esker__buffer *buffer, uint64_t offset, uint64_t n_bytes);
+
 /** Copy between host memory and a buffer of any use. Writing orders itself after queued GPU work; reading waits for it. */
 esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const void *data, uint64_t n_bytes);
 esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *data, uint64_t n_bytes);
@@ -173,6 +176,39 @@ esker_status esker__timer_read(esker__timer *timer, uint64_t *out_ns, bool *out_
  * Errors     ESKER_ERR_INVALID when the device belongs to another thread or to none; ESKER_ERR_LOST, from then on, once it was reset.
  */
 esker_status esker__device_enter(esker_device *dev);
+/** Whether the calling thread is the one that owns the device now. Any thread. */
+bool esker__device_is_ours(const esker_device *dev);
+
+/**
+ * References that the library itself holds (tensors, plans, parameters): as esker_device_ref() and _unref(), but nobody who
+ * could still use the device. When the last user's reference goes while these are left, the parts are told.
+ */
+esker_device *esker__device_hold(esker_device *dev);
+void esker__device_drop(esker_device *dev); /* accepts NULL */
+
+/**
+ * Work that only the owner's thread may do, handed over by any thread: it runs when that thread next enters the device, or,
+ * when nothing else refers to the device any more, here. One held reference to the device goes along and is dropped behind
+ * it. `item` is part of what it is about; `run` may free it.
+ */
+typedef struct esker__deferred {
+    struct esker__deferred *next;
+    void (*run)(struct esker__deferred *item);
+} esker__deferred;
+void esker__device_defer(esker_device *dev, esker__deferred *item);
+
+/** What a layer above keeps on a device: one pointer each. */
+typedef enum esker__part_name { ESKER__PART_MEMORY, ESKER__PART_EAGER, ESKER__PART_QUEUE, ESKER__N_PARTS } esker__part_name;
+typedef struct esker__part {
+    void *object; /* NULL: none */
+    /** The device closes; parts are finished in reverse order, with the context current where it can be. */
+    void (*finish)(void *object);
+    /** The last user's reference was returned, and `n_left` held ones keep the device open. May be NULL. */
+    void (*abandoned)(void *object, const esker_device *dev, int n_left);
+} esker__part;
+void *esker__device_part(const esker_device *dev, esker__part_name name);
+void esker__device_set_part(esker_device *dev, esker__part_name name, const esker__part *part);
+
 /** Add to the counters what was moved through addresses and maps, which esker__buffer_write and _read do not see. */
 void esker__count_transfer(esker_device *dev, uint64_t uploaded_bytes, uint64_t downloaded_bytes);
 const esker_limits *esker__device_limits(const esker_device *dev);

@@ -45,7 +45,10 @@ struct esker__buffer {
 };
 
 struct esker_device {
-    atomic_int refs;
+    atomic_uint_fast64_t refs; /* low half: references; high half: those of them that deferred work holds */
+    atomic_int users;          /* of the references, those that are not the library's own */
+    _Atomic(esker__deferred *) deferred;
+    esker__part parts[ESKER__N_PARTS];
     esker__platform *platform;
     atomic_uintptr_t owner; /* this_thread() of the thread it belongs to; 0: nobody's, after esker_device_leave_thread */
     bool lost;              /* the context was reset; nothing works any more */
@@ -91,6 +94,10 @@ static inline GLuint esker__count_object(esker_device *dev, GLuint name)
     dev->counters.gl_objects++;
     return name;
 }
+
+/* references.c */
+/** Run what other threads deferred. In the owner's thread, or when nobody else refers to the device. */
+void esker__run_deferred(esker_device *dev);
 
 /* limits.c */
 void esker__limits_query(esker_limits *out);

@@ -26,10 +26,10 @@ esker_params *esker_params_ref(esker_params *params)
 void esker_params_unref(esker_params *params)
 {
     if (!params || atomic_fetch_sub_explicit(&params->n_references, 1, memory_order_acq_rel) != 1) return;
-    esker__buffer_destroy(params->values);
-    esker__buffer_destroy(params->gradients);
-    for (int i = 0; i < ESKER__MAX_STATE; i++) esker__buffer_destroy(params->state[i]);
-    esker_device_unref(params->device);
+    esker__memory_give(&params->values);
+    esker__memory_give(&params->gradients);
+    for (int i = 0; i < ESKER__MAX_STATE; i++) esker__memory_give(&params->state[i]);
+    esker__device_drop(params->device);
     esker__free(params->host);
     esker__free(params->list);
     esker__pool_finish(&params->pool);
@@ -207,7 +207,7 @@ static esker_status need_host(esker_params *params)
 {
     size_t n_bytes;
     esker__params_fix(params);
-    if (params->host || params->values) return ESKER_OK;
+    if (params->host || params->values.buffer) return ESKER_OK;
     if (params->total_elems > SIZE_MAX / sizeof(float))
         return esker__fail(ESKER_ERR_LIMIT, "parameters: %llu elements, more than an address can say",
                            (unsigned long long)params->total_elems);
@@ -224,8 +224,8 @@ esker_status esker_params_init_values(esker_params *params, uint64_t seed)
     size_t n_bytes = (size_t)params->total_elems * sizeof(float);
     if (!values && !(values = esker__calloc(1, n_bytes))) return esker__fail_memory(n_bytes, "parameters");
     for (size_t i = 0; i < params->n; i++) fill(&params->list[i], seed, i, values + params->list[i].offset);
-    if (params->values) {
-        st = n_bytes ? esker__buffer_write(params->values, 0, values, n_bytes) : ESKER_OK;
+    if (params->values.buffer) {
+        st = n_bytes ? esker__memory_write(&params->values, 0, values, n_bytes) : ESKER_OK;
         esker__free(values);
     }
     if (st == ESKER_OK) params->initialised = true;
@@ -250,7 +250,7 @@ esker_status esker_params_read(esker_params *params, int index, float *out, int6
     if (st != ESKER_OK) return st;
     const esker__param *p = &params->list[index];
     size_t n_bytes = (size_t)n_elems * sizeof(float);
-    if (params->values) return esker__buffer_read(params->values, p->offset * sizeof(float), out, n_bytes);
+    if (params->values.buffer) return esker__memory_read(&params->values, p->offset * sizeof(float), out, n_bytes);
     memcpy(out, params->host + p->offset, n_bytes);
     return ESKER_OK;
 }
@@ -262,7 +262,7 @@ esker_status esker_params_write(esker_params *params, int index, const float *va
     if (st != ESKER_OK) return st;
     const esker__param *p = &params->list[index];
     size_t n_bytes = (size_t)n_elems * sizeof(float);
-    if (params->values) return esker__buffer_write(params->values, p->offset * sizeof(float), values, n_bytes);
+    if (params->values.buffer) return esker__memory_write(&params->values, p->offset * sizeof(float), values, n_bytes);
     memcpy(params->host + p->offset, values, n_bytes);
     return ESKER_OK;
 }
@@ -272,9 +272,9 @@ esker_status esker_params_read_gradient(esker_params *params, int index, float *
     esker_status st = check_access(params, index, n_elems);
     if (st != ESKER_OK) return st;
     const esker__param *p = &params->list[index];
-    if (!params->gradients || p->frozen)
+    if (!params->gradients.buffer || p->frozen)
         return esker__fail(ESKER_ERR_INVALID, "parameter %s: no gradient was computed yet", p->name);
-    return esker__buffer_read(params->gradients, p->offset * sizeof(float), out, (size_t)n_elems * sizeof(float));
+    return esker__memory_read(&params->gradients, p->offset * sizeof(float), out, (size_t)n_elems * sizeof(float));
 }
 
 esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gradients, int n_state)
@@ -284,29 +284,30 @@ esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gr
     if (params->device && params->device != dev)
         return esker__fail(ESKER_ERR_INVALID, "parameters: they live on another device");
     if (!params->n) return ESKER_OK;
-    if (!params->values) {
+    if (!params->values.buffer) {
         if (!params->initialised) st = esker_params_init_values(params, 0);
         if (st != ESKER_OK) return st;
         uint64_t n_bytes = params->total_elems * sizeof(float);
-        esker__buffer *values = NULL;
-        st = esker__buffer_create(dev, n_bytes, ESKER__BUFFER_DEVICE, &values);
-        if (st == ESKER_OK) st = esker__buffer_write(values, 0, params->host, n_bytes);
+        esker__memory values;
+        st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, n_bytes, false, &values);
+        if (st == ESKER_OK) st = esker__memory_write(&values, 0, params->host, n_bytes);
         if (st != ESKER_OK) {
-            esker__buffer_destroy(values);
+            esker__memory_give(&values);
             esker__fail_prefix("parameters");
             return st;
         }
         params->values = values;
-        params->device = esker_device_ref(dev);
+        params->device = esker__device_hold(dev);
         esker__free(params->host);
         params->host = NULL;
     }
     uint64_t trained_bytes = params->trained_elems * sizeof(float);
     if (!trained_bytes) return ESKER_OK;
-    if (gradients && !params->gradients)
-        st = esker__buffer_create(dev, trained_bytes, ESKER__BUFFER_DEVICE, &params->gradients);
+    if (gradients && !params->gradients.buffer)
+        st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, trained_bytes, true, &params->gradients);
     for (int i = 0; st == ESKER_OK && i < n_state; i++)
-        if (!params->state[i]) st = esker__buffer_create(dev, trained_bytes, ESKER__BUFFER_DEVICE, &params->state[i]);
+        if (!params->state[i].buffer)
+            st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, trained_bytes, true, &params->state[i]);
     if (st != ESKER_OK) esker__fail_prefix("gradients and optimizer state");
     return st;
 }

@@ -9,8 +9,8 @@
 
 #include <esker/graph.h>
 #include "base/memory.h"
-#include "gpu/gpu.h"
 #include "graph/op.h"
+#include "tensor/memory.h"
 
 #define ESKER__PARAM_ALIGN 64 /* elements: 256 bytes, the largest binding alignment there is */
 
@@ -37,7 +37,7 @@ struct esker_params {
         group_begin[ESKER_MAX_PARAM_GROUPS + 1]; /* group g has the elements group_begin[g] .. group_begin[g + 1] - 1 */
     float *host;                                 /* total_elems values, until a device holds them */
     esker_device *device;                        /* referenced */
-    esker__buffer *values, *gradients, *state[ESKER__MAX_STATE];
+    esker__memory values, gradients, state[ESKER__MAX_STATE]; /* zero until they are needed */
 };
 
 /** Add a parameter, or find the one of that name with the same shape. */

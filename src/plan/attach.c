@@ -1,5 +1,5 @@
 /*
- * A plan on a device: kernels compiled, buffers made, and every launch written down once. What differs from step to step, the
+ * A plan on a device: kernels compiled, memory taken, and every launch written down once. What differs from step to step, the
  * slots of the staging rings or the caller's memory, is a list of patches that are applied before a step is queued.
  */
 #include "plan/plan.h"
@@ -8,22 +8,22 @@
 
 #include "base/fail.h"
 
-static esker_status make_buffers(esker_plan *plan, esker_device *dev)
+static esker_status take_memory(esker_plan *plan, esker_device *dev)
 {
     esker_status st = ESKER_OK;
     if (plan->constants_bytes)
-        st = esker__buffer_create(dev, plan->constants_bytes, ESKER__BUFFER_DEVICE, &plan->constants_buffer);
+        st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, plan->constants_bytes, false, &plan->constants_memory);
     if (st == ESKER_OK && plan->uniform_bytes)
-        st = esker__buffer_create(dev, plan->uniform_bytes, ESKER__BUFFER_DEVICE, &plan->uniforms);
+        st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, plan->uniform_bytes, false, &plan->uniforms);
     if (plan->open) return st;
     if (st == ESKER_OK) st = esker__params_bind(plan->params, dev, plan->has_gradients, plan->n_state);
     if (st == ESKER_OK && plan->arena_bytes)
-        st = esker__buffer_create(dev, plan->arena_bytes, ESKER__BUFFER_DEVICE, &plan->arena);
-    if (st == ESKER_OK) st = esker__staging_init(&plan->outputs_staging, dev, plan->outputs_bytes, ESKER__BUFFER_READBACK);
-    if (st == ESKER_OK) st = esker__staging_init(&plan->step_staging, dev, sizeof(esker__step_block), ESKER__BUFFER_UPLOAD);
+        st = esker__memory_take(dev, ESKER_MEMORY_TEMPORARIES, plan->arena_bytes, false, &plan->arena);
+    if (st == ESKER_OK) st = esker__staging_init(&plan->outputs_staging, dev, plan->outputs_bytes, ESKER_MEMORY_READBACK);
+    if (st == ESKER_OK) st = esker__staging_init(&plan->step_staging, dev, sizeof(esker__step_block), ESKER_MEMORY_UPLOAD);
     for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++)
         st = esker__staging_init(&plan->inputs[i].staging, dev,
-                                 esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i), ESKER__BUFFER_UPLOAD);
+                                 esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i), ESKER_MEMORY_UPLOAD);
     return st;
 }
 
@@ -35,7 +35,7 @@ static esker_status fill_constants(esker_plan *plan)
     for (size_t i = 0; i < plan->n_constants; i++)
         for (uint64_t j = 0; j < plan->constants[i].n_elems; j++)
             data[plan->constants[i].offset / 4 + j] = plan->constants[i].fill;
-    esker_status st = esker__buffer_write(plan->constants_buffer, 0, data, plan->constants_bytes);
+    esker_status st = esker__memory_write(&plan->constants_memory, 0, data, plan->constants_bytes);
     esker__free(data);
     return st;
 }
@@ -56,23 +56,23 @@ static esker_status fill_uniforms(esker_plan *plan)
         memcpy(block, d->group_base, 12);
         memcpy(block + 12, d->params, (size_t)d->n_params * 4);
     }
-    esker_status st = esker__buffer_write(plan->uniforms, 0, data, plan->uniform_bytes);
+    esker_status st = esker__memory_write(&plan->uniforms, 0, data, plan->uniform_bytes);
     esker__free(data);
     return st;
 }
 
-esker__buffer *esker__plan_storage_buffer(const esker_plan *plan, int storage, int slot)
+const esker__memory *esker__plan_storage_memory(const esker_plan *plan, int storage, int slot)
 {
-    if (storage == ESKER__STORAGE_ARENA) return plan->arena;
-    if (storage == ESKER__STORAGE_PARAMETERS) return plan->params->values;
-    if (storage == ESKER__STORAGE_GRADIENTS) return plan->params->gradients;
-    if (storage == ESKER__STORAGE_CONSTANTS) return plan->constants_buffer;
-    if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_staging.slots[slot];
+    if (storage == ESKER__STORAGE_ARENA) return &plan->arena;
+    if (storage == ESKER__STORAGE_PARAMETERS) return &plan->params->values;
+    if (storage == ESKER__STORAGE_GRADIENTS) return &plan->params->gradients;
+    if (storage == ESKER__STORAGE_CONSTANTS) return &plan->constants_memory;
+    if (storage == ESKER__STORAGE_OUTPUTS) return &plan->outputs_staging.slots[slot];
     if (storage >= ESKER__STORAGE_INPUTS) {
         const esker__plan_input *input = &plan->inputs[storage - ESKER__STORAGE_INPUTS];
-        return input->tensor ? input->tensor->buffer : input->staging.slots[slot];
+        return input->tensor ? &input->tensor->memory : &input->staging.slots[slot];
     }
-    return plan->params->state[storage - ESKER__STORAGE_STATE];
+    return &plan->params->state[storage - ESKER__STORAGE_STATE];
 }
 
 /* Memory that is another one in each step. */
@@ -98,10 +98,10 @@ static void write_launch(esker_plan *plan, size_t p)
             plan->patches[plan->n_patches++] = (esker__plan_patch){(uint32_t)p, i, extent.storage, extent.begin};
             continue;
         }
-        launch->storage[i].buffer = esker__plan_storage_buffer(plan, extent.storage, 0);
-        launch->storage[i].offset = extent.begin;
+        launch->storage[i] = esker__memory_range(esker__plan_storage_memory(plan, extent.storage, 0), extent.begin,
+                                                 extent.end - extent.begin);
     }
-    launch->uniform[0] = (esker__range){plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d)};
+    launch->uniform[0] = esker__memory_range(&plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d));
     launch->uniform[1].n_bytes = d->uses_step ? sizeof(esker__step_block) : 0;
     if (d->uses_step) plan->patches[plan->n_patches++] = (esker__plan_patch){(uint32_t)p, -1, 0, 0};
 }
@@ -147,10 +147,10 @@ void esker__plan_point(esker_plan *plan, const esker__plan_io *io)
 esker_status esker__plan_attach(esker_plan *plan, esker_device *dev)
 {
     esker_status st = ESKER_OK;
-    plan->device = plan->open ? dev : esker_device_ref(dev);
+    plan->device = plan->open ? dev : esker__device_hold(dev);
     for (size_t i = 0; st == ESKER_OK && i < plan->n_kernels; i++)
         st = esker__kernel_get(dev, plan->kernels[i].name, plan->kernels[i].defines, &plan->kernels[i].kernel);
-    if (st == ESKER_OK) st = make_buffers(plan, dev);
+    if (st == ESKER_OK) st = take_memory(plan, dev);
     if (st == ESKER_OK) st = fill_constants(plan);
     if (st == ESKER_OK) st = fill_uniforms(plan);
     if (st == ESKER_OK) st = write_launches(plan);
@@ -171,12 +171,12 @@ void esker__plan_detach(esker_plan *plan)
         esker_tensor_unref(plan->inputs[i].tensor);
         plan->inputs[i].tensor = NULL;
     }
-    esker__buffer_destroy(plan->arena);
-    esker__buffer_destroy(plan->constants_buffer);
-    esker__buffer_destroy(plan->uniforms);
+    esker__memory_give(&plan->arena);
+    esker__memory_give(&plan->constants_memory);
+    esker__memory_give(&plan->uniforms);
     esker__free(plan->launches);
     esker__free(plan->patches);
     esker__free(plan->input_ranges);
-    if (!plan->open) esker_device_unref(plan->device);
+    if (!plan->open) esker__device_drop(plan->device);
     plan->device = NULL;
 }

@@ -181,8 +181,8 @@ struct esker_plan {
     const esker__forced *forced; /* or NULL */
 
     /* On a device. */
-    esker_device *device; /* referenced, but by an open plan */
-    esker__buffer *arena, *constants_buffer, *uniforms;
+    esker_device *device; /* held, but by an open plan */
+    esker__memory arena, constants_memory, uniforms;
     esker__staging outputs_staging, step_staging;
     esker__fence fences[ESKER_PLAN_SLOTS];
     bool in_flight[ESKER_PLAN_SLOTS]; /* the slot's fence has not been seen to pass */
@@ -212,8 +212,8 @@ esker_status esker__plan_slice(esker_plan *plan);
 esker_status esker__plan_layout_uniforms(esker_plan *plan);
 esker_status esker__plan_attach(esker_plan *plan, esker_device *dev);
 void esker__plan_detach(esker_plan *plan);
-/** The buffer behind a storage number, for the step in staging slot `slot`. */
-esker__buffer *esker__plan_storage_buffer(const esker_plan *plan, int storage, int slot);
+/** The memory behind a storage number, for the step in staging slot `slot`. */
+const esker__memory *esker__plan_storage_memory(const esker_plan *plan, int storage, int slot);
 /** Write the launches and patches down again: an offset in the plan changed. */
 void esker__plan_rewrite_launches(esker_plan *plan);
 

@@ -136,7 +136,7 @@ esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *te
     esker_tensor *old = in->tensor;
     in->tensor = esker_tensor_ref(tensor);
     in->written = false;
-    esker_tensor_unref(old); /* GL keeps its storage until the queued steps have read it */
+    esker_tensor_unref(old); /* what takes its memory next is queued behind the steps that read it */
     return ESKER_OK;
 }
 
@@ -175,8 +175,10 @@ static esker_status write_step_block(esker_plan *plan, int slot)
 static void point_at_slot(esker_plan *plan, int slot)
 {
     for (size_t i = 0; i < plan->n_inputs; i++)
-        plan->input_ranges[i].buffer = esker__plan_storage_buffer(plan, ESKER__STORAGE_INPUTS + (int)i, slot);
-    esker__range outputs = {.buffer = plan->outputs_staging.slots[slot]}, step = {.buffer = plan->step_staging.slots[slot]};
+        plan->input_ranges[i] = esker__memory_range(esker__plan_storage_memory(plan, ESKER__STORAGE_INPUTS + (int)i, slot),
+                                                    0, 0);
+    esker__range outputs = esker__memory_range(&plan->outputs_staging.slots[slot], 0, 0);
+    esker__range step = esker__memory_range(&plan->step_staging.slots[slot], 0, 0);
     esker__plan_point(plan, &(esker__plan_io){.inputs = plan->input_ranges, .outputs = &outputs, .step = step});
 }
 

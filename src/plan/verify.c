@@ -128,7 +128,7 @@ static esker_status read_range(const run *r, int storage, uint64_t offset, size_
 {
     *out = esker__malloc(n_bytes);
     if (!*out) return esker__fail_memory(n_bytes, "check mode");
-    esker_status st = esker__buffer_read(esker__plan_storage_buffer(r->plan, storage, r->slot), offset, *out, n_bytes);
+    esker_status st = esker__memory_read(esker__plan_storage_memory(r->plan, storage, r->slot), offset, *out, n_bytes);
     if (st == ESKER_OK) return ESKER_OK;
     esker__free(*out);
     *out = NULL;

@@ -7,16 +7,16 @@
 #ifndef ESKER_TENSOR_STAGING_H
 #define ESKER_TENSOR_STAGING_H
 
-#include "gpu/gpu.h"
+#include "tensor/memory.h"
 
 #define ESKER__STAGING_SLOTS 4
 
 typedef struct esker__staging {
-    esker__buffer *slots[ESKER__STAGING_SLOTS];
+    esker__memory slots[ESKER__STAGING_SLOTS];
 } esker__staging;
 
-/** All slots of `n_bytes`, for UPLOAD or READBACK; zeros. After a failure the ring is as before. */
-esker_status esker__staging_init(esker__staging *staging, esker_device *dev, uint64_t n_bytes, esker__buffer_use use);
+/** All slots of `n_bytes`, of ESKER_MEMORY_UPLOAD or READBACK; zeros. After a failure the ring is as before. */
+esker_status esker__staging_init(esker__staging *staging, esker_device *dev, uint64_t n_bytes, esker_memory_use use);
 void esker__staging_finish(esker__staging *staging); /* a zero ring is fine */
 
 /** Copy into or out of a slot that no queued GPU work uses. */

@@ -43,17 +43,24 @@ static esker_status set_type(esker_tensor *t, const esker_tensor_desc *desc)
 
 esker_status esker_tensor_create(esker_device *dev, const esker_tensor_desc *desc, esker_tensor **out)
 {
+    return esker__tensor_create_on(dev, desc, ESKER_MEMORY_SHARED, true, out);
+}
+
+esker_status esker__tensor_create_on(esker_device *dev, const esker_tensor_desc *desc, esker_memory_use use, bool zeros,
+                                     esker_tensor **out)
+{
     char name[NAME_BYTES];
     *out = NULL;
     esker_tensor *t = esker__calloc(1, sizeof *t);
     if (!t) return esker__fail_memory(sizeof *t, "tensor");
     atomic_init(&t->n_references, 1);
-    t->device = esker_device_ref(dev);
+    t->device = esker__device_hold(dev);
+    t->use = use;
     t->label = esker__strdup(desc->label ? desc->label : "");
     esker_status st = t->label ? set_type(t, desc) : esker__fail_memory(sizeof *t, "tensor");
     if (st == ESKER_OK) {
-        st = esker__buffer_create(dev, t->n_bytes, ESKER__BUFFER_SHARED, &t->buffer);
-        if (st == ESKER_OK && desc->data) st = esker__buffer_write(t->buffer, 0, desc->data, t->n_bytes);
+        st = esker__memory_take(dev, use, t->n_bytes, zeros && !desc->data, &t->memory);
+        if (st == ESKER_OK && desc->data) st = esker__memory_write(&t->memory, 0, desc->data, t->n_bytes);
         if (st != ESKER_OK) esker__fail_prefix("%s", name_of(t, name));
     }
     if (st != ESKER_OK) {
@@ -73,8 +80,10 @@ esker_tensor *esker_tensor_ref(esker_tensor *tensor)
 void esker_tensor_unref(esker_tensor *tensor)
 {
     if (!tensor || atomic_fetch_sub_explicit(&tensor->n_references, 1, memory_order_acq_rel) != 1) return;
-    esker__buffer_destroy(tensor->buffer); /* unmaps it, too */
-    esker_device_unref(tensor->device);
+    /* A lasting address stays; a buffer that was really mapped is the tensor's alone, and goes back unmapped. */
+    if (tensor->mapped) esker__buffer_unmap(tensor->memory.buffer);
+    esker__memory_give(&tensor->memory);
+    esker__device_drop(tensor->device);
     esker__free(tensor->label);
     esker__free(tensor);
 }
@@ -118,14 +127,14 @@ esker_status esker_tensor_read(esker_tensor *tensor, int64_t first, int64_t n_el
 {
     uint64_t offset = 0, n_bytes = 0;
     esker_status st = find_range(tensor, "reading a tensor", first, n_elems, &offset, &n_bytes);
-    return st == ESKER_OK ? esker__buffer_read(tensor->buffer, offset, out, n_bytes) : st;
+    return st == ESKER_OK ? esker__memory_read(&tensor->memory, offset, out, n_bytes) : st;
 }
 
 esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_elems, const void *data)
 {
     uint64_t offset = 0, n_bytes = 0;
     esker_status st = find_range(tensor, "writing a tensor", first, n_elems, &offset, &n_bytes);
-    return st == ESKER_OK ? esker__buffer_write(tensor->buffer, offset, data, n_bytes) : st;
+    return st == ESKER_OK ? esker__memory_write(&tensor->memory, offset, data, n_bytes) : st;
 }
 
 static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
@@ -175,8 +184,8 @@ esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
                            &(esker__launch){.kernel = kernel,
                                             .groups = {x, (uint32_t)y, 1},
                                             .n_storage = 2,
-                                            .storage = {{src->buffer, 0, esker__buffer_bytes(src->buffer)},
-                                                        {dst->buffer, 0, esker__buffer_bytes(dst->buffer)}},
+                                            .storage = {esker__memory_range(&src->memory, 0, src->memory.n_bytes),
+                                                        esker__memory_range(&dst->memory, 0, dst->memory.n_bytes)},
                                             .n_uniform = 1,
                                             .uniform = {{uniforms, 0, sizeof block}},
                                             .barrier = true},
@@ -196,8 +205,9 @@ esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, voi
     esker_status st = esker__tensor_need_unmapped(tensor, "mapping a tensor");
     /* The address may be a lasting one, which waits for nothing. */
     if (st == ESKER_OK) st = esker_device_finish(tensor->device);
-    if (st == ESKER_OK) st = esker__buffer_map_as(tensor->buffer, access[intent], out_address);
+    if (st == ESKER_OK) st = esker__buffer_map_as(tensor->memory.buffer, access[intent], out_address);
     if (st != ESKER_OK) return st;
+    *out_address = (unsigned char *)*out_address + tensor->memory.offset;
     tensor->mapped = true;
     tensor->intent = intent;
     return ESKER_OK;
@@ -208,7 +218,7 @@ esker_status esker_tensor_unmap(esker_tensor *tensor)
     char name[NAME_BYTES];
     if (!tensor->mapped)
         return esker__fail(ESKER_ERR_INVALID, "unmapping a tensor: %s is not mapped", name_of(tensor, name));
-    esker_status st = esker__buffer_unmap(tensor->buffer);
+    esker_status st = esker__buffer_unmap(tensor->memory.buffer);
     /* In another thread, or on a lost device, a buffer that was really mapped still is. */
     if (st == ESKER_ERR_INVALID || st == ESKER_ERR_LOST) return st;
     tensor->mapped = false;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/memory.h"
+#include "gpu/gpu.h"
 
 enum { OUT_OUTPUT, OUT_LOSS, OUT_CORRECT };
 
@@ -42,7 +43,7 @@ esker_status esker_evaluator_create(esker_model *net, const esker_evaluator_desc
     esker_evaluator *ev = esker__calloc(1, sizeof *ev);
     if (!ev) return esker__fail_memory(sizeof *ev, "an evaluator");
     ev->net = net;
-    ev->device = esker_device_ref(desc->device);
+    ev->device = esker__device_hold(desc->device);
     ev->batch = desc->batch;
     ev->loss = desc->loss;
     ev->with_loss = with_loss;
@@ -73,7 +74,7 @@ void esker_evaluator_destroy(esker_evaluator *ev)
 {
     if (!ev) return;
     drop_plan(ev);
-    esker_device_unref(ev->device);
+    esker__device_drop(ev->device);
     esker__free(ev->indices);
     esker__free(ev->outputs);
     esker__free(ev);

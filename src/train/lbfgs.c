@@ -99,7 +99,7 @@ esker_status esker_lbfgs_create(esker_node *loss, const esker_lbfgs_desc *desc, 
     esker_lbfgs *o = esker__calloc(1, sizeof *o);
     if (!o) return esker__fail_memory(sizeof *o, "lbfgs");
     o->desc = full;
-    esker_device_ref(full.device);
+    esker__device_hold(full.device);
     o->params = esker_params_ref(loss->graph->params);
     o->order = esker__calloc((size_t)full.history, sizeof *o->order);
     o->rho = esker__calloc((size_t)full.history, sizeof *o->rho);
@@ -128,7 +128,7 @@ void esker_lbfgs_destroy(esker_lbfgs *o)
     for (int i = 0; i < o->n_inputs; i++) esker_tensor_unref(o->inputs[i]);
     esker__lbfgs_vectors_finish(&o->vectors);
     esker_params_unref(o->params);
-    esker_device_unref(o->desc.device);
+    esker__device_drop(o->desc.device);
     esker__free(o->inputs);
     esker__free(o->order);
     esker__free(o->rho);

@@ -1,4 +1,4 @@
-/* The vectors of L-BFGS: buffers, and lists of dispatches over them. */
+/* The vectors of L-BFGS: their memory, and lists of dispatches over them. */
 #include "train/lbfgs_vectors.h"
 
 #include <string.h>
@@ -43,20 +43,20 @@ static esker_status get_kernels(esker__lbfgs_vectors *v)
     return st;
 }
 
-static esker_status make_buffers(esker__lbfgs_vectors *v)
+static esker_status take_memory(esker__lbfgs_vectors *v)
 {
     uint64_t sums_bytes = 4 * (esker__round_up((uint64_t)v->history, 64) + 2 * COLUMNS * (uint64_t)v->n_sums);
     uint64_t blocks_bytes = (uint64_t)v->most_launches * BLOCK_BYTES;
     int n_own = ESKER__LBFGS_PAIRS - ESKER__LBFGS_START + 2 * v->history;
-    v->own = esker__calloc((size_t)n_own, sizeof(esker__buffer *));
+    v->own = esker__calloc((size_t)n_own, sizeof *v->own);
     v->launches = esker__calloc(v->most_launches, sizeof *v->launches);
     v->blocks = esker__calloc(1, (size_t)blocks_bytes);
     if (!v->own || !v->launches || !v->blocks) return esker__fail_memory((size_t)blocks_bytes, "vectors");
-    esker_status st = esker__buffer_create(v->device, sums_bytes, ESKER__BUFFER_DEVICE, &v->sums);
-    if (st == ESKER_OK) st = esker__buffer_create(v->device, 32, ESKER__BUFFER_READBACK, &v->results);
-    if (st == ESKER_OK) st = esker__staging_init(&v->uniforms, v->device, blocks_bytes, ESKER__BUFFER_UPLOAD);
+    esker_status st = esker__memory_take(v->device, ESKER_MEMORY_PARAMETERS, sums_bytes, true, &v->sums);
+    if (st == ESKER_OK) st = esker__memory_take(v->device, ESKER_MEMORY_READBACK, 32, true, &v->results);
+    if (st == ESKER_OK) st = esker__staging_init(&v->uniforms, v->device, blocks_bytes, ESKER_MEMORY_UPLOAD);
     for (int i = 0; st == ESKER_OK && i < n_own; i++)
-        st = esker__buffer_create(v->device, v->n_elems * 4, ESKER__BUFFER_DEVICE, &v->own[i]);
+        st = esker__memory_take(v->device, ESKER_MEMORY_PARAMETERS, v->n_elems * 4, true, &v->own[i]);
     return st;
 }
 
@@ -74,16 +74,16 @@ esker_status esker__lbfgs_vectors_init(esker__lbfgs_vectors *v, esker_device *de
     /* The longest list: a pair, two copies, a direction. */
     v->most_launches = (4 + 1 + 2 * (uint32_t)history) * v->n_parts + 1;
     esker_status st = get_kernels(v);
-    if (st == ESKER_OK) st = make_buffers(v);
+    if (st == ESKER_OK) st = take_memory(v);
     return st;
 }
 
 void esker__lbfgs_vectors_finish(esker__lbfgs_vectors *v)
 {
     for (int i = 0; v->own && i < ESKER__LBFGS_PAIRS - ESKER__LBFGS_START + 2 * v->history; i++)
-        esker__buffer_destroy(v->own[i]);
-    esker__buffer_destroy(v->sums);
-    esker__buffer_destroy(v->results);
+        esker__memory_give(&v->own[i]);
+    esker__memory_give(&v->sums);
+    esker__memory_give(&v->results);
     esker__staging_finish(&v->uniforms);
     esker__free(v->own);
     esker__free(v->launches);
@@ -95,15 +95,15 @@ void esker__lbfgs_vectors_finish(esker__lbfgs_vectors *v)
 
 static esker__range range_of(const esker__lbfgs_vectors *v, int vector, uint64_t first, uint64_t n)
 {
-    const esker__buffer *buffer = vector == ESKER__LBFGS_PARAMETERS ? v->params->values
-                                  : vector == ESKER__LBFGS_GRADIENT ? v->params->gradients
-                                                                    : v->own[vector - ESKER__LBFGS_START];
-    return (esker__range){buffer, first * 4, n * 4};
+    const esker__memory *memory = vector == ESKER__LBFGS_PARAMETERS ? &v->params->values
+                                  : vector == ESKER__LBFGS_GRADIENT ? &v->params->gradients
+                                                                    : &v->own[vector - ESKER__LBFGS_START];
+    return esker__memory_range(memory, first * 4, n * 4);
 }
 
-static esker__range all_of(const esker__buffer *buffer)
+static esker__range all_of(const esker__memory *memory)
 {
-    return (esker__range){buffer, 0, esker__buffer_bytes(buffer)};
+    return esker__memory_range(memory, 0, memory->n_bytes);
 }
 
 /* One dispatch with its block of uniforms; the first of an operation waits for the one before. */
@@ -150,7 +150,7 @@ static void finish_sums(esker__lbfgs_vectors *v, uint32_t n_columns, uint32_t la
 {
     if (++v->mark == 0) v->mark = 1;
     uint32_t words[] = {n_columns, v->n_sums, region_at(v, v->region), largest, v->mark};
-    add(v, v->finish, 1, true, (esker__range[]){all_of(v->sums), all_of(v->results)}, 2, words, 5);
+    add(v, v->finish, 1, true, (esker__range[]){all_of(&v->sums), all_of(&v->results)}, 2, words, 5);
 }
 
 void esker__lbfgs_measure(esker__lbfgs_vectors *v)
@@ -161,7 +161,7 @@ void esker__lbfgs_measure(esker__lbfgs_vectors *v)
         uint64_t n = part_length(v, at);
         uint32_t groups = product_groups(n);
         esker__range storage[] = {range_of(v, ESKER__LBFGS_GRADIENT, at, n), range_of(v, ESKER__LBFGS_DIRECTION, at, n),
-                                  range_of(v, ESKER__LBFGS_START_GRADIENT, at, n), all_of(v->sums)};
+                                  range_of(v, ESKER__LBFGS_START_GRADIENT, at, n), all_of(&v->sums)};
         uint32_t words[] = {(uint32_t)(n / 4), groups, after, v->n_sums};
         add(v, v->measure, groups, at == 0, storage, 4, words, 4);
         after += groups;
@@ -177,7 +177,7 @@ static void advance(esker__lbfgs_vectors *v, int part, int by, int next, uint32_
         uint64_t n = part_length(v, at);
         uint32_t groups = product_groups(n);
         esker__range storage[] = {range_of(v, ESKER__LBFGS_DIRECTION, at, n), range_of(v, by, at, n),
-                                  range_of(v, next, at, n), all_of(v->sums)};
+                                  range_of(v, next, at, n), all_of(&v->sums)};
         uint32_t words[] = {(uint32_t)(n / 4), groups,   v->n_sums, before,    after,
                             v->n_sums,         alpha_at, at == 0,   bits(rho), bits(scale)};
         add(v, v->advance[part], groups, at == 0, storage, 4, words, 10);
@@ -215,7 +215,10 @@ esker_status esker__lbfgs_submit(esker__lbfgs_vectors *v)
     v->n_launches = 0;
     if (v->n_unfinished == ESKER__STAGING_SLOTS)
         return esker__fail(ESKER_ERR_INTERNAL, "lbfgs: %d submissions without a read", v->n_unfinished);
-    for (uint32_t i = 0; i < n; i++) v->launches[i].uniform[0].buffer = v->uniforms.slots[slot];
+    for (uint32_t i = 0; i < n; i++) {
+        v->launches[i].uniform[0].buffer = v->uniforms.slots[slot].buffer;
+        v->launches[i].uniform[0].offset += v->uniforms.slots[slot].offset;
+    }
     esker_status st = esker__staging_write(&v->uniforms, slot, 0, v->blocks, (size_t)n * BLOCK_BYTES);
     if (st == ESKER_OK) st = esker__submit(v->device, v->launches, (int)n);
     if (st != ESKER_OK) return st;
@@ -240,7 +243,7 @@ esker_status esker__lbfgs_read(esker__lbfgs_vectors *v, esker__lbfgs_numbers *ou
 {
     uint32_t words[8];
     float numbers[COLUMNS];
-    esker_status st = esker__buffer_read(v->results, 0, words, sizeof words);
+    esker_status st = esker__memory_read(&v->results, 0, words, sizeof words);
     if (st != ESKER_OK) return st;
     v->n_unfinished = 0;
     memcpy(numbers, words, sizeof numbers);

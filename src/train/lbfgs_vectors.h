@@ -36,8 +36,8 @@ typedef struct esker__lbfgs_vectors {
     int history;          /* pairs there is room for */
     uint64_t n_elems, part_elems;
     uint32_t n_parts, n_sums; /* groups of all parts */
-    esker__buffer **own;      /* from ESKER__LBFGS_START on */
-    esker__buffer *sums, *results;
+    esker__memory *own;       /* from ESKER__LBFGS_START on */
+    esker__memory sums, results;
     esker__staging uniforms;
     int slot;         /* of the uniforms, for the next submission */
     int n_unfinished; /* submissions since the device was last waited for */

@@ -67,7 +67,7 @@ esker_status esker_trainer_create(esker_model *net, const esker_trainer_desc *de
     if (!trainer) return esker__fail_memory(sizeof *trainer, "a trainer");
     trainer->net = net;
     trainer->desc = *desc;
-    esker_device_ref(desc->device);
+    esker__device_hold(desc->device);
     esker_schedule_ref(desc->schedule);
     trainer->lr = desc->optimizer.lr > 0 ? desc->optimizer.lr : esker_optimizer_usual_lr(desc->optimizer.kind);
     int32_t eval_batch = desc->eval_batch;
@@ -95,7 +95,7 @@ void esker_trainer_destroy(esker_trainer *trainer)
     drop_plan(trainer);
     esker_evaluator_destroy(trainer->evaluator);
     esker_schedule_unref(trainer->desc.schedule);
-    esker_device_unref(trainer->desc.device);
+    esker__device_drop(trainer->desc.device);
     esker__free(trainer);
 }
 
@@ -105,14 +105,10 @@ void esker_trainer_destroy(esker_trainer *trainer)
  */
 static esker_status forget_state(esker_params *params)
 {
-    static const unsigned char zeros[16384];
     for (int i = 0; i < ESKER__MAX_STATE; i++) {
-        uint64_t n_bytes = params->state[i] ? esker__buffer_bytes(params->state[i]) : 0;
-        for (uint64_t at = 0; at < n_bytes; at += sizeof zeros) {
-            uint64_t n = n_bytes - at < sizeof zeros ? n_bytes - at : sizeof zeros;
-            esker_status st = esker__buffer_write(params->state[i], at, zeros, n);
-            if (st != ESKER_OK) return st;
-        }
+        if (!params->state[i].buffer) continue;
+        esker_status st = esker__memory_clear(&params->state[i], 0, params->state[i].n_bytes);
+        if (st != ESKER_OK) return st;
     }
     return ESKER_OK;
 }
@@ -125,15 +121,15 @@ esker_status esker__trainer_prepare(esker_trainer *trainer, const esker_dataset_
         esker_status forgotten = forget_state(esker_model_get_params(trainer->net));
         if (forgotten != ESKER_OK) return forgotten;
     }
-    esker_counters before, after;
-    esker_device_get_counters(trainer->desc.device, &before);
+    esker_memory_stats before, after;
+    esker_memory_get_stats(trainer->desc.device, ESKER_MEMORY_ALL, &before);
     esker_status st = esker_trainer_plan(trainer->net, &trainer->desc, data->sample_dtype, NULL, &trainer->plan);
     if (st != ESKER_OK) return st;
-    esker_device_get_counters(trainer->desc.device, &after);
+    esker_memory_get_stats(trainer->desc.device, ESKER_MEMORY_ALL, &after);
     esker_plan_info info;
     esker_plan_get_info(trainer->plan, &info);
     trainer->stats.peak_bytes = info.peak_bytes;
-    trainer->stats.allocated_bytes = after.buffer_bytes - before.buffer_bytes;
+    trainer->stats.allocated_bytes = after.in_use_bytes - before.in_use_bytes;
     trainer->dtype = data->sample_dtype;
     /* The optimizer's state is the parameters' and goes on, so its step number must too. */
     st = esker_plan_set_step(trainer->plan, trainer->steps_submitted);

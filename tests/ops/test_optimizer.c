@@ -226,7 +226,7 @@ static void check_gaps(const problem *p, int n_state)
             owned[set->list[i].offset + (uint64_t)k] = true;
     assert_true(gaps > 100);
     for (int array = -1; array < n_state; array++) {
-        assert_ok(esker__buffer_read(array < 0 ? set->values : set->state[array], 0, all, n * sizeof *all));
+        assert_ok(esker__memory_read(array < 0 ? &set->values : &set->state[array], 0, all, n * sizeof *all));
         for (uint64_t k = 0; k < n; k++)
             if (!owned[k] && !(all[k] == 0))
                 fail_msg("%s %d: element %llu of a gap is %g", array < 0 ? "values" : "state", array, (unsigned long long)k,

@@ -320,9 +320,9 @@ static void gaps_between_parameters_stay_zero(void **state)
     for (int step = 0; step < 3; step++) assert_ok(esker_plan_run(plan));
     const esker_params *params = plan->params;
     float *all = malloc(params->trained_elems * sizeof *all);
-    const esker__buffer *buffers[] = {params->values, params->gradients, params->state[0], params->state[1]};
+    const esker__memory *arenas[] = {&params->values, &params->gradients, &params->state[0], &params->state[1]};
     for (int b = 0; b < 4; b++) {
-        assert_ok(esker__buffer_read((esker__buffer *)buffers[b], 0, all, params->trained_elems * sizeof *all));
+        assert_ok(esker__memory_read(arenas[b], 0, all, params->trained_elems * sizeof *all));
         for (size_t i = 0; i < params->n; i++) {
             const esker__param *p = &params->list[i];
             for (uint64_t j = 0; j < esker__round_up((uint64_t)p->n_elems, ESKER__PARAM_ALIGN); j++) {

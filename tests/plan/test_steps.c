@@ -94,7 +94,7 @@ static void a_dropped_step_is_told_to_everyone(void **state)
         const uint32_t nothing[4] = {0};
         step(plan, &ticket);
         assert_ok(esker_device_finish(dev));
-        assert_ok(esker__buffer_write(plan->outputs_staging.slots[ticket % ESKER_PLAN_SLOTS], 0, nothing, sizeof nothing));
+        assert_ok(esker__memory_write(&plan->outputs_staging.slots[ticket % ESKER_PLAN_SLOTS], 0, nothing, sizeof nothing));
         assert_ok(esker_device_finish(dev));
         for (int i = 0; i < 2; i++) {
             assert_fails(esker_plan_wait(plan, ticket), ESKER_ERR_LOST, "step 1 did not finish (mark 0, expected 2)");

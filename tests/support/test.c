@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <esker/memory.h>
 #include "base/philox.h"
 
 static esker_device *device;
@@ -28,6 +29,14 @@ esker_device *test_device(void)
     }
     test_assert_ok(st, "esker_device_open", __FILE__, __LINE__);
     return device;
+}
+
+uint64_t test_memory_in_use(void)
+{
+    esker_memory_stats stats;
+    if (!device) return 0;
+    test_assert_ok(esker_memory_get_stats(device, ESKER_MEMORY_ALL, &stats), "esker_memory_get_stats", __FILE__, __LINE__);
+    return stats.in_use_bytes;
 }
 
 int test_finish(int n_failed)

@@ -15,24 +15,24 @@ static bool has_addresses(void)
 static void slots_are_separate(void **state)
 {
     (void)state;
-    static const esker__buffer_use uses[] = {ESKER__BUFFER_UPLOAD, ESKER__BUFFER_READBACK};
+    static const esker_memory_use uses[] = {ESKER_MEMORY_UPLOAD, ESKER_MEMORY_READBACK};
     for (int u = 0; u < 2; u++) {
         esker__staging ring;
         unsigned char data[100];
         assert_ok(esker__staging_init(&ring, test_device(), 100, uses[u]));
         for (int s = 0; s < ESKER__STAGING_SLOTS; s++) {
             assert_int_equal(esker__staging_address(&ring, s) != NULL, has_addresses());
-            assert_ok(esker__buffer_read(ring.slots[s], 0, data, sizeof data));
+            assert_ok(esker__memory_read(&ring.slots[s], 0, data, sizeof data));
             for (int i = 0; i < 100; i++) assert_int_equal(data[i], 0);
         }
         for (int s = 0; s < ESKER__STAGING_SLOTS; s++)
             for (int t = 0; t < s; t++) {
-                assert_ptr_not_equal(ring.slots[s], ring.slots[t]);
+                assert_ptr_not_equal(ring.slots[s].buffer, ring.slots[t].buffer);
                 if (has_addresses())
                     assert_ptr_not_equal(esker__staging_address(&ring, s), esker__staging_address(&ring, t));
             }
         esker__staging_finish(&ring);
-        for (int s = 0; s < ESKER__STAGING_SLOTS; s++) assert_null(ring.slots[s]);
+        for (int s = 0; s < ESKER__STAGING_SLOTS; s++) assert_null(ring.slots[s].buffer);
         esker__staging_finish(&ring); /* a second time is fine */
     }
 }
@@ -42,7 +42,7 @@ static void writes_reach_the_device(void **state)
     (void)state;
     esker__staging ring;
     unsigned char want[ESKER__STAGING_SLOTS][100] = {{0}}, got[100];
-    assert_ok(esker__staging_init(&ring, test_device(), 100, ESKER__BUFFER_UPLOAD));
+    assert_ok(esker__staging_init(&ring, test_device(), 100, ESKER_MEMORY_UPLOAD));
     for (int round = 0; round < 3; round++)
         for (int s = 0; s < ESKER__STAGING_SLOTS; s++) {
             /* Parts, so that a map of the whole must keep the rest. */
@@ -51,7 +51,7 @@ static void writes_reach_the_device(void **state)
             assert_ok(esker__staging_write(&ring, s, offset, want[s] + offset, n));
         }
     for (int s = 0; s < ESKER__STAGING_SLOTS; s++) {
-        assert_ok(esker__buffer_read(ring.slots[s], 0, got, sizeof got));
+        assert_ok(esker__memory_read(&ring.slots[s], 0, got, sizeof got));
         assert_memory_equal(got, want[s], sizeof got);
     }
     esker__staging_finish(&ring);
@@ -62,10 +62,10 @@ static void reads_see_what_the_device_has(void **state)
     (void)state;
     esker__staging ring;
     unsigned char want[100], got[100];
-    assert_ok(esker__staging_init(&ring, test_device(), 100, ESKER__BUFFER_READBACK));
+    assert_ok(esker__staging_init(&ring, test_device(), 100, ESKER_MEMORY_READBACK));
     for (int s = 0; s < ESKER__STAGING_SLOTS; s++) {
         for (int i = 0; i < 100; i++) want[i] = (unsigned char)(i * 3 + s);
-        assert_ok(esker__buffer_write(ring.slots[s], 0, want, sizeof want));
+        assert_ok(esker__memory_write(&ring.slots[s], 0, want, sizeof want));
         assert_ok(esker_device_finish(test_device()));
         assert_ok(esker__staging_read(&ring, s, 0, got, sizeof got));
         assert_memory_equal(got, want, sizeof want);
@@ -78,14 +78,11 @@ static void reads_see_what_the_device_has(void **state)
 static void a_failed_ring_stays_as_it_was(void **state)
 {
     (void)state;
-    esker__staging ring = {{NULL}};
-    esker_counters before, after;
-    esker_device_get_counters(test_device(), &before);
-    assert_fails(esker__staging_init(&ring, test_device(), UINT64_MAX - 15, ESKER__BUFFER_UPLOAD), ESKER_ERR_LIMIT,
-                 "bytes");
-    for (int s = 0; s < ESKER__STAGING_SLOTS; s++) assert_null(ring.slots[s]);
-    esker_device_get_counters(test_device(), &after);
-    assert_true(before.buffer_bytes == after.buffer_bytes);
+    esker__staging ring = {0};
+    uint64_t before = test_memory_in_use();
+    assert_fails(esker__staging_init(&ring, test_device(), UINT64_MAX - 15, ESKER_MEMORY_UPLOAD), ESKER_ERR_LIMIT, "bytes");
+    for (int s = 0; s < ESKER__STAGING_SLOTS; s++) assert_null(ring.slots[s].buffer);
+    assert_true(test_memory_in_use() == before);
 }
 
 int main(void)

@@ -47,11 +47,11 @@ static esker_params *make_params(const struct sizes *s)
     return params;
 }
 
-static esker__buffer *buffer_of(esker__lbfgs_vectors *v, int vector)
+static const esker__memory *memory_of(esker__lbfgs_vectors *v, int vector)
 {
-    return vector == ESKER__LBFGS_PARAMETERS ? v->params->values
-           : vector == ESKER__LBFGS_GRADIENT ? v->params->gradients
-                                             : v->own[vector - ESKER__LBFGS_START];
+    return vector == ESKER__LBFGS_PARAMETERS ? &v->params->values
+           : vector == ESKER__LBFGS_GRADIENT ? &v->params->gradients
+                                             : &v->own[vector - ESKER__LBFGS_START];
 }
 
 /* Random values, the gaps between parameters zeros as always; `seed` 0: zeros. */
@@ -65,14 +65,14 @@ static float *fill(esker__lbfgs_vectors *v, int vector, uint64_t seed)
         if (!p->frozen) memcpy(values + p->offset, some + p->offset, (size_t)p->n_elems * sizeof *values);
     }
     free(some);
-    assert_ok(esker__buffer_write(buffer_of(v, vector), 0, values, n * sizeof *values));
+    assert_ok(esker__memory_write(memory_of(v, vector), 0, values, n * sizeof *values));
     return values;
 }
 
 static float *values_of(esker__lbfgs_vectors *v, int vector)
 {
     float *values = malloc(v->n_elems * sizeof *values);
-    assert_ok(esker__buffer_read(buffer_of(v, vector), 0, values, v->n_elems * sizeof *values));
+    assert_ok(esker__memory_read(memory_of(v, vector), 0, values, v->n_elems * sizeof *values));
     return values;
 }
 
