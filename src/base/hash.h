@@ -17,6 +17,16 @@ static inline uint64_t esker__hash(uint64_t hash, const void *bytes, size_t n_by
     return hash * 0xd6e8feb86659fd93u;
 }
 
+/** The same for whole words, about ten times as fast; another value. */
+static inline uint64_t esker__hash_words(uint64_t hash, const uint64_t *words, size_t n_words)
+{
+    for (size_t i = 0; i < n_words; i++) {
+        hash = (hash ^ words[i]) * 0xd6e8feb86659fd93u;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
 static inline uint64_t esker__hash_text(uint64_t hash, const char *text)
 {
     return esker__hash(hash, text, strlen(text) + 1);

@@ -98,3 +98,13 @@ void esker__pool_finish(esker__pool *pool)
         pool->chunk = older;
     }
 }
+
+void esker__pool_reset(esker__pool *pool)
+{
+    if (!pool->chunk) return;
+    esker__pool older = {pool->chunk->older};
+    esker__pool_finish(&older);
+    pool->chunk->older = NULL;
+    memset(pool->chunk->bytes, 0, pool->chunk->used);
+    pool->chunk->used = 0;
+}

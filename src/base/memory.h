@@ -51,5 +51,7 @@ typedef struct esker__pool {
 void *esker__pool_alloc(esker__pool *pool, size_t n_bytes);
 char *esker__pool_strdup(esker__pool *pool, const char *text);
 void esker__pool_finish(esker__pool *pool);
+/** Give all pieces back at once, and keep a chunk for what comes next. */
+void esker__pool_reset(esker__pool *pool);
 
 #endif

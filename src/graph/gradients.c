@@ -49,6 +49,7 @@ static esker_status propagate(esker_node *node, esker_node **grads, const bool *
 {
     esker_graph *graph = node->graph;
     size_t first = graph->n_nodes;
+    if (node->op->flags & ESKER__OP_SHAPE_ONLY) return ESKER_OK; /* one of wrt itself */
     for (int i = 0; i < node->n_inputs; i++) {
         esker_node *input = node->inputs[i];
         if (!reach[input->id]) continue;

@@ -60,6 +60,11 @@ esker_node *esker__record_copy(esker_graph *graph, const esker_node *node, esker
  */
 uint32_t esker__new_draw(esker_graph *graph);
 
+/** Forget every node and failure; parameters stay. Nodes are dead afterwards. */
+void esker__graph_reset(esker_graph *graph);
+/** Forget the nodes from `n_nodes` on, which nobody may have kept, and a failure. */
+void esker__graph_truncate(esker_graph *graph, size_t n_nodes);
+
 /** Sum `x` down to `shape`, the reverse of broadcasting `shape` to x's shape. Returns x itself if they agree. */
 esker_node *esker__sum_to(esker_node *x, const esker_shape *shape);
 

@@ -36,6 +36,23 @@ void esker_graph_destroy(esker_graph *graph)
     esker__free(graph);
 }
 
+void esker__graph_truncate(esker_graph *graph, size_t n_nodes)
+{
+    graph->n_nodes = n_nodes;
+    graph->status = ESKER_OK;
+    graph->message = NULL;
+}
+
+void esker__graph_reset(esker_graph *graph)
+{
+    esker__graph_truncate(graph, 0);
+    for (size_t i = 0; i < graph->n_held; i++) graph->held[i]->hold(graph->held[i], false);
+    graph->n_held = 0;
+    graph->n_draws = 0;
+    graph->phase = ESKER__PHASE_FORWARD;
+    esker__pool_reset(&graph->pool);
+}
+
 esker_status esker_graph_status(const esker_graph *graph)
 {
     if (graph->status == ESKER_OK) return ESKER_OK;

@@ -133,6 +133,8 @@ esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *te
         return esker__fail(ESKER_ERR_INVALID, "plan: input %s is %s %s, the tensor is %s %s", in->name,
                            esker_dtype_name(in->type.dtype), esker_shape_text(&in->type.shape, want),
                            esker_dtype_name(tensor->dtype), esker_shape_text(&tensor->shape, have));
+    if (tensor && tensor->trace.base)
+        return esker__fail(ESKER_ERR_INVALID, "plan: input %s: the tensor is a view of another one", in->name);
     esker_tensor *old = in->tensor;
     in->tensor = esker_tensor_ref(tensor);
     in->written = false;
@@ -188,9 +190,10 @@ esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
     esker_status st = need_device(plan);
     for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++) {
         const esker__plan_input *in = &plan->inputs[i];
-        if (in->tensor)
+        if (in->tensor) {
             st = esker__tensor_need_unmapped(in->tensor, "plan");
-        else if (!in->written)
+            if (st == ESKER_OK) st = esker__tensor_settle(in->tensor);
+        } else if (!in->written)
             st = esker__fail(ESKER_ERR_INVALID, "plan: input %s was not written for this step", in->name);
     }
     if (st == ESKER_OK) st = next_slot(plan, &slot);

@@ -46,29 +46,65 @@ esker_status esker_tensor_create(esker_device *dev, const esker_tensor_desc *des
     return esker__tensor_create_on(dev, desc, ESKER_MEMORY_SHARED, true, out);
 }
 
-esker_status esker__tensor_create_on(esker_device *dev, const esker_tensor_desc *desc, esker_memory_use use, bool zeros,
-                                     esker_tensor **out)
+static char no_label[] = "";
+
+/* Everything but its memory. */
+static esker_status create(esker_device *dev, const esker_tensor_desc *desc, esker_memory_use use, esker_tensor **out)
 {
-    char name[NAME_BYTES];
     *out = NULL;
     esker_tensor *t = esker__calloc(1, sizeof *t);
     if (!t) return esker__fail_memory(sizeof *t, "tensor");
     atomic_init(&t->n_references, 1);
     t->device = esker__device_hold(dev);
     t->use = use;
-    t->label = esker__strdup(desc->label ? desc->label : "");
+    t->label = desc->label && desc->label[0] ? esker__strdup(desc->label) : no_label;
     esker_status st = t->label ? set_type(t, desc) : esker__fail_memory(sizeof *t, "tensor");
-    if (st == ESKER_OK) {
-        st = esker__memory_take(dev, use, t->n_bytes, zeros && !desc->data, &t->memory);
-        if (st == ESKER_OK && desc->data) st = esker__memory_write(&t->memory, 0, desc->data, t->n_bytes);
-        if (st != ESKER_OK) esker__fail_prefix("%s", name_of(t, name));
-    }
-    if (st != ESKER_OK) {
+    if (st == ESKER_OK)
+        *out = t;
+    else
         esker_tensor_unref(t);
-        return st;
-    }
-    *out = t;
-    return ESKER_OK;
+    return st;
+}
+
+esker_status esker__tensor_create_on(esker_device *dev, const esker_tensor_desc *desc, esker_memory_use use, bool zeros,
+                                     esker_tensor **out)
+{
+    char name[NAME_BYTES];
+    esker_status st = create(dev, desc, use, out);
+    if (st != ESKER_OK) return st;
+    esker_tensor *t = *out;
+    st = esker__memory_take(dev, use, t->n_bytes, zeros && !desc->data, &t->memory);
+    if (st == ESKER_OK && desc->data) st = esker__memory_write(&t->memory, 0, desc->data, t->n_bytes);
+    if (st == ESKER_OK) return ESKER_OK;
+    esker__fail_prefix("%s", name_of(t, name));
+    esker_tensor_unref(t);
+    *out = NULL;
+    return st;
+}
+
+esker_status esker__tensor_create_empty(esker_device *dev, esker_dtype dtype, const esker_shape *shape, esker_tensor **out)
+{
+    return create(dev, &(esker_tensor_desc){.dtype = dtype, .shape = *shape}, ESKER_MEMORY_TEMPORARIES, out);
+}
+
+esker_status esker__tensor_give_memory(esker_tensor *tensor)
+{
+    char name[NAME_BYTES];
+    esker_status st = esker__memory_take(tensor->device, tensor->use, tensor->n_bytes, false, &tensor->memory);
+    if (st != ESKER_OK) esker__fail_prefix("%s", name_of(tensor, name));
+    return st;
+}
+
+void esker__tensor_take_memory(esker_tensor *tensor)
+{
+    esker__memory_give(&tensor->memory);
+}
+
+void esker__tensor_move_memory(esker_tensor *to, esker_tensor *from)
+{
+    to->memory = from->memory;
+    to->use = from->use;
+    from->memory = (esker__memory){0};
 }
 
 esker_tensor *esker_tensor_ref(esker_tensor *tensor)
@@ -80,11 +116,12 @@ esker_tensor *esker_tensor_ref(esker_tensor *tensor)
 void esker_tensor_unref(esker_tensor *tensor)
 {
     if (!tensor || atomic_fetch_sub_explicit(&tensor->n_references, 1, memory_order_acq_rel) != 1) return;
+    if (tensor->trace.rules) tensor->trace.rules->drop(tensor);
     /* A lasting address stays; a buffer that was really mapped is the tensor's alone, and goes back unmapped. */
     if (tensor->mapped) esker__buffer_unmap(tensor->memory.buffer);
     esker__memory_give(&tensor->memory);
     esker__device_drop(tensor->device);
-    esker__free(tensor->label);
+    if (tensor->label != no_label) esker__free(tensor->label);
     esker__free(tensor);
 }
 
@@ -105,36 +142,60 @@ esker_status esker__tensor_need_unmapped(const esker_tensor *tensor, const char 
     return esker__fail(ESKER_ERR_INVALID, "%s: %s is mapped; unmap it first", what, name_of(tensor, name));
 }
 
-/* The byte range of `n_elems` elements from `first` on. */
-static esker_status find_range(const esker_tensor *t, const char *what, int64_t first, int64_t n_elems,
-                               uint64_t *out_offset, uint64_t *out_bytes)
+esker_status esker__tensor_settle(esker_tensor *tensor)
 {
     char name[NAME_BYTES];
+    if (esker__tensor_has_memory(tensor)) return ESKER_OK;
+    esker_status st = tensor->trace.rules ? tensor->trace.rules->settle(tensor) : ESKER_OK;
+    if (st != ESKER_OK || esker__tensor_has_memory(tensor)) return st;
+    return esker__fail(ESKER_ERR_INVALID, "%s has no value: what it was to be computed by failed", name_of(tensor, name));
+}
+
+/* Before the CPU or another kernel reads the tensor, or writes to it if it is to `change`. */
+static esker_status begin_access(esker_tensor *t, const char *what, bool change)
+{
     esker_status st = esker__tensor_need_unmapped(t, what);
-    if (st != ESKER_OK) return st;
+    if (st == ESKER_OK) st = esker__tensor_settle(t);
+    if (st == ESKER_OK && change && t->trace.rules) st = t->trace.rules->before_change(t);
+    return st;
+}
+
+/* The byte range of `n_elems` elements from `first` on, in *out_tensor, which is the tensor or what it is a view of. */
+static esker_status find_range(esker_tensor *t, const char *what, bool change, int64_t first, int64_t n_elems,
+                               esker_tensor **out_tensor, uint64_t *out_offset, uint64_t *out_bytes)
+{
+    char name[NAME_BYTES];
     int64_t left = first >= 0 && first <= t->n_elems ? t->n_elems - first : -1;
     int64_t n = n_elems == ESKER_TENSOR_REST ? left : n_elems;
     if (left < 0 || n < 0 || n > left)
         return esker__fail(ESKER_ERR_INVALID, "%s: %" PRId64 " elements from element %" PRId64 " on, %s has %" PRId64, what,
                            n_elems, first, name_of(t, name), t->n_elems);
     uint64_t elem_bytes = esker_dtype_bytes(t->dtype);
-    *out_offset = (uint64_t)first * elem_bytes;
+    *out_tensor = t->trace.base ? t->trace.base : t;
+    *out_offset = (uint64_t)(first + t->trace.base_first) * elem_bytes;
     *out_bytes = (uint64_t)n * elem_bytes;
-    return ESKER_OK;
+    return begin_access(*out_tensor, what, change);
 }
 
 esker_status esker_tensor_read(esker_tensor *tensor, int64_t first, int64_t n_elems, void *out)
 {
     uint64_t offset = 0, n_bytes = 0;
-    esker_status st = find_range(tensor, "reading a tensor", first, n_elems, &offset, &n_bytes);
+    esker_status st = find_range(tensor, "reading a tensor", false, first, n_elems, &tensor, &offset, &n_bytes);
     return st == ESKER_OK ? esker__memory_read(&tensor->memory, offset, out, n_bytes) : st;
 }
 
 esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_elems, const void *data)
 {
     uint64_t offset = 0, n_bytes = 0;
-    esker_status st = find_range(tensor, "writing a tensor", first, n_elems, &offset, &n_bytes);
+    esker_status st = find_range(tensor, "writing a tensor", true, first, n_elems, &tensor, &offset, &n_bytes);
     return st == ESKER_OK ? esker__memory_write(&tensor->memory, offset, data, n_bytes) : st;
+}
+
+static esker_status need_own_memory(const esker_tensor *t, const char *what)
+{
+    char name[NAME_BYTES];
+    if (!t->trace.base) return ESKER_OK;
+    return esker__fail(ESKER_ERR_INVALID, "%s: %s is a view of another tensor", what, name_of(t, name));
 }
 
 static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
@@ -142,6 +203,8 @@ static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
     char to[NAME_BYTES], from[NAME_BYTES];
     esker_status st = esker__tensor_need_unmapped(src, "copying a tensor");
     if (st == ESKER_OK) st = esker__tensor_need_unmapped(dst, "copying to a tensor");
+    if (st == ESKER_OK) st = need_own_memory(src, "copying a tensor");
+    if (st == ESKER_OK) st = need_own_memory(dst, "copying to a tensor");
     if (st != ESKER_OK) return st;
     name_of(src, from);
     name_of(dst, to);
@@ -157,24 +220,20 @@ static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
 
 #define COPY_GROUP 64 /* words; WG of the copy kernel */
 
-esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
+static esker_status copy_memory(esker_device *dev, const esker__memory *dst, const esker__memory *src, uint64_t n_bytes)
 {
-    esker_device *dev = dst->device;
     const esker__kernel *kernel;
     esker__buffer *uniforms = NULL;
-    esker_status st = check_copy(dst, src);
-    if (st == ESKER_OK) st = esker__device_enter(dev);
-    if (st != ESKER_OK || dst == src) return st;
     /* Whole words: buffers are rounded up to 16 bytes. */
-    uint64_t n_words = (src->n_bytes + 3) / 4, n_groups = (n_words + COPY_GROUP - 1) / COPY_GROUP;
+    uint64_t n_words = (n_bytes + 3) / 4, n_groups = (n_words + COPY_GROUP - 1) / COPY_GROUP;
     const uint32_t *most = esker__device_limits(dev)->groups;
     uint32_t x = n_groups < most[0] ? (uint32_t)n_groups : most[0];
     uint64_t y = (n_groups + x - 1) / x;
     if (y > most[1] || n_words > UINT32_MAX)
         return esker__fail(ESKER_ERR_LIMIT,
-                           "copying a tensor of %" PRIu64 " bytes: this device takes %u x %u groups of %d words",
-                           src->n_bytes, most[0], most[1], COPY_GROUP);
-    st = esker__kernel_get(dev, "runtime/copy", "", &kernel);
+                           "copying a tensor of %" PRIu64 " bytes: this device takes %u x %u groups of %d words", n_bytes,
+                           most[0], most[1], COPY_GROUP);
+    esker_status st = esker__kernel_get(dev, "runtime/copy", "", &kernel);
     if (st != ESKER_OK) return st;
     const uint32_t block[8] = {0, 0, 0, (uint32_t)n_words, x}; /* uniform Params, std140 */
     st = esker__buffer_create(dev, sizeof block, ESKER__BUFFER_UPLOAD, &uniforms);
@@ -184,14 +243,43 @@ esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
                            &(esker__launch){.kernel = kernel,
                                             .groups = {x, (uint32_t)y, 1},
                                             .n_storage = 2,
-                                            .storage = {esker__memory_range(&src->memory, 0, src->memory.n_bytes),
-                                                        esker__memory_range(&dst->memory, 0, dst->memory.n_bytes)},
+                                            .storage = {esker__memory_range(src, 0, src->n_bytes),
+                                                        esker__memory_range(dst, 0, dst->n_bytes)},
                                             .n_uniform = 1,
                                             .uniform = {{uniforms, 0, sizeof block}},
                                             .barrier = true},
                            1);
     esker__buffer_destroy(uniforms); /* GL keeps it until the copy is done */
     return st;
+}
+
+esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
+{
+    esker_status st = check_copy(dst, src);
+    if (st == ESKER_OK) st = esker__device_enter(dst->device);
+    /* A pending value is the same before and after it is computed. */
+    if (st == ESKER_OK) st = esker__tensor_settle((esker_tensor *)src);
+    if (st == ESKER_OK && dst != src) st = begin_access(dst, "copying to a tensor", true);
+    if (st != ESKER_OK || dst == src) return st;
+    return copy_memory(dst->device, &dst->memory, &src->memory, src->n_bytes);
+}
+
+/* What calls computed lies where the CPU cannot reach it: it moves, for good. */
+static esker_status make_mappable(esker_tensor *t)
+{
+    esker__memory shared;
+    if (t->use == ESKER_MEMORY_SHARED) return ESKER_OK;
+    esker_status st = esker__memory_take(t->device, ESKER_MEMORY_SHARED, t->n_bytes, false, &shared);
+    if (st != ESKER_OK) return st;
+    st = copy_memory(t->device, &shared, &t->memory, t->n_bytes);
+    if (st != ESKER_OK) {
+        esker__memory_give(&shared);
+        return st;
+    }
+    esker__memory_give(&t->memory);
+    t->memory = shared;
+    t->use = ESKER_MEMORY_SHARED;
+    return ESKER_OK;
 }
 
 esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, void **out_address)
@@ -202,7 +290,10 @@ esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, voi
     *out_address = NULL;
     if ((int)intent < 0 || (size_t)intent >= sizeof access / sizeof access[0])
         return esker__fail(ESKER_ERR_INVALID, "mapping %s: unknown intent %d", name_of(tensor, name), (int)intent);
-    esker_status st = esker__tensor_need_unmapped(tensor, "mapping a tensor");
+    esker_status st = need_own_memory(tensor, "mapping a tensor");
+    /* What was recorded with it runs now, also if it will only be read: meanwhile it is out of the GPU's reach. */
+    if (st == ESKER_OK) st = begin_access(tensor, "mapping a tensor", true);
+    if (st == ESKER_OK) st = make_mappable(tensor);
     /* The address may be a lasting one, which waits for nothing. */
     if (st == ESKER_OK) st = esker_device_finish(tensor->device);
     if (st == ESKER_OK) st = esker__buffer_map_as(tensor->memory.buffer, access[intent], out_address);

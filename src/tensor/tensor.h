@@ -7,6 +7,32 @@
 #include <esker/tensor.h>
 #include "tensor/memory.h"
 
+/*
+ * What src/eager is told of a tensor that it met. A tensor may be without memory: its value is then still to be computed, or
+ * it shows some of another tensor's.
+ */
+typedef struct esker__tensor_rules {
+    esker_status (*settle)(esker_tensor *tensor);        /* give it memory, with its value */
+    esker_status (*before_change)(esker_tensor *tensor); /* somebody else is about to write to its memory */
+    void (*drop)(esker_tensor *tensor);                  /* the last reference is gone */
+} esker__tensor_rules;
+
+/* What src/eager keeps with a tensor; all zero for those it has not met. */
+typedef struct esker__trace {
+    const esker__tensor_rules *rules; /* NULL: there is nobody to tell */
+    struct esker_node *node, *shadow; /* its value in what is pending; the node that stands for it in a backward pass */
+    uint64_t run;                     /* of which `node` is */
+    size_t place;                     /* in the list of pending tensors, + 1 */
+    struct esker__history *history;   /* how it was computed; NULL: a leaf, or untracked, or freed */
+    esker_tensor *grad;               /* referenced */
+    esker_tensor *base;               /* referenced: a view shows its elements from base_first on */
+    int64_t base_first;
+    uint64_t version, base_version; /* changes so far; those of the base when `node` was recorded */
+    uint64_t serial, mark;
+    uint32_t n_held; /* of the references, those that histories hold */
+    bool requires_grad, tracked;
+} esker__trace;
+
 struct esker_tensor {
     atomic_int n_references;
     esker_device *device; /* referenced */
@@ -19,6 +45,7 @@ struct esker_tensor {
     char *label; /* "" if it has none */
     bool mapped;
     esker_map_intent intent; /* while mapped */
+    esker__trace trace;
 };
 
 /**
@@ -27,6 +54,25 @@ struct esker_tensor {
  */
 esker_status esker__tensor_create_on(esker_device *dev, const esker_tensor_desc *desc, esker_memory_use use, bool zeros,
                                      esker_tensor **out);
+
+/** A tensor without memory. */
+esker_status esker__tensor_create_empty(esker_device *dev, esker_dtype dtype, const esker_shape *shape, esker_tensor **out);
+static inline bool esker__tensor_has_memory(const esker_tensor *tensor)
+{
+    return tensor->memory.buffer != NULL;
+}
+/** Memory with anything in it, for one that has none; and back. */
+esker_status esker__tensor_give_memory(esker_tensor *tensor);
+void esker__tensor_take_memory(esker_tensor *tensor);
+/** Let `to`, which has none, have `from`'s. */
+void esker__tensor_move_memory(esker_tensor *to, esker_tensor *from);
+/** All of its memory, for a launch. */
+static inline esker__range esker__tensor_range(const esker_tensor *tensor)
+{
+    return esker__memory_range(&tensor->memory, 0, tensor->memory.n_bytes);
+}
+/** See to it that the tensor has memory with its value. */
+esker_status esker__tensor_settle(esker_tensor *tensor);
 
 /** ESKER_ERR_INVALID, beginning with `what`, while the tensor is mapped. */
 esker_status esker__tensor_need_unmapped(const esker_tensor *tensor, const char *what);
