@@ -5,6 +5,7 @@
 #include "custom.h"
 #include "dataset.h"
 #include "device.h"
+#include "eager.h"
 #include "evaluator.h"
 #include "graph.h"
 #include "lbfgs.h"

@@ -259,3 +259,8 @@ esker_node *esker_custom(esker_custom_op *op, esker_node *const *inputs, const v
     if (params) memcpy(attr.params, params, op->desc.params_bytes);
     return esker__record(&op->op, &attr, inputs, op->desc.n_inputs);
 }
+
+int esker__custom_op_inputs(const esker_custom_op *op)
+{
+    return op->desc.n_inputs;
+}

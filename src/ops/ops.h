@@ -190,4 +190,8 @@ double esker__tolerance_exact(const esker_node *node);
 /** Smallest normal float: what a device that flushes denormals may lose. */
 #define ESKER__FLUSHED 1.1754944e-38
 
+/** How many inputs an operation that a program registered takes. */
+struct esker_custom_op;
+int esker__custom_op_inputs(const struct esker_custom_op *op);
+
 #endif

@@ -3,7 +3,7 @@
 #   layers.sh ROOT             check the tree at ROOT; prints each offence as file:line: rule
 #   layers.sh --self-test DIR  plant one offence of each kind in DIR and see that each is found, and that clean code passes
 #
-# - A folder includes from itself and from those before it: base platform gpu tensor graph plan ops nn selftest io data train.
+# - A folder includes from itself and from those before it: base platform gpu tensor graph plan ops eager nn selftest io data train.
 # - src/cli includes public headers and its own. Public headers include each other and the C standard library.
 # - EGL and GBM are called in platform/ alone, GL in src/gpu alone (platform/ may ask what a context is), the C heap in
 #   src/base/memory.c alone.
@@ -39,7 +39,7 @@ check() {
         else if (layer == "cli" || rank[layer] > rank[folder]) offence("\"" path "\": " folder " comes before " layer)
     }
     BEGIN {
-        n = split("base platform gpu tensor graph plan ops nn selftest io data train", names, " ")
+        n = split("base platform gpu tensor graph plan ops eager nn selftest io data train", names, " ")
         for (i = 1; i <= n; i++) rank[names[i]] = i
     }
     FNR == 1 {
@@ -96,7 +96,7 @@ plant_clean() { verdict=0; plant_any "$@"; }
 plant_any() {
     rm -rf "$work/tree"
     mkdir -p "$work/tree/platform" "$work/tree/include/esker"
-    for folder in base gpu tensor graph plan ops nn selftest io data train cli; do mkdir -p "$work/tree/src/$folder"; done
+    for folder in base gpu tensor graph plan ops eager nn selftest io data train cli; do mkdir -p "$work/tree/src/$folder"; done
     for header in base/x gpu/x graph/x ops/x; do printf 'int x;\n' >"$work/tree/src/$header.h"; done
     printf '#include <stdint.h>\n' >"$work/tree/include/esker/x.h"
     printf 'int x;\n' >"$work/tree/platform/egl.h"
