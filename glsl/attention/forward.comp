@@ -5,8 +5,10 @@
 // Layout    a group does BQ queries of one head, and takes the keys BK at a time: 256 scores, a 2 x 2 block for each invocation;
 //           then COLS lanes share a query, each with one vec4 column of the sum, and each has ROWS queries
 // Bindings  PACKED 0: 0 in q f32 [heads, tq, d]   1 in k [heads, tk, d]   2 in v [heads, tk, d]   3 out result [heads, tq, d]
-//           PACKED 1: 0 in qkv, q, k and v as attention/pack leaves them   1 out result   LSE 1: 2 out lse [heads, tq], the logarithm
-//           of the sum of a row's exponentials
+//           PACKED 1: 0 in qkv, q, k and v as attention/pack leaves them   1 out result   LSE 1: last out lse [heads, tq], the
+//           logarithm of the sum of a row's exponentials
+//           with `between` above 1 what is heads here, of all samples, is [samples, between], and q, k, v (PACKED 0) and the result are
+//           [samples, t, between, d]
 // Uniforms  first_group: of this dispatch, among heads * tiles;  tiles: of BQ queries in a head;  tq, tk, d >= 1;
 //           d4 = ceil(d / 4), d / 4 if not PACKED;  k_at, v_at: where k and v begin in qkv, in vec4;  block: BK, not a constant so that
 //           compilers leave the loops alone: unrolled they would spill
@@ -28,7 +30,7 @@
 #define PACKED 0
 #endif
 #ifndef LSE
-#define LSE 0 // 1: PACKED too
+#define LSE 0
 #endif
 precision highp float;
 precision highp int;
@@ -47,6 +49,7 @@ layout(std140, binding = 0) uniform Params {
     uint v_at;
     uint block;
     float scale;
+    uint between; // rows from one of a head to the next
 };
 
 #if VEC
@@ -68,6 +71,9 @@ layout(std430, binding = 0) readonly buffer Q { vec4 q[]; };
 layout(std430, binding = 1) readonly buffer K { vec4 k[]; };
 layout(std430, binding = 2) readonly buffer V { vec4 v[]; };
 layout(std430, binding = 3) writeonly buffer Result { ELEM result[]; };
+#if LSE
+layout(std430, binding = 4) writeonly buffer Lse { float lse[]; };
+#endif
 #define READ_Q(i) q[i]
 #define READ_K(i) k[i]
 #define READ_V(i) v[i]
@@ -106,8 +112,18 @@ void main()
     uint group = gl_WorkGroupID.x + group_base.x + first_group;
     uint head = group / tiles;
     uint first_q = (group - head * tiles) * BQ;
+    uint outer = head / between;
+    uint place = head - outer * between;
+    uint result_row = outer * tq * between + place; // the first of this head; others follow `between` rows apart
+#if PACKED
+    const uint apart = 1u;
     uint q_row = head * tq;
     uint k_row = head * tk;
+#else
+    uint apart = between;
+    uint q_row = result_row;
+    uint k_row = outer * tk * between + place;
+#endif
     uint t = gl_LocalInvocationIndex;
     uint block_q = t % (BQ / 2u) * 2u;
     uint block_k = t / (BQ / 2u) * 2u;
@@ -117,8 +133,8 @@ void main()
     uint lane_q = t / uint(COLS) * uint(ROWS);
 
     // Queries past the last do the last one's work again, and keep it to themselves.
-    uint q0 = (q_row + min(first_q + block_q, tq - 1u)) * d4;
-    uint q1 = (q_row + min(first_q + block_q + 1u, tq - 1u)) * d4;
+    uint q0 = (q_row + min(first_q + block_q, tq - 1u) * apart) * d4;
+    uint q1 = (q_row + min(first_q + block_q + 1u, tq - 1u) * apart) * d4;
 #if CAUSAL
     uint end_k = min(tk, first_q + BQ);
 #else
@@ -134,8 +150,8 @@ void main()
 
     for (uint first_k = 0u; first_k < end_k; first_k += block) {
         uint key = first_k + block_k;
-        uint k0 = (k_row + min(key, tk - 1u)) * d4;
-        uint k1 = (k_row + min(key + 1u, tk - 1u)) * d4;
+        uint k0 = (k_row + min(key, tk - 1u) * apart) * d4;
+        uint k1 = (k_row + min(key + 1u, tk - 1u) * apart) * d4;
         vec4 s = vec4(0.0); // (q0, k0), (q0, k1), (q1, k0), (q1, k1)
         for (uint i = 0u; i < d4; i++) {
             vec4 a = READ_Q(q0 + i);
@@ -186,7 +202,7 @@ void main()
         }
         uint n = min(block, end_k - first_k);
         for (uint j = 0u; j < n; j++) {
-            vec4 x = READ_V((k_row + first_k + j) * d4 + c);
+            vec4 x = READ_V((k_row + (first_k + j) * apart) * d4 + c);
             for (int i = 0; i < ROWS; i++) {
                 float p = scores[(lane_q + uint(i)) * BK + j];
                 acc[i] += p * x;
@@ -199,9 +215,9 @@ void main()
     for (int i = 0; i < ROWS; i++) {
         uint query = first_q + lane_q + uint(i);
         if (query >= tq || lane_c >= d4) continue;
-        write_result(q_row + query, c, acc[i] / sum[i]);
+        write_result(result_row + query * between, c, acc[i] / sum[i]);
 #if LSE
-        if (lane_c == 0u) lse[q_row + query] = row_max[lane_q + uint(i)] + log(sum[i]);
+        if (lane_c == 0u) lse[head * tq + query] = row_max[lane_q + uint(i)] + log(sum[i]);
 #endif
     }
 }

@@ -6,9 +6,12 @@
 // Layout    a group does OWN rows of one head (of dq: queries, else keys) and takes the others BLOCK at a time: 256 pairs, a 2 x 2
 //           block for each invocation; then COLS lanes share a row, each with one vec4 column, and each has ROWS rows. dk and dv in
 //           one kernel would save a seventh of the arithmetic, and spill on V3D
-// Bindings  0 in own   1 in other   2 out result [heads, own_n, d]   all f32
+// Bindings  PACKED 1: 0 in own   1 in other   2 out result [heads, own_n, d]   all f32
 //           of own and other one is qg: q, g, and (lse, delta, unused, unused) for each query; one is kv: k and v; rows of d4 vec4
 //           as attention/pack leaves them
+//           PACKED 0: 0 in q, 1 in g, 2 in k, 3 in v, 4 in out, 5 in lse, 6 out result: for GPUs with so many blocks, and VEC alone
+//           with `between` above 1 what is heads here, of all samples, is [samples, between], and the result, and with PACKED 0
+//           what is read but lse, are [samples, t, between, d]
 // Uniforms  first_group: of this dispatch, among heads * tiles;  tiles: of OWN rows in a head;  own_n, other_n: rows in a head;
 //           own_rows, other_rows: in all heads;  d >= 1;  d4 = ceil(d / 4);  block: BLOCK, not a constant so that compilers leave the
 //           loops alone: unrolled they would spill
@@ -29,6 +32,9 @@
 #ifndef WANT
 #define WANT 0
 #endif
+#ifndef PACKED
+#define PACKED 1
+#endif
 precision highp float;
 precision highp int;
 
@@ -46,6 +52,7 @@ layout(std140, binding = 0) uniform Params {
     uint d4;
     uint block;
     float scale;
+    uint between; // rows from one of a head to the next
 };
 
 #if VEC
@@ -53,14 +60,45 @@ layout(std140, binding = 0) uniform Params {
 #else
 #define ELEM float
 #endif
+uint own_second, other_second; // where g or v begins, packed
+#if PACKED
 layout(std430, binding = 0) readonly buffer Own_ { vec4 own[]; };
 layout(std430, binding = 1) readonly buffer Other { vec4 other[]; };
 layout(std430, binding = 2) writeonly buffer Result { ELEM result[]; };
+#define OWN_FIRST(i) own[i]
+#define OWN_SECOND(i) own[own_second + (i)]
+#define OTHER_FIRST(i) other[i]
+#define OTHER_SECOND(i) other[other_second + (i)]
+#else
+layout(std430, binding = 0) readonly buffer Q { vec4 q[]; };
+layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
+layout(std430, binding = 2) readonly buffer K { vec4 k[]; };
+#if WANT < 2
+layout(std430, binding = 3) readonly buffer V { vec4 v[]; };
+layout(std430, binding = 4) readonly buffer Out { vec4 result_of[]; };
+layout(std430, binding = 5) readonly buffer Lse { float lse[]; };
+layout(std430, binding = 6) writeonly buffer Result { ELEM result[]; };
+#else
+layout(std430, binding = 3) readonly buffer Lse { float lse[]; };
+layout(std430, binding = 4) writeonly buffer Result { ELEM result[]; };
+#endif
+#if WANT
+#define OWN_FIRST(i) k[i]
+#define OWN_SECOND(i) v[i]
+#define OTHER_FIRST(i) q[i]
+#define OTHER_SECOND(i) g[i]
+#else
+#define OWN_FIRST(i) q[i]
+#define OWN_SECOND(i) g[i]
+#define OTHER_FIRST(i) k[i]
+#define OTHER_SECOND(i) v[i]
+#endif
+#endif
 
 #if WANT == 2
-#define SUMMED other_second
+#define SUMMED(i) OTHER_SECOND(i)
 #else
-#define SUMMED 0u
+#define SUMMED(i) OTHER_FIRST(i)
 #endif
 
 const uint OWN = uint(64 / COLS * ROWS);
@@ -69,18 +107,42 @@ const uint BLOCK = 256u / OWN;
 shared float pairs[256]; // [OWN][BLOCK]: e, or p
 
 // Products of two own rows, from `a` and `b` on, with two others, from `x` and `y` on: (a, x), (a, y), (b, x), (b, y).
-vec4 products(uint a, uint b, uint x, uint y)
-{
-    vec4 sum = vec4(0.0);
-    for (uint i = 0u; i < d4; i++) {
-        vec4 own_a = own[a + i];
-        vec4 own_b = own[b + i];
-        vec4 other_x = other[x + i];
-        vec4 other_y = other[y + i];
-        sum += vec4(dot(own_a, other_x), dot(own_a, other_y), dot(own_b, other_x), dot(own_b, other_y));
+#define PRODUCTS(name, OWN_, OTHER_)                                                                                             \
+    vec4 name(uint a, uint b, uint x, uint y)                                                                                    \
+    {                                                                                                                            \
+        vec4 sum = vec4(0.0);                                                                                                    \
+        for (uint i = 0u; i < d4; i++) {                                                                                         \
+            vec4 own_a = OWN_(a + i);                                                                                            \
+            vec4 own_b = OWN_(b + i);                                                                                            \
+            vec4 other_x = OTHER_(x + i);                                                                                        \
+            vec4 other_y = OTHER_(y + i);                                                                                        \
+            sum += vec4(dot(own_a, other_x), dot(own_a, other_y), dot(own_b, other_x), dot(own_b, other_y));                     \
+        }                                                                                                                        \
+        return sum;                                                                                                              \
     }
+PRODUCTS(products, OWN_FIRST, OTHER_FIRST)
+#if WANT < 2
+PRODUCTS(second_products, OWN_SECOND, OTHER_SECOND)
+#endif
+
+// Of a query, number `at` of `head`, whose row is `row`: lse and delta.
+#if !PACKED
+float lse_of(uint head, uint at, uint n, uint row) { return lse[head * n + at]; }
+#elif WANT
+float lse_of(uint head, uint at, uint n, uint row) { return other[2u * other_second + row].x; }
+float delta_of(uint row) { return other[2u * other_second + row].y; }
+#else
+float lse_of(uint head, uint at, uint n, uint row) { return own[2u * own_second + row].x; }
+float delta_of(uint row) { return own[2u * own_second + row].y; }
+#endif
+#if !PACKED && WANT < 2
+float delta_of(uint row)
+{
+    float sum = 0.0;
+    for (uint i = row * d4; i < row * d4 + d4; i++) sum += dot(g[i], result_of[i]);
     return sum;
 }
+#endif
 
 // Whether a pair counts. Own rows past the last need no care, they are not written.
 bool counts(uint own_at, uint other_at)
@@ -99,8 +161,18 @@ void main()
     uint group = gl_WorkGroupID.x + group_base.x + first_group;
     uint head = group / tiles;
     uint first_own = (group - head * tiles) * OWN;
+    uint outer = head / between;
+    uint place = head - outer * between;
+    uint result_row = outer * own_n * between + place; // the first of this head; others follow `between` rows apart
+#if PACKED
+    const uint apart = 1u;
     uint own_row = head * own_n;
     uint other_row = head * other_n;
+#else
+    uint apart = between;
+    uint own_row = result_row;
+    uint other_row = outer * other_n * between + place;
+#endif
     uint t = gl_LocalInvocationIndex;
     uint block_own = t % (OWN / 2u) * 2u;
     uint block_other = t / (OWN / 2u) * 2u;
@@ -108,11 +180,19 @@ void main()
     uint lane_c = t % uint(COLS);
     uint c = min(lane_c, d4 - 1u);
     uint lane_own = t / uint(COLS) * uint(ROWS);
-    uint own_second = own_rows * d4;     // where g or v begins
-    uint other_second = other_rows * d4;
+    own_second = own_rows * d4;
+    other_second = other_rows * d4;
 
-    uint a = own_row + min(first_own + block_own, own_n - 1u);
-    uint b = own_row + min(first_own + block_own + 1u, own_n - 1u);
+    uint at_a = min(first_own + block_own, own_n - 1u);
+    uint at_b = min(first_own + block_own + 1u, own_n - 1u);
+    uint a = own_row + at_a * apart;
+    uint b = own_row + at_b * apart;
+#if !WANT
+    float lse_a = lse_of(head, at_a, own_n, a);
+    float lse_b = lse_of(head, at_b, own_n, b);
+    float delta_a = delta_of(a);
+    float delta_b = delta_of(b);
+#endif
 #if CAUSAL && WANT
     uint first = min(first_own / BLOCK * BLOCK, other_n); // queries before the first key see none of them
     uint end = other_n;
@@ -128,16 +208,16 @@ void main()
 
     for (uint first_other = first; first_other < end; first_other += block) {
         uint at = first_other + block_other;
-        uint x = other_row + min(at, other_n - 1u);
-        uint y = other_row + min(at + 1u, other_n - 1u);
+        uint at_x = min(at, other_n - 1u);
+        uint at_y = min(at + 1u, other_n - 1u);
+        uint x = other_row + at_x * apart;
+        uint y = other_row + at_y * apart;
         vec4 s = products(a * d4, b * d4, x * d4, y * d4) * scale;
 #if WANT
-        float lse_x = other[2u * other_second + x].x;
-        float lse_y = other[2u * other_second + y].x;
+        float lse_x = lse_of(head, at_x, other_n, x);
+        float lse_y = lse_of(head, at_y, other_n, y);
         s -= vec4(lse_x, lse_y, lse_x, lse_y);
 #else
-        float lse_a = own[2u * own_second + a].x;
-        float lse_b = own[2u * own_second + b].x;
         s -= vec4(lse_a, lse_a, lse_b, lse_b);
 #endif
         uint row = first_own + block_own;
@@ -147,14 +227,12 @@ void main()
         pairs[block_at + BLOCK] = counts(row + 1u, at) ? exp(s.z) : 0.0;
         pairs[block_at + BLOCK + 1u] = counts(row + 1u, at + 1u) ? exp(s.w) : 0.0;
 #if WANT < 2
-        vec4 e = products(own_second + a * d4, own_second + b * d4, other_second + x * d4, other_second + y * d4);
+        vec4 e = second_products(a * d4, b * d4, x * d4, y * d4);
 #if WANT
-        float delta_x = other[2u * other_second + x].y;
-        float delta_y = other[2u * other_second + y].y;
+        float delta_x = delta_of(x);
+        float delta_y = delta_of(y);
         e -= vec4(delta_x, delta_y, delta_x, delta_y);
 #else
-        float delta_a = own[2u * own_second + a].y;
-        float delta_b = own[2u * own_second + b].y;
         e -= vec4(delta_a, delta_a, delta_b, delta_b);
 #endif
         e *= scale;
@@ -167,7 +245,7 @@ void main()
         barrier();
         uint n = min(block, end - first_other);
         for (uint j = 0u; j < n; j++) {
-            vec4 value = other[SUMMED + (other_row + first_other + j) * d4 + c];
+            vec4 value = SUMMED((other_row + (first_other + j) * apart) * d4 + c);
             for (int i = 0; i < ROWS; i++) acc[i] += pairs[(lane_own + uint(i)) * BLOCK + j] * value;
         }
         memoryBarrierShared();
@@ -176,7 +254,7 @@ void main()
     for (int i = 0; i < ROWS; i++) {
         uint row = first_own + lane_own + uint(i);
         if (row >= own_n || lane_c >= d4) continue;
-        uint at = own_row + row;
+        uint at = result_row + row * between;
 #if VEC
         result[at * d4 + c] = acc[i];
 #else

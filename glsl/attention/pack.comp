@@ -1,6 +1,7 @@
 #version 310 es
 // pack: rows of d floats as rows of d4 vec4, zeros behind d, at a place in a buffer of several such arrays; with one number for each row
 // SIDE      0: none   1: copied from `side` [rows]   2: dot(x[row], side[row]) with side [rows, d]
+// Rows      x (and side, if SIDE 2) is [samples, t, between, d], packed [samples, between, t, 4 d4]
 // Bindings  0 in x f32 [rows, d]   SIDE 0: 1 out packed   else: 1 in side   2 out packed, f32, vec4 rows; one invocation writes a row
 // Uniforms  groups_x;  rows, d >= 1;  d4 = ceil(d / 4);  at: of x's rows in packed, in floats;  side_at: of the first row's number,
 //           4 floats from one to the next
@@ -21,6 +22,8 @@ layout(std140, binding = 0) uniform Params {
     uint d4;
     uint at;
     uint side_at;
+    uint t;
+    uint between;
 };
 
 layout(std430, binding = 0) readonly buffer X { float x[]; };
@@ -35,7 +38,9 @@ void main()
 {
     uint row = ((gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x) * 64u + gl_LocalInvocationIndex;
     if (row >= rows) return;
-    uint from = row * d;
+    uint head = row / t;
+    uint outer = head / between;
+    uint from = ((outer * t + (row - head * t)) * between + (head - outer * between)) * d;
     uint to = at + row * 4u * d4;
     float sum = 0.0;
     for (uint i = 0u; i < d; i++) {

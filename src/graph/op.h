@@ -127,6 +127,13 @@ struct esker__op {
     esker_node *(*simplify)(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs);
 
     /**
+     * For ops that can do without transpositions in front of them: change `attr` and `inputs` (copies) so that transpose nodes
+     * among the inputs are no more needed, and return a bit for each output that then comes out with axes 1 and 2 exchanged; 0
+     * where nothing can be done.
+     */
+    unsigned (*untransposed)(void *attr, esker_node **inputs);
+
+    /**
      * What `node` of a model becomes in a graph for inference, recorded there with `inputs` (a dropout is its input).
      * Must have those outputs of `node` that others read. NULL member: the same as in training.
      */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <esker/ops.h>
+
 #include "base/fail.h"
 #include "base/hash.h"
 
@@ -99,8 +101,43 @@ static int *find_slot(const node_table *table, const esker_graph *graph, const e
     return &table->slots[i];
 }
 
+/* The node of this op, attributes and inputs, recorded unless there is one. */
+static esker_node *find_or_record(rewrite *r, node_table *table, const esker_node *old, const void *attr,
+                                  esker_node **inputs)
+{
+    esker_node like = *old;
+    like.attr = (void *)attr;
+    int *slot = find_slot(table, r->graph, &like, inputs);
+    if (*slot) return r->graph->nodes[*slot - 1];
+    r->graph->phase = old->phase;
+    esker_node *node = esker__record_in(r->graph, old->op, attr, inputs, old->n_inputs);
+    if (node && old->label) esker_label(node, old->label);
+    if (node) *slot = node->id + 1;
+    return node;
+}
+
+/* Maps all outputs of `old` if its op can do without transpositions: those that come out transposed are transposed back. */
+static bool untranspose_node(rewrite *r, node_table *table, const esker_node *old)
+{
+    void *attr = esker__pool_alloc(&r->graph->pool, old->op->attr_bytes);
+    esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)old->n_inputs * sizeof *inputs);
+    if (!attr || !inputs) return esker__graph_fail(r->graph, esker__fail_memory(old->op->attr_bytes, "graph pass"));
+    memcpy(attr, old->attr, old->op->attr_bytes);
+    memcpy(inputs, r->inputs, (size_t)old->n_inputs * sizeof *inputs);
+    unsigned exchanged = old->op->untransposed(attr, inputs);
+    if (!exchanged) return false;
+    esker_node *node = find_or_record(r, table, old, attr, inputs);
+    for (int i = 0; node && i < old->op->n_outputs; i++) {
+        esker_node *output = esker__output(node, i);
+        r->map[old->id + i] = exchanged >> i & 1 ? esker_transpose(output, (const int[]){0, 2, 1, 3}) : output;
+    }
+    return node != NULL;
+}
+
 static esker_node *simplify_node(rewrite *r, node_table *table, const esker_node *old)
 {
+    if (r->map[old->id]) return r->map[old->id];
+    if (old->op->untransposed && untranspose_node(r, table, old)) return r->map[old->id];
     if (old->op == &esker__op_output) return esker__output(r->inputs[0], old->output);
     if (old->op->flags & ESKER__OP_EFFECT) return esker__record_copy(r->graph, old, r->inputs);
     r->graph->phase = old->phase;

@@ -16,6 +16,7 @@
 
 typedef struct sizes {
     int64_t heads, tq, tk, d; /* heads of all samples */
+    int64_t between;          /* rows from one of a head to the next: 1, or with rows_first the heads of a sample */
     bool causal;
     double scale;
 } sizes;
@@ -24,12 +25,19 @@ static sizes sizes_of(const esker_node *node)
 {
     const int64_t *q = node->inputs[0]->type.shape.dims, *k = node->inputs[1]->type.shape.dims;
     const esker__attention_attr *a = node->attr;
-    return (sizes){q[0] * q[1], q[2], k[2], q[3], a->causal != 0, a->scale};
+    int row = a->rows_first ? 1 : 2;
+    return (sizes){q[0] * q[3 - row], q[row], k[row], q[3], a->rows_first ? q[2] : 1, a->causal != 0, a->scale};
+}
+
+/* Row `t` of `n` of a head, in the order of memory. */
+static int64_t row_at(const sizes *s, int64_t head, int64_t t, int64_t n)
+{
+    return (head / s->between * n + t) * s->between + head % s->between;
 }
 
 /* ---- Shapes ---- */
 
-static esker_status infer_qkv(const char *op, esker_node *const *inputs)
+static esker_status infer_qkv(const char *op, const esker__attention_attr *attr, esker_node *const *inputs)
 {
     const esker_shape *q = &inputs[0]->type.shape, *k = &inputs[1]->type.shape, *v = &inputs[2]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
@@ -41,16 +49,18 @@ static esker_status infer_qkv(const char *op, esker_node *const *inputs)
                            esker__signature(text, op, inputs, 3));
     if (!esker_shape_equal(k, v))
         return esker__fail(ESKER_ERR_INVALID, "%s: k and v must have equal shapes", esker__signature(text, op, inputs, 3));
+    int row = attr->rows_first ? 1 : 2;
     for (int i = 0; i < 4; i++)
-        if (i != 2 && q->dims[i] != k->dims[i])
+        if (i != row && q->dims[i] != k->dims[i])
             return esker__fail(ESKER_ERR_INVALID, "%s: q and k must agree but for the rows; axis %d is %lld and %lld",
                                esker__signature(text, op, inputs, 3), i, (long long)q->dims[i], (long long)k->dims[i]);
     if (q->dims[3] > MAX_HEAD)
         return esker__fail(ESKER_ERR_LIMIT, "%s: heads of %lld elements, at most %d", esker__signature(text, op, inputs, 3),
                            (long long)q->dims[3], MAX_HEAD);
-    if (q->dims[2] > MAX_ROWS || k->dims[2] > MAX_ROWS)
+    if (q->dims[row] > MAX_ROWS || k->dims[row] > MAX_ROWS)
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld queries and %lld keys, at most %d of each",
-                           esker__signature(text, op, inputs, 3), (long long)q->dims[2], (long long)k->dims[2], MAX_ROWS);
+                           esker__signature(text, op, inputs, 3), (long long)q->dims[row], (long long)k->dims[row],
+                           MAX_ROWS);
     return ESKER_OK;
 }
 
@@ -58,7 +68,7 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
 {
     const esker__attention_attr *a = attr;
     (void)n_inputs;
-    esker_status st = infer_qkv("attention", inputs);
+    esker_status st = infer_qkv("attention", a, inputs);
     if (st != ESKER_OK) return st;
     char text[ESKER__SIGNATURE_BYTES];
     if (!isfinite(a->scale))
@@ -68,14 +78,17 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
     out[1] = inputs[0]->type;
     out[1].shape.rank = 3;
     out[1].shape.dims[3] = 0;
+    if (a->rows_first) { /* the logarithms are a head's one after the other in any case */
+        out[1].shape.dims[1] = inputs[0]->type.shape.dims[2];
+        out[1].shape.dims[2] = inputs[0]->type.shape.dims[1];
+    }
     return ESKER_OK;
 }
 
 /* Inputs: q, k, v, out, lse, the upstream gradient. */
 static esker_status infer_grad(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    (void)attr;
-    esker_status st = infer_qkv("attention_grad", inputs);
+    esker_status st = infer_qkv("attention_grad", attr, inputs);
     if (st != ESKER_OK) return st;
     const esker_shape *q = &inputs[0]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
@@ -112,26 +125,27 @@ static void reference(const esker__reference *r)
 {
     sizes s = sizes_of(r->node);
     for (int64_t row = 0; row < s.heads * s.tq; row++) {
-        int64_t head = row / s.tq, n = keys_of(&s, row % s.tq);
-        const double *q = r->in[0] + row * s.d, *k = r->in[1] + head * s.tk * s.d, *v = r->in[2] + head * s.tk * s.d;
+        int64_t head = row / s.tq, n = keys_of(&s, row % s.tq), step = s.between * s.d;
+        int64_t at = row_at(&s, head, row % s.tq, s.tq) * s.d, first = row_at(&s, head, 0, s.tk) * s.d;
+        const double *q = r->in[0] + at, *k = r->in[1] + first, *v = r->in[2] + first;
         double max = -INFINITY, sum = 0, mean_blur = 0, size;
-        for (int64_t j = 0; j < n; j++) max = fmax(max, s.scale * dot(q, k + j * s.d, s.d, &size));
+        for (int64_t j = 0; j < n; j++) max = fmax(max, s.scale * dot(q, k + j * step, s.d, &size));
         for (int64_t j = 0; j < n; j++) {
-            double score = s.scale * dot(q, k + j * s.d, s.d, &size), e = exp(score - max);
+            double score = s.scale * dot(q, k + j * step, s.d, &size), e = exp(score - max);
             sum += e;
             mean_blur += e * (1 + max - score + fabs(s.scale) * size);
         }
         mean_blur /= sum;
         for (int64_t c = 0; c < s.d; c++) {
-            r->out[0][row * s.d + c] = 0;
-            if (r->magnitude[0]) r->magnitude[0][row * s.d + c] = 0;
+            r->out[0][at + c] = 0;
+            if (r->magnitude[0]) r->magnitude[0][at + c] = 0;
         }
         for (int64_t j = 0; j < n; j++) {
-            double score = s.scale * dot(q, k + j * s.d, s.d, &size), p = exp(score - max) / sum;
+            double score = s.scale * dot(q, k + j * step, s.d, &size), p = exp(score - max) / sum;
             double blur = 1 + max - score + fabs(s.scale) * size + mean_blur;
             for (int64_t c = 0; c < s.d; c++) {
-                r->out[0][row * s.d + c] += p * v[j * s.d + c];
-                if (r->magnitude[0]) r->magnitude[0][row * s.d + c] += p * blur * fabs(v[j * s.d + c]);
+                r->out[0][at + c] += p * v[j * step + c];
+                if (r->magnitude[0]) r->magnitude[0][at + c] += p * blur * fabs(v[j * step + c]);
             }
         }
         if (r->out[1]) r->out[1][row] = max + log(sum);
@@ -166,17 +180,18 @@ static void reference_grad(const esker__reference *r)
         zero(r->magnitude[i], n);
     }
     for (int64_t row = 0; row < s.heads * s.tq; row++) {
-        int64_t first_key = row / s.tq * s.tk, n = keys_of(&s, row % s.tq);
-        const double *q = r->in[0] + row * s.d, *g = r->in[5] + row * s.d;
-        double lse = r->in[4][row], delta_size, delta = dot(g, r->in[3] + row * s.d, s.d, &delta_size);
-        for (int64_t j = first_key; j < first_key + n; j++) {
+        int64_t head = row / s.tq, n = keys_of(&s, row % s.tq), at = row_at(&s, head, row % s.tq, s.tq);
+        const double *q = r->in[0] + at * s.d, *g = r->in[5] + at * s.d;
+        double lse = r->in[4][row], delta_size, delta = dot(g, r->in[3] + at * s.d, s.d, &delta_size);
+        for (int64_t key = 0; key < n; key++) {
+            int64_t j = row_at(&s, head, key, s.tk);
             const double *k = r->in[1] + j * s.d, *v = r->in[2] + j * s.d;
             double score_size, inner_size, score = s.scale * dot(q, k, s.d, &score_size),
                                            inner = dot(g, v, s.d, &inner_size);
             double p = exp(score - lse), blur = 1 + fabs(score - lse) + fabs(s.scale) * score_size;
             double e = s.scale * p * (inner - delta);
             double e_size = fabs(s.scale) * p * (inner_size + delta_size + fabs(inner - delta) * blur);
-            add_scaled(row_of(r->out[0], row, s.d), row_of(r->magnitude[0], row, s.d), k, s.d, e, e_size);
+            add_scaled(row_of(r->out[0], at, s.d), row_of(r->magnitude[0], at, s.d), k, s.d, e, e_size);
             add_scaled(row_of(r->out[1], j, s.d), row_of(r->magnitude[1], j, s.d), q, s.d, e, e_size);
             add_scaled(row_of(r->out[2], j, s.d), row_of(r->magnitude[2], j, s.d), g, s.d, p, p * blur);
         }
@@ -244,7 +259,14 @@ static esker_status pack(esker__lowering *lowering, const layout *l, const esker
                          uint64_t at, const esker_node *side, int how, uint64_t side_at)
 {
     char defines[24];
-    uint32_t params[] = {0, (uint32_t)rows, (uint32_t)l->s.d, l->d4, (uint32_t)at, (uint32_t)side_at};
+    uint32_t params[] = {0,
+                         (uint32_t)rows,
+                         (uint32_t)l->s.d,
+                         l->d4,
+                         (uint32_t)at,
+                         (uint32_t)side_at,
+                         (uint32_t)(rows / l->s.heads),
+                         (uint32_t)l->s.between};
     double n = (double)rows * (double)l->s.d;
     snprintf(defines, sizeof defines, "SIDE %d\n", side ? how : 0);
     esker__dispatch_desc desc = {.kernel = "attention/pack",
@@ -252,7 +274,7 @@ static esker_status pack(esker__lowering *lowering, const layout *l, const esker
                                  .operands = {esker__read(lowering, x)},
                                  .n_operands = 1,
                                  .params = params,
-                                 .n_params = 6,
+                                 .n_params = 8,
                                  .cost = {n, 12 * n}};
     if (side) desc.operands[desc.n_operands++] = esker__read(lowering, side);
     desc.operands[desc.n_operands++] = (esker__operand){.value = to, .write = true};
@@ -298,7 +320,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     layout l;
     esker_status st = make_layout(node, &l);
     if (st != ESKER_OK) return st;
-    bool lse = esker__output_is_used(lowering, node, 1), packed = lse || !l.vec;
+    bool lse = esker__output_is_used(lowering, node, 1);
+    bool packed = !l.vec || (lse && esker__lowering_limits(lowering)->storage_blocks < 5);
     uint64_t rows_q = (uint64_t)(l.s.heads * l.s.tq), rows_k = (uint64_t)(l.s.heads * l.s.tk);
     uint64_t k_at = rows_q * l.d4, v_at = k_at + rows_k * l.d4; /* in vec4 */
     int own = GROUP / l.cols * 2;
@@ -314,8 +337,9 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
                          (uint32_t)k_at,
                          (uint32_t)v_at,
                          (uint32_t)(PAIRS / own),
-                         bits(l.s.scale)};
-    esker__dispatch_desc desc = {.kernel = "attention/forward", .defines = defines, .n_params = 10};
+                         bits(l.s.scale),
+                         (uint32_t)l.s.between};
+    esker__dispatch_desc desc = {.kernel = "attention/forward", .defines = defines, .n_params = 11};
     if (packed) {
         esker__value qkv = esker__scratch(lowering, (v_at + rows_k * l.d4) * 16);
         st = pack(lowering, &l, node->inputs[0], (int64_t)rows_q, qkv, 0, NULL, 0, 0);
@@ -331,17 +355,23 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     return emit_tiles(lowering, &l, &desc, params, l.s.tq, own, 4 * (double)l.s.d + 8);
 }
 
+/* What the gradients read: packed, or as it is. */
+typedef struct grad_inputs {
+    esker__value qg, kv;
+    bool packed;
+} grad_inputs;
+
 /* One of dq, dk and dv, if somebody reads it. */
-static esker_status lower_one(esker__lowering *lowering, const esker_node *node, const layout *l, esker__value qg,
-                              esker__value kv, int want)
+static esker_status lower_one(esker__lowering *lowering, const esker_node *node, const layout *l, const grad_inputs *in,
+                              int want)
 {
     if (!esker__output_is_used(lowering, node, want)) return ESKER_OK;
     const sizes *s = &l->s;
     int64_t own_n = want ? s->tk : s->tq, other_n = want ? s->tq : s->tk;
     int lane_rows = want == 2 || l->cols == 64 ? 2 : 1, own = GROUP / l->cols * lane_rows;
     char defines[96];
-    snprintf(defines, sizeof defines, "COLS %d\nROWS %d\nVEC %d\nCAUSAL %d\nWANT %d\n", l->cols, lane_rows, l->vec,
-             s->causal, want);
+    snprintf(defines, sizeof defines, "COLS %d\nROWS %d\nVEC %d\nCAUSAL %d\nWANT %d\nPACKED %d\n", l->cols, lane_rows,
+             l->vec, s->causal, want, in->packed);
     uint32_t params[] = {0,
                          0,
                          (uint32_t)own_n,
@@ -351,14 +381,19 @@ static esker_status lower_one(esker__lowering *lowering, const esker_node *node,
                          (uint32_t)s->d,
                          l->d4,
                          (uint32_t)(PAIRS / own),
-                         bits(s->scale)};
-    esker__dispatch_desc desc = {.kernel = "attention/grad",
-                                 .defines = defines,
-                                 .operands = {{.value = want ? kv : qg},
-                                              {.value = want ? qg : kv},
-                                              esker__write(lowering, esker__output((esker_node *)node, want))},
-                                 .n_operands = 3,
-                                 .n_params = 10};
+                         bits(s->scale),
+                         (uint32_t)s->between};
+    esker__dispatch_desc desc = {.kernel = "attention/grad", .defines = defines, .n_params = 11};
+    if (in->packed) {
+        desc.operands[desc.n_operands++] = (esker__operand){.value = want ? in->kv : in->qg};
+        desc.operands[desc.n_operands++] = (esker__operand){.value = want ? in->qg : in->kv};
+    } else {
+        static const int order[] = {0, 5, 1, 2, 3, 4}; /* q, g, k, v, out, lse */
+        for (int i = 0; i < 6; i++)
+            if (want < 2 || (order[i] != 2 && order[i] != 3))
+                desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[order[i]]);
+    }
+    desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, want));
     return emit_tiles(lowering, l, &desc, params, own_n, own, (want == 2 ? 4 : 6) * (double)s->d + 8);
 }
 
@@ -370,13 +405,47 @@ static esker_status lower_grad(esker__lowering *lowering, const esker_node *node
     esker_node *const *in = node->inputs;
     uint64_t rows_q = (uint64_t)(l.s.heads * l.s.tq), rows_k = (uint64_t)(l.s.heads * l.s.tk);
     uint64_t second_q = 4 * rows_q * l.d4, second_k = 4 * rows_k * l.d4, stats = 2 * second_q; /* in floats */
-    esker__value qg = esker__scratch(lowering, 4 * (stats + 4 * rows_q)), kv = esker__scratch(lowering, 8 * second_k);
-    st = pack(lowering, &l, in[0], (int64_t)rows_q, qg, 0, in[4], 1, stats);
-    if (st == ESKER_OK) st = pack(lowering, &l, in[5], (int64_t)rows_q, qg, second_q, in[3], 2, stats + 1);
-    if (st == ESKER_OK) st = pack(lowering, &l, in[1], (int64_t)rows_k, kv, 0, NULL, 0, 0);
-    if (st == ESKER_OK) st = pack(lowering, &l, in[2], (int64_t)rows_k, kv, second_k, NULL, 0, 0);
-    for (int want = 0; st == ESKER_OK && want < 3; want++) st = lower_one(lowering, node, &l, qg, kv, want);
+    grad_inputs from = {.packed = !l.vec || esker__lowering_limits(lowering)->storage_blocks < 7};
+    if (from.packed) {
+        from.qg = esker__scratch(lowering, 4 * (stats + 4 * rows_q));
+        from.kv = esker__scratch(lowering, 8 * second_k);
+        st = pack(lowering, &l, in[0], (int64_t)rows_q, from.qg, 0, in[4], 1, stats);
+        if (st == ESKER_OK) st = pack(lowering, &l, in[5], (int64_t)rows_q, from.qg, second_q, in[3], 2, stats + 1);
+        if (st == ESKER_OK) st = pack(lowering, &l, in[1], (int64_t)rows_k, from.kv, 0, NULL, 0, 0);
+        if (st == ESKER_OK) st = pack(lowering, &l, in[2], (int64_t)rows_k, from.kv, second_k, NULL, 0, 0);
+    }
+    for (int want = 0; st == ESKER_OK && want < 3; want++) st = lower_one(lowering, node, &l, &from, want);
     return st;
+}
+
+/* ---- Without transpositions ---- */
+
+static bool exchanges_rows(const esker_node *x)
+{
+    if (x->op != &esker__op_transpose) return false;
+    const esker__transpose_attr *t = x->attr;
+    return t->rank == 4 && t->order[0] == 0 && t->order[1] == 2 && t->order[2] == 1 && t->order[3] == 3;
+}
+
+/* Heads are mostly cut out of rows by a transposition of each of q, k and v: the kernels can do without. */
+static unsigned untranspose(esker__attention_attr *attr, esker_node **inputs, const int *which, int n, unsigned outputs)
+{
+    if (attr->rows_first) return 0;
+    for (int i = 0; i < n; i++)
+        if (!exchanges_rows(inputs[which[i]])) return 0;
+    for (int i = 0; i < n; i++) inputs[which[i]] = inputs[which[i]]->inputs[0];
+    attr->rows_first = 1;
+    return outputs;
+}
+
+static unsigned untransposed(void *attr, esker_node **inputs)
+{
+    return untranspose(attr, inputs, (const int[]){0, 1, 2}, 3, 1);
+}
+
+static unsigned untransposed_grad(void *attr, esker_node **inputs)
+{
+    return untranspose(attr, inputs, (const int[]){0, 1, 2, 3, 5}, 5, 7);
 }
 
 /* ---- The operations ---- */
@@ -400,6 +469,7 @@ const esker__op esker__op_attention = {
     .atol = 4 * ESKER__FLUSHED,
     .cost = cost,
     .lower = lower,
+    .untransposed = untransposed,
 };
 
 const esker__op esker__op_attention_grad = {
@@ -413,6 +483,7 @@ const esker__op esker__op_attention_grad = {
     .atol = 4 * ESKER__FLUSHED,
     .cost = cost_grad,
     .lower = lower_grad,
+    .untransposed = untransposed_grad,
 };
 
 esker_node *esker_attention(esker_node *q, esker_node *k, esker_node *v, const esker_attention_desc *desc)

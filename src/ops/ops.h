@@ -150,6 +150,7 @@ typedef struct esker__reduce_norm_attr {
 typedef struct esker__attention_attr {
     int32_t causal;
     float scale;
+    int32_t rows_first; /* q, k, v and the result are [batch, rows, heads, size]: plans alone make it so */
 } esker__attention_attr;
 
 /** Of max_pool2d and avg_pool2d; strides are filled in. */

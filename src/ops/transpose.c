@@ -99,11 +99,16 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 
 static esker_node *simplify(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
 {
-    const esker__transpose_attr *transpose = attr;
+    const esker__transpose_attr *transpose = attr, *before = inputs[0]->attr;
     (void)graph, (void)op;
-    for (int i = 0; i < inputs[0]->type.shape.rank; i++)
-        if (transpose->order[i] != i) return NULL;
-    return inputs[0];
+    bool twice = inputs[0]->op == &esker__op_transpose, same = true;
+    int order[ESKER_MAX_RANK] = {0};
+    for (int i = 0; i < transpose->rank; i++) {
+        order[i] = twice ? before->order[transpose->order[i]] : transpose->order[i];
+        same &= order[i] == i;
+    }
+    esker_node *x = twice ? inputs[0]->inputs[0] : inputs[0];
+    return same ? x : twice ? esker_transpose(x, order) : NULL;
 }
 
 const esker__op esker__op_transpose = {.name = "transpose",

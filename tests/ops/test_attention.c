@@ -1,6 +1,7 @@
 /* device test: attention and its gradients against the whole matrix in double, over sizes around the tiles. */
 #include <math.h>
 
+#include <esker/plan.h>
 #include "support/op_check.h"
 
 static esker_node *build(esker_graph *graph, esker_node *const *in, const void *args)
@@ -14,6 +15,16 @@ static esker_node *build_self(esker_graph *graph, esker_node *const *in, const v
 {
     (void)graph;
     return esker_attention(in[0], in[0], in[0], args);
+}
+
+/* Heads cut out of rows, as networks do it: [batch, rows, heads, size] in and out. The transpositions go away. */
+static esker_node *build_rows_first(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    const int exchange[] = {0, 2, 1, 3};
+    return esker_transpose(esker_attention(esker_transpose(in[0], exchange), esker_transpose(in[1], exchange),
+                                           esker_transpose(in[2], exchange), args),
+                           exchange);
 }
 
 static const esker_attention_desc causal = {.causal = true}, steep = {.scale = 3},
@@ -51,6 +62,17 @@ static const op_check_row rows[] = {
     {"more groups than one dispatch has", build, 3, QKV(91, 91, 2, 1, 3), .no_differences = true}, /* 8281 of 8192 */
     {"a scale", build, 3, QKV(1, 2, 10, 11, 12), .args = &steep},
     {"a negative scale, causal", build, 3, QKV(1, 2, 10, 10, 12), .args = &falling},
+    {"rows before heads", build_rows_first, 3, QKV(2, 11, 3, 3, 8), .args = &steep},
+    {"rows before heads, more keys",
+     build_rows_first,
+     3,
+     {{.shape = {4, {2, 9, 3, 12}}, .lo = -1, .hi = 1},
+      {.shape = {4, {2, 17, 3, 12}}, .lo = -1, .hi = 1},
+      {.shape = {4, {2, 17, 3, 12}}, .lo = -2, .hi = 2}}},
+    {"rows before heads, causal, size 5", build_rows_first, 3, QKV(2, 35, 3, 3, 5), .args = &causal,
+     .no_differences = true},
+    {"rows before heads, causal, size 32", build_rows_first, 3, QKV(2, 33, 4, 4, 32), .args = &causal,
+     .no_differences = true},
     {"one sequence", build_self, 1, {{.shape = {4, {2, 2, 13, 8}}, .lo = -1, .hi = 1}}, .args = &causal},
     {"exp() alone overflows",
      build,
@@ -66,6 +88,37 @@ static const op_check_row rows[] = {
       {.shape = {4, {1, 1, 40, 4}}, .lo = -1, .hi = 1}},
      .args = &causal},
 };
+
+static void transpositions_go_away(void **state)
+{
+    (void)state;
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_plan_info info;
+    esker_limits limits;
+    esker_limits_es31(&limits);
+    limits.reports_reset = true;
+    limits.storage_blocks = 8;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *in[3], *outputs[4];
+    for (int i = 0; i < 3; i++) {
+        const char name[] = {'x', (char)('0' + i), 0};
+        in[i] = esker_input(graph, name, ESKER_DTYPE_F32, &(esker_shape){4, {2, 9, 3, 8}});
+    }
+    outputs[3] = build_rows_first(graph, in, &causal);
+    esker_node *w = esker_input(graph, "w", ESKER_DTYPE_F32, &(esker_shape){4, {2, 9, 3, 8}});
+    esker_node *loss = esker_sum(esker_mul(outputs[3], w), NULL, 0, false);
+    assert_ok(esker_gradients(loss, in, 3, outputs));
+    assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.limits = &limits, .outputs = outputs, .n_outputs = 4}, &plan));
+    esker_plan_get_info(plan, &info);
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        if (!strcmp(d.op, "transpose") || !strcmp(d.kernel, "attention/pack")) fail_msg("dispatch %d is %s", i, d.kernel);
+    }
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
 
 static void refuses_what_does_not_fit(void **state)
 {
@@ -90,6 +143,7 @@ static void refuses_what_does_not_fit(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest more[] = {cmocka_unit_test(refuses_what_does_not_fit)};
+    const struct CMUnitTest more[] = {cmocka_unit_test(refuses_what_does_not_fit),
+                                      cmocka_unit_test(transpositions_go_away)};
     return op_check_main("attention", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
 }

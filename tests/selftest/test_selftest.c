@@ -98,8 +98,8 @@ static const struct broken {
     const char *name, *kernel, *find, *put, *ops;
     bool stands_in; /* another kernel can do the work */
 } broken[] = {
-    {"vectors of matmul, the plain loads stand in", "gemm/direct", "    s = act4(s);",
-     "    s = act4(s) * (1.0 + 0.5 * float(VA + VB + VC));", "matmul", true},
+    {"vectors of matmul, the plain loads stand in", "gemm/direct", "    uint at = i * n + j0;",
+     "    s *= 1.0 + 0.5 * float(VA + VB + VC);    uint at = i * n + j0;", "matmul", true},
     {"unrolled taps of conv2d, the loop stands in", "conv/direct", "const int n_taps = KW;", "const int n_taps = KW - 1;",
      "conv2d", true},
     {"a reduction, which has one kernel", "reduce/reduce", "y[group.z * n_out + o] = result;",
