@@ -287,16 +287,28 @@ typedef struct esker_layer_recurrent_desc {
     bool no_bias;
     bool relu;        /* rnn alone, in place of tanh */
     const char *name; /* NULL: "rnn1", "lstm1", "gru1", ... */
+    /*
+     * The states before the first step, a row for each layer (and its two directions, if there are two): [n, rows,
+     * features], or [rows, features] for all samples alike, which esker_layer_parameter() lets learn. NULL: zeros.
+     */
+    esker_node *h;
+    esker_node *c; /* lstm alone: of the cell; with h or not at all */
 } esker_layer_recurrent_desc;
 /**
  * All hidden states [n, steps, features] (twice the features with two directions) of x [n, steps, ...], as
- * esker_recurrent(); the states before the first step are zeros. Parameters named, laid out and started as those of
+ * esker_recurrent(). Parameters named, laid out and started as those of
  * PyTorch's nn.RNN, nn.LSTM and nn.GRU: "NAME.weight_ih_l0", "NAME.weight_hh_l0", "NAME.bias_ih_l0", "NAME.bias_hh_l0",
  * with "_reverse" for the second direction.
  */
 ESKER_API esker_node *esker_layer_rnn(esker_model *net, esker_node *x, const esker_layer_recurrent_desc *desc);
 ESKER_API esker_node *esker_layer_lstm(esker_model *net, esker_node *x, const esker_layer_recurrent_desc *desc);
 ESKER_API esker_node *esker_layer_gru(esker_model *net, esker_node *x, const esker_layer_recurrent_desc *desc);
+/**
+ * The hidden (of an lstm: cell) states [n, rows, features] that layer `y` has behind its last step, a row for each layer
+ * and direction: what the next piece of the sequence starts with. `name` may be NULL: "last_hidden1", "last_cell1", ...
+ */
+ESKER_API esker_node *esker_layer_last_hidden(esker_model *net, esker_node *y, const char *name);
+ESKER_API esker_node *esker_layer_last_cell(esker_model *net, esker_node *y, const char *name);
 
 /**
  * Say which node is the result, [batch, ...], and finish the model: once, last. No layer can be added afterwards.

@@ -383,7 +383,7 @@ typedef struct esker_recurrent_desc {
     esker_node *weight_hh; /* [gates * hidden, hidden] */
     esker_node *bias_ih;   /* [gates * hidden]; NULL: none */
     esker_node *bias_hh;
-    esker_node *h;    /* [batch, hidden], the state before the first step; NULL: zeros */
+    esker_node *h;    /* [batch, hidden], or [1, hidden] for all samples: the state before the first step; NULL: zeros */
     esker_node *c;    /* the same of lstm's cell; with h or not at all */
     bool reverse;     /* from the last step of the sequence to the first */
     bool batch_first; /* x is [batch, steps, features] */
@@ -392,11 +392,13 @@ typedef struct esker_recurrent_desc {
 /**
  * The hidden states [steps, batch, hidden] (or [batch, steps, hidden]) of one recurrent layer in one direction over x
  * [steps, batch, features]. Gradients go to everything, back through all steps; they keep 1 (rnn), 5 (gru) or 6 (lstm)
- * floats for each state. The last hidden state is a slice of the result. float32; at most 4096 steps (ESKER_ERR_LIMIT),
+ * floats for each state. The last hidden state is a slice of the result; esker_recurrent_cell() has lstm's last cell state. float32; at most 4096 steps (ESKER_ERR_LIMIT),
  * each of which is one dispatch, and one more for the gradients. esker_layer_lstm() and its like (model.h) have layers,
  * directions and parameters.
  */
 ESKER_API esker_node *esker_recurrent(esker_node *x, const esker_recurrent_desc *desc);
+/** The cell state [batch, hidden] behind the last step of the lstm whose hidden states `y` are. Its gradient flows back, too. */
+ESKER_API esker_node *esker_recurrent_cell(esker_node *y);
 
 /*
  * ---- Random numbers: Philox4x32-10 (Salmon and others 2011), without state ----

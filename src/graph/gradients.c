@@ -53,8 +53,11 @@ static esker_status propagate(esker_node *node, esker_node **grads, const bool *
     for (int i = 0; i < node->n_inputs; i++) {
         esker_node *input = node->inputs[i];
         if (!reach[input->id]) continue;
-        if (!node->op->gradient || (node->op->no_gradient >> i & 1)) return fail_no_rule(node, i, reach);
-        esker_node *grad = esker__sum_to(node->op->gradient(node, grads[node->id], i), &input->type.shape);
+        bool has_rule = node->op->gradient || node->op->gradients;
+        if (!has_rule || (node->op->no_gradient >> i & 1)) return fail_no_rule(node, i, reach);
+        esker_node *grad = node->op->gradients ? node->op->gradients(node, &grads[node->id], i)
+                                               : node->op->gradient(node, grads[node->id], i);
+        grad = esker__sum_to(grad, &input->type.shape);
         if (grad && grads[input->id]) grad = esker_add(grads[input->id], grad);
         if (!grad) return esker_graph_status(graph);
         grads[input->id] = grad;
@@ -63,6 +66,16 @@ static esker_status propagate(esker_node *node, esker_node **grads, const bool *
     for (size_t id = first; id < graph->n_nodes; id++)
         if (!graph->nodes[id]->label) graph->nodes[id]->label = node->label;
     return ESKER_OK;
+}
+
+/* Whether a gradient flows into `node`. Of further outputs that are values, too, it goes on through their producer. */
+static bool has_gradient(const esker_node *node, esker_node *const *grads)
+{
+    const esker__op *op = node->op;
+    if (node->producer != node && node->producer->op->gradients) return false;
+    bool has = grads[node->id] != NULL;
+    for (int i = 1; op->gradients && i < op->n_outputs; i++) has = has || grads[node->id + i];
+    return has;
 }
 
 static esker_status check_arguments(esker_node *loss, esker_node *const *wrt, int n_wrt)
@@ -111,7 +124,7 @@ esker_status esker_gradients(esker_node *loss, esker_node *const *wrt, int n_wrt
     graph->phase = ESKER__PHASE_BACKWARD;
     if (reach[loss->id]) grads[loss->id] = esker_full(graph, &loss->type.shape, 1.0f);
     for (int id = loss->id; st == ESKER_OK && id >= 0; id--)
-        if (grads[id]) st = propagate(graph->nodes[id], grads, reach);
+        if (has_gradient(graph->nodes[id], grads)) st = propagate(graph->nodes[id], grads, reach);
     for (int i = 0; st == ESKER_OK && i < n_wrt; i++) {
         esker_node *grad = grads[wrt[i]->id];
         out_grads[i] = grad ? grad : esker_full(graph, &wrt[i]->type.shape, 0.0f);

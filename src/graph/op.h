@@ -86,6 +86,11 @@ struct esker__op {
      */
     esker_node *(*gradient)(esker_node *node, esker_node *grad, int input);
     unsigned no_gradient;
+    /**
+     * In place of `gradient`, of ops whose further outputs are values to compute with too: `grads` holds the gradient of
+     * each output, NULL where none flows; at least one is there.
+     */
+    esker_node *(*gradients)(esker_node *node, esker_node *const *grads, int input);
 
     /** The obvious loops in double. NULL only for sources. */
     void (*reference)(const esker__reference *r);

@@ -20,6 +20,8 @@ static const char help[] =
     "rotary       base X (10000); offset N (0); halves true|false (false): the last two axes are positions and pairs\n"
     "rnn          features N; layers N (1); bidirectional true|false (false); bias true|false (true); activation tanh|relu (tanh)\n"
     "lstm, gru    the same without the activation: all hidden states of a sequence\n"
+    "             rnn, gru: inputs [X, H], lstm: [X, H, C]: with states [layers and directions, features] before the first step\n"
+    "last_hidden, last_cell: of an rnn, lstm or gru layer (an lstm), the states [layers and directions, features] it ends with\n"
     "relu, sigmoid, tanh, selu, hard_sigmoid, silu, hard_swish, gelu, gelu_tanh, mish\n"
     "embedding    rows N; features N: the input's elements are indices of rows, as whole numbers\n"
     "parameter    shape [N, ...]; init zeros|constant|uniform|normal|he_... (zeros); value X (0); frozen true|false (false):\n"

@@ -26,9 +26,12 @@ static esker__layer *decode(esker_model *net, esker_node *node)
     return layer->name ? layer : NULL;
 }
 
+/* Its result, or something on the way to it that another layer takes: a weight, a last state. */
 static bool leads_on(const esker__layer *layer, const bool *needed)
 {
-    return needed[layer->node->id];
+    bool any = needed[layer->node->id];
+    for (int id = layer->first; !any && id < layer->end; id++) any = needed[id];
+    return any;
 }
 
 /* Inputs and parameters; constants are layers. */

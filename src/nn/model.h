@@ -133,6 +133,8 @@ esker_node *esker__build_attention(esker_model *net, esker__layer *layer);
 esker_node *esker__build_rnn(esker_model *net, esker__layer *layer);
 esker_node *esker__build_lstm(esker_model *net, esker__layer *layer);
 esker_node *esker__build_gru(esker_model *net, esker__layer *layer);
+esker_node *esker__build_last_hidden(esker_model *net, esker__layer *layer);
+esker_node *esker__build_last_cell(esker_model *net, esker__layer *layer);
 
 /**
  * Add a layer: C calls and JSON both end here. Values that are not given are filled in.

@@ -2,7 +2,7 @@
  * A recurrent layer over a whole sequence, one direction. The input's part of the gates is one matmul for all steps, recorded
  * beside it; the operation itself has the steps, each of them one dispatch with the hidden state's part and the gates. It keeps
  * states and gates (output 1) for its gradient, which goes back through the steps the same way, and leaves the weights' gradients
- * to a matmul over all steps.
+ * to a matmul over all steps. Output 2 is the last cell state of an lstm, of others nothing to use.
  * Source     Werbos 1990, Backpropagation through time; the gates as in PyTorch's nn.RNN, nn.LSTM and nn.GRU.
  */
 #include "ops/recurrent.h"
@@ -44,16 +44,18 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld steps, at most %d",
                            esker__signature(text, "recurrent", inputs, n_inputs), (long long)z.steps, MOST_STEPS);
     for (int i = 2 + a->has_bias; i < n_inputs; i++) {
-        const esker_shape *state = &inputs[i]->type.shape;
-        if (inputs[i]->type.dtype != ESKER_DTYPE_F32 || state->rank != 2 || state->dims[0] != z.batch ||
-            state->dims[1] != z.hidden)
-            return esker__fail(ESKER_ERR_INVALID, "%s: the initial state must be float32 [%lld, %lld]",
+        const esker_shape *state = &inputs[i]->type.shape, *first = &inputs[2 + a->has_bias]->type.shape;
+        if (inputs[i]->type.dtype != ESKER_DTYPE_F32 || state->rank != 2 || state->dims[1] != z.hidden ||
+            (state->dims[0] != z.batch && state->dims[0] != 1) || state->dims[0] != first->dims[0])
+            return esker__fail(ESKER_ERR_INVALID,
+                               "%s: the initial state must be float32 [%lld, %lld], or [1, %lld] for all samples",
                                esker__signature(text, "recurrent", inputs, n_inputs), (long long)z.batch,
-                               (long long)z.hidden);
+                               (long long)z.hidden, (long long)z.hidden);
     }
     out[0] = inputs[0]->type;
     out[0].shape.dims[2] = z.hidden;
     out[1] = (esker__type){ESKER_DTYPE_F32, {1, {z.n_kept}}};
+    out[2] = (esker__type){ESKER_DTYPE_F32, {2, {z.batch, z.hidden}}};
     return ESKER_OK;
 }
 
@@ -102,12 +104,14 @@ static esker_node *as_rows(esker_node *x)
     return x ? esker_reshape(x, &(esker_shape){2, {-1, x->type.shape.dims[2]}}) : NULL;
 }
 
-static esker_node *gradient(esker_node *node, esker_node *grad, int input)
+/* grads[2] is that of the last cell state. */
+static esker_node *gradients(esker_node *node, esker_node *const *grads, int input)
 {
     const esker__recurrent_attr *a = node->attr;
-    esker_node *kept = esker__output(node, 1), *inputs[] = {grad, kept, node->inputs[1]};
+    esker_node *kept = esker__output(node, 1), *inputs[] = {grads[0], kept, node->inputs[1], grads[2]};
+    if (!inputs[0]) inputs[0] = esker_full(node->graph, &node->type.shape, 0);
     /* One node for all: recorded for each of them, and merged when a plan is made. */
-    esker_node *all = esker__record(&esker__op_recurrent_grad, a, inputs, 3);
+    esker_node *all = esker__record(&esker__op_recurrent_grad, a, inputs, grads[2] ? 4 : 3);
     if (input == 0) return all;
     if (input >= 2 + a->has_bias) return esker__output(all, input - 2 - a->has_bias + 1);
     esker_node *dgates = as_rows(esker__output(all, 3));
@@ -119,10 +123,10 @@ static esker_node *gradient(esker_node *node, esker_node *grad, int input)
 const esker__op esker__op_recurrent = {
     .name = "recurrent",
     .n_inputs = -1,
-    .n_outputs = 2,
+    .n_outputs = 3,
     .attr_bytes = sizeof(esker__recurrent_attr),
     .infer = infer,
-    .gradient = gradient,
+    .gradients = gradients,
     .reference = esker__recurrent_reference,
     .tolerance = tolerance,
     .atol = 4 * ESKER__FLUSHED,
@@ -132,7 +136,7 @@ const esker__op esker__op_recurrent = {
 
 const esker__op esker__op_recurrent_grad = {
     .name = "recurrent_grad",
-    .n_inputs = 3,
+    .n_inputs = -1,
     .n_outputs = 4,
     .attr_bytes = sizeof(esker__recurrent_attr),
     .infer = infer_grad,
@@ -239,4 +243,18 @@ esker_node *esker_recurrent(esker_node *x, const esker_recurrent_desc *desc)
     if (desc->h) inputs[n++] = desc->h;
     if (desc->c) inputs[n++] = desc->c;
     return esker__record(&esker__op_recurrent, &attr, inputs, n);
+}
+
+esker_node *esker_recurrent_cell(esker_node *y)
+{
+    if (!y) return NULL;
+    const esker__recurrent_attr *a = y->attr;
+    char text[ESKER__SIGNATURE_BYTES];
+    if (y->op != &esker__op_recurrent)
+        return esker__graph_fail(y->graph, esker__fail(ESKER_ERR_INVALID, "%s: y is no result of recurrent",
+                                                       esker__signature(text, "recurrent_cell", &y, 1)));
+    if (a->kind != ESKER_RECURRENT_LSTM)
+        return esker__graph_fail(
+            y->graph, esker__fail(ESKER_ERR_INVALID, "recurrent_cell: %s has no cell state", kind_names[a->kind]));
+    return esker__output(y, 2);
 }

@@ -38,16 +38,32 @@ static esker_status emit(esker__lowering *lowering, esker__dispatch_desc *desc, 
     return esker__emit(lowering, desc);
 }
 
-/* n floats from `from` (NULL: zeros) to `to`, which is written. */
-static esker_status place(esker__lowering *lowering, const esker__operand *from, int64_t from_at, esker__operand to,
-                          int64_t to_at, int64_t n)
+/* n floats from `from` (NULL: zeros), which are `period` floats again and again, to `to`, which is written. */
+static esker_status place_again(esker__lowering *lowering, const esker__operand *from, int64_t from_at, esker__operand to,
+                                int64_t to_at, int64_t n, int64_t period)
 {
-    uint32_t params[] = {0, (uint32_t)n, (uint32_t)from_at, (uint32_t)to_at};
+    uint32_t params[] = {0, (uint32_t)n, (uint32_t)from_at, (uint32_t)to_at, (uint32_t)period};
     esker__dispatch_desc desc = {.kernel = "recurrent/place", .defines = from ? "SOURCE 1\n" : "SOURCE 0\n"};
     if (from) desc.operands[desc.n_operands++] = *from;
     to.write = true;
     desc.operands[desc.n_operands++] = to;
-    return emit(lowering, &desc, params, 4, n, (double)n, 8 * (double)n);
+    return emit(lowering, &desc, params, 5, n, (double)n, 8 * (double)n);
+}
+
+static esker_status place(esker__lowering *lowering, const esker__operand *from, int64_t from_at, esker__operand to,
+                          int64_t to_at, int64_t n)
+{
+    return place_again(lowering, from, from_at, to, to_at, n, n);
+}
+
+/* The state before the first step, input `input` of `node`, or zeros: one for every sample, or one for all. */
+static esker_status place_state(esker__lowering *lowering, const esker_node *node, int input,
+                                const esker__recurrent_size *z, esker__operand to, int64_t to_at)
+{
+    const esker__recurrent_attr *a = node->attr;
+    if (!a->has_state) return place(lowering, NULL, 0, to, to_at, z->units);
+    esker__operand from = esker__read(lowering, node->inputs[input]);
+    return place_again(lowering, &from, 0, to, to_at, z->units, esker__elems(&node->inputs[input]->type.shape));
 }
 
 /* What a step writes and later ones read: scratch if nobody else does. */
@@ -112,13 +128,14 @@ esker_status esker__recurrent_lower(esker__lowering *lowering, const esker_node 
     desc.operands[desc.n_operands++] = (esker__operand){.value = packed, .write = true};
     st = emit(lowering, &desc, params, 4, n, (double)n * wide, 8 * (double)n * wide);
 
-    esker__operand kept = own(lowering, node, 1, z.n_kept), h0, c0;
-    if (a->has_state) h0 = esker__read(lowering, node->inputs[2 + a->has_bias]);
-    if (a->has_state && z.has_c) c0 = esker__read(lowering, node->inputs[3 + a->has_bias]);
-    if (st == ESKER_OK) st = place(lowering, a->has_state ? &h0 : NULL, 0, kept, 0, z.units);
-    if (st == ESKER_OK && z.has_c) st = place(lowering, a->has_state ? &c0 : NULL, 0, kept, z.c_at, z.units);
+    esker__operand kept = own(lowering, node, 1, z.n_kept);
+    if (st == ESKER_OK) st = place_state(lowering, node, 2 + a->has_bias, &z, kept, 0);
+    if (st == ESKER_OK && z.has_c) st = place_state(lowering, node, 3 + a->has_bias, &z, kept, z.c_at);
     for (int64_t s = 0; st == ESKER_OK && s < z.steps; s++) st = forward_step(lowering, node, &z, packed, kept, s);
-    return st;
+    if (st != ESKER_OK || !esker__output_is_used(lowering, node, 2)) return st;
+    kept.write = false;
+    return place(lowering, z.has_c ? &kept : NULL, z.c_at + z.steps * z.units,
+                 esker__write(lowering, esker__output((esker_node *)node, 2)), 0, z.units);
 }
 
 /* s = -1: the state before the first step. */
@@ -185,10 +202,11 @@ esker_status esker__recurrent_grad_lower(esker__lowering *lowering, const esker_
     esker_status st = check_limits(node, &z);
     if (st != ESKER_OK) return st;
     esker__operand work = {.value = esker__scratch(lowering, (uint64_t)(4 * n)), .write = true};
-    esker__operand dy = esker__read(lowering, node->inputs[0]);
+    esker__operand dy = esker__read(lowering, node->inputs[0]), dc;
+    if (node->n_inputs > 3) dc = esker__read(lowering, node->inputs[3]);
     esker__operand dgates = own(lowering, node, 0, z.steps * z.batch * z.gates * z.hidden);
     st = place(lowering, &dy, 0, work, 0, n_dy);
-    if (st == ESKER_OK && z.has_gates) st = place(lowering, NULL, 0, work, n_dy, z.units);
+    if (st == ESKER_OK && z.has_gates) st = place(lowering, node->n_inputs > 3 ? &dc : NULL, 0, work, n_dy, z.units);
     for (int64_t s = z.steps - 1; st == ESKER_OK && s >= (dh0 ? -1 : 0); s--)
         st = backward_step(lowering, node, &z, work, dgates, s);
 

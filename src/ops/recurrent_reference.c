@@ -59,12 +59,13 @@ void esker__recurrent_reference(const esker__reference *r)
     const double *x = r->in[0], *w = r->in[1], *bias = a->has_bias ? r->in[2] : NULL;
     const double *h0 = a->has_state ? r->in[2 + a->has_bias] : NULL, *c0 = h0 && z.has_c ? r->in[3 + a->has_bias] : NULL;
     int64_t n = z.units, width = z.gates * z.hidden;
+    int64_t n_state = a->has_state ? esker__elems(&r->node->inputs[2 + a->has_bias]->type.shape) : 0;
     value *h = esker__calloc((size_t)n, sizeof *h), *after = esker__calloc((size_t)n, sizeof *after);
     value *c = esker__calloc((size_t)n, sizeof *c);
     if (!h || !after || !c) goto done;
     for (int64_t u = 0; u < n; u++) {
-        h[u] = exact(h0 ? h0[u] : 0);
-        c[u] = exact(c0 ? c0[u] : 0);
+        h[u] = exact(h0 ? h0[u % n_state] : 0);
+        c[u] = exact(c0 ? c0[u % n_state] : 0);
         put(r, 1, u, h[u]);
         if (z.has_c) put(r, 1, z.c_at + u, c[u]);
     }
@@ -110,6 +111,7 @@ void esker__recurrent_reference(const esker__reference *r)
         h = after;
         after = old;
     }
+    for (int64_t u = 0; u < n; u++) put(r, 2, u, z.has_c ? c[u] : exact(0));
 done:
     esker__free(h);
     esker__free(after);
@@ -134,7 +136,7 @@ static value times(value g, double v)
     return mul(g, exact(v));
 }
 
-/* Inputs: dy, kept, weight. Outputs: the gradient of x, of h and c before the first step, and of W h + b. */
+/* Inputs: dy, kept, weight, and perhaps that of the last c. Outputs: the gradient of x, of h and c before the first step, and of W h + b. */
 void esker__recurrent_grad_reference(const esker__reference *r)
 {
     const esker__recurrent_attr *a = r->node->attr;
@@ -145,6 +147,7 @@ void esker__recurrent_grad_reference(const esker__reference *r)
     value *d = esker__calloc((size_t)(z.batch * width), sizeof *d),
           *before = esker__calloc((size_t)(z.batch * width), sizeof *d);
     if (!carry || !d || !before) goto done;
+    for (int64_t u = 0; r->node->n_inputs > 3 && u < n; u++) carry[u] = exact(r->in[3][u]);
     for (int64_t s = z.steps - 1; s >= -1; s--) {
         for (int64_t u = 0; u < n; u++) {
             int64_t b = u / z.hidden, unit = u % z.hidden;

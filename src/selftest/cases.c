@@ -109,13 +109,17 @@ BUILD(attention)
 BUILD(recurrent)
 {
     (void)graph;
-    return esker_recurrent(in[0], &(esker_recurrent_desc){.kind = (esker_recurrent_kind)args[0],
-                                                          .weight_ih = in[1],
-                                                          .weight_hh = in[2],
-                                                          .bias_ih = in[3],
-                                                          .bias_hh = in[4],
-                                                          .h = args[0] == ESKER_RECURRENT_LSTM ? NULL : in[5],
-                                                          .reverse = args[1] != 0});
+    esker_node *y = esker_recurrent(in[0],
+                                    &(esker_recurrent_desc){.kind = (esker_recurrent_kind)args[0],
+                                                            .weight_ih = in[1],
+                                                            .weight_hh = in[2],
+                                                            .bias_ih = in[3],
+                                                            .bias_hh = in[4],
+                                                            .h = args[0] == ESKER_RECURRENT_LSTM && !args[2] ? NULL : in[5],
+                                                            .c = args[2] ? in[6] : NULL,
+                                                            .reverse = args[1] != 0});
+    /* args[2]: both states given, and the last of both. */
+    return args[2] ? esker_add(esker_recurrent_cell(y), esker_sum(y, (const int[]){0}, 1, false)) : y;
 }
 BUILD(rotary)
 {
@@ -518,6 +522,7 @@ const esker__case_row esker__case_rows[] = {
     {"recurrent", "rnn, tanh", .build = build_recurrent, .args = {ESKER_RECURRENT_RNN_TANH}, .in = {ON(-1, 1), ON(-0.5, 0.5), ON(-0.5, 0.5)}, .shapes = {"4,3,5 x 7,5 x 7,7 x 7 x 7 x 3,7"}},
     {"recurrent", "rnn, relu, reversed", .build = build_recurrent, .args = {ESKER_RECURRENT_RNN_RELU, 1}, .in = {ON(-1, 1), ON(-0.3, 0.3), ON(-0.3, 0.3)}, .shapes = {"4,3,5 x 7,5 x 7,7 x 7 x 7 x 3,7"}},
     {"recurrent", "lstm", .build = build_recurrent, .args = {ESKER_RECURRENT_LSTM}, .in = {ON(-1, 1), ON(-0.5, 0.5), ON(-0.5, 0.5)}, .shapes = {"4,3,5 x 28,5 x 28,7 x 28 x 28"}},
+    {"recurrent", "lstm, states and last cell", .build = build_recurrent, .args = {ESKER_RECURRENT_LSTM, 0, 1}, .in = {ON(-1, 1), ON(-0.5, 0.5), ON(-0.5, 0.5)}, .shapes = {"4,3,5 x 28,5 x 28,7 x 28 x 28 x 1,7 x 1,7"}},
     {"recurrent", "gru", .build = build_recurrent, .args = {ESKER_RECURRENT_GRU}, .in = {ON(-1, 1), ON(-0.5, 0.5), ON(-0.5, 0.5)}, .shapes = {"4,3,5 x 21,5 x 21,7 x 21 x 21 x 3,7", "1,1,1 x 3,1 x 3,1 x 3 x 3 x 1,1"}},
     {"rotary", .build = build_rotary, .shapes = {"1,2", "2,3,7,8", "129,6"}},
     {"rotary", "halves, from 1000", .build = build_rotary, .args = {1, 1000}, .shapes = {"2,3,7,8"}},

@@ -5,7 +5,7 @@
 #include <esker/ops.h>
 #include "graph/graph.h"
 
-#define ESKER__CASE_INPUTS 6
+#define ESKER__CASE_INPUTS 7
 #define ESKER__CASE_SHAPES 8
 #define ESKER__CASE_ARGS   4
 

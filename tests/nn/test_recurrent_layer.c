@@ -93,6 +93,83 @@ static void agrees_with_the_formulas(void **state)
     agrees("gru", ", \"layers\": 2, \"bidirectional\": true", CELL_GRU, 2, 2, true);
 }
 
+/* A sequence in two pieces, the second starting with what the first left behind, is the whole sequence. */
+static void pieces_carry_their_state_on(void **state)
+{
+    static const char *const types[] = {"rnn", "lstm", "gru"};
+    (void)state;
+    for (int t = 0; t < 3; t++) {
+        bool lstm = t == 1;
+        char json[1000];
+        /* The weights of both pieces are set to be the same. */
+        snprintf(json, sizeof json,
+                 "{\"input\": {\"name\": \"x\", \"shape\": [5, 3]}, \"layers\": ["
+                 "{\"name\": \"a\", \"type\": \"slice\", \"stop\": [2]}, {\"name\": \"b\", \"type\": \"slice\", "
+                 "\"start\": [2], \"input\": \"x\"},"
+                 "{\"name\": \"whole\", \"type\": \"%s\", \"features\": 4, \"layers\": 2, \"input\": \"x\"},"
+                 "{\"name\": \"one\", \"type\": \"%s\", \"features\": 4, \"layers\": 2, \"input\": \"a\"},"
+                 "{\"name\": \"h\", \"type\": \"last_hidden\", \"input\": \"one\"},%s"
+                 "{\"name\": \"two\", \"type\": \"%s\", \"features\": 4, \"layers\": 2, \"inputs\": [\"b\", \"h\"%s]},"
+                 "{\"name\": \"pieces\", \"type\": \"concat\", \"inputs\": [\"one\", \"two\"]},"
+                 "{\"name\": \"off\", \"type\": \"sub\", \"inputs\": [\"whole\", \"pieces\"]}]}",
+                 types[t], types[t], lstm ? "{\"name\": \"c\", \"type\": \"last_cell\", \"input\": \"one\"}," : "",
+                 types[t], lstm ? ", \"c\"" : "");
+        esker_model *net = model_from(json);
+        esker_graph *graph;
+        esker_node *x, *y;
+        double **values;
+        assert_ok(esker_model_instantiate(net, &(esker_instance_desc){.batch = BATCH}, &graph, &x, &y));
+        const double **given = calloc(graph->n_nodes, sizeof *given);
+        assert_non_null(given);
+        given[x->id] = random_doubles(elems_of(x), 1, 1);
+        esker_params *params = esker_graph_get_params(graph);
+        for (size_t i = 0; i < graph->n_nodes; i++) {
+            const esker_node *node = graph->nodes[i];
+            esker_param_info info;
+            if (node->op != &esker__op_parameter) continue;
+            assert_ok(esker_params_get_info(params, (int)((const esker__parameter_attr *)node->attr)->index, &info));
+            const char *part = strchr(info.name, '.');
+            assert_non_null(part);
+            uint64_t stream = 0;
+            for (; *part; part++) stream = 31 * stream + (unsigned char)*part;
+            given[node->id] = random_doubles(elems_of(node), 0.7, stream);
+        }
+        assert_ok(esker__evaluate(graph, given, &y, 1, &values, NULL));
+        static const double zeros[BATCH * STEPS * HIDDEN];
+        assert_doubles(values[y->id], zeros, BATCH * STEPS * HIDDEN);
+        esker__evaluate_free(graph, values);
+        for (size_t i = 0; i < graph->n_nodes; i++) free((void *)(uintptr_t)given[i]);
+        free(given);
+        esker_graph_destroy(graph);
+        esker_model_destroy(net);
+    }
+}
+
+/* Learned initial states, one for all samples: a gradient reaches them, for any batch. */
+static void initial_states_are_learned(void **state)
+{
+    (void)state;
+    esker_model *net = model_from(
+        "{\"input\": {\"name\": \"x\", \"shape\": [5, 3]}, \"layers\": ["
+        "{\"name\": \"h\", \"type\": \"parameter\", \"shape\": [4, 6]}, {\"name\": \"c\", \"type\": "
+        "\"parameter\", \"shape\": [4, 6]},"
+        "{\"name\": \"r\", \"type\": \"lstm\", \"features\": 6, \"layers\": 2, \"bidirectional\": true, "
+        "\"inputs\": [\"x\", \"h\", \"c\"]},"
+        "{\"name\": \"cells\", \"type\": \"last_cell\"}]}");
+    for (int64_t batch = 1; batch <= 3; batch += 2) {
+        esker_graph *graph;
+        esker_node *y, *wrt[2], *grads[2];
+        assert_ok(esker_model_instantiate(net, &(esker_instance_desc){.batch = batch}, &graph, NULL, &y));
+        assert_true(esker_shape_equal(&y->type.shape, &(esker_shape){3, {batch, 4, 6}}));
+        for (int i = 0; i < 2; i++)
+            wrt[i] = esker_parameter(graph, &(esker_param_desc){.name = i ? "c.weight" : "h.weight", .shape = {2, {4, 6}}});
+        assert_ok(esker_gradients(esker_sum(y, NULL, 0, false), wrt, 2, grads));
+        for (int i = 0; i < 2; i++) assert_ptr_not_equal(grads[i]->op, &esker__op_full);
+        esker_graph_destroy(graph);
+    }
+    esker_model_destroy(net);
+}
+
 static void c_calls_are_the_same(void **state)
 {
     (void)state;
@@ -147,6 +224,26 @@ static void starts_as_in_pytorch(void **state)
 static void refuses_what_does_not_fit(void **state)
 {
     static const struct {
+        const char *layers, *part;
+    } texts[] = {
+        {"{\"name\": \"h\", \"type\": \"full\", \"shape\": [2, 4], \"value\": 0}, {\"type\": \"gru\", "
+         "\"features\": 4, \"inputs\": [\"x\", \"h\"]}",
+         "layer gru1, gru: initial states [2, 4], [1, 4] are needed: a row for each layer and direction"},
+        {"{\"name\": \"h\", \"type\": \"mean\", \"axes\": [1]}, {\"type\": \"gru\", \"features\": 3, "
+         "\"inputs\": [\"x\", \"h\"]}",
+         "initial states [3], [1, 3] are needed"},
+        {"{\"type\": \"lstm\", \"features\": 4, \"inputs\": [\"x\", \"x\"]}",
+         "layer lstm1, lstm: 2 inputs: the initial hidden and cell states come together"},
+        {"{\"type\": \"gru\", \"features\": 4}, {\"type\": \"last_cell\"}", "last_cell1, last_cell: recurrent_cell: gru"},
+        {"{\"type\": \"relu\"}, {\"type\": \"last_hidden\"}", "the input, relu1, is no rnn, lstm or gru layer"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char json[400];
+        esker_model *net;
+        snprintf(json, sizeof json, "{\"input\": {\"name\": \"x\", \"shape\": [5, 3]}, \"layers\": [%s]}", texts[i].layers);
+        assert_fails(esker_model_from_json(json, strlen(json), "bad", &net), ESKER_ERR_FORMAT, texts[i].part);
+    }
+    static const struct {
         esker_shape x;
         esker_layer_recurrent_desc desc;
         const char *part;
@@ -168,10 +265,9 @@ static void refuses_what_does_not_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_the_formulas),
-        cmocka_unit_test(c_calls_are_the_same),
-        cmocka_unit_test(starts_as_in_pytorch),
-        cmocka_unit_test(refuses_what_does_not_fit),
+        cmocka_unit_test(agrees_with_the_formulas),   cmocka_unit_test(pieces_carry_their_state_on),
+        cmocka_unit_test(initial_states_are_learned), cmocka_unit_test(c_calls_are_the_same),
+        cmocka_unit_test(starts_as_in_pytorch),       cmocka_unit_test(refuses_what_does_not_fit),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }

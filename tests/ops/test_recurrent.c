@@ -4,6 +4,7 @@
 typedef struct variant {
     esker_recurrent_kind kind;
     bool bias, state, reverse, batch_first;
+    int cell; /* 1: the last cell state behind the hidden ones; 2: it alone */
 } variant;
 
 /* Inputs: x, weight_ih, weight_hh, then bias_hh (with bias; it also serves as bias_ih), then h, and c of an lstm. */
@@ -17,7 +18,12 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
     if (v->bias) desc.bias_ih = desc.bias_hh = in[n++];
     if (v->state) desc.h = in[n++];
     if (v->state && v->kind == ESKER_RECURRENT_LSTM) desc.c = in[n++];
-    return esker_recurrent(in[0], &desc);
+    esker_node *y = esker_recurrent(in[0], &desc);
+    if (!v->cell) return y;
+    esker_node *c = esker_recurrent_cell(y);
+    if (v->cell == 2 || !y) return c;
+    int64_t hidden = esker_node_get_shape(y)->dims[2];
+    return esker_concat((esker_node *[]){esker_reshape(y, &(esker_shape){2, {-1, hidden}}), c}, 2, 0);
 }
 
 static const variant tanh_plain = {.kind = ESKER_RECURRENT_RNN_TANH, .bias = true};
@@ -27,6 +33,8 @@ static const variant lstm_plain = {.kind = ESKER_RECURRENT_LSTM};
 static const variant lstm_bias = {.kind = ESKER_RECURRENT_LSTM, .bias = true, .batch_first = true};
 static const variant lstm_all = {ESKER_RECURRENT_LSTM, true, true, true, true};
 static const variant lstm_state = {ESKER_RECURRENT_LSTM, true, true, false, false};
+static const variant lstm_cell = {ESKER_RECURRENT_LSTM, true, true, true, true, 1};
+static const variant lstm_cell_alone = {ESKER_RECURRENT_LSTM, true, false, false, false, 2};
 static const variant gru_plain = {.kind = ESKER_RECURRENT_GRU};
 static const variant gru_bias = {.kind = ESKER_RECURRENT_GRU, .bias = true, .reverse = true};
 static const variant gru_all = {ESKER_RECURRENT_GRU, true, true, true, true};
@@ -53,10 +61,15 @@ static const op_check_row rows[] = {
     ROW("lstm, batch first", lstm_bias, 4, X(3, 4, 2), W(12, 2, 0.9), W(12, 3, 0.9), B(12)),
     ROW("lstm, states", lstm_state, 6, X(4, 3, 2), W(8, 2, 0.9), W(8, 2, 0.9), B(8), W(3, 2, 1), W(3, 2, 1)),
     ROW("lstm, everything", lstm_all, 6, X(3, 4, 2), W(8, 2, 0.9), W(8, 2, 0.9), B(8), W(3, 2, 1), W(3, 2, 1)),
+    ROW("lstm, one state for all", lstm_state, 6, X(4, 3, 2), W(8, 2, 0.9), W(8, 2, 0.9), B(8), W(1, 2, 1), W(1, 2, 1)),
+    ROW("lstm, last cell too", lstm_cell, 6, X(3, 4, 2), W(8, 2, 0.9), W(8, 2, 0.9), B(8), W(3, 2, 1), W(3, 2, 1)),
+    ROW("lstm, last cell alone", lstm_cell_alone, 4, X(4, 3, 2), W(8, 2, 0.9), W(8, 2, 0.9), B(8)),
+    LARGE("lstm, last cell of 65 units, 20 steps", lstm_cell, 6, X(5, 20, 7), W(260, 7, 0.3), W(260, 65, 0.2), B(260), W(1, 65, 1), W(1, 65, 1)),
     ROW("gru, one of everything", gru_plain, 3, X(1, 1, 1), W(3, 1, 0.9), W(3, 1, 0.9)),
     ROW("gru, no bias", gru_plain, 3, X(3, 2, 4), W(9, 4, 0.9), W(9, 3, 0.9)),
     ROW("gru, backwards", gru_bias, 4, X(4, 3, 2), W(9, 2, 0.9), W(9, 3, 0.9), B(9)),
     ROW("gru, states", gru_state, 5, X(4, 3, 2), W(6, 2, 0.9), W(6, 2, 0.9), B(6), W(3, 2, 1)),
+    ROW("gru, one state for all", gru_all, 5, X(3, 4, 2), W(6, 2, 0.9), W(6, 2, 0.9), B(6), W(1, 2, 1)),
     ROW("gru, everything", gru_all, 5, X(3, 4, 2), W(6, 2, 0.9), W(6, 2, 0.9), B(6), W(3, 2, 1)),
     ROW("lstm, saturated", lstm_bias, 4, {.shape = {3, {2, 3, 2}}, .lo = -90, .hi = 90}, W(8, 2, 2), W(8, 2, 0.9), B(8)),
     ROW("gru, saturated", gru_bias, 4, {.shape = {3, {2, 3, 2}}, .lo = -90, .hi = 90}, W(6, 2, 2), W(6, 2, 0.9), B(6)),
@@ -73,7 +86,7 @@ static void refuses_what_does_not_fit(void **state)
     static const variant unknown = {.kind = (esker_recurrent_kind)7};
     const op_check_input x = X(4, 3, 2), flat = W(4, 2, 1), w = W(8, 2, 1), wide = W(8, 3, 1), narrow = W(6, 2, 1),
                          b = B(8);
-    const op_check_input short_b = B(7), h = W(3, 2, 1), wrong_h = W(4, 2, 1), many = X(4097, 1, 2);
+    const op_check_input short_b = B(7), h = W(3, 2, 1), wrong_h = W(4, 2, 1), one_h = W(1, 2, 1), many = X(4097, 1, 2);
     (void)state;
     op_check_refused(build, &lstm_plain, (op_check_input[]){flat, w, w}, 3, ESKER_ERR_INVALID,
                      "lstm: x is float32 [4, 2], it must be float32 [steps, batch, features]");
@@ -89,6 +102,11 @@ static void refuses_what_does_not_fit(void **state)
     op_check_refused(build, &lstm_state, (op_check_input[]){x, w, w, b, h, wrong_h}, 6, ESKER_ERR_INVALID,
                      "the initial state must be float32 [3, 2]");
     op_check_refused(build, &lstm_plain, (op_check_input[]){many, w, w}, 3, ESKER_ERR_LIMIT, "4097 steps, at most 4096");
+    static const variant gru_cell = {ESKER_RECURRENT_GRU, .cell = 2};
+    op_check_refused(build, &gru_cell, (op_check_input[]){x, narrow, narrow}, 3, ESKER_ERR_INVALID,
+                     "recurrent_cell: gru has no cell state");
+    op_check_refused(build, &lstm_state, (op_check_input[]){x, w, w, b, h, one_h}, 6, ESKER_ERR_INVALID,
+                     "the initial state must be float32 [3, 2], or [1, 2] for all samples");
     op_check_refused(build, &unknown, (op_check_input[]){x, w, w}, 3, ESKER_ERR_INVALID, "unknown kind 7");
 }
 

@@ -161,7 +161,7 @@ static void write_entry(esker__text *text, const entry *e)
     bool effect = op->flags & ESKER__OP_EFFECT;
     esker__text_add(text, "| `%s` | ", op->name);
     for (int i = 0; i < e->n_types; i++) esker__text_add(text, "%s%s", i ? "; " : "", e->types[i]);
-    esker__text_add(text, " | %s | %s | ", e->example, effect ? "" : op->gradient ? "yes" : "no");
+    esker__text_add(text, " | %s | %s | ", e->example, effect ? "" : op->gradient || op->gradients ? "yes" : "no");
     write_kernels(text, e);
     if (effect)
         esker__text_add(text, " | see below |\n");
