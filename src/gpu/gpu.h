@@ -58,6 +58,11 @@ typedef struct esker__kernel esker__kernel;
  *            that is not in glsl/; ESKER_ERR_LIMIT for groups, or a block's binding, over what the device takes.
  */
 esker_status esker__kernel_get(esker_device *dev, const char *name, const char *defines, const esker__kernel **out);
+/**
+ * Where ESKER_DUMP_KERNELS names a folder: write the source there as drivers get it, one file for each pair. Compiling
+ * does so by itself, and so does a plan that is made for no device. What goes wrong is logged.
+ */
+void esker__kernel_dump(const char *name, const char *defines);
 const char *esker__kernel_name(const esker__kernel *kernel);
 
 /**

@@ -326,6 +326,7 @@ static esker_status build(esker_device *dev, esker__kernel *kernel)
 {
     source from;
     esker__text text = {0};
+    esker__kernel_dump(kernel->name, kernel->defines);
     esker_status st = find_source(kernel->name, &from);
     if (st == ESKER_OK) st = assemble(&from, kernel->defines, &text);
     if (st != ESKER_OK) goto done;

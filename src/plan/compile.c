@@ -126,6 +126,8 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
     if (st == ESKER_OK) st = esker__plan_layout_uniforms(plan);
     if (st == ESKER_OK) st = esker_plan_check(plan);
     if (st == ESKER_OK && desc->device) st = esker__plan_attach(plan, desc->device);
+    for (size_t i = 0; st == ESKER_OK && !desc->device && i < plan->n_kernels; i++)
+        esker__kernel_dump(plan->kernels[i].name, plan->kernels[i].defines);
     if (st != ESKER_OK) {
         esker_plan_destroy(plan);
         return st;
