@@ -8,7 +8,8 @@
  *     esker_evaluator_predict(ev, test_set, NULL, classes); the class of every sample
  *
  * An evaluator is a forward plan that shares the model's parameters, so it always sees their newest values. The plan is
- * compiled for the first data set and again only for one of another element type. Steps overlap: the CPU gathers a batch
+ * compiled for the first data set and again only for one of another element type; a last batch that is not full has a plan of
+ * its own, for that many samples. Steps overlap: the CPU gathers a batch
  * while the device works on earlier ones.
  *
  * Threads    The thread that owns the device.
@@ -63,8 +64,7 @@ typedef struct esker_evaluation {
 } esker_evaluation;
 
 /**
- * Run every sample of `ds` forward and compare with its label. The last batch is padded with samples that count for
- * nothing.
+ * Run every sample of `ds` forward and compare with its label.
  * Errors     ESKER_ERR_INVALID: samples of another shape than the model's input (both), a model whose output is
  * not one row of numbers or has another count of classes than `ds` (both), no labels. What compiling and running a plan may
  * give.

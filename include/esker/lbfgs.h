@@ -43,11 +43,12 @@ typedef enum esker_line_search {
 
 /** Zero means the usual value, PyTorch's but for `history` and the line search (which it has not, if not asked for). */
 typedef struct esker_lbfgs_desc {
-    esker_device *device;     /* referenced */
-    float lr;                 /* of the very first direction: lr min(1, 1 / sum |gradient|). > 0; 0: 1 */
-    int history;              /* pairs of steps and gradient changes that the direction is made of, 1 to 1000; 0: 10 */
-    int iterations;           /* directions of one step at most, >= 1; 0: 20 */
-    int evaluations;          /* after which a step begins no direction more, >= 1; 0: 5/4 of the iterations */
+    esker_device *device; /* referenced */
+    float lr;             /* of the very first direction: lr min(1, 1 / sum |gradient|). > 0; 0: 1 */
+    int history;          /* pairs of steps and gradient changes that the direction is made of, 1 to 1000; 0: 10 */
+    int iterations;       /* directions of one step at most, >= 1; 0: 20 */
+    int evaluations;      /* of a step: it begins no direction more, and a line search takes the best there is, >= 1; 0: 25,
+                                 or 5/4 of the iterations if that is more */
     float tolerance_gradient; /* no element of the gradient is larger: done; 0: 1e-7 */
     float tolerance_change;   /* nothing moves by more, nor does the loss change by more: done; 0: 1e-9 */
     esker_line_search search;

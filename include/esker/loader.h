@@ -41,6 +41,7 @@ typedef struct esker_loader_desc {
     bool drop_last;         /* leave out a last batch that is not full; else it is padded: zero samples, labels -1 */
     uint64_t seed;          /* of the shuffling */
     int n_slots;            /* slot numbers are 0..n_slots-1; 0 is 4, at most ESKER_LOADER_MAX_SLOTS */
+    bool no_padding; /* a last batch that is not full is written as it is, n_valid samples: its slot needs no more room */
 } esker_loader_desc;
 
 /**
@@ -64,7 +65,7 @@ typedef struct esker_loader_info {
     int n_slots;
     int64_t n_samples;    /* samples of an epoch that are delivered: all, or fewer with drop_last */
     int64_t n_batches;    /* batches of an epoch */
-    size_t samples_bytes; /* bytes a slot's samples need: batch * sample_bytes */
+    size_t samples_bytes; /* bytes a slot's samples need: batch * sample_bytes (less for a last batch without padding) */
     size_t labels_bytes;  /* bytes a slot's labels need: batch * 4 */
 } esker_loader_info;
 
@@ -84,7 +85,7 @@ typedef struct esker_batch {
     int slot;         /* where it is; yours again */
     int64_t epoch;    /* from 0 */
     int64_t index;    /* in its epoch, 0..n_batches-1 */
-    int32_t n_valid;  /* samples that are real; the other batch - n_valid are padding at the end */
+    int32_t n_valid;  /* samples that are real; the other batch - n_valid are padding at the end, if there is padding */
     bool first, last; /* of its epoch */
     bool waited;      /* take() had to wait for it: the loader was the slower side */
 } esker_batch;

@@ -215,8 +215,7 @@ typedef struct esker_layer_batch_norm_desc {
 /**
  * esker_batch_norm() of x [n, c] or [n, c, length]. Also "NAME.running_mean" and "NAME.running_var" [c], frozen, from 0
  * and 1: a graph for training moves them in each step, one for inference normalises with them. (PyTorch's
- * num_batches_tracked has no counterpart.) The zeros that pad a trainer's last batch count as samples: drop_last leaves
- * that batch out.
+ * num_batches_tracked has no counterpart.)
  */
 ESKER_API esker_node *esker_layer_batch_norm1d(esker_model *net, esker_node *x, const esker_layer_batch_norm_desc *desc);
 /** The same for x [n, c, h, w]. `desc` may be NULL for both. */

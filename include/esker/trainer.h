@@ -8,6 +8,9 @@
  *     esker_trainer_destroy(trainer);
  *     esker_model_save(net, "digits.safetensors");
  *
+ * A last batch that is not full is a step of that many samples, as in PyTorch: its loss and the statistics of batch norm are
+ * those of its samples alone. It has a second plan, which shares everything but temporaries with the first.
+ *
  * A step is one submission of one plan: forward, loss, backward, update. The loader's thread fills the mapped slots of the
  * plan's inputs (through host memory where the driver cannot map), up to ESKER_PLAN_SLOTS steps are in flight, and the loss
  * of a step is read ESKER_PLAN_SLOTS - 1 steps later, behind its fence. After the first steps of an epoch a step allocates
@@ -38,8 +41,8 @@ typedef struct esker_trainer_desc {
     esker_optimizer_desc optimizer;
     uint64_t seed;   /* of the order of samples, and of random operations; starting values are esker_params_init_values() */
     bool keep_order; /* samples in the order of the data set, not shuffled anew each epoch */
-    bool drop_last;  /* leave out a last batch that is not full; else it is padded, and its loss is the mean over real
-                        samples */
+    bool
+        drop_last; /* leave out a last batch that is not full; else it is a batch of fewer samples, with a plan of its own */
     int32_t eval_batch; /* of validation and esker_trainer_evaluate(); 0: `batch` or 256, whichever is larger */
     bool
         check; /* every step in check mode (esker_plan_desc): fit() then fails with ESKER_ERR_MISMATCH where the device is wrong */
@@ -67,7 +70,7 @@ ESKER_API void esker_trainer_destroy(esker_trainer *trainer);
 typedef struct esker_step_record {
     int epoch;
     int64_t step;        /* since the trainer was made */
-    int32_t samples;     /* of the batch; fewer than `batch` if it was padded */
+    int32_t samples;     /* of the batch; fewer than `batch` in a last one that is not full */
     float loss;          /* mean over them, before the update; may be not a number */
     float accuracy;      /* of them, before the update */
     float lr;            /* that the update used */
@@ -103,9 +106,9 @@ typedef struct esker_fit_desc {
  * and the optimizer's state continue. A loss that is not a finite number does not end the training; it is counted in
  * bad_losses, its first appearance goes to the log as a warning, and the means become what they then are.
  * Errors     ESKER_ERR_INVALID: epochs < 0; samples of another shape than the model's input (both), another count of
- *            classes than the
- * model's outputs (both), no labels, in either data set; drop_last and fewer samples than a batch. ESKER_ERR_CANCELLED: a
- * callback returned false; the steps submitted until then are finished, and the model can be used and saved; the epoch
+ *            classes than the model's outputs (both), no labels, in either data set; drop_last and fewer samples than a
+ *            batch; batch norm over a last batch of one value for a channel (drop_last leaves it out). ESKER_ERR_CANCELLED: a
+ *            callback returned false; the steps submitted until then are finished, and the model can be used and saved; the epoch
  * begins anew with the next fit(). ESKER_ERR_LOST and others as of plans.
  */
 ESKER_API esker_status esker_trainer_fit(esker_trainer *trainer, esker_dataset *train_set, const esker_fit_desc *desc);
@@ -131,7 +134,7 @@ typedef struct esker_train_stats {
     double fences_per_step, throttles_per_step, uploaded_bytes_per_step;
     double loader_waits_per_step;                  /* the batch was not filled yet when it was wanted */
     double step_seconds_median, step_seconds_mean; /* from submission to submission */
-    uint64_t peak_bytes;                           /* the training plan's prediction: esker_plan_info.peak_bytes */
+    uint64_t peak_bytes;                           /* prediction of the plan for full batches: esker_plan_info.peak_bytes */
     uint64_t
         allocated_bytes; /* what making that plan added to esker_memory_stats.in_use_bytes, parameters included if it was
                                    the first to use them */
@@ -145,10 +148,8 @@ ESKER_API void esker_trainer_get_stats(const esker_trainer *trainer, esker_train
 /**
  * Compile the plan that a trainer of this model and desc runs, for looking at it: with desc->device NULL it is for
  * `limits` (NULL: the ES 3.1 minimum) and cannot run. `sample_dtype` is the data set's. Outputs: 0 the loss, 1 how many
- * samples were right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, and "labels", and for mse
- * "targets" and "weights".
- * Ownership  *out is the caller's,
- * esker_plan_destroy().
+ * samples were right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, and "labels".
+ * Ownership  *out is the caller's, esker_plan_destroy().
  * Errors     As esker_trainer_create() and esker_plan_compile().
  */
 ESKER_API esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc, esker_dtype sample_dtype,

@@ -27,7 +27,7 @@ typedef struct slot {
 struct esker_loader {
     esker_dataset *dataset;
     esker_loader_info info;
-    bool shuffle;
+    bool shuffle, no_padding;
     uint64_t seed;
 
     pthread_t thread;
@@ -64,6 +64,7 @@ static void fill(esker_loader *loader, const slot *to, int64_t epoch, int64_t in
     }
     int32_t batch = loader->info.batch;
     int64_t first = index * batch;
+    if (loader->no_padding && loader->info.n_samples - first < batch) batch = (int32_t)(loader->info.n_samples - first);
     for (int32_t i = 0; i < batch; i++) {
         int64_t place = first + i;
         loader->indices[i] = place >= loader->info.n_samples ? -1 : loader->shuffle ? loader->order[place] : (int32_t)place;
@@ -156,6 +157,7 @@ esker_status esker_loader_create(const esker_loader_desc *desc, esker_loader **o
     loader->dataset = esker_dataset_ref(desc->dataset);
     loader->info = info;
     loader->shuffle = desc->shuffle;
+    loader->no_padding = desc->no_padding;
     loader->seed = desc->seed;
     loader->order_epoch = -1;
 

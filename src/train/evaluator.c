@@ -17,11 +17,10 @@ struct esker_evaluator {
     esker_loss_kind loss;
     bool with_loss;       /* the model's output is one row a sample, so it can be measured */
     int64_t output_elems; /* of one sample */
-    esker_plan *plan;     /* NULL before the first data set */
     esker_dtype dtype;
-    esker__feed feed;
-    int32_t *indices; /* one batch */
-    float *outputs;   /* one batch, for predictions */
+    esker__feed full, rest; /* for whole batches, and for the samples behind them; without a plan where there are none */
+    int32_t *indices;       /* one batch */
+    float *outputs;         /* one batch, for predictions */
 };
 
 esker_status esker_evaluator_create(esker_model *net, const esker_evaluator_desc *desc, esker_evaluator **out)
@@ -63,53 +62,58 @@ esker_status esker_evaluator_create(esker_model *net, const esker_evaluator_desc
     return ESKER_OK;
 }
 
-static void drop_plan(esker_evaluator *ev)
-{
-    esker__feed_finish(&ev->feed);
-    esker_plan_destroy(ev->plan);
-    ev->plan = NULL;
-}
-
 void esker_evaluator_destroy(esker_evaluator *ev)
 {
     if (!ev) return;
-    drop_plan(ev);
+    esker__feed_finish(&ev->full);
+    esker__feed_finish(&ev->rest);
     esker__device_drop(ev->device);
     esker__free(ev->indices);
     esker__free(ev->outputs);
     esker__free(ev);
 }
 
-/* The plan for this element type. */
-static esker_status prepare(esker_evaluator *ev, const esker_dataset_info *data)
+/* A plan for `batch` samples, unless it is there; 0: none. */
+static esker_status prepare_feed(esker_evaluator *ev, esker__feed *feed, int32_t batch, const esker_dataset_info *data)
 {
-    if (ev->plan && ev->dtype == data->sample_dtype) return ESKER_OK;
-    drop_plan(ev);
+    if (feed->plan && feed->batch == batch && ev->dtype == data->sample_dtype) return ESKER_OK;
+    esker__feed_finish(feed);
+    if (!batch) return ESKER_OK;
     esker__step_graph step;
-    esker_status st = esker__record_step(ev->net, ESKER_MODE_INFER, ev->batch, data->sample_dtype, ev->loss, ev->with_loss,
+    esker_plan *plan = NULL;
+    esker_status st = esker__record_step(ev->net, ESKER_MODE_INFER, batch, data->sample_dtype, ev->loss, ev->with_loss,
                                          &step);
     if (st != ESKER_OK) return st;
     esker_node *outputs[] = {step.output, step.loss, step.correct};
     st = esker_plan_compile(
         step.graph,
         &(esker_plan_desc){.device = ev->device, .outputs = outputs, .n_outputs = ev->with_loss ? OUT_CORRECT + 1 : 1},
-        &ev->plan);
+        &plan);
     esker_graph_destroy(step.graph);
-    if (st == ESKER_OK) st = esker__feed_init(&ev->feed, ev->plan, ev->net, data, ev->batch);
-    ev->dtype = data->sample_dtype;
-    if (st != ESKER_OK) drop_plan(ev);
+    if (st == ESKER_OK) st = esker__feed_init(feed, plan, ev->net, data, batch);
+    if (st != ESKER_OK) esker__feed_finish(feed);
     return st;
 }
 
-/* Queue the samples from `first` on. */
-static esker_status submit(esker_evaluator *ev, const esker_dataset *ds, int64_t first, int32_t n_valid)
+static esker_status prepare(esker_evaluator *ev, const esker_dataset_info *data)
+{
+    esker_status st = prepare_feed(ev, &ev->full, data->n_samples >= ev->batch ? ev->batch : 0, data);
+    if (st == ESKER_OK) st = prepare_feed(ev, &ev->rest, (int32_t)(data->n_samples % ev->batch), data);
+    ev->dtype = data->sample_dtype;
+    if (st == ESKER_OK) return ESKER_OK;
+    esker__feed_finish(&ev->full);
+    esker__feed_finish(&ev->rest);
+    return st;
+}
+
+/* Queue a batch of samples, from `first` on. */
+static esker_status submit(esker_evaluator *ev, esker__feed *feed, const esker_dataset *ds, int64_t first)
 {
     int slot;
-    esker_status st = esker__feed_wait_slot(&ev->feed, &slot);
-    for (int32_t i = 0; i < ev->batch; i++) ev->indices[i] = i < n_valid ? (int32_t)(first + i) : -1;
-    if (st == ESKER_OK)
-        st = esker_dataset_gather(ds, ev->indices, ev->batch, ev->feed.samples[slot], ev->feed.labels[slot]);
-    return st == ESKER_OK ? esker__feed_submit(&ev->feed, n_valid, NULL) : st;
+    esker_status st = esker__feed_wait_slot(feed, &slot);
+    for (int32_t i = 0; i < feed->batch; i++) ev->indices[i] = (int32_t)(first + i);
+    if (st == ESKER_OK) st = esker_dataset_gather(ds, ev->indices, feed->batch, feed->samples[slot], feed->labels[slot]);
+    return st == ESKER_OK ? esker__feed_submit(feed, NULL) : st;
 }
 
 /* Where the results of a run go. */
@@ -128,41 +132,41 @@ static int32_t largest(const float *values, int64_t n)
     return (int32_t)best;
 }
 
-static esker_status collect(esker_evaluator *ev, uint64_t ticket, int64_t first, int32_t n_valid, sink *to)
+static esker_status collect(esker_evaluator *ev, const esker__feed *feed, uint64_t ticket, int64_t first, sink *to)
 {
     esker_status st = ESKER_OK;
     if (to->evaluation) {
         float loss, correct;
-        st = esker_plan_read(ev->plan, ticket, OUT_LOSS, &loss, sizeof loss);
-        if (st == ESKER_OK) st = esker_plan_read(ev->plan, ticket, OUT_CORRECT, &correct, sizeof correct);
+        st = esker_plan_read(feed->plan, ticket, OUT_LOSS, &loss, sizeof loss);
+        if (st == ESKER_OK) st = esker_plan_read(feed->plan, ticket, OUT_CORRECT, &correct, sizeof correct);
         if (st != ESKER_OK) return st;
-        to->loss_sum += (double)loss * n_valid;
+        to->loss_sum += (double)loss * feed->batch;
         to->evaluation->correct += (int64_t)correct;
-        to->evaluation->samples += n_valid;
+        to->evaluation->samples += feed->batch;
         return ESKER_OK;
     }
-    size_t row_bytes = (size_t)ev->output_elems * sizeof(float);
-    st = esker_plan_read(ev->plan, ticket, OUT_OUTPUT, ev->outputs, (size_t)ev->batch * row_bytes);
+    size_t n_bytes = (size_t)feed->batch * (size_t)ev->output_elems * sizeof(float);
+    st = esker_plan_read(feed->plan, ticket, OUT_OUTPUT, ev->outputs, n_bytes);
     if (st != ESKER_OK) return st;
-    if (to->outputs) memcpy(to->outputs + first * ev->output_elems, ev->outputs, (size_t)n_valid * row_bytes);
-    for (int32_t i = 0; to->classes && i < n_valid; i++)
+    if (to->outputs) memcpy(to->outputs + first * ev->output_elems, ev->outputs, n_bytes);
+    for (int32_t i = 0; to->classes && i < feed->batch; i++)
         to->classes[first + i] = largest(ev->outputs + i * ev->output_elems, ev->output_elems);
     return ESKER_OK;
 }
 
 static esker_status run(esker_evaluator *ev, const esker_dataset *ds, const esker_dataset_info *data, sink *to)
 {
-    int64_t n_batches = (data->n_samples + ev->batch - 1) / ev->batch;
-    uint64_t start = ev->feed.ticket;
+    int64_t n_full = data->n_samples / ev->batch, n_batches = n_full + (ev->rest.plan != NULL);
+    uint64_t start = ev->full.ticket, start_rest = ev->rest.ticket;
     esker_status st = ESKER_OK;
     for (int64_t i = 0; st == ESKER_OK && i < n_batches + ESKER__LAG; i++) {
-        int64_t first = i * ev->batch, left = data->n_samples - first;
-        if (i < n_batches) st = submit(ev, ds, first, left < ev->batch ? (int32_t)left : ev->batch);
+        if (i < n_batches) st = submit(ev, i < n_full ? &ev->full : &ev->rest, ds, i * ev->batch);
         int64_t done = i - ESKER__LAG;
         if (st != ESKER_OK || done < 0) continue;
-        first = done * ev->batch;
-        left = data->n_samples - first;
-        st = collect(ev, start + (uint64_t)done, first, left < ev->batch ? (int32_t)left : ev->batch, to);
+        if (done < n_full)
+            st = collect(ev, &ev->full, start + (uint64_t)done, done * ev->batch, to);
+        else
+            st = collect(ev, &ev->rest, start_rest, done * ev->batch, to);
     }
     return st;
 }

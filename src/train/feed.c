@@ -1,7 +1,6 @@
 /* Batches on their way into the inputs of a plan: written in place where the driver maps buffers for good, else copied. */
 #include "train/step.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -40,25 +39,11 @@ static esker_status init_labels(esker__feed *feed)
     void *addresses[ESKER_PLAN_SLOTS] = {0};
     void *memory = NULL;
     esker_status st = ESKER_OK;
-    /* Targets are made from labels here, and mapped memory is for writing alone. */
-    if (feed->label_input >= 0 && feed->target_input < 0)
-        st = map_slots(feed->plan, feed->label_input, addresses, &feed->labels_mapped);
+    if (feed->label_input >= 0) st = map_slots(feed->plan, feed->label_input, addresses, &feed->labels_mapped);
     if (st == ESKER_OK && !feed->labels_mapped) st = allocate(ESKER_PLAN_SLOTS * feed->labels_bytes, &memory);
     feed->host_labels = memory;
     for (int s = 0; st == ESKER_OK && s < ESKER_PLAN_SLOTS; s++)
         feed->labels[s] = feed->labels_mapped ? addresses[s] : feed->host_labels + (int64_t)s * feed->batch;
-    return st;
-}
-
-static esker_status init_targets(esker__feed *feed)
-{
-    void *memory = NULL;
-    if (feed->target_input < 0) return ESKER_OK;
-    size_t n = (size_t)feed->batch;
-    esker_status st = allocate(n * (size_t)feed->n_classes * sizeof(float), &memory);
-    feed->targets = memory;
-    if (st == ESKER_OK) st = allocate(n * sizeof(float), &memory);
-    if (st == ESKER_OK) feed->weights = memory;
     return st;
 }
 
@@ -69,25 +54,20 @@ esker_status esker__feed_init(esker__feed *feed, esker_plan *plan, const esker_m
     esker_model_get_info(net, &info);
     *feed = (esker__feed){.plan = plan,
                           .batch = batch,
-                          .n_classes = info.output_shape.rank ? info.output_shape.dims[0] : 1,
                           .samples_bytes = (size_t)batch * data->sample_bytes,
                           .labels_bytes = (size_t)batch * sizeof(int32_t),
                           .input = esker_plan_find_input(plan, info.input_name),
-                          .label_input = esker_plan_find_input(plan, "labels"),
-                          .target_input = esker_plan_find_input(plan, "targets"),
-                          .weight_input = esker_plan_find_input(plan, "weights")};
+                          .label_input = esker_plan_find_input(plan, "labels")};
     esker_status st = init_samples(feed);
     if (st == ESKER_OK) st = init_labels(feed);
-    if (st == ESKER_OK) st = init_targets(feed);
     return st;
 }
 
 void esker__feed_finish(esker__feed *feed)
 {
+    esker_plan_destroy(feed->plan);
     esker__free(feed->host_samples);
     esker__free(feed->host_labels);
-    esker__free(feed->targets);
-    esker__free(feed->weights);
     *feed = (esker__feed){0};
 }
 
@@ -98,19 +78,7 @@ esker_status esker__feed_wait_slot(esker__feed *feed, int *out_slot)
     return esker_plan_wait(feed->plan, feed->ticket - ESKER_PLAN_SLOTS);
 }
 
-/* One row for each sample: the weight at its label, zeros elsewhere; padding has weight 0. */
-static void make_targets(esker__feed *feed, const int32_t *labels, int32_t n_valid)
-{
-    float weight = n_valid > 0 ? sqrtf((float)feed->batch / (float)n_valid) : 0;
-    memset(feed->targets, 0, (size_t)feed->batch * (size_t)feed->n_classes * sizeof(float));
-    for (int32_t i = 0; i < feed->batch; i++) {
-        bool real = labels[i] >= 0 && labels[i] < feed->n_classes;
-        feed->weights[i] = real ? weight : 0;
-        if (real) feed->targets[(int64_t)i * feed->n_classes + labels[i]] = weight;
-    }
-}
-
-esker_status esker__feed_submit(esker__feed *feed, int32_t n_valid, uint64_t *out_ticket)
+esker_status esker__feed_submit(esker__feed *feed, uint64_t *out_ticket)
 {
     int slot = (int)(feed->ticket % ESKER_PLAN_SLOTS);
     esker_status st = feed->samples_mapped
@@ -119,13 +87,6 @@ esker_status esker__feed_submit(esker__feed *feed, int32_t n_valid, uint64_t *ou
     if (st == ESKER_OK && feed->label_input >= 0)
         st = feed->labels_mapped ? esker_plan_mark_written(feed->plan, feed->label_input)
                                  : esker_plan_write(feed->plan, feed->label_input, feed->labels[slot], feed->labels_bytes);
-    if (st == ESKER_OK && feed->target_input >= 0) {
-        make_targets(feed, feed->labels[slot], n_valid);
-        st = esker_plan_write(feed->plan, feed->target_input, feed->targets,
-                              (size_t)feed->batch * (size_t)feed->n_classes * sizeof(float));
-        if (st == ESKER_OK)
-            st = esker_plan_write(feed->plan, feed->weight_input, feed->weights, (size_t)feed->batch * sizeof(float));
-    }
     if (st == ESKER_OK) st = esker_plan_submit(feed->plan, out_ticket);
     if (st == ESKER_OK) feed->ticket++;
     return st;

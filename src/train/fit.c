@@ -17,7 +17,9 @@ typedef struct fit {
     const esker_fit_desc *desc;
     esker_loader *loader;
     int64_t n_batches;
-    int epoch, last_epoch; /* from 1 */
+    int64_t n_given, n_taken;        /* batches of this fit: slots given to the loader, and taken */
+    uint64_t rest_given, full_given; /* tickets that their slots will have */
+    int epoch, last_epoch;           /* from 1 */
     uint64_t start_ns, next_progress_ns, progress_ns;
     uint64_t validation_ns; /* what the latest validation took */
     int64_t bad_losses;
@@ -74,25 +76,45 @@ static void note_loss(fit *f, float loss)
                    (long long)f->trainer->steps_done, f->epoch, (double)loss);
 }
 
-/* Read the oldest step's results, waiting for it if need be, and give its slot back to the loader. */
+/* The plan of batch `i` of an epoch. */
+static esker__feed *feed_of(fit *f, int64_t i)
+{
+    return f->trainer->rest.plan && i == f->n_batches - 1 ? &f->trainer->rest : &f->trainer->full;
+}
+
+/*
+ * Give the loader the memory of the batch after those that it has. Batches come in order, so which plan each is for is known
+ * before. Never more are given than a plan has slots, so the one that had this slot before is finished.
+ */
+static esker_status give_next(fit *f)
+{
+    esker__feed *feed = feed_of(f, f->n_given % f->n_batches);
+    uint64_t *ticket = feed == &f->trainer->rest ? &f->rest_given : &f->full_given;
+    int slot = (int)((*ticket)++ % ESKER_PLAN_SLOTS);
+    return esker_loader_give(f->loader, (int)(f->n_given++ % ESKER_PLAN_SLOTS), feed->samples[slot], feed->labels[slot]);
+}
+
+/* Read the oldest step's results, waiting for it if need be, and let the loader fill another slot. */
 static esker_status finish_oldest(fit *f)
 {
     esker_trainer *t = f->trainer;
     const esker__pending *p = &t->pending[t->first_pending];
+    esker_plan *plan = p->feed->plan;
+    int32_t n = p->feed->batch;
     float loss, correct, norm = 0;
-    esker_status st = esker_plan_read(t->plan, p->ticket, 0, &loss, sizeof loss);
-    if (st == ESKER_OK) st = esker_plan_read(t->plan, p->ticket, 1, &correct, sizeof correct);
-    if (st == ESKER_OK && t->desc.optimizer.clip_norm > 0) st = esker_plan_read(t->plan, p->ticket, 2, &norm, sizeof norm);
-    if (st == ESKER_OK) st = esker_loader_give(f->loader, p->slot, t->feed.samples[p->slot], t->feed.labels[p->slot]);
+    esker_status st = esker_plan_read(plan, p->ticket, 0, &loss, sizeof loss);
+    if (st == ESKER_OK) st = esker_plan_read(plan, p->ticket, 1, &correct, sizeof correct);
+    if (st == ESKER_OK && t->desc.optimizer.clip_norm > 0) st = esker_plan_read(plan, p->ticket, 2, &norm, sizeof norm);
+    if (st == ESKER_OK) st = give_next(f);
     if (st != ESKER_OK) return st;
     t->steps_done++;
     note_loss(f, loss);
-    esker__meter_add(&f->meter, loss, correct, p->n_valid);
+    esker__meter_add(&f->meter, loss, correct, n);
     esker_step_record record = {.epoch = f->epoch,
                                 .step = t->steps_done,
-                                .samples = p->n_valid,
+                                .samples = n,
                                 .loss = loss,
-                                .accuracy = correct / (float)p->n_valid,
+                                .accuracy = correct / (float)n,
                                 .lr = p->lr,
                                 .gradient_norm = norm};
     t->first_pending = (t->first_pending + 1) % ESKER_PLAN_SLOTS;
@@ -108,7 +130,8 @@ static esker_status finish_ready(fit *f)
     while (t->n_pending) {
         bool done = t->n_pending > ESKER__LAG;
         esker_status st = ESKER_OK;
-        if (!done) st = esker_plan_poll(t->plan, t->pending[t->first_pending].ticket, &done);
+        const esker__pending *p = &t->pending[t->first_pending];
+        if (!done) st = esker_plan_poll(p->feed->plan, p->ticket, &done);
         if (st != ESKER_OK || !done) return st;
         st = finish_oldest(f);
         if (st != ESKER_OK) return st;
@@ -123,13 +146,17 @@ static esker_status drain(fit *f)
     return st;
 }
 
-/* The rate of the step that comes next. To a plan 0 means the optimizer's own, so that a schedule's 0 is the least there is. */
-static esker_status set_rate(esker_trainer *t, float *out_lr)
+/*
+ * Number and rate of the step that comes next; both are the trainer's, whichever plan runs it. To a plan 0 means the
+ * optimizer's own rate, so that a schedule's 0 is the least there is.
+ */
+static esker_status set_step(esker_trainer *t, esker_plan *plan, float *out_lr)
 {
     const esker_schedule *schedule = t->desc.schedule;
     int64_t now = esker_schedule_per_epoch(schedule) ? t->epochs_done : (int64_t)t->steps_submitted;
     *out_lr = esker_schedule_lr(schedule, t->lr, now);
-    return schedule ? esker_plan_set_lr(t->plan, fmaxf(*out_lr, FLT_MIN)) : ESKER_OK;
+    esker_status st = esker_plan_set_step(plan, t->steps_submitted);
+    return st == ESKER_OK ? esker_plan_set_lr(plan, fmaxf(*out_lr, FLT_MIN)) : st;
 }
 
 static esker_status submit_next(fit *f)
@@ -138,13 +165,14 @@ static esker_status submit_next(fit *f)
     esker_batch batch;
     esker_status st = esker_loader_take(f->loader, &batch);
     if (st != ESKER_OK) return st;
-    if (batch.slot != (int)(t->feed.ticket % ESKER_PLAN_SLOTS))
-        return esker__fail(ESKER_ERR_INTERNAL, "training: batch in slot %d, step %llu needs slot %d", batch.slot,
-                           (unsigned long long)t->feed.ticket, (int)(t->feed.ticket % ESKER_PLAN_SLOTS));
+    esker__feed *feed = feed_of(f, batch.index);
+    if (batch.slot != (int)(f->n_taken++ % ESKER_PLAN_SLOTS) || batch.n_valid != feed->batch)
+        return esker__fail(ESKER_ERR_INTERNAL, "training: %d samples in slot %d, the plan takes %d", batch.n_valid,
+                           batch.slot, feed->batch);
     esker__pending *p = &t->pending[(t->first_pending + t->n_pending) % ESKER_PLAN_SLOTS];
-    *p = (esker__pending){.slot = batch.slot, .n_valid = batch.n_valid};
-    st = set_rate(t, &p->lr);
-    if (st == ESKER_OK) st = esker__feed_submit(&t->feed, batch.n_valid, &p->ticket);
+    *p = (esker__pending){.feed = feed};
+    st = set_step(t, feed->plan, &p->lr);
+    if (st == ESKER_OK) st = esker__feed_submit(feed, &p->ticket);
     if (st != ESKER_OK) return st;
     t->n_pending++;
     t->steps_submitted++;
@@ -191,20 +219,21 @@ static esker_status start_loader(fit *f, esker_dataset *train_set)
                                                                .shuffle = !t->desc.keep_order,
                                                                .drop_last = t->desc.drop_last,
                                                                .seed = t->desc.seed,
-                                                               .n_slots = ESKER_PLAN_SLOTS},
+                                                               .n_slots = ESKER_PLAN_SLOTS,
+                                                               .no_padding = true},
                                           &f->loader);
     if (st == ESKER_OK) st = esker_loader_seek(f->loader, t->epochs_done, 0);
     /* A fit that failed may have left steps behind that still read their slots. */
-    if (st == ESKER_OK && t->feed.ticket) st = esker_plan_wait(t->plan, t->feed.ticket - 1);
-    /* Slots are filled in the order of their use. */
-    for (int i = 0; st == ESKER_OK && i < ESKER_PLAN_SLOTS; i++) {
-        int slot = (int)((t->feed.ticket + (uint64_t)i) % ESKER_PLAN_SLOTS);
-        st = esker_loader_give(f->loader, slot, t->feed.samples[slot], t->feed.labels[slot]);
-    }
+    if (st == ESKER_OK && t->full.ticket) st = esker_plan_wait(t->full.plan, t->full.ticket - 1);
+    if (st == ESKER_OK && t->rest.ticket) st = esker_plan_wait(t->rest.plan, t->rest.ticket - 1);
     if (st != ESKER_OK) return st;
     esker_loader_info info;
     esker_loader_get_info(f->loader, &info);
     f->n_batches = info.n_batches;
+    f->full_given = t->full.ticket;
+    f->rest_given = t->rest.ticket;
+    for (int i = 0; st == ESKER_OK && i < ESKER_PLAN_SLOTS; i++) st = give_next(f);
+    if (st != ESKER_OK) return st;
     size_t n_bytes;
     if (!esker__mul_size((size_t)info.n_batches, sizeof *f->meter.intervals, &n_bytes)) n_bytes = 0;
     f->meter.intervals = n_bytes ? esker__malloc(n_bytes) : NULL;

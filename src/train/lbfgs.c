@@ -63,7 +63,7 @@ static esker_status take_desc(const esker_lbfgs_desc *desc, esker_lbfgs_desc *ou
     if (!desc->lr) out->lr = 1;
     if (!desc->history) out->history = 10;
     if (!desc->iterations) out->iterations = 20;
-    if (!desc->evaluations) out->evaluations = out->iterations + out->iterations / 4;
+    if (!desc->evaluations) out->evaluations = out->iterations < 20 ? 25 : out->iterations + out->iterations / 4;
     if (!desc->tolerance_gradient) out->tolerance_gradient = 1e-7f;
     if (!desc->tolerance_change) out->tolerance_change = 1e-9f;
     return ESKER_OK;
@@ -247,13 +247,14 @@ static esker_status begin_search(esker_lbfgs *o, const known *at, esker__lbfgs_n
     return st;
 }
 
-/* Go along the direction; *at is where that led. */
+/* Go along the direction; *at is where that led. One evaluation is always made, more only as long as the step has some. */
 static esker_status search_wolfe(esker_lbfgs *o, double t, const esker__lbfgs_numbers *direction, known *at)
 {
+    int left = o->desc.evaluations - o->evaluations;
     esker__search search = {.c1 = 1e-4,
                             .c2 = 0.9,
                             .tolerance_change = 1e-9,
-                            .most = MOST_TRIALS,
+                            .most = left < MOST_TRIALS ? left : MOST_TRIALS,
                             .evaluate = try_step,
                             .keep = keep_gradient,
                             .user = o};

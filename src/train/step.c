@@ -30,18 +30,6 @@ esker_status esker__check_step(const char *who, int32_t batch, esker_loss_kind l
     return ESKER_OK;
 }
 
-/*
- * The mean over real samples alone, from mse over all: with weights w, sqrt(batch / n_valid) for real rows and 0 for padding,
- *   mse(w output, w target) = 1 / (batch classes) sum w^2 (output - target)^2 = 1 / (n_valid classes) sum over real rows.
- * The feed gives targets that are multiplied by w already.
- */
-static esker_node *record_mse(esker_graph *graph, esker_node *output, int64_t batch, int64_t n_classes)
-{
-    esker_node *targets = esker_input(graph, "targets", ESKER_DTYPE_F32, &(esker_shape){2, {batch, n_classes}});
-    esker_node *weights = esker_input(graph, "weights", ESKER_DTYPE_F32, &(esker_shape){2, {batch, 1}});
-    return esker_mse(esker_mul(output, weights), targets);
-}
-
 esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch, esker_dtype dtype, esker_loss_kind loss,
                                 bool with_loss, esker__step_graph *out)
 {
@@ -58,7 +46,7 @@ esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch
         goto fail;
     }
     esker_node *labels = esker_input(out->graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {batch}});
-    out->loss = loss == ESKER_LOSS_MSE ? record_mse(out->graph, out->output, batch, info.output_shape.dims[0])
+    out->loss = loss == ESKER_LOSS_MSE ? esker_mse(out->output, esker_one_hot(labels, info.output_shape.dims[0]))
                                        : esker_cross_entropy(out->output, labels);
     out->correct = esker_count_correct(out->output, labels);
     st = esker_graph_status(out->graph);

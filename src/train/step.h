@@ -1,6 +1,7 @@
 /*
- * What evaluators and trainers share: recording a model with its loss, checking that a data set fits, and the feed, which
- * carries batches into the inputs of a plan.
+ * What evaluators and trainers share: recording a model with its loss, checking that a data set fits, and feeds, which carry
+ * batches into the inputs of a plan. A plan is for one number of samples, so there are two: one for full batches, and one for
+ * what is left of a data set behind them, if anything is.
  */
 #ifndef ESKER_TRAIN_STEP_H
 #define ESKER_TRAIN_STEP_H
@@ -18,10 +19,7 @@ typedef struct esker__step_graph {
     esker_node *loss, *correct; /* NULL if they were not asked for */
 } esker__step_graph;
 
-/**
- * Record `net` for `batch` samples of `dtype`, and with `with_loss` loss and count of right ones, from inputs "labels"
- * int32 [batch] and for mse also "targets" [batch, classes] and "weights" [batch, 1] (see esker__feed_submit).
- */
+/** Record `net` for `batch` samples of `dtype`, and with `with_loss` loss and count of right ones, from "labels" int32 [batch]. */
 esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch, esker_dtype dtype, esker_loss_kind loss,
                                 bool with_loss, esker__step_graph *out);
 
@@ -31,33 +29,32 @@ esker_status esker__check_step(const char *who, int32_t batch, esker_loss_kind l
 esker_status esker__check_data(const esker_model *net, const esker_dataset *ds, bool with_labels);
 
 /**
- * The way into a plan. A batch is written to samples[slot] and labels[slot]: the mapped input slots, or host memory that
- * esker__feed_submit() copies from.
+ * A plan and the way into it. A batch is written to samples[slot] and labels[slot]: the mapped input slots, or host memory
+ * that esker__feed_submit() copies from. Zero: there is none.
  */
 typedef struct esker__feed {
-    esker_plan *plan; /* borrowed */
+    esker_plan *plan; /* owned */
     int32_t batch;
-    int64_t n_classes;
     size_t samples_bytes, labels_bytes;
-    int input, label_input, target_input, weight_input; /* indices in the plan; -1: it has none */
+    int input, label_input; /* indices in the plan; -1: it has none */
     bool samples_mapped, labels_mapped;
     void *samples[ESKER_PLAN_SLOTS];
     int32_t *labels[ESKER_PLAN_SLOTS];
     uint64_t ticket; /* of the next step; its slot is ticket % ESKER_PLAN_SLOTS */
     void *host_samples;
     int32_t *host_labels;
-    float *targets, *weights; /* of mse */
 } esker__feed;
 
-/** For a plan that nothing was submitted to yet. Finish it, also after a failure, before the plan is destroyed. */
+/** Takes `plan`, also in a failure, to which nothing was submitted yet. Finish it also after a failure. */
 esker_status esker__feed_init(esker__feed *feed, esker_plan *plan, const esker_model *net, const esker_dataset_info *data,
                               int32_t batch);
+/** Waits for steps in flight. Zeros are fine. */
 void esker__feed_finish(esker__feed *feed);
 
 /** Block until the next step's slot may be filled. */
 esker_status esker__feed_wait_slot(esker__feed *feed, int *out_slot);
 
-/** Submit the batch that was filled into the next step's slot; its first n_valid samples are real. */
-esker_status esker__feed_submit(esker__feed *feed, int32_t n_valid, uint64_t *out_ticket);
+/** Submit the batch that was filled into the next step's slot. */
+esker_status esker__feed_submit(esker__feed *feed, uint64_t *out_ticket);
 
 #endif

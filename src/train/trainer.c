@@ -1,4 +1,4 @@
-/* Making trainers, and the plan of a training step. */
+/* Making trainers, and the plans of a training step. */
 #include "train/trainer.h"
 
 #include <math.h>
@@ -82,17 +82,11 @@ esker_status esker_trainer_create(esker_model *net, const esker_trainer_desc *de
     return ESKER_OK;
 }
 
-static void drop_plan(esker_trainer *trainer)
-{
-    esker__feed_finish(&trainer->feed);
-    esker_plan_destroy(trainer->plan);
-    trainer->plan = NULL;
-}
-
 void esker_trainer_destroy(esker_trainer *trainer)
 {
     if (!trainer) return;
-    drop_plan(trainer);
+    esker__feed_finish(&trainer->full);
+    esker__feed_finish(&trainer->rest);
     esker_evaluator_destroy(trainer->evaluator);
     esker_schedule_unref(trainer->desc.schedule);
     esker__device_drop(trainer->desc.device);
@@ -113,29 +107,57 @@ static esker_status forget_state(esker_params *params)
     return ESKER_OK;
 }
 
+/* A plan for `batch` samples, unless it is there; 0: none. */
+static esker_status prepare_feed(esker_trainer *trainer, esker__feed *feed, int32_t batch, const esker_dataset_info *data)
+{
+    if (feed->plan && feed->batch == batch && trainer->dtype == data->sample_dtype) return ESKER_OK;
+    esker__feed_finish(feed);
+    if (!batch) return ESKER_OK;
+    esker_plan *plan;
+    esker_trainer_desc desc = trainer->desc;
+    desc.batch = batch;
+    esker_status st = esker_trainer_plan(trainer->net, &desc, data->sample_dtype, NULL, &plan);
+    if (st != ESKER_OK) return st;
+    st = esker__feed_init(feed, plan, trainer->net, data, batch);
+    if (st != ESKER_OK) esker__feed_finish(feed);
+    return st;
+}
+
+static void note_memory(esker_trainer *trainer, const esker__feed *feed, const esker_memory_stats *before)
+{
+    esker_memory_stats after;
+    esker_plan_info info;
+    esker_memory_get_stats(trainer->desc.device, ESKER_MEMORY_ALL, &after);
+    esker_plan_get_info(feed->plan, &info);
+    trainer->stats.peak_bytes = info.peak_bytes;
+    trainer->stats.allocated_bytes = after.in_use_bytes - before->in_use_bytes;
+}
+
 esker_status esker__trainer_prepare(esker_trainer *trainer, const esker_dataset_info *data)
 {
-    if (trainer->plan && trainer->dtype == data->sample_dtype) return ESKER_OK;
-    drop_plan(trainer);
+    int32_t batch = trainer->desc.batch, full = data->n_samples >= batch ? batch : 0;
+    int32_t rest = trainer->desc.drop_last ? 0 : (int32_t)(data->n_samples % batch);
     if (!trainer->steps_submitted) {
         esker_status forgotten = forget_state(esker_model_get_params(trainer->net));
         if (forgotten != ESKER_OK) return forgotten;
     }
-    esker_memory_stats before, after;
+    esker_memory_stats before;
     esker_memory_get_stats(trainer->desc.device, ESKER_MEMORY_ALL, &before);
-    esker_status st = esker_trainer_plan(trainer->net, &trainer->desc, data->sample_dtype, NULL, &trainer->plan);
-    if (st != ESKER_OK) return st;
-    esker_memory_get_stats(trainer->desc.device, ESKER_MEMORY_ALL, &after);
-    esker_plan_info info;
-    esker_plan_get_info(trainer->plan, &info);
-    trainer->stats.peak_bytes = info.peak_bytes;
-    trainer->stats.allocated_bytes = after.in_use_bytes - before.in_use_bytes;
+    const esker_plan *old = full ? trainer->full.plan : trainer->rest.plan;
+    esker__feed *first = full ? &trainer->full : &trainer->rest;
+    esker_status st = prepare_feed(trainer, &trainer->full, full, data);
+    if (st == ESKER_OK && full && first->plan != old) note_memory(trainer, first, &before);
+    if (st == ESKER_OK) {
+        st = prepare_feed(trainer, &trainer->rest, rest, data);
+        if (st != ESKER_OK)
+            esker__fail_prefix("training: the last batch of %d of %lld samples (drop_last leaves it out)", rest,
+                               (long long)data->n_samples);
+    }
+    if (st == ESKER_OK && !full && rest && first->plan != old) note_memory(trainer, first, &before);
     trainer->dtype = data->sample_dtype;
-    /* The optimizer's state is the parameters' and goes on, so its step number must too. */
-    st = esker_plan_set_step(trainer->plan, trainer->steps_submitted);
-    if (st == ESKER_OK) st = esker_plan_set_lr(trainer->plan, trainer->lr);
-    if (st == ESKER_OK) st = esker__feed_init(&trainer->feed, trainer->plan, trainer->net, data, trainer->desc.batch);
-    if (st != ESKER_OK) drop_plan(trainer);
+    if (st == ESKER_OK) return ESKER_OK;
+    esker__feed_finish(&trainer->full);
+    esker__feed_finish(&trainer->rest);
     return st;
 }
 
@@ -145,7 +167,7 @@ esker_status esker_trainer_set_lr(esker_trainer *trainer, float lr)
     if (!(lr > 0) || isinf(lr))
         return esker__fail(ESKER_ERR_INVALID, "trainer: learning rate %g, it must be over 0 and finite", (double)lr);
     trainer->lr = lr;
-    return trainer->plan ? esker_plan_set_lr(trainer->plan, lr) : ESKER_OK;
+    return ESKER_OK;
 }
 
 esker_status esker_trainer_evaluate(esker_trainer *trainer, esker_dataset *ds, esker_evaluation *out)

@@ -30,18 +30,16 @@ void esker__meter_add(esker__meter *meter, double loss, double correct, int32_t 
 
 /** A step whose results are not read yet. */
 typedef struct esker__pending {
+    esker__feed *feed;
     uint64_t ticket;
-    int slot;
-    int32_t n_valid;
     float lr;
 } esker__pending;
 
 struct esker_trainer {
     esker_model *net; /* borrowed */
     esker_trainer_desc desc;
-    esker_plan *plan; /* NULL before the first data set */
     esker_dtype dtype;
-    esker__feed feed;
+    esker__feed full, rest; /* for whole batches, and for the samples behind them; without a plan where there are none */
     esker_evaluator *evaluator;
     esker_train_stats stats;
     float lr; /* of the optimizer, or set since; a schedule begins from it */
@@ -52,7 +50,7 @@ struct esker_trainer {
     int first_pending, n_pending;
 };
 
-/** Compile the plan for the element type of `data`, unless it is there. */
+/** Compile the plans that `data` needs, unless they are there. */
 esker_status esker__trainer_prepare(esker_trainer *trainer, const esker_dataset_info *data);
 
 #endif

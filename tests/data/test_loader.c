@@ -106,6 +106,34 @@ static const struct order_case {
     {"the default slots", 100, 7, true, false, 0, 15, 100},
 };
 
+/* Without padding the last batch ends where its samples do. */
+static void a_rest_is_written_as_it_is(void **state)
+{
+    (void)state;
+    enum { N = 10, BATCH = 4 };
+    esker_dataset *ds = numbered(N);
+    esker_loader *loader;
+    assert_ok(esker_loader_create(&(esker_loader_desc){.dataset = ds, .batch = BATCH, .n_slots = 3, .no_padding = true},
+                                  &loader));
+    esker_dataset_unref(ds);
+    float samples[3][BATCH * ELEMS];
+    int32_t labels[3][BATCH];
+    memset(samples, 0x55, sizeof samples);
+    memset(labels, 0x55, sizeof labels);
+    for (int i = 0; i < 3; i++) assert_ok(esker_loader_give(loader, i, samples[i], labels[i]));
+    for (int i = 0; i < 3; i++) {
+        esker_batch got;
+        assert_ok(esker_loader_take(loader, &got));
+        assert_int_equal(got.n_valid, i < 2 ? BATCH : N % BATCH);
+        for (int k = 0; k < BATCH; k++) {
+            bool written = k < got.n_valid;
+            assert_true((samples[i][k * ELEMS] == (float)(i * BATCH + k)) == written);
+            assert_int_equal(labels[i][k], written ? (i * BATCH + k) % 10 : 0x55555555);
+        }
+    }
+    esker_loader_destroy(loader);
+}
+
 static void delivers_the_order(void **state)
 {
     (void)state;
@@ -496,6 +524,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(delivers_the_order),
+        cmocka_unit_test(a_rest_is_written_as_it_is),
         cmocka_unit_test(order_is_a_permutation_of_its_own),
         cmocka_unit_test(order_is_fair),
         cmocka_unit_test(refuses),

@@ -1,4 +1,4 @@
-/* device test: evaluators: padding, both losses, predictions, and what they refuse. */
+/* device test: evaluators: last batches, both losses, predictions, and what they refuse. */
 #include "train/small.h"
 
 #include <math.h>
