@@ -1,6 +1,7 @@
 #version 310 es
-// copy: y[i] = x[i], 32-bit words of any type
-// Bindings  0 in  x [n]    1 out y [n]
+// copy: y[y_first + i] = x[x_first + i], 32-bit words of any type
+// Bindings  0 in  x [x_first + n]    1 out y [y_first + n]
+// Uniforms  x_first and y_first may be left zero
 // Groups    (x, y, 1) of WG words each; linear group = y * groups_x + x
 #ifndef WG
 #define WG 64u
@@ -12,6 +13,8 @@ layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n;
     uint groups_x;
+    uint x_first;
+    uint y_first;
 };
 layout(std430, binding = 0) readonly buffer X { uint x[]; };
 layout(std430, binding = 1) writeonly buffer Y { uint y[]; };
@@ -20,5 +23,5 @@ void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
     uint i = (group.y * groups_x + group.x) * WG + gl_LocalInvocationID.x;
-    if (i < n) y[i] = x[i];
+    if (i < n) y[y_first + i] = x[x_first + i];
 }

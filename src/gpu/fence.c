@@ -98,6 +98,11 @@ void esker__fence_drop(esker_device *dev, esker__fence *fence)
     *fence = (esker__fence){0};
 }
 
+bool esker__device_is_idle(const esker_device *dev)
+{
+    return dev->queued == dev->finished;
+}
+
 esker_status esker__wait_all(esker_device *dev)
 {
     if (dev->queued == dev->finished) return ESKER_OK;

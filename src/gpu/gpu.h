@@ -181,6 +181,8 @@ esker_status esker__timer_read(esker__timer *timer, uint64_t *out_ns, bool *out_
  * Errors     ESKER_ERR_INVALID when the device belongs to another thread or to none; ESKER_ERR_LOST, from then on, once it was reset.
  */
 esker_status esker__device_enter(esker_device *dev);
+/** Whether everything that was queued is known to have finished. */
+bool esker__device_is_idle(const esker_device *dev);
 /** Whether the calling thread is the one that owns the device now. Any thread. */
 bool esker__device_is_ours(const esker_device *dev);
 

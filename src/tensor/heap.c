@@ -278,6 +278,15 @@ static esker_status add_block(esker__heap *heap, int kind, uint64_t asked_bytes,
     return ESKER_OK;
 }
 
+/* Idle blocks go as far as the limits want it. */
+static void keep_limits(esker__heap *heap)
+{
+    uint64_t idle = heap->stats.idle_bytes, over = 0;
+    if (is_over(heap, 0)) over = heap->stats.held_bytes - heap->limit_bytes;
+    uint64_t keep = over < idle ? idle - over : 0;
+    if (idle) esker__heap_trim(heap, keep < heap->keep_bytes ? keep : heap->keep_bytes);
+}
+
 /* ---- Taking and giving ---- */
 
 esker_status esker__heap_take(esker__heap *heap, uint64_t n_bytes, bool tight, esker__piece **out)
@@ -353,7 +362,7 @@ void esker__heap_give(esker__piece *piece)
     shelf_insert(shelf, piece);
     if (!is_idle(piece->block)) return;
     heap->stats.idle_bytes += piece->block->n_bytes;
-    if (heap->stats.idle_bytes > heap->keep_bytes) esker__heap_trim(heap, heap->keep_bytes);
+    keep_limits(heap);
 }
 
 /* ---- The whole ---- */
@@ -383,16 +392,17 @@ void esker__heap_set_limits(esker__heap *heap, uint64_t limit_bytes, uint64_t ke
 {
     heap->limit_bytes = limit_bytes;
     heap->keep_bytes = keep_bytes;
-    if (is_over(heap, 0)) {
-        uint64_t over = heap->stats.held_bytes - limit_bytes, idle = heap->stats.idle_bytes;
-        esker__heap_trim(heap, idle > over ? idle - over : 0);
-    }
-    esker__heap_trim(heap, keep_bytes);
+    keep_limits(heap);
 }
 
 uint64_t esker__heap_limit(const esker__heap *heap)
 {
     return heap->limit_bytes;
+}
+
+void *esker__heap_user(const esker__heap *heap)
+{
+    return heap->desc.user;
 }
 
 void esker__heap_get_stats(const esker__heap *heap, esker__heap_stats *out)

@@ -79,6 +79,7 @@ uint64_t esker__heap_trim(esker__heap *heap, uint64_t keep_bytes);
 void esker__heap_set_limits(esker__heap *heap, uint64_t limit_bytes, uint64_t keep_bytes);
 uint64_t esker__heap_limit(const esker__heap *heap);
 
+void *esker__heap_user(const esker__heap *heap); /* desc.user */
 void esker__heap_get_stats(const esker__heap *heap, esker__heap_stats *out);
 uint64_t esker__heap_largest_free(const esker__heap *heap);
 /** ESKER_ERR_INTERNAL with what is wrong, if the structure contradicts itself; for tests. */

@@ -42,6 +42,7 @@ struct pools {
     esker_device *dev; /* whose part this is */
     pool list[ESKER_MEMORY_USES];
     uint64_t in_use_peak_bytes, held_peak_bytes;
+    esker__transfer *transfer;
 };
 
 const char *esker_memory_use_name(esker_memory_use use)
@@ -70,6 +71,7 @@ static void destroy_block(void *user, void *memory)
 static void finish(void *object)
 {
     pools *all = object;
+    esker__transfer_destroy(all->transfer);
     for (int use = 0; use < ESKER_MEMORY_USES; use++) esker__heap_destroy(all->list[use].heap);
     esker__free(all);
 }
@@ -90,7 +92,8 @@ static esker_status get_pools(esker_device *dev, pools **out)
     esker_device_info info;
     esker_device_get_info(dev, &info);
     all->dev = dev;
-    for (int use = 0; use < ESKER_MEMORY_USES; use++) {
+    esker_status st = esker__transfer_create(dev, &all->transfer);
+    for (int use = 0; st == ESKER_OK && use < ESKER_MEMORY_USES; use++) {
         pool *p = &all->list[use];
         p->all = all;
         p->use = &uses[use];
@@ -101,12 +104,12 @@ static esker_status get_pools(esker_device *dev, pools **out)
                                  .user = p,
                                  .make = make_block,
                                  .destroy = destroy_block};
-        esker_status st = esker__heap_create(&desc, &p->heap);
-        if (st != ESKER_OK) {
-            finish(all);
-            return st;
-        }
-        esker__heap_set_limits(p->heap, 0, p->keep_bytes);
+        st = esker__heap_create(&desc, &p->heap);
+        if (st == ESKER_OK) esker__heap_set_limits(p->heap, 0, p->keep_bytes);
+    }
+    if (st != ESKER_OK) {
+        finish(all);
+        return st;
     }
     esker__device_set_part(dev, ESKER__PART_MEMORY, &(esker__part){.object = all, .finish = finish});
     *out = all;
@@ -189,6 +192,28 @@ void esker__memory_give(esker__memory *memory)
 
 /* ---- The bytes ---- */
 
+esker_status esker__memory_get_transfer(esker_device *dev, esker__transfer **out)
+{
+    pools *all;
+    esker_status st = esker__device_enter(dev);
+    if (st == ESKER_OK) st = get_pools(dev, &all);
+    *out = st == ESKER_OK ? all->transfer : NULL;
+    return st;
+}
+
+/* Memory that the CPU has no business in: what carries bytes to and from it, else NULL. */
+static esker__transfer *transfer_of(const esker__memory *memory)
+{
+    const pool *p = esker__heap_user(memory->piece->heap);
+    return p->use->buffer_use == ESKER__BUFFER_DEVICE ? p->all->transfer : NULL;
+}
+
+static esker_device *device_of(const esker__memory *memory)
+{
+    const pool *p = esker__heap_user(memory->piece->heap);
+    return p->all->dev;
+}
+
 static esker_status check(const esker__memory *memory, const char *what, uint64_t offset, uint64_t n_bytes)
 {
     if (offset <= memory->n_bytes && n_bytes <= memory->n_bytes - offset) return ESKER_OK;
@@ -199,19 +224,40 @@ static esker_status check(const esker__memory *memory, const char *what, uint64_
 esker_status esker__memory_write(const esker__memory *memory, uint64_t offset, const void *data, uint64_t n_bytes)
 {
     esker_status st = check(memory, "writing device memory", offset, n_bytes);
-    return st == ESKER_OK ? esker__buffer_write(memory->buffer, memory->offset + offset, data, n_bytes) : st;
+    if (st != ESKER_OK || n_bytes == 0) return st;
+    esker__transfer *transfer = transfer_of(memory);
+    /* Of a GPU that is idle no driver waits for anything. */
+    if (!transfer || offset % 4 || n_bytes % 4 || esker__device_is_idle(device_of(memory)))
+        return esker__buffer_write(memory->buffer, memory->offset + offset, data, n_bytes);
+    esker__range to = esker__memory_range(memory, offset, n_bytes);
+    return esker__transfer_upload(transfer, &to, data);
 }
 
 esker_status esker__memory_read(const esker__memory *memory, uint64_t offset, void *out, uint64_t n_bytes)
 {
     esker_status st = check(memory, "reading device memory", offset, n_bytes);
-    return st == ESKER_OK ? esker__buffer_read(memory->buffer, memory->offset + offset, out, n_bytes) : st;
+    if (st != ESKER_OK || n_bytes == 0) return st;
+    esker__transfer *transfer = transfer_of(memory);
+    if (!transfer) return esker__buffer_read(memory->buffer, memory->offset + offset, out, n_bytes);
+    esker__range from = esker__memory_range(memory, offset, n_bytes);
+    return esker__transfer_download(transfer, &from, out);
 }
 
 esker_status esker__memory_clear(const esker__memory *memory, uint64_t offset, uint64_t n_bytes)
 {
     esker_status st = check(memory, "clearing device memory", offset, n_bytes);
     return st == ESKER_OK ? esker__buffer_clear(memory->buffer, memory->offset + offset, n_bytes) : st;
+}
+
+esker_status esker__memory_copy(const esker__memory *dst, const esker__memory *src, uint64_t n_bytes)
+{
+    n_bytes = esker__round_up(n_bytes, 4);
+    esker_status st = check(src, "copying device memory", 0, n_bytes);
+    if (st == ESKER_OK) st = check(dst, "copying to device memory", 0, n_bytes);
+    if (st != ESKER_OK || n_bytes == 0) return st;
+    const pool *p = esker__heap_user(src->piece->heap);
+    esker__range from = esker__memory_range(src, 0, n_bytes), to = esker__memory_range(dst, 0, n_bytes);
+    return esker__transfer_copy(p->all->transfer, &from, &to);
 }
 
 void *esker__memory_address(const esker__memory *memory)

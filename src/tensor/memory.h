@@ -17,6 +17,7 @@
 #include <esker/memory.h>
 #include "gpu/gpu.h"
 #include "tensor/heap.h"
+#include "tensor/transfer.h"
 
 /** A piece of device memory; all zero is none. */
 typedef struct esker__memory {
@@ -32,13 +33,21 @@ typedef struct esker__memory {
  *            another thread; ESKER_ERR_LOST. *out is zero then.
  */
 esker_status esker__memory_take(esker_device *dev, esker_memory_use use, uint64_t n_bytes, bool zeros, esker__memory *out);
+/** The device's staging buffers and copies; made with its first piece of memory. */
+esker_status esker__memory_get_transfer(esker_device *dev, esker__transfer **out);
 /** Give it back, and make it zero. A zero one is fine. In the owner's thread, or when nobody else uses the device any more. */
 void esker__memory_give(esker__memory *memory);
 
-/** Copy to and from the host, or fill with zeros: as esker__buffer_write, _read and _clear, with offsets in the piece. */
+/**
+ * Copy to and from the host, or fill with zeros: as esker__buffer_write, _read and _clear, with offsets in the piece. What is
+ * the GPU's alone goes through staging buffers (transfer.h), so that nothing waits for the whole buffer; but for writes of
+ * parts of words while the GPU is busy.
+ */
 esker_status esker__memory_write(const esker__memory *memory, uint64_t offset, const void *data, uint64_t n_bytes);
 esker_status esker__memory_read(const esker__memory *memory, uint64_t offset, void *out, uint64_t n_bytes);
 esker_status esker__memory_clear(const esker__memory *memory, uint64_t offset, uint64_t n_bytes);
+/** Copy the first `n_bytes`, rounded up to words, on the device, behind what is queued. The pieces must not be the same. */
+esker_status esker__memory_copy(const esker__memory *dst, const esker__memory *src, uint64_t n_bytes);
 /** The lasting address of the piece, or NULL where there is none. */
 void *esker__memory_address(const esker__memory *memory);
 

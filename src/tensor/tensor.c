@@ -218,41 +218,6 @@ static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
     return ESKER_OK;
 }
 
-#define COPY_GROUP 64 /* words; WG of the copy kernel */
-
-static esker_status copy_memory(esker_device *dev, const esker__memory *dst, const esker__memory *src, uint64_t n_bytes)
-{
-    const esker__kernel *kernel;
-    esker__buffer *uniforms = NULL;
-    /* Whole words: buffers are rounded up to 16 bytes. */
-    uint64_t n_words = (n_bytes + 3) / 4, n_groups = (n_words + COPY_GROUP - 1) / COPY_GROUP;
-    const uint32_t *most = esker__device_limits(dev)->groups;
-    uint32_t x = n_groups < most[0] ? (uint32_t)n_groups : most[0];
-    uint64_t y = (n_groups + x - 1) / x;
-    if (y > most[1] || n_words > UINT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT,
-                           "copying a tensor of %" PRIu64 " bytes: this device takes %u x %u groups of %d words", n_bytes,
-                           most[0], most[1], COPY_GROUP);
-    esker_status st = esker__kernel_get(dev, "runtime/copy", "", &kernel);
-    if (st != ESKER_OK) return st;
-    const uint32_t block[8] = {0, 0, 0, (uint32_t)n_words, x}; /* uniform Params, std140 */
-    st = esker__buffer_create(dev, sizeof block, ESKER__BUFFER_UPLOAD, &uniforms);
-    if (st == ESKER_OK) st = esker__buffer_write(uniforms, 0, block, sizeof block);
-    if (st == ESKER_OK)
-        st = esker__submit(dev,
-                           &(esker__launch){.kernel = kernel,
-                                            .groups = {x, (uint32_t)y, 1},
-                                            .n_storage = 2,
-                                            .storage = {esker__memory_range(src, 0, src->n_bytes),
-                                                        esker__memory_range(dst, 0, dst->n_bytes)},
-                                            .n_uniform = 1,
-                                            .uniform = {{uniforms, 0, sizeof block}},
-                                            .barrier = true},
-                           1);
-    esker__buffer_destroy(uniforms); /* GL keeps it until the copy is done */
-    return st;
-}
-
 esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
 {
     esker_status st = check_copy(dst, src);
@@ -261,7 +226,7 @@ esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
     if (st == ESKER_OK) st = esker__tensor_settle((esker_tensor *)src);
     if (st == ESKER_OK && dst != src) st = begin_access(dst, "copying to a tensor", true);
     if (st != ESKER_OK || dst == src) return st;
-    return copy_memory(dst->device, &dst->memory, &src->memory, src->n_bytes);
+    return esker__memory_copy(&dst->memory, &src->memory, src->n_bytes);
 }
 
 /* What calls computed lies where the CPU cannot reach it: it moves, for good. */
@@ -271,7 +236,7 @@ static esker_status make_mappable(esker_tensor *t)
     if (t->use == ESKER_MEMORY_SHARED) return ESKER_OK;
     esker_status st = esker__memory_take(t->device, ESKER_MEMORY_SHARED, t->n_bytes, false, &shared);
     if (st != ESKER_OK) return st;
-    st = copy_memory(t->device, &shared, &t->memory, t->n_bytes);
+    st = esker__memory_copy(&shared, &t->memory, t->n_bytes);
     if (st != ESKER_OK) {
         esker__memory_give(&shared);
         return st;
