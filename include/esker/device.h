@@ -9,6 +9,7 @@
 #ifndef ESKER_DEVICE_H
 #define ESKER_DEVICE_H
 
+#include "trace.h"
 #include "types.h"
 
 #ifdef __cplusplus
@@ -69,18 +70,21 @@ typedef struct esker_device_desc {
     const char *limits;    /* "es31": report the ES 3.1 minimum; "native"; NULL: ESKER_LIMITS, else native */
     const char *cache_dir; /* of program binaries; "": none; NULL: ESKER_CACHE_DIR, $XDG_CACHE_HOME/esker, ~/.cache/esker */
     bool debug;            /* a KHR_debug context; its messages go to the log */
+    int max_submissions;   /* unfinished at one time, 1 to 1024; one more waits for the oldest; 0: 32 */
 } esker_device_desc;
 
 /**
  * Open a device; `desc` may be NULL for all defaults.
  * Ownership  *out has one reference; esker_device_unref() returns it. Tensors and plans keep their device alive.
  * Errors     ESKER_ERR_NO_DEVICE: which displays were tried, and which EGL call failed with which error.
- *            ESKER_ERR_INVALID: ESKER_DISPLAY or ESKER_LIMITS has a value that means nothing.
+ *            ESKER_ERR_INVALID: ESKER_DISPLAY or ESKER_LIMITS has a value that means nothing, or max_submissions is out of
+ *            its range.
  */
 ESKER_API esker_status esker_device_open(const esker_device_desc *desc, esker_device **out);
 /** Threads: any. */
 ESKER_API esker_device *esker_device_ref(esker_device *dev);
-/** Accepts NULL. The last reference closes the device, in the thread that owns it or, while nobody owns it, in any. */
+/** Accepts NULL. The last reference closes the device, in the thread that owns it or, while nobody owns it, in any;
+ * plans are gone by then, which waited for their steps. */
 ESKER_API void esker_device_unref(esker_device *dev);
 
 /**
@@ -88,7 +92,8 @@ ESKER_API void esker_device_unref(esker_device *dev);
  * then any thread enters it and owns it. Steps in flight go on meanwhile, and belong to the new owner. Tensors may stay
  * mapped. Entering a device that this thread owns already is fine. While nobody owns a device, what was made on it may be
  * destroyed in any one thread.
- * Errors     ESKER_ERR_INVALID: the device belongs to another thread (both), or to nobody (leaving). Entering: ESKER_ERR_LOST,
+ * Errors     ESKER_ERR_INVALID: the device belongs to another thread (both), or to nobody (leaving), or a callback of a
+ *            submission runs (leaving). Entering: ESKER_ERR_LOST,
  *            ESKER_ERR_DEVICE; it belongs to nobody then.
  */
 ESKER_API esker_status esker_device_leave_thread(esker_device *dev);
@@ -127,12 +132,28 @@ typedef struct esker_counters {
     uint64_t buffer_bytes,
         buffer_peak_bytes;     /* device memory held in buffers now, and the most so far; cached or in use: memory.h */
     uint64_t heap_allocations; /* host allocations of the library, process-wide */
+    uint64_t submissions;      /* steps that plans queued */
 } esker_counters;
 
 ESKER_API void esker_device_get_counters(const esker_device *dev, esker_counters *out);
 
-/** Wait until everything submitted has finished. Errors: ESKER_ERR_LOST. */
+/**
+ * Wait until everything submitted has finished, what was held back included, and run the callbacks.
+ * Errors     ESKER_ERR_LOST. What a callback returned, if none of this thread's calls has told it yet: the first one that
+ *            failed, with its submission, and how many did.
+ */
 ESKER_API esker_status esker_device_finish(esker_device *dev);
+/** Start what may start, and run the callbacks of what has finished (submission.h). Waits for nothing. Errors as above. */
+ESKER_API esker_status esker_device_poll(esker_device *dev);
+
+/**
+ * From now on submissions leave spans in `trace`, on the tracks "CPU" (submitting, waiting, callbacks) and "GPU" of a group
+ * named for the device; NULL ends it. GPU spans come from timestamps of the GPU where the driver has them (info.timer_query),
+ * and else reach from the submission, or the end of the one before it, to where the CPU saw that it was done.
+ * Ownership  The device references the trace.
+ * Errors     ESKER_ERR_NO_MEMORY, ESKER_ERR_LOST, ESKER_ERR_DEVICE; there is no trace then.
+ */
+ESKER_API esker_status esker_device_set_trace(esker_device *dev, esker_trace *trace);
 
 /** Facts about the board, where /proc and /sys tell them. Unknown numbers are negative, unknown texts "". */
 typedef struct esker_board_info {

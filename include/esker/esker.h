@@ -18,6 +18,7 @@
 #include "schedule.h"
 #include "selftest.h"
 #include "status.h"
+#include "submission.h"
 #include "tensor.h"
 #include "trace.h"
 #include "trainer.h"

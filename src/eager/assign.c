@@ -5,6 +5,7 @@
 #include "eager/eager.h"
 
 #include "base/fail.h"
+#include "gpu/queue.h"
 
 static esker_status check(const esker_tensor *x, const esker_tensor *value)
 {
@@ -18,7 +19,11 @@ static esker_status check(const esker_tensor *x, const esker_tensor *value)
         return esker__fail(ESKER_ERR_INVALID, "assign: %s %s to %s %s", esker_dtype_name(value->dtype),
                            esker_shape_text(&value->shape, have), esker_dtype_name(x->dtype),
                            esker_shape_text(&x->shape, want));
-    return esker__tensor_need_unmapped(x, "assign");
+    esker_status st = esker__tensor_need_unmapped(x, "assign");
+    /* A submission that is held back and has x bound shall find the old value where it is. */
+    if (st != ESKER_OK || !esker__tensor_has_memory(x)) return st;
+    esker__range range = esker__tensor_range(x);
+    return esker__queue_settle(x->device, &range);
 }
 
 /* Let a hidden tensor have x's memory and its place among the leaves. */

@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "gpu/queue.h"
 
 /* Zeros travel in pieces of this: ES 3.1 has no glClearBufferData, and a whole arena of host zeros would double its cost.
  */
@@ -185,6 +186,7 @@ esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const v
     esker_device *dev = buffer->dev;
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_OK) st = check_range(buffer, "writing a buffer", offset, n_bytes);
+    if (st == ESKER_OK) st = esker__queue_settle(dev, &(esker__range){buffer, offset, n_bytes});
     if (st != ESKER_OK || n_bytes == 0) return st;
     st = order_write(buffer);
     if (st != ESKER_OK) return st;
@@ -202,6 +204,7 @@ esker_status esker__buffer_clear(esker__buffer *buffer, uint64_t offset, uint64_
     esker_device *dev = buffer->dev;
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_OK) st = check_range(buffer, "clearing a buffer", offset, n_bytes);
+    if (st == ESKER_OK && n_bytes) st = esker__queue_settle(dev, &(esker__range){buffer, offset, n_bytes});
     if (st == ESKER_OK && n_bytes) st = order_write(buffer);
     if (st != ESKER_OK || n_bytes == 0) return st;
     glBindBuffer(TARGET, buffer->name);
@@ -248,6 +251,7 @@ esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *da
     esker_device *dev = buffer->dev;
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_OK) st = check_range(buffer, "reading a buffer", offset, n_bytes);
+    if (st == ESKER_OK) st = esker__queue_settle(dev, &(esker__range){buffer, offset, n_bytes});
     if (st != ESKER_OK || n_bytes == 0) return st;
     /* An explicit wait rather than the one inside a map: it is counted, and it notices a reset. */
     st = esker__wait_all(dev);

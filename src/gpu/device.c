@@ -1,5 +1,5 @@
 /* Devices: opening a context, its limits and extensions, whose thread it is, and whether it was lost. */
-#include "gpu/internal.h"
+#include "gpu/queue_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,6 +132,7 @@ esker_status esker_device_open(const esker_device_desc *desc, esker_device **out
     st = esker__platform_open(desc->display, desc->debug, &dev->platform);
     if (st != ESKER_OK) goto failed;
     st = query_info(dev, desc);
+    if (st == ESKER_OK) st = esker__queue_create(dev, desc->max_submissions);
     if (st != ESKER_OK) goto failed;
     esker__log(ESKER_LOG_INFO, "opened %s: %s, %s%s%s", dev->info.display.name, dev->info.display.renderer,
                dev->info.display.version, dev->info.display.software ? " (software)" : "",
@@ -235,11 +236,24 @@ esker_status esker_device_leave_thread(esker_device *dev)
 {
     uintptr_t owner = atomic_load_explicit(&dev->owner, memory_order_relaxed);
     if (owner != esker__this_thread()) return fail_elsewhere(dev, owner);
+    if (dev->queue->delivering)
+        return esker__fail(ESKER_ERR_INVALID, "%s: a submission's callback runs; the device cannot be left in it",
+                           dev->info.display.name);
     /* What was queued reaches the GPU, whoever asks for it next. */
     if (!dev->lost && esker__platform_make_current(dev->platform) == ESKER_OK) glFlush();
     esker_status st = esker__platform_release(dev->platform);
     if (st == ESKER_OK) atomic_store_explicit(&dev->owner, 0, memory_order_release);
     return st;
+}
+
+esker_status esker__device_visit(esker_device *dev, bool *out_entered)
+{
+    uintptr_t owner = atomic_load_explicit(&dev->owner, memory_order_relaxed);
+    *out_entered = false;
+    if (owner) return owner == esker__this_thread() ? ESKER_OK : fail_elsewhere(dev, owner);
+    esker_status st = esker_device_enter_thread(dev);
+    *out_entered = st == ESKER_OK;
+    return st == ESKER_ERR_LOST ? ESKER_OK : st;
 }
 
 bool esker__device_borrow(esker_device *dev)

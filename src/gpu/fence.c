@@ -89,6 +89,15 @@ esker_status esker__fence_wait(esker_device *dev, esker__fence *fence, bool thro
     return ESKER_OK;
 }
 
+esker_status esker__fence_wait_for(esker_device *dev, esker__fence *fence, uint64_t timeout_ns, bool *out_passed)
+{
+    *out_passed = false;
+    esker_status st = esker__device_enter(dev);
+    if (st != ESKER_OK) return st;
+    *out_passed = !fence->sync;
+    return fence->sync ? look(dev, fence, timeout_ns ? timeout_ns : 1, out_passed) : ESKER_OK;
+}
+
 void esker__fence_drop(esker_device *dev, esker__fence *fence)
 {
     if (fence->sync && esker__device_borrow(dev)) {
@@ -110,13 +119,5 @@ esker_status esker__wait_all(esker_device *dev)
     esker_status st = esker__fence_put(dev, &fence);
     if (st == ESKER_OK) st = esker__fence_wait(dev, &fence, false);
     esker__fence_drop(dev, &fence);
-    return st;
-}
-
-esker_status esker_device_finish(esker_device *dev)
-{
-    esker_status st = esker__device_enter(dev);
-    if (st == ESKER_OK) st = esker__wait_all(dev);
-    if (st == ESKER_OK) st = esker__gl_check(dev, "finishing");
     return st;
 }

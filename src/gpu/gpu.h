@@ -161,6 +161,8 @@ esker_status esker__fence_put(esker_device *dev, esker__fence *out);
 esker_status esker__fence_poll(esker_device *dev, esker__fence *fence, bool *out_passed);
 /** Block until it has passed. `throttle` says which counter counts it if it really blocks: throttles or waits. */
 esker_status esker__fence_wait(esker_device *dev, esker__fence *fence, bool throttle);
+/** Block until it has passed, at most `timeout_ns` (below a second) and perhaps shorter; not counted. */
+esker_status esker__fence_wait_for(esker_device *dev, esker__fence *fence, uint64_t timeout_ns, bool *out_passed);
 void esker__fence_drop(esker_device *dev, esker__fence *fence); /* forget it; a zero fence is fine */
 
 /**
@@ -205,7 +207,7 @@ typedef struct esker__deferred {
 void esker__device_defer(esker_device *dev, esker__deferred *item);
 
 /** What a layer above keeps on a device: one pointer each. */
-typedef enum esker__part_name { ESKER__PART_MEMORY, ESKER__PART_EAGER, ESKER__PART_QUEUE, ESKER__N_PARTS } esker__part_name;
+typedef enum esker__part_name { ESKER__PART_MEMORY, ESKER__PART_EAGER, ESKER__N_PARTS } esker__part_name;
 typedef struct esker__part {
     void *object; /* NULL: none */
     /** The device closes; parts are finished in reverse order, with the context current where it can be. */
@@ -216,6 +218,11 @@ typedef struct esker__part {
 void *esker__device_part(const esker_device *dev, esker__part_name name);
 void esker__device_set_part(esker_device *dev, esker__part_name name, const esker__part *part);
 
+/**
+ * Enter a device that is nobody's for a while: *out_entered says to leave it again. A device of this thread is fine, lost or
+ * not. ESKER_ERR_INVALID: another thread's.
+ */
+esker_status esker__device_visit(esker_device *dev, bool *out_entered);
 /** Add to the counters what was moved through addresses and maps, which esker__buffer_write and _read do not see. */
 void esker__count_transfer(esker_device *dev, uint64_t uploaded_bytes, uint64_t downloaded_bytes);
 const esker_limits *esker__device_limits(const esker_device *dev);

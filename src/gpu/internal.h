@@ -70,6 +70,8 @@ struct esker_device {
     GLuint bound_program;
     esker__bound bound_storage[ESKER__MAX_STORAGE], bound_uniform[ESKER__MAX_UNIFORM];
 
+    struct esker__queue *queue;
+
     esker__kernel **kernels; /* open addressing by hash; a power of two of slots, NULL is empty */
     size_t n_kernels, n_kernel_slots;
 };
@@ -98,6 +100,10 @@ static inline GLuint esker__count_object(esker_device *dev, GLuint name)
 /* references.c */
 /** Run what other threads deferred. In the owner's thread, or when nobody else refers to the device. */
 void esker__run_deferred(esker_device *dev);
+
+/* queue.c */
+esker_status esker__queue_create(esker_device *dev, int bound);
+void esker__queue_destroy(esker_device *dev, bool current); /* a device without one is fine */
 
 /* limits.c */
 void esker__limits_query(esker_limits *out);

@@ -29,6 +29,7 @@ static void close_device(esker_device *dev)
         bool current = esker__platform_make_current(dev->platform) == ESKER_OK;
         for (int i = ESKER__N_PARTS - 1; i >= 0; i--)
             if (dev->parts[i].object) dev->parts[i].finish(dev->parts[i].object);
+        esker__queue_destroy(dev, current);
         esker__kernels_finish(dev, current);
         esker__platform_close(dev->platform);
     }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "base/fail.h"
+#include "gpu/queue.h"
 
 static esker_status check_range(const esker_device *dev, const esker__kernel *kernel, const char *kind, int i,
                                 const esker__range *range, uint64_t max_bytes, uint32_t align)
@@ -109,6 +110,13 @@ esker_status esker__submit(esker_device *dev, const esker__launch *launches, int
     for (int i = 0; i < n; i++) {
         st = check_launch(dev, &launches[i]);
         if (st != ESKER_OK) return st;
+    }
+    /* Of submissions that were made before and are held back, those that touch the same memory go first. */
+    for (int i = 0; esker__queue_holds(dev) && i < n; i++) {
+        for (int k = 0; k < launches[i].n_storage; k++) {
+            st = esker__queue_settle(dev, &launches[i].storage[k]);
+            if (st != ESKER_OK) return st;
+        }
     }
     for (int i = 0; i < n; i++) {
         const esker__launch *launch = &launches[i];

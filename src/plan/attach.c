@@ -160,10 +160,7 @@ esker_status esker__plan_attach(esker_plan *plan, esker_device *dev)
 void esker__plan_detach(esker_plan *plan)
 {
     if (!plan->device) return;
-    for (int s = 0; s < ESKER_PLAN_SLOTS; s++) {
-        if (plan->in_flight[s]) esker__fence_wait(plan->device, &plan->fences[s], true);
-        esker__fence_drop(plan->device, &plan->fences[s]);
-    }
+    if (!plan->open) esker__queue_abandon(plan->device, plan);
     esker__staging_finish(&plan->outputs_staging);
     esker__staging_finish(&plan->step_staging);
     for (size_t i = 0; i < plan->n_inputs; i++) {

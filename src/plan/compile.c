@@ -150,7 +150,17 @@ esker_status esker__plan_compile_open(esker_graph *graph, const esker_plan_desc 
 
 void esker_plan_destroy(esker_plan *plan)
 {
+    esker_device *dev = plan && !plan->open ? plan->device : NULL;
+    bool entered = false;
     if (!plan) return;
+    if (dev) {
+        /* Its steps and buffers are the device's: elsewhere nothing is freed, rather than torn from under them. */
+        if (esker__device_visit(dev, &entered) != ESKER_OK) {
+            esker__log(ESKER_LOG_ERROR, "destroying a plan: %s", esker_last_error());
+            return;
+        }
+        esker__device_hold(dev);
+    }
     esker__plan_detach(plan);
     esker__checker_destroy(plan->checker);
     esker_params_unref(plan->params);
@@ -164,6 +174,10 @@ void esker_plan_destroy(esker_plan *plan)
     esker__free(plan->uniform_offsets);
     esker__pool_finish(&plan->pool);
     esker__free(plan);
+    if (!dev) return;
+    (void)esker__queue_deliver(dev, ESKER_OK);
+    if (entered) (void)esker_device_leave_thread(dev);
+    esker__device_drop(dev);
 }
 
 int esker_plan_find_input(const esker_plan *plan, const char *name)

@@ -17,6 +17,7 @@
 #include <esker/plan.h>
 #include "base/memory.h"
 #include "gpu/gpu.h"
+#include "gpu/queue.h"
 #include "graph/graph.h"
 #include "graph/params.h"
 #include "plan/lowering.h"
@@ -139,6 +140,14 @@ typedef struct esker__plan_patch {
     uint64_t offset;
 } esker__plan_patch;
 
+/* The newest step in a staging slot. */
+typedef struct esker__plan_slot {
+    uint64_t number; /* of its submission */
+    bool unfinished;
+    esker_status status; /* once it is finished */
+    char message[256];
+} esker__plan_slot;
+
 typedef struct esker__checker esker__checker; /* verify.c */
 
 struct esker_plan {
@@ -184,10 +193,9 @@ struct esker_plan {
     esker_device *device; /* held, but by an open plan */
     esker__memory arena, constants_memory, uniforms;
     esker__staging outputs_staging, step_staging;
-    esker__fence fences[ESKER_PLAN_SLOTS];
-    bool in_flight[ESKER_PLAN_SLOTS]; /* the slot's fence has not been seen to pass */
-    bool mark_seen, mark_missed;      /* the device ever wrote a mark; a warning was logged that it does not */
-    esker__launch *launches;          /* one for each dispatch: everything a step needs, but for what the patches name */
+    esker__plan_slot slots[ESKER_PLAN_SLOTS];
+    bool mark_seen, mark_missed; /* the device ever wrote a mark; a warning was logged that it does not */
+    esker__launch *launches;     /* one for each dispatch: everything a step needs, but for what the patches name */
     esker__plan_patch *patches;
     size_t n_patches;
     esker__range *input_ranges; /* room for those of a step, n_inputs */

@@ -2,6 +2,7 @@
 #include "plan/plan.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -53,25 +54,44 @@ static esker_status check_mark(esker_plan *plan, int slot, uint64_t ticket)
     return ESKER_OK;
 }
 
-/* Wait until the newest step in `slot`, which was `ticket`, has finished. */
-static esker_status finish_slot(esker_plan *plan, int slot, uint64_t ticket, bool throttle)
+/* Of a step that its submission has done with: what became of it stays, so that everyone who asks is told. */
+static esker_status finish_step(void *owner, uint64_t ticket, esker_status st)
 {
-    if (!plan->in_flight[slot]) return ESKER_OK;
-    esker_status st = esker__fence_wait(plan->device, &plan->fences[slot], throttle);
-    if (st != ESKER_OK) return st;
-    esker__fence_drop(plan->device, &plan->fences[slot]);
-    /* A step that was dropped stays in flight, so that everyone who asks for it is told. */
-    st = check_mark(plan, slot, ticket);
-    if (st == ESKER_OK) plan->in_flight[slot] = false;
+    esker_plan *plan = owner;
+    int index = (int)(ticket % ESKER_PLAN_SLOTS);
+    esker__plan_slot *slot = &plan->slots[index];
+    if (st == ESKER_OK) st = check_mark(plan, index, ticket);
+    slot->unfinished = false;
+    slot->status = st;
+    if (st != ESKER_OK) snprintf(slot->message, sizeof slot->message, "%s", esker_last_error());
     return st;
 }
 
-/* The next step's slot, free to be filled: the step that had it before has finished. */
+/* Wait until the newest step in `slot` has finished, and say how. */
+static esker_status finish_slot(esker_plan *plan, int slot, bool throttle)
+{
+    esker__plan_slot *s = &plan->slots[slot];
+    esker_status st = s->unfinished ? esker__queue_wait(plan->device, s->number, throttle) : ESKER_OK;
+    if (s->unfinished) return st;
+    return s->status == ESKER_OK ? ESKER_OK : esker__fail(s->status, "%s", s->message);
+}
+
+/*
+ * The next step's slot, free to be filled: the step that had it before has finished, and its callback has run while its
+ * results were there. Callbacks may submit steps of this very plan, and so take the slot.
+ */
 static esker_status next_slot(esker_plan *plan, int *out_slot)
 {
-    int slot = (int)(plan->ticket % ESKER_PLAN_SLOTS);
-    *out_slot = slot;
-    return finish_slot(plan, slot, plan->ticket - ESKER_PLAN_SLOTS, true);
+    esker__plan_slot *slot;
+    do {
+        *out_slot = (int)(plan->ticket % ESKER_PLAN_SLOTS);
+        slot = &plan->slots[*out_slot];
+        esker_status st = finish_slot(plan, *out_slot, true);
+        /* A step that failed for itself alone was told about; where a job was dropped nothing can be relied on any more. */
+        if (st == ESKER_ERR_LOST || slot->unfinished) return st;
+        if (!esker__queue_owes(plan->device, slot->number)) return ESKER_OK;
+        (void)esker__queue_deliver(plan->device, ESKER_OK);
+    } while (true);
 }
 
 /* ---- Inputs ---- */
@@ -135,6 +155,10 @@ esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *te
                            esker_dtype_name(tensor->dtype), esker_shape_text(&tensor->shape, have));
     if (tensor && tensor->trace.base)
         return esker__fail(ESKER_ERR_INVALID, "plan: input %s: the tensor is a view of another one", in->name);
+    /* Steps that are held back still take the binding that they were submitted with. */
+    for (int i = 0; i < ESKER_PLAN_SLOTS && st == ESKER_OK; i++)
+        if (plan->slots[i].unfinished) st = esker__queue_start(plan->device, plan->slots[i].number);
+    if (st != ESKER_OK) return st;
     esker_tensor *old = in->tensor;
     in->tensor = esker_tensor_ref(tensor);
     in->written = false;
@@ -184,9 +208,17 @@ static void point_at_slot(esker_plan *plan, int slot)
     esker__plan_point(plan, &(esker__plan_io){.inputs = plan->input_ranges, .outputs = &outputs, .step = step});
 }
 
-esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
+static esker_status start_step(void *owner, uint64_t ticket)
 {
-    int slot = 0;
+    esker_plan *plan = owner;
+    int slot = (int)(ticket % ESKER_PLAN_SLOTS);
+    point_at_slot(plan, slot);
+    if (plan->checker) return esker__plan_run_checked(plan, slot);
+    return esker__submit(plan->device, plan->launches, (int)plan->n_dispatches);
+}
+
+static esker_status check_inputs(const esker_plan *plan)
+{
     esker_status st = need_device(plan);
     for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++) {
         const esker__plan_input *in = &plan->inputs[i];
@@ -196,21 +228,59 @@ esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
         } else if (!in->written)
             st = esker__fail(ESKER_ERR_INVALID, "plan: input %s was not written for this step", in->name);
     }
+    return st;
+}
+
+static esker_status submit(esker_plan *plan, const esker_submit_desc *desc, uint64_t *out_number, uint64_t *out_ticket)
+{
+    int slot = (int)(plan->ticket % ESKER_PLAN_SLOTS);
+    bool done = true;
+    uint64_t ticket = plan->ticket;
+    esker_status st = check_inputs(plan);
+    if (st == ESKER_OK && desc->never_wait && plan->slots[slot].unfinished) {
+        (void)esker__queue_poll(plan->device, plan->slots[slot].number, &done);
+        if (!done && plan->slots[slot].unfinished)
+            st = esker__fail(ESKER_ERR_LIMIT, "plan: step %llu is unfinished, %d steps may be in flight",
+                             (unsigned long long)(plan->ticket - ESKER_PLAN_SLOTS), ESKER_PLAN_SLOTS);
+    }
     if (st == ESKER_OK) st = next_slot(plan, &slot);
+    if (st == ESKER_OK && plan->ticket != ticket) st = check_inputs(plan); /* a callback took them */
     if (st == ESKER_OK) st = write_step_block(plan, slot);
-    if (st == ESKER_OK) point_at_slot(plan, slot);
-    if (st == ESKER_OK && plan->checker)
-        st = esker__plan_run_checked(plan, slot);
-    else if (st == ESKER_OK)
-        st = esker__submit(plan->device, plan->launches, (int)plan->n_dispatches);
-    if (st == ESKER_OK) st = esker__fence_put(plan->device, &plan->fences[slot]);
     if (st != ESKER_OK) return st;
+    esker__plan_slot before = plan->slots[slot];
+    plan->slots[slot] = (esker__plan_slot){.unfinished = true};
+    st = esker__queue_add(plan->device, &(esker__job){plan, plan->ticket, start_step, finish_step}, desc, out_number);
+    if (st != ESKER_OK) {
+        plan->slots[slot] = before;
+        return st;
+    }
+    plan->slots[slot].number = *out_number;
+    if (esker__queue_is_held(plan->device, *out_number)) {
+        point_at_slot(plan, slot);
+        esker__queue_await(plan->device, *out_number, plan->launches, plan->n_dispatches);
+    }
     for (size_t i = 0; i < plan->n_inputs; i++) plan->inputs[i].written = false;
-    plan->in_flight[slot] = true;
-    if (out_ticket) *out_ticket = plan->ticket;
-    plan->ticket++;
+    *out_ticket = plan->ticket++;
     plan->step++;
     return ESKER_OK;
+}
+
+esker_status esker_plan_submit_with(esker_plan *plan, const esker_submit_desc *desc, esker_submission *out)
+{
+    static const esker_submit_desc defaults = {0};
+    uint64_t number, ticket;
+    esker_device *dev = plan->device;
+    esker_status st = submit(plan, desc ? desc : &defaults, &number, &ticket);
+    if (out) *out = st == ESKER_OK ? esker__queue_handle(dev, number, ticket) : (esker_submission){0};
+    return dev ? esker__queue_deliver(dev, st) : st;
+}
+
+esker_status esker_plan_submit(esker_plan *plan, uint64_t *out_ticket)
+{
+    esker_submission submission;
+    esker_status st = esker_plan_submit_with(plan, NULL, &submission);
+    if (st == ESKER_OK && out_ticket) *out_ticket = submission.ticket;
+    return st;
 }
 
 /* The slot of a step whose results still exist. */
@@ -234,36 +304,47 @@ static bool is_past(const esker_plan *plan, uint64_t ticket)
     return ticket < plan->ticket && plan->ticket - ticket > ESKER_PLAN_SLOTS;
 }
 
-esker_status esker_plan_poll(esker_plan *plan, uint64_t ticket, bool *out_done)
+static esker_status poll(esker_plan *plan, uint64_t ticket, bool *out_done)
 {
     int slot;
     *out_done = false;
     esker_status st = need_device(plan);
     if (st != ESKER_OK) return st;
-    if (is_past(plan, ticket)) {
-        *out_done = true;
-        return ESKER_OK;
-    }
+    *out_done = is_past(plan, ticket);
+    if (*out_done) return ESKER_OK;
     st = slot_of(plan, ticket, &slot);
     if (st != ESKER_OK) return st;
-    if (plan->in_flight[slot]) {
-        st = esker__fence_poll(plan->device, &plan->fences[slot], out_done);
-        return st == ESKER_OK && *out_done ? finish_slot(plan, slot, ticket, true) : st;
-    }
-    *out_done = true;
-    return ESKER_OK;
+    if (plan->slots[slot].unfinished) st = esker__queue_poll(plan->device, plan->slots[slot].number, out_done);
+    if (plan->slots[slot].unfinished) return st;
+    st = finish_slot(plan, slot, true);
+    *out_done = st == ESKER_OK;
+    return st;
 }
 
-esker_status esker_plan_wait(esker_plan *plan, uint64_t ticket)
+esker_status esker_plan_poll(esker_plan *plan, uint64_t ticket, bool *out_done)
+{
+    esker_device *dev = plan->device;
+    esker_status st = poll(plan, ticket, out_done);
+    return dev ? esker__queue_deliver(dev, st) : st;
+}
+
+static esker_status wait_for(esker_plan *plan, uint64_t ticket)
 {
     int slot;
     esker_status st = need_device(plan);
     if (st != ESKER_OK || is_past(plan, ticket)) return st;
     st = slot_of(plan, ticket, &slot);
-    return st == ESKER_OK ? finish_slot(plan, slot, ticket, ticket + 1 != plan->ticket) : st;
+    return st == ESKER_OK ? finish_slot(plan, slot, ticket + 1 != plan->ticket) : st;
 }
 
-esker_status esker_plan_read(esker_plan *plan, uint64_t ticket, int output, void *out, size_t n_bytes)
+esker_status esker_plan_wait(esker_plan *plan, uint64_t ticket)
+{
+    esker_device *dev = plan->device;
+    esker_status st = wait_for(plan, ticket);
+    return dev ? esker__queue_deliver(dev, st) : st;
+}
+
+static esker_status read_output(esker_plan *plan, uint64_t ticket, int output, void *out, size_t n_bytes)
 {
     int slot;
     esker_status st = slot_of(plan, ticket, &slot);
@@ -274,17 +355,27 @@ esker_status esker_plan_read(esker_plan *plan, uint64_t ticket, int output, void
     if (n_bytes != o->n_bytes)
         return esker__fail(ESKER_ERR_INVALID, "plan: output %d has %llu bytes, %zu were asked", output,
                            (unsigned long long)o->n_bytes, n_bytes);
-    st = finish_slot(plan, slot, ticket, ticket + 1 != plan->ticket);
+    st = finish_slot(plan, slot, ticket + 1 != plan->ticket);
     if (st == ESKER_OK) st = esker__staging_read(&plan->outputs_staging, slot, plan->values[o->value].offset, out, n_bytes);
     if (st == ESKER_OK) esker__count_transfer(plan->device, 0, n_bytes);
     return st;
 }
 
+esker_status esker_plan_read(esker_plan *plan, uint64_t ticket, int output, void *out, size_t n_bytes)
+{
+    esker_device *dev = plan->device;
+    esker_status st = read_output(plan, ticket, output, out, n_bytes);
+    return dev ? esker__queue_deliver(dev, st) : st;
+}
+
 esker_status esker_plan_run(esker_plan *plan)
 {
-    uint64_t ticket;
-    esker_status st = esker_plan_submit(plan, &ticket);
-    return st == ESKER_OK ? esker_plan_wait(plan, ticket) : st;
+    static const esker_submit_desc defaults = {0};
+    esker_device *dev = plan->device;
+    uint64_t number, ticket;
+    esker_status st = submit(plan, &defaults, &number, &ticket);
+    if (st == ESKER_OK) st = wait_for(plan, ticket);
+    return dev ? esker__queue_deliver(dev, st) : st;
 }
 
 /* ---- Open plans ---- */

@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "gpu/queue.h"
 
 /* "tensor weights uint8 [3, 4]": for messages. */
 #define NAME_BYTES 320
@@ -260,7 +261,7 @@ esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, voi
     if (st == ESKER_OK) st = begin_access(tensor, "mapping a tensor", true);
     if (st == ESKER_OK) st = make_mappable(tensor);
     /* The address may be a lasting one, which waits for nothing. */
-    if (st == ESKER_OK) st = esker_device_finish(tensor->device);
+    if (st == ESKER_OK) st = esker__queue_drain(tensor->device);
     if (st == ESKER_OK) st = esker__buffer_map_as(tensor->memory.buffer, access[intent], out_address);
     if (st != ESKER_OK) return st;
     *out_address = (unsigned char *)*out_address + tensor->memory.offset;
