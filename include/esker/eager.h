@@ -121,7 +121,7 @@ ESKER_API bool esker_tensor_requires_grad(const esker_tensor *x);
  *            Gradients are as before then.
  */
 ESKER_API esker_status esker_tensor_backward(esker_tensor *loss, bool retain);
-/** The gradient, of x's shape; borrowed until the next backward pass or zero_grad. NULL: none yet. */
+/** The gradient, of x's shape, without a history of its own; borrowed until the next backward pass or zero_grad. NULL: none yet. */
 ESKER_API esker_tensor *esker_tensor_get_grad(const esker_tensor *x);
 /** Forget the gradient; the next pass starts anew. Accepts NULL. */
 ESKER_API void esker_tensor_zero_grad(esker_tensor *x);
