@@ -71,7 +71,7 @@ static esker_status collect(pass *p, esker_tensor *loss)
             p->leaves[p->n_leaves++] = p->met[i];
         }
     }
-    qsort(p->met, p->n_met, sizeof *p->met, by_serial);
+    if (p->n_met) qsort(p->met, p->n_met, sizeof *p->met, by_serial);
     return st;
 }
 

@@ -377,6 +377,24 @@ static void changed_values_are_noticed_where_they_matter(void **state)
     assert_ok(esker_scope_close(dev));
 }
 
+/* No gradient flows from a tensor to what was assigned to it, though all of it is pending together. */
+static void assignments_stop_gradients(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    const float two = 2, three = 3;
+    for (int read = 0; read < 2; read++) {
+        assert_ok(esker_scope_open(dev));
+        esker_tensor *a = parameter(&(esker_shape){0}, &two), *c = parameter(&(esker_shape){0}, &three);
+        assert_ok(esker_tensor_assign(a, esker_tensor_mul(a, c)));
+        assert_true(esker_tensor_requires_grad(a));
+        if (read) item(a);
+        assert_ok(esker_tensor_backward(esker_tensor_mul(a, c), false));
+        assert_true(item(esker_tensor_get_grad(c)) == 6 && item(esker_tensor_get_grad(a)) == 3);
+        assert_ok(esker_scope_close(dev));
+    }
+}
+
 /* The mask of the forward pass, whether or not something ran in between. */
 static void dropout_keeps_its_mask(void **state)
 {
@@ -477,6 +495,7 @@ int main(void)
         cmocka_unit_test(no_gradient_where_none_is_wanted),
         cmocka_unit_test(bad_losses_and_missing_rules_are_refused),
         cmocka_unit_test(changed_values_are_noticed_where_they_matter),
+        cmocka_unit_test(assignments_stop_gradients),
         cmocka_unit_test(dropout_keeps_its_mask),
         cmocka_unit_test(operations_with_several_outputs),
         cmocka_unit_test(running_statistics_are_assigned),

@@ -2,8 +2,10 @@
 #include "support/test.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 
+#include <esker/memory.h>
 #include <esker/plan.h>
 #include "programs.h"
 
@@ -504,6 +506,56 @@ static void a_plan_that_fails_takes_only_what_was_pending(void **state)
     assert_ok(esker_scope_close(dev));
 }
 
+/* When memory ran out, what is pending stays so, and comes right when some was freed. */
+static void running_out_of_memory_loses_nothing(void **state)
+{
+    (void)state;
+    test_device();
+    esker_device *dev;
+    enum { N = 1 << 20 };
+    float first[4], again[4];
+    assert_ok(esker_device_open(NULL, &dev));
+    esker_tensor *x = esker_tensor_random_uniform(dev, &(esker_shape){1, {N}}, 0, 1);
+    assert_ok(esker_tensor_read(x, 7, 4, first));
+    esker_tensor *y = esker_tensor_square(x), *loss = esker_tensor_sum(y, NULL, 0, false);
+    assert_ok(esker_memory_set_limit(dev, ESKER_MEMORY_TEMPORARIES, 5 * N));
+    assert_fails(esker_tensor_read(y, 7, 4, again), ESKER_ERR_NO_MEMORY, "4194304 bytes");
+    assert_fails(esker_eager_flush(dev), ESKER_ERR_NO_MEMORY, "4194304 bytes");
+    assert_ok(esker_memory_set_limit(dev, ESKER_MEMORY_TEMPORARIES, 16 * N));
+    assert_ok(esker_tensor_read(y, 7, 4, again));
+    for (int i = 0; i < 4; i++) assert_true(again[i] == first[i] * first[i]);
+    double sum;
+    assert_ok(esker_tensor_item(loss, &sum));
+    assert_true(fabs(sum / N - 1.0 / 3) < 1e-3);
+    esker_tensor_unref(y);
+    esker_tensor_unref(x);
+    esker_tensor_unref(loss);
+    esker_device_unref(dev);
+}
+
+static void *call_elsewhere(void *x)
+{
+    static char message[256];
+    esker_tensor *y = esker_tensor_neg(x);
+    snprintf(message, sizeof message, "%s", y ? "" : esker_last_error());
+    return message;
+}
+
+static void other_threads_are_refused(void **state)
+{
+    (void)state;
+    esker_tensor *x = esker_tensor_scalar(test_device(), 1);
+    pthread_t thread;
+    void *message;
+    assert_int_equal(pthread_create(&thread, NULL, call_elsewhere, x), 0);
+    pthread_join(thread, &message);
+    assert_non_null(strstr(message, "belongs to another thread"));
+    esker_tensor *y = esker_tensor_neg(x);
+    assert_true(item(y) == -1);
+    esker_tensor_unref(y);
+    esker_tensor_unref(x);
+}
+
 /* A device of its own: opened, used and closed with things pending, scopes open, and nothing released but the tensors. */
 static void a_device_closes_with_calls_pending(void **state)
 {
@@ -578,6 +630,8 @@ int main(void)
         cmocka_unit_test(failures_are_told_once_and_leave_the_rest_alone),
         cmocka_unit_test(mapped_tensors_and_other_devices_are_refused),
         cmocka_unit_test(a_plan_that_fails_takes_only_what_was_pending),
+        cmocka_unit_test(running_out_of_memory_loses_nothing),
+        cmocka_unit_test(other_threads_are_refused),
         cmocka_unit_test(a_device_closes_with_calls_pending),
     };
     return test_finish(cmocka_run_group_tests_name("calls on tensors", tests, NULL, NULL));
