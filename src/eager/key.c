@@ -58,7 +58,7 @@ static bool add_node(esker__eager *e, const esker_node *node)
                                                            (uint64_t)node->phase << 40 |
                                                            (uint64_t)(pending ? esker__eager_wanted(owner) : 0) << 48 |
                                                            (uint64_t)(owner && esker__eager_tracks(owner)) << 56 |
-                            (uint64_t)(owner && owner->trace.history) << 57};
+                                                           (uint64_t)(owner && owner->trace.history) << 57};
     if (!add_words(e, head, sizeof head)) return false;
     if (node->op == &esker__op_input) {
         const esker__type *type = &node->type;
