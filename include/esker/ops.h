@@ -285,7 +285,10 @@ typedef struct esker_range {
     int64_t stop; /* 0: to the end */
     int64_t step; /* 0: 1; never negative (esker_flip) */
 } esker_range;
-/** Range i of axis i; axes past n_ranges stay whole. The batch of a model is whole with {0}. An empty result is refused. */
+/**
+ * Range i of axis i; axes past n_ranges stay whole. The batch of a model is whole with {0}. An empty result is refused.
+ * What lies in one piece, and begins where the device's storage bindings may (at least every 256 bytes), is a view.
+ */
 ESKER_API esker_node *esker_slice(esker_node *x, const esker_range *ranges, int n_ranges);
 /**
  * `n` slices that make up axis `axis`: `lengths` of them, or NULL for equal ones. On failure all out[i] are NULL, and the

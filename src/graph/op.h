@@ -104,6 +104,12 @@ struct esker__op {
     /** NULL: one flop for each element of output 0, all inputs and outputs read and written once. */
     void (*cost)(const esker_node *node, esker__cost *out);
 
+    /**
+     * Of ops that only copy: whether the result is one piece of input 0, its elements as they lie there from element
+     * *out_first on. Where bindings may begin there nothing runs, and who reads the result reads the piece.
+     */
+    bool (*piece)(const esker_node *node, int64_t *out_first);
+
     /** Describe the dispatches that compute the outputs (esker__emit in plan/lowering.h). NULL for views and sources. */
     esker_status (*lower)(esker__lowering *lowering, const esker_node *node);
 

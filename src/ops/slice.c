@@ -88,6 +88,23 @@ static esker_status slice_lower(esker__lowering *lowering, const esker_node *nod
     return esker__move_lower(lowering, node, &move);
 }
 
+/* The axes that are not whole end with one that is read without gaps; of those before it there is one element. */
+static bool slice_piece(const esker_node *node, int64_t *out_first)
+{
+    const esker_shape *x = &node->inputs[0]->type.shape;
+    int64_t stride = 1;
+    bool whole = true; /* all axes behind this one are */
+    *out_first = 0;
+    for (int i = x->rank - 1; i >= 0; stride *= x->dims[i--]) {
+        int64_t start, count, step;
+        resolve(node->attr, i, x->dims[i], &start, &count, &step);
+        *out_first += start * stride;
+        if (count > 1 && (!whole || step > 1)) return false;
+        if (count != x->dims[i]) whole = false;
+    }
+    return true;
+}
+
 /* Only what is taken is read. */
 static void slice_cost(const esker_node *node, esker__cost *out)
 {
@@ -118,6 +135,7 @@ const esker__op esker__op_slice = {.name = "slice",
                                    .reference = slice_reference,
                                    .tolerance = esker__tolerance_exact,
                                    .cost = slice_cost,
+                                   .piece = slice_piece,
                                    .lower = slice_lower,
                                    .simplify = slice_simplify};
 

@@ -9,6 +9,7 @@
 #include "graph/passes.h"
 #include "plan/build.h"
 #include "plan/copy.h"
+#include "plan/views.h"
 
 static uint64_t node_bytes(const esker_node *node)
 {
@@ -17,11 +18,36 @@ static uint64_t node_bytes(const esker_node *node)
     return n;
 }
 
-/* The node whose bytes `node` shows. */
+/* The node whose bytes `node` shows, all of them. */
 static const esker_node *root_of(const esker_node *node)
 {
     while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
     return node;
+}
+
+/* A piece is written out where it has a place of its own, as an output or a gradient. */
+static bool is_piece(const esker__lowering *l, const esker_node *node, uint64_t *out_offset)
+{
+    return !l->claim[node->id] && esker__plan_is_piece(l->plan, node, out_offset);
+}
+
+/* The node whose bytes `node` shows, from *out_offset on; *out_whole: all of them. */
+static const esker_node *shown_by(const esker__lowering *l, const esker_node *node, uint64_t *out_offset, bool *out_whole)
+{
+    uint64_t offset;
+    *out_offset = 0;
+    *out_whole = true;
+    for (;;) {
+        if (node->op->flags & ESKER__OP_VIEW) {
+            node = node->inputs[0];
+        } else if (is_piece(l, node, &offset)) {
+            *out_offset += offset;
+            *out_whole = false;
+            node = node->inputs[0];
+        } else {
+            return node;
+        }
+    }
 }
 
 /* Computed by dispatches of this plan, rather than given. */
@@ -82,7 +108,9 @@ static int add_parameter(esker__lowering *l, const esker_node *node)
 /* The value of a node, made when first asked for. */
 static int value_of(esker__lowering *l, const esker_node *asked)
 {
-    const esker_node *node = root_of(asked);
+    uint64_t offset;
+    bool whole;
+    const esker_node *node = shown_by(l, asked, &offset, &whole);
     if (l->value_of[node->id] >= 0) return l->value_of[node->id];
     esker_plan *plan = l->plan;
     int value = -1, claim = l->claim[node->id];
@@ -127,7 +155,11 @@ esker__value esker__value_of(esker__lowering *l, const esker_node *node)
 
 esker__operand esker__read(esker__lowering *l, const esker_node *node)
 {
-    return (esker__operand){.value = esker__value_of(l, node)};
+    esker__operand operand = {.value = esker__value_of(l, node)};
+    bool whole;
+    shown_by(l, node, &operand.offset_bytes, &whole);
+    if (!whole) operand.n_bytes = node_bytes(node);
+    return operand;
 }
 
 esker__operand esker__write(esker__lowering *l, const esker_node *node)
@@ -241,7 +273,7 @@ static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc 
                                  .n_bytes = operand->n_bytes ? esker__round_up(operand->n_bytes, 16)
                                                              : value->n_bytes - operand->offset_bytes,
                                  .write = operand->write};
-    if (operand->offset_bytes % ESKER__VALUE_ALIGN || out->offset + out->n_bytes > value->n_bytes)
+    if (operand->offset_bytes % l->plan->limits.storage_align || out->offset + out->n_bytes > value->n_bytes)
         return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d: bytes %llu to %llu of %llu", desc->kernel, i,
                            (unsigned long long)out->offset, (unsigned long long)(out->offset + out->n_bytes),
                            (unsigned long long)value->n_bytes);
@@ -391,6 +423,16 @@ static esker_status add_inputs(esker__lowering *l)
     return ESKER_OK;
 }
 
+/* All of its bytes, each read where it is: no other operand sees some of them in another place. */
+static bool is_read_whole(const esker_plan *plan, const esker__plan_dispatch *d, int value)
+{
+    bool whole = true;
+    for (int i = 0; i < d->n_operands; i++)
+        if (d->operands[i].value == value && !d->operands[i].write)
+            whole = whole && d->operands[i].offset == 0 && d->operands[i].n_bytes == plan->values[value].n_bytes;
+    return whole;
+}
+
 static void note_in_place(esker__lowering *l, const esker_node *node)
 {
     esker_plan *plan = l->plan;
@@ -398,7 +440,8 @@ static void note_in_place(esker__lowering *l, const esker_node *node)
     esker__plan_dispatch *d = &plan->dispatches[l->first_dispatch];
     const unsigned flags[2] = {ESKER__OP_IN_PLACE_0, ESKER__OP_IN_PLACE_1};
     for (int i = 0; i < 2 && i < node->n_inputs; i++)
-        if ((node->op->flags & flags[i]) && node_bytes(node->inputs[i]) == node_bytes(node))
+        if ((node->op->flags & flags[i]) && node_bytes(node->inputs[i]) == node_bytes(node) &&
+            is_read_whole(plan, d, value_of(l, node->inputs[i])))
             d->in_place[i] = value_of(l, node->inputs[i]);
 }
 
@@ -425,8 +468,11 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
     l->node = node;
     l->first_dispatch = l->plan->n_dispatches;
     l->effect[node->id] = node->op->flags & ESKER__OP_EFFECT;
-    for (int i = 0; i < node->n_inputs; i++)
-        if (l->effect[root_of(node->inputs[i])->producer->id]) l->effect[node->id] = true;
+    for (int i = 0; i < node->n_inputs; i++) {
+        uint64_t offset;
+        bool whole;
+        if (l->effect[shown_by(l, node->inputs[i], &offset, &whole)->producer->id]) l->effect[node->id] = true;
+    }
     if (!node->op->lower) return esker__fail(ESKER_ERR_INTERNAL, "%s: cannot be computed on a device", node->op->name);
     if (l->check && !node->op->reference)
         return esker__fail(ESKER_ERR_UNSUPPORTED, "%s: has no reference, so check mode has nothing to compare it with",
@@ -465,7 +511,10 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
         for (int j = 0; l->needed[i] && j < graph->nodes[i]->n_inputs; j++) l->used[graph->nodes[i]->inputs[j]->id] = true;
     for (size_t i = 0; st == ESKER_OK && i < graph->n_nodes; i++) {
         const esker_node *node = graph->nodes[i];
-        if (l->needed[i] && !(node->op->flags & (ESKER__OP_SOURCE | ESKER__OP_VIEW))) st = lower_node(l, node);
+        uint64_t offset;
+        if (!l->needed[i] || (node->op->flags & (ESKER__OP_SOURCE | ESKER__OP_VIEW)) || is_piece(l, node, &offset))
+            continue;
+        st = lower_node(l, node);
     }
     if (st != ESKER_OK) return st;
     l->plan->outputs = esker__pool_alloc(&l->plan->pool, (size_t)n_outputs * sizeof *l->plan->outputs);

@@ -118,6 +118,27 @@ static void forget(map *m, const access *newer)
     m->n = kept;
 }
 
+/* What a dispatch writes over something it reads must lie exactly there: only then is each element read before it goes. */
+static esker_status check_own(const esker_plan *plan, int p)
+{
+    const esker__plan_dispatch *d = &plan->dispatches[p];
+    for (int i = 0; i < d->n_operands; i++) {
+        esker__extent written = esker__operand_extent(plan, &d->operands[i]);
+        for (int j = 0; d->operands[i].write && j < d->n_operands; j++) {
+            esker__extent read = esker__operand_extent(plan, &d->operands[j]);
+            if (d->operands[j].value == d->operands[i].value || !esker__extents_meet(written, read)) continue;
+            if (written.begin != read.begin || written.end != read.end)
+                return esker__fail(
+                    ESKER_ERR_INTERNAL,
+                    "plan check: dispatch %d (%s) writes bytes %llu to %llu over what it reads from bytes %llu "
+                    "to %llu",
+                    p, name_of(plan, p), (unsigned long long)written.begin, (unsigned long long)written.end,
+                    (unsigned long long)read.begin, (unsigned long long)read.end);
+        }
+    }
+    return ESKER_OK;
+}
+
 static esker_status check_dispatch(map *m, int p)
 {
     const esker_plan *plan = m->plan;
@@ -136,6 +157,7 @@ static esker_status check_dispatch(map *m, int p)
         m->n = n_all;
         if (st == ESKER_OK) st = remember(m, now);
     }
+    if (st == ESKER_OK) st = check_own(plan, p);
     for (int i = 0; st == ESKER_OK && i < d->n_operands; i++) {
         esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
         access now = {p, d->operands[i].value, m->run, true, extent.storage, extent.begin, extent.end};

@@ -14,7 +14,7 @@ typedef struct esker__value {
 typedef struct esker__operand {
     esker__value value;
     bool write;            /* the kernel writes it (whether or not it also reads it) */
-    uint64_t offset_bytes; /* into the value; a multiple of 256 */
+    uint64_t offset_bytes; /* into the value; a multiple of the limits' storage_align, as 256 is */
     uint64_t n_bytes;      /* 0: to the value's end */
 } esker__operand;
 

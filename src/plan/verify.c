@@ -4,7 +4,7 @@
  * with its shared and overwritten memory, and an error is found where it is made: later operations see the device's values, not the
  * reference's. A value that changed between its making and its use is found too.
  */
-#include "plan/plan.h"
+#include "plan/views.h"
 
 #include <float.h>
 #include <math.h>
@@ -135,16 +135,30 @@ static esker_status read_range(const run *r, int storage, uint64_t offset, size_
     return st;
 }
 
+/* The value whose bytes are the node's, from *out_offset on. A piece that was written out has a value of its own. */
+static int place_of(const run *r, const esker_node *node, uint64_t *out_offset)
+{
+    *out_offset = 0;
+    for (;; node = node->inputs[0]) {
+        uint64_t offset;
+        int value = r->checker->value_of[node->id];
+        if (node->op->flags & ESKER__OP_VIEW) continue;
+        if (value >= 0 || !esker__plan_is_piece(r->plan, node, &offset)) return value;
+        *out_offset += offset;
+    }
+}
+
 static int value_of(const run *r, const esker_node *node)
 {
-    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
-    return r->checker->value_of[node->id];
+    uint64_t offset;
+    return place_of(r, node, &offset);
 }
 
 static esker_status read_node(const run *r, const esker_node *node, unsigned char **out)
 {
-    const esker__plan_value *value = &r->plan->values[value_of(r, node)];
-    return read_range(r, value->storage, value->offset, bytes_of(node), out);
+    uint64_t offset;
+    const esker__plan_value *value = &r->plan->values[place_of(r, node, &offset)];
+    return read_range(r, value->storage, value->offset + offset, bytes_of(node), out);
 }
 
 /* ---- Saying what differs ---- */
@@ -276,10 +290,11 @@ static esker_status need_unchanged(const run *r, int input, const unsigned char 
 static esker_status take_input(run *r, int i)
 {
     const esker_node *x = r->node->inputs[i];
-    int value = value_of(r, x);
+    uint64_t offset;
+    int value = place_of(r, x, &offset);
     esker_status st = ESKER_OK;
     unsigned char *bytes = NULL;
-    const unsigned char *left = value >= 0 ? r->checker->left[value] : NULL;
+    const unsigned char *left = value >= 0 && r->checker->left[value] ? r->checker->left[value] + offset : NULL;
     bool effect = r->node->op->flags & ESKER__OP_EFFECT;
     if (value < 0) { /* only its shape is used */
         r->record->in[i] = allocate(esker__elems(&x->type.shape), 0);

@@ -24,7 +24,7 @@ void random_graph(esker_graph *graph, int n_ops, uint64_t stream, esker_node **o
         esker_node *a = values[n - 1 - (int)esker__random_below(&random, window)];
         esker_node *b = values[esker__random_below(&random, (uint32_t)n)];
         esker_node *y = NULL;
-        switch (esker__random_below(&random, 10)) {
+        switch (esker__random_below(&random, 12)) {
         case 0: y = esker_tanh(esker_add(a, b)); break;
         case 1: y = esker_mul(esker_sigmoid(a), b); break;
         case 2: y = esker_relu(esker_sub(a, b)); break;
@@ -35,6 +35,13 @@ void random_graph(esker_graph *graph, int n_ops, uint64_t stream, esker_node **o
         case 7: y = esker_sub(a, esker_mean(b, (int[]){1}, 1, true)); break;
         case 8: y = esker_add(b, esker_affine(esker_sum(a, (int[]){0}, 1, true), 0.02f, 0)); break;
         case 9: y = esker_softmax(a, 1); break;
+        case 10: { /* pieces of 16 rows begin where bindings may */
+            esker_node *parts[3] = {NULL};
+            (void)esker_split_axis(a, 0, NULL, 3, parts);
+            y = esker_concat((esker_node *[]){parts[2], esker_tanh(parts[0]), parts[1]}, 3, 0);
+            break;
+        }
+        case 11: y = esker_mul(a, esker_slice(a, &(esker_range){16, 17, 1}, 1)); break;
         }
         values[n++] = y;
     }
