@@ -562,6 +562,20 @@ ESKER_API esker_node *esker_hinge_embedding(esker_node *prediction, esker_node *
  * gradients for a and b.
  */
 ESKER_API esker_node *esker_cosine_embedding(esker_node *a, esker_node *b, esker_node *target, const esker_loss_desc *desc);
+
+typedef struct esker_multi_margin_desc {
+    esker_reduction reduction;
+    float margin; /* 0: 1 */
+    int power;    /* 1 or 2; 0: 1 */
+} esker_multi_margin_desc;
+/**
+ * The hinge of several classes (Crammer, Singer 2001, as PyTorch has it): a row's term is weights[label] times the mean over
+ * the classes, the label's own counting as 0, of max(0, margin - x[label] + x[c])^power. x [n, classes], labels int32 [n],
+ * `weights` float32 [classes], or NULL for 1; `desc` may be NULL. A label outside the classes makes its row's term and every
+ * sum NaN. Made of several operations; the gradient is for x.
+ */
+ESKER_API esker_node *esker_multi_margin(esker_node *x, esker_node *labels, esker_node *weights,
+                                         const esker_multi_margin_desc *desc);
 /** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no gradient. */
 ESKER_API esker_node *esker_count_correct(esker_node *logits, esker_node *labels);
 

@@ -177,6 +177,19 @@ static esker_node *label_weights(esker_node *labels, esker_node *weights, const 
     return esker__record(&esker__op_label_weights, attr, (esker_node *[]){labels, weights}, weights ? 2 : 1);
 }
 
+/* Of other losses, which ignore no label. */
+esker_node *esker__minus_at_label(esker_node *x, esker_node *labels)
+{
+    labels_attr attr = {.ignored = INT32_MIN, .classes = (int32_t)x->type.shape.dims[1]};
+    return esker__record(&esker__op_nll, &attr, (esker_node *[]){x, labels}, 2);
+}
+
+esker_node *esker__label_weights(esker_node *labels, esker_node *weights)
+{
+    labels_attr attr = {.ignored = INT32_MIN, .classes = (int32_t)weights->type.shape.dims[0]};
+    return label_weights(labels, weights, &attr);
+}
+
 /* sum / weight, and 0 where nothing counted. */
 static esker_node *mean_of(esker_node *sum, esker_node *weight)
 {

@@ -23,7 +23,8 @@ extern const esker__op esker__op_softmax, esker__op_log_softmax, esker__op_softm
     esker__op_cross_entropy, esker__op_count_correct;
 extern const esker__op esker__op_nll, esker__op_nll_grad, esker__op_label_weights, esker__op_mse, esker__op_mae,
     esker__op_huber, esker__op_smooth_l1, esker__op_bce, esker__op_bce_with_logits, esker__op_kl_div, esker__op_kl_div_log,
-    esker__op_hinge, esker__op_hinge_embedding, esker__op_cosine_embedding;
+    esker__op_hinge, esker__op_hinge_embedding, esker__op_cosine_embedding, esker__op_multi_margin,
+    esker__op_multi_margin_square;
 extern const esker__op esker__op_random_bits, esker__op_random_uniform, esker__op_random_normal, esker__op_random_bernoulli,
     esker__op_random_permutation, esker__op_dropout;
 extern const esker__op esker__op_matmul, esker__op_conv2d, esker__op_conv2d_input_grad, esker__op_conv2d_weight_grad,
@@ -177,6 +178,12 @@ esker_node *esker__slice_axis(esker_node *x, int axis, int64_t start, int64_t co
 esker_node *esker__unslice_axis(esker_node *x, int axis, int64_t start, int64_t length);
 /** Whether the reduction is one; else the failure is recorded in the graph of inputs[0]. */
 bool esker__check_reduction(const char *op, esker_node *const *inputs, int n_inputs, esker_reduction reduction);
+/** A loss of pairs (pair_loss.c) with its constant. */
+esker_node *esker__pair_loss(const esker__op *op, esker_node *prediction, esker_node *target, esker_reduction reduction,
+                             float k);
+/** [n] from x [n, classes] and labels int32 [n]: -x[i][label]; and weights[label]. NaN where no class has the label. */
+esker_node *esker__minus_at_label(esker_node *x, esker_node *labels);
+esker_node *esker__label_weights(esker_node *labels, esker_node *weights);
 /** 1 where a == b, else 0; broadcasts; no gradient. */
 esker_node *esker__equal(esker_node *a, esker_node *b);
 

@@ -136,6 +136,20 @@ static term at_cosine_embedding(double p, double t, double k)
     return sized(0, 0, fabs(p) + fabs(k), 0);
 }
 
+/* Of multi_margin.c: p is how far a class is ahead of the label's, t is 1 at the label. A p that is no number shows. */
+static term at_multi_margin(double p, double t, double k)
+{
+    double room = k + p, size = fabs(k) + fabs(p);
+    return t > 0.5 || room < 0 ? sized(0, 0, size, 0) : sized(room, room > 0, size, 1);
+}
+
+static term at_multi_margin_square(double p, double t, double k)
+{
+    double room = k + p, size = fabs(k) + fabs(p);
+    if (t > 0.5 || room < 0) return sized(0, 0, size * size, 2 * size);
+    return sized(room * room, 2 * room, size * size, 2 * size);
+}
+
 /* name, value, slope, whether d alone matters */
 /* clang-format off */
 #define ROWS(X) \
@@ -152,7 +166,9 @@ static term at_cosine_embedding(double p, double t, double k)
     X(hinge_embedding, "(t != 1.0 ? max(k - p, 0.0) : 0.0) + (t != -1.0 ? p : 0.0)", \
       "(t != 1.0 && k - p > 0.0 ? -1.0 : 0.0) + (t != -1.0 ? 1.0 : 0.0)", false) \
     X(cosine_embedding, "t == 1.0 ? 1.0 - p : t == -1.0 ? max(p - k, 0.0) : 0.0", \
-      "t == 1.0 ? -1.0 : t == -1.0 && p - k > 0.0 ? 1.0 : 0.0", false)
+      "t == 1.0 ? -1.0 : t == -1.0 && p - k > 0.0 ? 1.0 : 0.0", false) \
+    X(multi_margin, "t > 0.5 || k + p < 0.0 ? 0.0 : k + p", "t > 0.5 || k + p <= 0.0 ? 0.0 : 1.0", false) \
+    X(multi_margin_square, "t > 0.5 || k + p < 0.0 ? 0.0 : (k + p) * (k + p)", "t > 0.5 || k + p < 0.0 ? 0.0 : 2.0 * (k + p)", false)
 /* clang-format on */
 
 /* ---- What all of them share ---- */
@@ -318,6 +334,12 @@ static esker_node *record(const esker__op *op, esker_node *prediction, esker_nod
                                                                 esker__signature(text, op->name, inputs, 2), what,
                                                                 (double)k, width ? " and above 0" : ""));
     return esker__record(op, &(pair_attr){(int32_t)desc->reduction, k != 0 ? k : standard}, inputs, 2);
+}
+
+esker_node *esker__pair_loss(const esker__op *op, esker_node *prediction, esker_node *target, esker_reduction reduction,
+                             float k)
+{
+    return esker__record(op, &(pair_attr){(int32_t)reduction, k}, (esker_node *[]){prediction, target}, 2);
 }
 
 #define PLAIN(id)                                                                                   \

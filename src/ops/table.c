@@ -171,6 +171,8 @@
     X(hinge)              \
     X(hinge_embedding)    \
     X(cosine_embedding)   \
+    X(multi_margin)       \
+    X(multi_margin_square) \
     X(count_correct)      \
     X(sgd)                \
     X(adam)               \

@@ -67,6 +67,7 @@ BUILD(cross_entropy_with)
     return esker_cross_entropy_with(in[0], in[1], in[2], &(esker_cross_entropy_desc){.label_smoothing = (float)args[0]});
 }
 BUILD(nll) { (void)graph; (void)args; return esker_nll(in[0], in[1], in[2], NULL); }
+BUILD(multi_margin) { (void)graph; return esker_multi_margin(in[0], in[1], in[2], &(esker_multi_margin_desc){.reduction = (esker_reduction)args[1], .power = (int)args[0]}); }
 BUILD(cosine) { (void)graph; (void)args; return esker_cosine_embedding(in[0], in[1], in[2], NULL); }
 /* clang-format on */
 
@@ -560,6 +561,8 @@ const esker__case_row esker__case_rows[] = {
     DISTANCE(hinge, "hinge", 2, ON(-2, 2), WHOLE(-1, 1)),
     DISTANCE(hinge_embedding, "hinge_embedding", 2, ON(0, 2), WHOLE(-1, 1)),
     {"cosine_embedding", .fixed = 4, .build = build_cosine, .in = {ON(-2, 2), ON(-2, 2), WHOLE(-1, 1)}, .shapes = {"5,7 x 5,7 x 5", "3,129 x 3,129 x 3"}},
+    {"multi_margin", .fixed = 4, .build = build_multi_margin, .args = {1}, .in = {ON(-2, 2), I32(0, 2), ON(0.3, 2)}, .shapes = {"1,3 x 1 x 3", "5,64 x 5 x 64", "129,3 x 129 x 3"}},
+    {"multi_margin_square", "each", .fixed = 4, .build = build_multi_margin, .args = {2, ESKER_REDUCTION_NONE}, .in = {ON(-2, 2), I32(0, 2), ON(0.3, 2)}, .shapes = {"1,3 x 1 x 3", "5,64 x 5 x 64", "129,3 x 129 x 3"}},
     {"count_correct", .binary = esker_count_correct, .in = {ON(-9, 9), I32(-1, 2)}, .shapes = {"1,3 x 1", "129,3 x 129", "7,129 x 7"}, .no_gradient = true},
 
     UPDATE("sgd", "decay", ESKER_OPTIMIZER_SGD, 0, 0.01),

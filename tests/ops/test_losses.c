@@ -60,6 +60,18 @@ static esker_node *build_labels(esker_graph *graph, esker_node *const *in, const
     return (a->likelihood ? esker_nll : esker_cross_entropy_with)(in[0], in[1], weights, &a->desc);
 }
 
+typedef struct margin_args {
+    esker_multi_margin_desc desc;
+    bool weighted;
+} margin_args;
+
+static esker_node *build_margin(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    const margin_args *a = args;
+    (void)graph;
+    return esker_multi_margin(in[0], in[1], a->weighted ? target_of(in[2], 0.25f) : NULL, &a->desc);
+}
+
 #define MEAN       ESKER_REDUCTION_MEAN
 #define SUM        ESKER_REDUCTION_SUM
 #define NONE       ESKER_REDUCTION_NONE
@@ -107,6 +119,17 @@ static esker_node *build_labels(esker_graph *graph, esker_node *const *in, const
         {                                                           \
             {__VA_ARGS__}, weight, likely                           \
         }                                                           \
+    }
+#define MARGIN(title, n, classes, weight, ...)                        \
+    {                                                                 \
+        "multi_margin, " title, build_margin, (weight) ? 3 : 2,       \
+            {{.shape = {2, {n, classes}}, .lo = -2, .hi = 2},         \
+             {ESKER_DTYPE_I32, {1, {n}}, .lo = 0, .hi = classes - 1}, \
+             {ESKER_DTYPE_I32, {1, {classes}}, .lo = 1, .hi = 9}},    \
+            &(const margin_args)                                      \
+        {                                                             \
+            {__VA_ARGS__}, weight                                     \
+        }                                                             \
     }
 #define PROBABILITIES(title, n, classes, weight, ...)                             \
     {                                                                             \
@@ -225,6 +248,13 @@ static const op_check_row rows[] = {
     PROBABILITIES("sum, weights", 65, 7, true, .reduction = SUM),
     PROBABILITIES("each, smoothed, weights", 33, 129, true, .reduction = NONE, .label_smoothing = 0.25f),
     PROBABILITIES("smoothed", 1, 3, false, .label_smoothing = 0.25f),
+    MARGIN("mean", 129, 7, false, 0),
+    MARGIN("one class", 3, 1, false, 0),
+    MARGIN("sum, narrow", 65, 3, false, .reduction = SUM, .margin = 0.25f),
+    MARGIN("each, squares", 33, 129, false, .reduction = NONE, .power = 2),
+    MARGIN("weights, mean", 127, 5, true, 0),
+    MARGIN("weights, squares, mean of the batch", 20, 10, true, .reduction = BATCH_MEAN, .power = 2),
+    MARGIN("weights, each", 20, 10, true, .reduction = NONE, .margin = 2),
 };
 
 /* ---- The definitions, from PyTorch's manual ---- */
@@ -425,6 +455,41 @@ static void cross_entropy_is_as_defined(void **state)
     }
 }
 
+static void multi_margin_is_as_defined(void **state)
+{
+    static const double x[ROWS * CLASSES] = {0.5, -1, 2, 0, 3,   3,    -2,   1, 0,  0, 0, 0,
+                                             -1,  4,  1, 1, 2.5, -0.5, 0.25, 1, -3, 1, 1, 2};
+    static const double labels[ROWS] = {2, 0, 3, 2, 1, 1}, w[CLASSES] = {0.5, 2, 1.25, 0.75};
+    (void)state;
+    for (int variant = 0; variant < 2 * 2 * 2 * 4; variant++) {
+        bool weighted = variant & 1, square = variant & 2, narrow = variant & 4;
+        esker_multi_margin_desc desc = {
+            .reduction = (esker_reduction)(variant >> 3), .margin = narrow ? 0.5f : 0, .power = square ? 2 : 0};
+        double want[ROWS] = {0}, got[ROWS], sum = 0;
+        for (int n = 0; n < ROWS; n++) {
+            int y = (int)labels[n];
+            for (int c = 0; c < CLASSES; c++) {
+                double z = (narrow ? 0.5 : 1) - x[n * CLASSES + y] + x[n * CLASSES + c];
+                if (c != y && z > 0) want[n] += (weighted ? w[y] : 1) * (square ? z * z : z) / CLASSES;
+            }
+            sum += want[n];
+        }
+        esker_graph *graph;
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *in = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {ROWS, CLASSES}});
+        esker_node *target = esker_input(graph, "t", ESKER_DTYPE_I32, &(esker_shape){1, {ROWS}});
+        esker_node *weights = esker_input(graph, "w", ESKER_DTYPE_F32, &(esker_shape){1, {CLASSES}});
+        bool each = desc.reduction == NONE;
+        const double *given[64] = {x, labels, w};
+        esker_node *loss = esker_multi_margin(in, target, weighted ? weights : NULL, &desc);
+        assert_true(graph->n_nodes <= 64);
+        evaluate(graph, given, loss, got, each ? ROWS : 1);
+        for (int i = 0; i < (each ? ROWS : 1); i++)
+            assert_near("multi_margin", got[i], each ? want[i] : desc.reduction == SUM ? sum : sum / ROWS);
+        esker_graph_destroy(graph);
+    }
+}
+
 static void weighted_logits_and_cosines_are_as_defined(void **state)
 {
     static const double x[6] = {-3, 0.5, 2, 1, -0.25, 4}, t[6] = {1, 0, 0.25, 1, 0.5, 0}, w[3] = {3, 0.5, 1};
@@ -619,6 +684,7 @@ int main(void)
     const struct CMUnitTest more[] = {
         cmocka_unit_test(pairs_are_as_defined),
         cmocka_unit_test(cross_entropy_is_as_defined),
+        cmocka_unit_test(multi_margin_is_as_defined),
         cmocka_unit_test(weighted_logits_and_cosines_are_as_defined),
         cmocka_unit_test(a_bad_label_is_noticed_and_harmless),
         cmocka_unit_test(loss_and_gradient_are_one_kernel),
