@@ -27,27 +27,54 @@ extern "C" {
 
 typedef struct esker_evaluator esker_evaluator;
 
-/** What training makes small, and evaluation reports. */
+/**
+ * What training makes small, and evaluation reports: a mean over the samples of a batch. `output` is a sample's row, [classes],
+ * `target` 1 at its label and 0 elsewhere. ops.h has the formulas.
+ */
 typedef enum esker_loss_kind {
     ESKER_LOSS_CROSS_ENTROPY = 0, /* -log softmax(output)[label] */
-    ESKER_LOSS_MSE /* (output - target)^2, mean over the classes; the target is 1 at the label and 0 elsewhere */
+    ESKER_LOSS_MSE,               /* (output - target)^2, mean over the classes */
+    ESKER_LOSS_NLL,               /* -output[label]: for a model that ends in log_softmax */
+    ESKER_LOSS_KL_DIV,            /* of the target from exp(output): for the same models */
+    ESKER_LOSS_BCE_WITH_LOGITS,   /* binary cross-entropy of sigmoid(output), each class by itself; mean over the classes */
+    ESKER_LOSS_BCE,               /* the same of output: for a model that ends in sigmoid */
+    ESKER_LOSS_MAE,               /* |output - target|, mean over the classes */
+    ESKER_LOSS_HUBER,             /* the same with huber's rounded |...| */
+    ESKER_LOSS_SMOOTH_L1,         /* huber divided by delta */
+    ESKER_LOSS_HINGE, /* max(0, margin - output) at the label, max(0, margin + output) elsewhere; mean over the classes */
+    ESKER_LOSS_MULTI_MARGIN /* max(0, margin - output[label] + output), mean over the classes, the label's counting as 0 */
 } esker_loss_kind;
 
-/** "cross_entropy", "mse" to a kind; ESKER_ERR_INVALID lists the names. */
+/** "cross_entropy", "mse" and so on to a kind; ESKER_ERR_INVALID lists the names. */
 ESKER_API esker_status esker_loss_from_name(const char *name, esker_loss_kind *out);
 /** "?" for an unknown kind. */
 ESKER_API const char *esker_loss_name(esker_loss_kind kind);
 
+/** Zero means the usual value. A setting that the loss does not have must be 0: nothing is ignored. */
+typedef struct esker_loss_settings {
+    float label_smoothing; /* s in 0 .. 1: the target becomes (1 - s) target + s / classes. cross_entropy, kl_div, bce,
+                              bce_with_logits */
+    float delta;           /* > 0; 0: 1. huber, smooth_l1 */
+    float margin;          /* finite; 0: 1. hinge, multi_margin */
+    int power;             /* of multi_margin's terms, 1 or 2; 0: 1 */
+    const float
+        *class_weights; /* one for each class, each >= 0, not all 0; copied; NULL: 1. cross_entropy and nll, whose mean
+                                   over a batch divides by the sum of its labels' weights, as in PyTorch; multi_margin */
+    int n_class_weights;
+} esker_loss_settings;
+
 typedef struct esker_evaluator_desc {
     esker_device *device; /* referenced */
-    int32_t batch;        /* samples a step, >= 1; results depend on it by rounding alone */
+    int32_t batch; /* samples a step, >= 1; results depend on it by rounding alone (class weights: each batch's mean) */
     esker_loss_kind loss;
+    esker_loss_settings loss_settings;
 } esker_evaluator_desc;
 
 /**
  * Make an evaluator. Nothing is compiled before the first use.
  * Ownership  *out is destroyed with esker_evaluator_destroy(), before `net`, which it borrows.
- * Errors     ESKER_ERR_INVALID: a NULL, batch < 1 (with the number), an unknown loss, a model that is not finished.
+ * Errors     ESKER_ERR_INVALID: a NULL, batch < 1 (with the number), an unknown loss, a setting that it does not have or that
+ *            is outside its range, class weights that are not as many as the model's outputs, a model that is not finished.
  *            ESKER_ERR_NO_MEMORY. *out is NULL then.
  */
 ESKER_API esker_status esker_evaluator_create(esker_model *net, const esker_evaluator_desc *desc, esker_evaluator **out);

@@ -48,6 +48,7 @@ typedef struct esker_trainer_desc {
         check; /* every step in check mode (esker_plan_desc): fit() then fails with ESKER_ERR_MISMATCH where the device is wrong */
     esker_schedule *
         schedule; /* of the learning rate, from the optimizer's; referenced. NULL: constant. Its total is said with each fit() */
+    esker_loss_settings loss_settings;
 } esker_trainer_desc;
 
 /**
@@ -56,7 +57,7 @@ typedef struct esker_trainer_desc {
  * parameters and begins at zero with the trainer's first fit(): trainers of one model may follow each other, but not take
  * turns.
  * Ownership  *out is destroyed with esker_trainer_destroy(), before `net`, which it borrows.
- * Errors     ESKER_ERR_INVALID: a NULL, batch < 1 (with the number), an unknown loss, an optimizer setting that is not a
+ * Errors     ESKER_ERR_INVALID: a NULL, batch < 1 (with the number), an unknown loss, loss settings as in evaluator.h, an optimizer setting that is not a
  *            number, infinite or negative, a model that is not finished, or whose output is not one row of numbers.
  *            ESKER_ERR_NO_MEMORY. *out is NULL then.
  */
@@ -148,7 +149,8 @@ ESKER_API void esker_trainer_get_stats(const esker_trainer *trainer, esker_train
 /**
  * Compile the plan that a trainer of this model and desc runs, for looking at it: with desc->device NULL it is for
  * `limits` (NULL: the ES 3.1 minimum) and cannot run. `sample_dtype` is the data set's. Outputs: 0 the loss, 1 how many
- * samples were right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, and "labels".
+ * samples were right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, "labels", and
+ * with class weights "class_weights" float32 [classes].
  * Ownership  *out is the caller's, esker_plan_destroy().
  * Errors     As esker_trainer_create() and esker_plan_compile().
  */

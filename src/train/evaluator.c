@@ -15,8 +15,10 @@ struct esker_evaluator {
     esker_device *device;
     int32_t batch;
     esker_loss_kind loss;
-    bool with_loss;       /* the model's output is one row a sample, so it can be measured */
-    int64_t output_elems; /* of one sample */
+    esker_loss_settings settings; /* its class weights are owned */
+    esker_tensor *class_weights;  /* the same on the device */
+    bool with_loss;               /* the model's output is one row a sample, so it can be measured */
+    int64_t output_elems;         /* of one sample */
     esker_dtype dtype;
     esker__feed full, rest; /* for whole batches, and for the samples behind them; without a plan where there are none */
     int32_t *indices;       /* one batch */
@@ -28,14 +30,15 @@ esker_status esker_evaluator_create(esker_model *net, const esker_evaluator_desc
     if (!out) return esker__fail(ESKER_ERR_INVALID, "esker_evaluator_create: out is NULL");
     *out = NULL;
     if (!net || !desc || !desc->device) return esker__fail(ESKER_ERR_INVALID, "evaluator: no model, desc or device");
-    esker_status st = esker__check_step("evaluator", desc->batch, desc->loss);
+    esker_status st = esker__check_step("evaluator", desc->batch, desc->loss, &desc->loss_settings);
     if (st != ESKER_OK) return st;
     esker_model_info info;
     esker_model_get_info(net, &info);
     /* An unfinished model, or one that cannot take this batch, is said now and not with the first data set. */
     bool with_loss = info.output_shape.rank == 1;
     esker__step_graph step;
-    st = esker__record_step(net, ESKER_MODE_INFER, desc->batch, ESKER_DTYPE_F32, desc->loss, with_loss, &step);
+    st = esker__record_step(net, ESKER_MODE_INFER, desc->batch, ESKER_DTYPE_F32, desc->loss,
+                            with_loss ? &desc->loss_settings : NULL, &step);
     if (st != ESKER_OK) return st;
     esker_graph_destroy(step.graph);
 
@@ -46,7 +49,9 @@ esker_status esker_evaluator_create(esker_model *net, const esker_evaluator_desc
     ev->batch = desc->batch;
     ev->loss = desc->loss;
     ev->with_loss = with_loss;
-    st = esker_shape_elems(&info.output_shape, &ev->output_elems);
+    st = esker__settings_copy(&desc->loss_settings, &ev->settings);
+    if (st == ESKER_OK) st = esker__class_weights_create(ev->device, &ev->settings, &ev->class_weights);
+    if (st == ESKER_OK) st = esker_shape_elems(&info.output_shape, &ev->output_elems);
     if (st == ESKER_OK) {
         size_t n = (size_t)ev->batch;
         ev->indices = esker__malloc(n * sizeof *ev->indices);
@@ -67,7 +72,9 @@ void esker_evaluator_destroy(esker_evaluator *ev)
     if (!ev) return;
     esker__feed_finish(&ev->full);
     esker__feed_finish(&ev->rest);
+    esker_tensor_unref(ev->class_weights);
     esker__device_drop(ev->device);
+    esker__free((void *)ev->settings.class_weights);
     esker__free(ev->indices);
     esker__free(ev->outputs);
     esker__free(ev);
@@ -81,8 +88,8 @@ static esker_status prepare_feed(esker_evaluator *ev, esker__feed *feed, int32_t
     if (!batch) return ESKER_OK;
     esker__step_graph step;
     esker_plan *plan = NULL;
-    esker_status st = esker__record_step(ev->net, ESKER_MODE_INFER, batch, data->sample_dtype, ev->loss, ev->with_loss,
-                                         &step);
+    esker_status st = esker__record_step(ev->net, ESKER_MODE_INFER, batch, data->sample_dtype, ev->loss,
+                                         ev->with_loss ? &ev->settings : NULL, &step);
     if (st != ESKER_OK) return st;
     esker_node *outputs[] = {step.output, step.loss, step.correct};
     st = esker_plan_compile(
@@ -90,7 +97,7 @@ static esker_status prepare_feed(esker_evaluator *ev, esker__feed *feed, int32_t
         &(esker_plan_desc){.device = ev->device, .outputs = outputs, .n_outputs = ev->with_loss ? OUT_CORRECT + 1 : 1},
         &plan);
     esker_graph_destroy(step.graph);
-    if (st == ESKER_OK) st = esker__feed_init(feed, plan, ev->net, data, batch);
+    if (st == ESKER_OK) st = esker__feed_init(feed, plan, ev->net, data, batch, ev->class_weights);
     if (st != ESKER_OK) esker__feed_finish(feed);
     return st;
 }

@@ -48,7 +48,7 @@ static esker_status init_labels(esker__feed *feed)
 }
 
 esker_status esker__feed_init(esker__feed *feed, esker_plan *plan, const esker_model *net, const esker_dataset_info *data,
-                              int32_t batch)
+                              int32_t batch, esker_tensor *class_weights)
 {
     esker_model_info info;
     esker_model_get_info(net, &info);
@@ -58,8 +58,10 @@ esker_status esker__feed_init(esker__feed *feed, esker_plan *plan, const esker_m
                           .labels_bytes = (size_t)batch * sizeof(int32_t),
                           .input = esker_plan_find_input(plan, info.input_name),
                           .label_input = esker_plan_find_input(plan, "labels")};
+    int weights = esker_plan_find_input(plan, ESKER__CLASS_WEIGHTS);
     esker_status st = init_samples(feed);
     if (st == ESKER_OK) st = init_labels(feed);
+    if (st == ESKER_OK && weights >= 0) st = esker_plan_bind_input(plan, weights, class_weights);
     return st;
 }
 

@@ -1,43 +1,22 @@
 /* A model with its loss, as a graph. */
 #include "train/step.h"
 
-#include <string.h>
-
 #include "base/fail.h"
 
-static const char *const loss_names[] = {"cross_entropy", "mse"};
-enum { N_LOSSES = sizeof loss_names / sizeof loss_names[0] };
-
-esker_status esker_loss_from_name(const char *name, esker_loss_kind *out)
-{
-    for (int i = 0; name && i < N_LOSSES; i++) {
-        if (strcmp(name, loss_names[i]) != 0) continue;
-        *out = (esker_loss_kind)i;
-        return ESKER_OK;
-    }
-    return esker__fail(ESKER_ERR_INVALID, "loss \"%s\": known are cross_entropy and mse", name ? name : "(null)");
-}
-
-const char *esker_loss_name(esker_loss_kind kind)
-{
-    return (unsigned)kind < N_LOSSES ? loss_names[kind] : "?";
-}
-
-esker_status esker__check_step(const char *who, int32_t batch, esker_loss_kind loss)
+esker_status esker__check_step(const char *who, int32_t batch, esker_loss_kind loss, const esker_loss_settings *settings)
 {
     if (batch < 1) return esker__fail(ESKER_ERR_INVALID, "%s: batch of %d, it must be 1 or more", who, batch);
-    if ((unsigned)loss >= N_LOSSES) return esker__fail(ESKER_ERR_INVALID, "%s: loss %d is unknown", who, (int)loss);
-    return ESKER_OK;
+    return esker__check_loss(who, loss, settings);
 }
 
 esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch, esker_dtype dtype, esker_loss_kind loss,
-                                bool with_loss, esker__step_graph *out)
+                                const esker_loss_settings *settings, esker__step_graph *out)
 {
     char text[ESKER_SHAPE_TEXT_BYTES];
     *out = (esker__step_graph){0};
     esker_status st = esker_model_instantiate(
         net, &(esker_instance_desc){.batch = batch, .mode = mode, .input_dtype = dtype}, &out->graph, NULL, &out->output);
-    if (st != ESKER_OK || !with_loss) return st;
+    if (st != ESKER_OK || !settings) return st;
     esker_model_info info;
     esker_model_get_info(net, &info);
     if (info.output_shape.rank != 1) {
@@ -46,8 +25,7 @@ esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch
         goto fail;
     }
     esker_node *labels = esker_input(out->graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {batch}});
-    out->loss = loss == ESKER_LOSS_MSE ? esker_mse(out->output, esker_one_hot(labels, info.output_shape.dims[0]))
-                                       : esker_cross_entropy(out->output, labels);
+    out->loss = esker__record_loss(out->output, labels, loss, settings);
     out->correct = esker_count_correct(out->output, labels);
     st = esker_graph_status(out->graph);
     if (st == ESKER_OK) return st;

@@ -7,7 +7,9 @@
 #define ESKER_TRAIN_STEP_H
 
 #include <esker/evaluator.h>
+#include <esker/ops.h>
 #include <esker/plan.h>
+#include "graph/graph.h"
 
 /* Results are read so many steps late: by then every slot but the one being filled is in flight. */
 #define ESKER__LAG (ESKER_PLAN_SLOTS - 1)
@@ -19,12 +21,25 @@ typedef struct esker__step_graph {
     esker_node *loss, *correct; /* NULL if they were not asked for */
 } esker__step_graph;
 
-/** Record `net` for `batch` samples of `dtype`, and with `with_loss` loss and count of right ones, from "labels" int32 [batch]. */
+/**
+ * Record `net` for `batch` samples of `dtype`, and unless `settings` is NULL loss and count of right ones, from "labels" int32
+ * [batch] and with class weights from ESKER__CLASS_WEIGHTS.
+ */
 esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch, esker_dtype dtype, esker_loss_kind loss,
-                                bool with_loss, esker__step_graph *out);
+                                const esker_loss_settings *settings, esker__step_graph *out);
 
 /** Batch and loss of a desc; `who` begins the message. */
-esker_status esker__check_step(const char *who, int32_t batch, esker_loss_kind loss);
+esker_status esker__check_step(const char *who, int32_t batch, esker_loss_kind loss, const esker_loss_settings *settings);
+
+/* losses.c: checking the loss alone; recording it for labels; and its class weights, an input that every plan is bound to. */
+#define ESKER__CLASS_WEIGHTS "class_weights"
+esker_status esker__check_loss(const char *who, esker_loss_kind kind, const esker_loss_settings *settings);
+esker_node *esker__record_loss(esker_node *output, esker_node *labels, esker_loss_kind kind,
+                               const esker_loss_settings *settings);
+/** With class weights of its own: esker__free them. */
+esker_status esker__settings_copy(const esker_loss_settings *from, esker_loss_settings *out);
+/** NULL in *out if there are none. */
+esker_status esker__class_weights_create(esker_device *dev, const esker_loss_settings *settings, esker_tensor **out);
 /** Whether the model can take the samples, and with `with_labels` learn or be measured with the labels. */
 esker_status esker__check_data(const esker_model *net, const esker_dataset *ds, bool with_labels);
 
@@ -45,9 +60,12 @@ typedef struct esker__feed {
     int32_t *host_labels;
 } esker__feed;
 
-/** Takes `plan`, also in a failure, to which nothing was submitted yet. Finish it also after a failure. */
+/**
+ * Takes `plan`, also in a failure, to which nothing was submitted yet. `class_weights` may be NULL. Finish it also after a
+ * failure.
+ */
 esker_status esker__feed_init(esker__feed *feed, esker_plan *plan, const esker_model *net, const esker_dataset_info *data,
-                              int32_t batch);
+                              int32_t batch, esker_tensor *class_weights);
 /** Waits for steps in flight. Zeros are fine. */
 void esker__feed_finish(esker__feed *feed);
 

@@ -12,7 +12,7 @@
 
 static esker_status record(esker_model *net, const esker_trainer_desc *desc, esker_dtype dtype, esker__step_graph *out)
 {
-    esker_status st = esker__record_step(net, ESKER_MODE_TRAIN, desc->batch, dtype, desc->loss, true, out);
+    esker_status st = esker__record_step(net, ESKER_MODE_TRAIN, desc->batch, dtype, desc->loss, &desc->loss_settings, out);
     if (st != ESKER_OK) return st;
     st = esker_optimize(out->loss, &desc->optimizer);
     if (st != ESKER_OK) {
@@ -29,7 +29,7 @@ esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc
     *out = NULL;
     if (!net || !desc) return esker__fail(ESKER_ERR_INVALID, "trainer: no model or desc");
     esker__step_graph step;
-    esker_status st = esker__check_step("trainer", desc->batch, desc->loss);
+    esker_status st = esker__check_step("trainer", desc->batch, desc->loss, &desc->loss_settings);
     if (st == ESKER_OK) st = record(net, desc, sample_dtype, &step);
     if (st != ESKER_OK) return st;
     esker_node *outputs[3] = {step.loss, step.correct};
@@ -55,7 +55,7 @@ esker_status esker_trainer_create(esker_model *net, const esker_trainer_desc *de
     if (desc->eval_batch < 0)
         return esker__fail(ESKER_ERR_INVALID, "trainer: evaluation batch of %d, it must be 1 or more (0: chosen)",
                            desc->eval_batch);
-    esker_status st = esker__check_step("trainer", desc->batch, desc->loss);
+    esker_status st = esker__check_step("trainer", desc->batch, desc->loss, &desc->loss_settings);
     if (st != ESKER_OK) return st;
     /* Everything that can be wrong with model, loss and optimizer is said now, not with the first data set. */
     esker__step_graph step;
@@ -67,13 +67,20 @@ esker_status esker_trainer_create(esker_model *net, const esker_trainer_desc *de
     if (!trainer) return esker__fail_memory(sizeof *trainer, "a trainer");
     trainer->net = net;
     trainer->desc = *desc;
+    trainer->desc.loss_settings = (esker_loss_settings){0};
     esker__device_hold(desc->device);
     esker_schedule_ref(desc->schedule);
     trainer->lr = desc->optimizer.lr > 0 ? desc->optimizer.lr : esker_optimizer_usual_lr(desc->optimizer.kind);
     int32_t eval_batch = desc->eval_batch;
     if (!eval_batch) eval_batch = desc->batch > EVAL_BATCH ? desc->batch : EVAL_BATCH;
-    st = esker_evaluator_create(
-        net, &(esker_evaluator_desc){.device = desc->device, .batch = eval_batch, .loss = desc->loss}, &trainer->evaluator);
+    st = esker__settings_copy(&desc->loss_settings, &trainer->desc.loss_settings);
+    if (st == ESKER_OK) st = esker__class_weights_create(desc->device, &desc->loss_settings, &trainer->class_weights);
+    if (st == ESKER_OK)
+        st = esker_evaluator_create(
+            net,
+            &(esker_evaluator_desc){
+                .device = desc->device, .batch = eval_batch, .loss = desc->loss, .loss_settings = desc->loss_settings},
+            &trainer->evaluator);
     if (st != ESKER_OK) {
         esker_trainer_destroy(trainer);
         return st;
@@ -88,6 +95,8 @@ void esker_trainer_destroy(esker_trainer *trainer)
     esker__feed_finish(&trainer->full);
     esker__feed_finish(&trainer->rest);
     esker_evaluator_destroy(trainer->evaluator);
+    esker_tensor_unref(trainer->class_weights);
+    esker__free((void *)trainer->desc.loss_settings.class_weights);
     esker_schedule_unref(trainer->desc.schedule);
     esker__device_drop(trainer->desc.device);
     esker__free(trainer);
@@ -118,7 +127,7 @@ static esker_status prepare_feed(esker_trainer *trainer, esker__feed *feed, int3
     desc.batch = batch;
     esker_status st = esker_trainer_plan(trainer->net, &desc, data->sample_dtype, NULL, &plan);
     if (st != ESKER_OK) return st;
-    st = esker__feed_init(feed, plan, trainer->net, data, batch);
+    st = esker__feed_init(feed, plan, trainer->net, data, batch, trainer->class_weights);
     if (st != ESKER_OK) esker__feed_finish(feed);
     return st;
 }

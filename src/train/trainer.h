@@ -36,8 +36,9 @@ typedef struct esker__pending {
 } esker__pending;
 
 struct esker_trainer {
-    esker_model *net; /* borrowed */
-    esker_trainer_desc desc;
+    esker_model *net;            /* borrowed */
+    esker_trainer_desc desc;     /* the class weights of its loss settings are owned */
+    esker_tensor *class_weights; /* the same on the device */
     esker_dtype dtype;
     esker__feed full, rest; /* for whole batches, and for the samples behind them; without a plan where there are none */
     esker_evaluator *evaluator;
