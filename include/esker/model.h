@@ -414,7 +414,8 @@ ESKER_API esker_status esker_model_instantiate(esker_model *net, const esker_ins
  * A layer takes what "input" names, a layer or the model's input; without it the layer before it in the list, the first one
  * the model's input. "inputs" lists several. Layers may stand in any order. A layer without a name is numbered by its type:
  * conv1, fc1, pool1, relu1, add1, ... Sizes of two axes are one number or [rows, columns]. esker_model_layer_help() lists
- * the types and their keys. Text in comments or after the end is not accepted.
+ * the types and their keys. Every layer with parameters also takes "param_group", the group of an optimizer's settings
+ * (esker_param_desc.group) that they are in: 1 for all of them, or {"bias": 1} for some. Text in comments or after the end is not accepted.
  *
  * Errors     All name `source` and, where there is one, the layer and the key. ESKER_ERR_FORMAT: not JSON (line and
  *            column); a wrong type or a number out of range (with what is allowed); a missing, unknown or repeated key;

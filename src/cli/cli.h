@@ -20,6 +20,10 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 #define CLI_OPTIMIZERS "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam or lion"
 
+#define CLI_LOSSES                                                                                          \
+    "cross_entropy, mse, nll, kl_div, bce_with_logits, bce, mae, huber, smooth_l1, hinge or multi_margin; " \
+    "cross_entropy"
+
 #if defined(__GNUC__)
 #define CLI_PRINTF(text_arg, first) __attribute__((format(printf, text_arg, first)))
 #else
@@ -33,8 +37,15 @@ typedef enum cli_kind {
     CLI_INT,  /* int64_t *, lo to hi */
     CLI_SEED, /* uint64_t * */
     CLI_REAL, /* double *, finite, >= 0, and > 0 with `positive` */
-    CLI_TEXT  /* const char **, not empty */
+    CLI_TEXT, /* const char **, not empty */
+    CLI_LIST  /* cli_list *: as CLI_TEXT, and may be given several times */
 } cli_kind;
+
+#define CLI_LIST_MOST 16
+typedef struct cli_list {
+    const char *texts[CLI_LIST_MOST];
+    int n;
+} cli_list;
 
 typedef struct cli_option {
     const char *name;  /* "--batch" */

@@ -44,7 +44,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .hi = CLI_MAX_BATCH,
          .help = "samples a step; 256"},
         {.name = "--split", .value = "NAME", .kind = CLI_TEXT, .out = &split, .help = "test or train; test"},
-        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = "cross_entropy or mse; cross_entropy"},
+        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = CLI_LOSSES},
         {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;

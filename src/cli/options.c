@@ -80,6 +80,18 @@ static bool read_value(const cli_command *command, const cli_option *o, const ch
                         o->positive ? "over 0" : "of 0 or more");
         return false;
     }
+    case CLI_LIST: {
+        cli_list *list = o->out;
+        if (*text && list->n < CLI_LIST_MOST) {
+            list->texts[list->n++] = text;
+            return true;
+        }
+        if (*text)
+            cli_usage_error(command, "%s: given more than %d times", o->name, CLI_LIST_MOST);
+        else
+            cli_usage_error(command, "%s: its value is empty", o->name);
+        return false;
+    }
     case CLI_TEXT:
         if (*text) {
             *(const char **)o->out = text;

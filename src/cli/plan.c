@@ -156,7 +156,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .help = "samples a step; 64"},
         {.name = "--infer", .kind = CLI_FLAG, .out = &r.infer, .help = "the forward pass alone, not a training step"},
         {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = &optimizer, .help = CLI_OPTIMIZERS "; adam"},
-        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = "cross_entropy or mse; cross_entropy"},
+        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = CLI_LOSSES},
         {.name = "--input",
          .value = "TYPE",
          .kind = CLI_TEXT,

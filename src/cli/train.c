@@ -5,11 +5,13 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "train_files.h"
+#include "train_options.h"
 
 #define LIVE_SECONDS  0.2
 #define PLAIN_SECONDS 3.0
@@ -22,6 +24,8 @@ typedef struct session {
     uint64_t seed;
     bool stats, quiet, live;
     esker_trainer_desc desc;
+    float *class_weights; /* free() */
+    cli_list groups;
     esker_model *net;
     bool from_checkpoint;
     esker_dataset *train_set, *test_set;
@@ -127,7 +131,8 @@ static bool same_file(const char *a, const char *b)
 
 static bool read_options(session *s, int argc, char **argv, int *status)
 {
-    const char *optimizer = "adam", *loss = "cross_entropy", *schedule = NULL;
+    const char *optimizer = "adam", *loss = "cross_entropy", *schedule = NULL, *class_weights = NULL;
+    double smoothing = 0, delta = 0, margin = 0;
     int64_t batch = CLI_BATCH, eval_batch = 0, warmup = 0;
     double lr = 0, momentum = 0, weight_decay = 0, clip = 0, clip_value = 0;
     cli_option options[] = {
@@ -189,7 +194,34 @@ static bool read_options(session *s, int argc, char **argv, int *status)
          .out = &clip_value,
          .positive = true,
          .help = "bring each gradient into -X to X"},
-        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = "cross_entropy or mse; cross_entropy"},
+        {.name = "--group",
+         .value = "N:SETTINGS",
+         .kind = CLI_LIST,
+         .out = &s->groups,
+         .help = "settings for a group of parameters, see below; as often as there are groups"},
+        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = CLI_LOSSES},
+        {.name = "--label-smoothing",
+         .value = "X",
+         .kind = CLI_REAL,
+         .out = &smoothing,
+         .help = "part of the target that goes to all classes; of cross_entropy, kl_div, bce and bce_with_logits; 0"},
+        {.name = "--class-weights",
+         .value = "X,X,...",
+         .kind = CLI_TEXT,
+         .out = &class_weights,
+         .help = "how much each class counts; of cross_entropy, nll and multi_margin; 1"},
+        {.name = "--delta",
+         .value = "X",
+         .kind = CLI_REAL,
+         .out = &delta,
+         .positive = true,
+         .help = "where huber and smooth_l1 become straight; 1"},
+        {.name = "--margin",
+         .value = "X",
+         .kind = CLI_REAL,
+         .out = &margin,
+         .positive = true,
+         .help = "of hinge and multi_margin; 1"},
         {.name = "--seed",
          .value = "N",
          .kind = CLI_SEED,
@@ -240,6 +272,19 @@ static bool read_options(session *s, int argc, char **argv, int *status)
                         momentum, weight_decay);
         return false;
     }
+    esker_loss_settings *l = &s->desc.loss_settings;
+    l->label_smoothing = (float)smoothing;
+    l->delta = (float)delta;
+    l->margin = (float)margin;
+    if ((smoothing > 0 && l->label_smoothing == 0) || (delta > 0 && l->delta == 0) || (margin > 0 && l->margin == 0)) {
+        cli_usage_error(s->command, "--label-smoothing %g, --delta %g, --margin %g: one is beyond single precision",
+                        smoothing, delta, margin);
+        return false;
+    }
+    if (class_weights && !train_read_weights(s->command, class_weights, &s->class_weights, &l->n_class_weights))
+        return false;
+    l->class_weights = s->class_weights;
+    if (!train_read_groups(s->command, &s->groups, o->groups)) return false;
     o->clip_norm = (float)clip;
     o->clip_value = (float)clip_value;
     if ((clip > 0 && !(o->clip_norm > 0)) || (clip_value > 0 && !(o->clip_value > 0)) || !isfinite(o->clip_norm) ||
@@ -276,6 +321,10 @@ static bool load(session *s, int *status)
     if (!cli_load_model(s->command, s->model_path, &s->net, &s->from_checkpoint)) return false;
     if (s->out_path && !s->from_checkpoint && same_file(s->out_path, s->model_path)) {
         *status = cli_usage_error(s->command, "--out %s would replace the model's description", s->out_path);
+        return false;
+    }
+    if (!train_apply_groups(s->command, &s->groups, esker_model_get_params(s->net))) {
+        *status = CLI_USAGE;
         return false;
     }
     esker_status st = esker_dataset_open(s->spec, ESKER_SPLIT_TRAIN, &s->train_set);
@@ -417,6 +466,7 @@ static int run(const cli_command *command, int argc, char **argv)
     esker_dataset_unref(s.test_set);
     esker_dataset_unref(s.train_set);
     esker_device_unref(s.desc.device);
+    free(s.class_weights);
     return status;
 }
 
@@ -441,6 +491,12 @@ const cli_command cli_train = {
         "the\n"
         "second at N. Examples: cosine:min=1e-5  step:period=2,gamma=0.5,epochs  "
         "linear:period=50/50/exponential:gamma=0.99\n"
-        "A plateau watches the loss on held-out samples at the end of each epoch.\n",
+        "A plateau watches the loss on held-out samples at the end of each epoch.\n"
+        "\n"
+        "--group gives parameters a learning rate and a weight decay of their own: 1:lr_scale=0.1,weight_decay=0 is for "
+        "the\n"
+        "layers that have \"param_group\": 1 in the model; 1:params=*.bias,weight_decay=0 puts those parameters into group "
+        "1 "
+        "first.\n",
     .run = run,
 };

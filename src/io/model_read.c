@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "io/json.h"
+#include "io/param_groups.h"
 
 #define MAX_FILE_BYTES ((size_t)16 << 20)
 
@@ -312,15 +313,15 @@ static esker_status unknown_key(const reader *r, const entry *e, const char *nam
 {
     esker__text keys = {0};
     for (int i = 0; i < esker__layer_kind_n_keys(e->kind); i++) esker__text_add(&keys, ", %s", e->kind->keys[i].name);
-    esker_status st = fail_layer(r, e, "unknown key \"%.60s\", %s takes name, type, input, inputs%s", name, e->kind->name,
-                                 keys.chars && !keys.failed ? keys.chars : "");
+    esker_status st = fail_layer(r, e, "unknown key \"%.60s\", %s takes name, type, input, inputs, param_group%s", name,
+                                 e->kind->name, keys.chars && !keys.failed ? keys.chars : "");
     esker__text_finish(&keys);
     return st;
 }
 
 static esker_status read_values(const reader *r, entry *e)
 {
-    static const char *const common[] = {"name", "type", "input", "inputs", NULL};
+    static const char *const common[] = {"name", "type", "input", "inputs", ESKER__PARAM_GROUP, NULL};
     char quote[ESKER__JSON_QUOTE_BYTES], allowed[ESKER__ALLOWED_BYTES];
     int n_keys = esker__layer_kind_n_keys(e->kind);
     const cJSON *item;
@@ -446,6 +447,12 @@ static esker_status record(reader *r, esker_model *net)
             inputs[k] = e->inputs[k] == MODEL_INPUT ? input : r->entries[e->inputs[k]].node;
         e->node = esker__layer_add_to(net, e->kind, e->name, inputs, e->n_inputs, e->values);
         if (!e->node) break;
+        st = esker__param_groups_read(net, net->layers[net->n_layers - 1], get(e->object, ESKER__PARAM_GROUP));
+        if (st == ESKER_ERR_NO_MEMORY) return st;
+        if (st != ESKER_OK) {
+            esker__fail_prefix("layer %s", e->name);
+            return st;
+        }
     }
     return esker_model_output(net, r->output == MODEL_INPUT ? input : r->entries[r->output].node);
 }

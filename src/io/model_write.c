@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "base/text.h"
 #include "io/json.h"
+#include "io/param_groups.h"
 
 /* The name under which `node` is known: a layer before `end`, or the input; NULL for neither. */
 static const char *name_of(const esker_model *net, const esker_node *node, size_t end)
@@ -71,6 +72,7 @@ static esker_status add_layer(esker__text *text, const esker_model *net, size_t 
     for (int i = 0; i < esker__layer_kind_n_keys(layer->kind); i++)
         if (!esker__layer_is_standard(layer->kind, layer->values, i))
             add_value(text, &layer->kind->keys[i], &layer->values[i]);
+    esker__param_groups_add(text, net, layer);
     esker__text_add(text, "}");
     return ESKER_OK;
 }

@@ -59,8 +59,18 @@ static const struct failure {
     {"unknown type", LAYER("\"type\": \"relo\""),
      "layer it: unknown type \"relo\", known are linear, conv2d, conv1d, conv_transpose2d"},
     {"unknown key of a layer", LAYER("\"type\": \"conv2d\", \"filters\": 2, \"kernal\": 3"),
-     "layer it: unknown key \"kernal\", conv2d takes name, type, input, inputs, filters, kernel, stride, padding, bias, "
+     "layer it: unknown key \"kernal\", conv2d takes name, type, input, inputs, param_group, filters, kernel, stride, "
+     "padding, bias, "
      "init"},
+    {"a group that is none", LAYER("\"type\": \"conv2d\", \"filters\": 2, \"kernel\": 3, \"param_group\": 8"),
+     "layer it: key \"param_group\": 8 is not an integer from 0 to 7"},
+    {"a group of another type",
+     LAYER("\"type\": \"conv2d\", \"filters\": 2, \"kernel\": 3, \"param_group\": {\"bias\": true}"),
+     "layer it: key \"param_group\", bias: true is not an integer from 0 to 7"},
+    {"a group of nothing", LAYER("\"type\": \"conv2d\", \"filters\": 2, \"kernel\": 3, \"param_group\": {\"scale\": 1}"),
+     "layer it: key \"param_group\": no parameter \"scale\", there are weight, bias"},
+    {"a group without parameters", LAYER("\"type\": \"relu\", \"param_group\": 1"),
+     "layer it: key \"param_group\": the layer has no parameters that are trained"},
     {"name of a layer of another type", MODEL("{\"name\": [], \"type\": \"relu\"}"),
      "layers[0]: key \"name\": [] is not a text"},
     {"one name twice", MODEL("{\"name\": \"a\", \"type\": \"relu\"}, {\"name\": \"a\", \"type\": \"tanh\"}"),
@@ -348,6 +358,42 @@ static void names_are_numbered_around_those_given(void **state)
     esker_model_destroy(net);
 }
 
+/* Groups come from the file, go back into it, and those that C chose do too. */
+static void parameter_groups_are_kept(void **state)
+{
+    static const char model[] = "{\"name\": \"m\", \"input\": {\"name\": \"x\", \"shape\": [3]}, \"layers\": [\n"
+                                "  {\"type\": \"linear\", \"features\": 4, \"param_group\": 2},\n"
+                                "  {\"type\": \"batch_norm1d\", \"param_group\": {\"bias\": 1, \"weight\": 3}},\n"
+                                "  {\"type\": \"linear\", \"features\": 2}]}";
+    static const struct {
+        const char *name;
+        int group;
+    } want[] = {{"fc1.weight", 2}, {"fc1.bias", 2}, {"bn1.weight", 3}, {"bn1.bias", 1}, {"fc2.weight", 0}, {"fc2.bias", 7}};
+    (void)state;
+    esker_model *net;
+    char *text[2];
+    assert_ok(esker_model_from_json(model, strlen(model), "groups", &net));
+    esker_params *params = esker_model_get_params(net);
+    assert_ok(esker_params_set_group(params, esker_params_find(params, "fc2.bias"), 7));
+    for (int again = 0; again < 2; again++) {
+        params = esker_model_get_params(net);
+        for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+            esker_param_info info;
+            assert_ok(esker_params_get_info(params, esker_params_find(params, want[i].name), &info));
+            assert_int_equal(info.group, want[i].group);
+        }
+        assert_ok(esker_model_to_json(net, &text[again]));
+        esker_model_destroy(net);
+        assert_ok(esker_model_from_json(text[again], strlen(text[again]), "again", &net));
+    }
+    assert_string_equal(text[0], text[1]);
+    assert_non_null(strstr(text[0], "\"features\": 4, \"param_group\": 2}"));
+    assert_non_null(strstr(text[0], "\"param_group\": {\"weight\": 3, \"bias\": 1}}"));
+    assert_non_null(strstr(text[0], "\"features\": 2, \"param_group\": {\"bias\": 7}}"));
+    esker_model_destroy(net);
+    for (int i = 0; i < 2; i++) esker_text_free(text[i]);
+}
+
 static void c_and_json_make_equal_models(void **state)
 {
     static const char *const classes[] = {"even \"number\"", "odd\n\x01\xc3\xa9"};
@@ -563,6 +609,7 @@ int main(void)
     struct CMUnitTest tests[N_FAILURES + 2 * N_TRIPS + 16] = {
         cmocka_unit_test(layers_may_stand_in_any_order),
         cmocka_unit_test(names_are_numbered_around_those_given),
+        cmocka_unit_test(parameter_groups_are_kept),
         cmocka_unit_test(c_and_json_make_equal_models),
         cmocka_unit_test(what_is_no_layer_cannot_be_written),
         cmocka_unit_test(demo_models_load),
