@@ -15,6 +15,7 @@
 #include "ops.h"
 #include "picture.h"
 #include "plan.h"
+#include "pool.h"
 #include "schedule.h"
 #include "selftest.h"
 #include "status.h"

@@ -5,7 +5,11 @@
  * which saves the copy that esker_plan_write() makes for every step. uint8 lies four elements to a 32-bit word on the
  * device.
  *
- * Threads    The thread that owns the device, but for esker_tensor_ref(), esker_tensor_get_info() and the mapped memory.
+ * Handles    A tensor that was released is noticed: functions that take it fail with ESKER_ERR_INVALID, and those without a status
+ *            do nothing and say so in the log and in esker_last_error(). So is a reference returned once too often. The limit:
+ *            at least 1,024 tensors after its release the handle may become a new tensor's, and nobody can tell.
+ * Threads    The thread that owns the device, but for esker_tensor_ref(), esker_tensor_unref(), esker_tensor_get_info() and the
+ *            mapped memory.
  */
 #ifndef ESKER_TENSOR_H
 #define ESKER_TENSOR_H
@@ -34,11 +38,25 @@ typedef struct esker_tensor_desc {
  */
 ESKER_API esker_status esker_tensor_create(esker_device *dev, const esker_tensor_desc *desc, esker_tensor **out);
 
-/** One more reference, and `tensor` again. Threads: any. Accepts NULL. */
+/** Told that the caller's memory may be reused or freed. Runs in the owner's thread; must not call the library. */
+typedef void (*esker_tensor_release_fn)(void *data, void *user);
+
+/**
+ * Create a tensor from the caller's memory, desc->data, which must stay as it is until `release` was called, if the function
+ * succeeds; if it fails, or `release` is NULL, only until it returns. OpenGL ES cannot use memory that it did not allocate, so
+ * today the elements are always copied, and `release` is called before the function returns; do not rely on either. To save the
+ * copy, create the tensor and write to a map of it (ESKER_MAP_DISCARD).
+ * Errors     As of esker_tensor_create(); ESKER_ERR_INVALID: no data.
+ */
+ESKER_API esker_status esker_tensor_from_host(esker_device *dev, const esker_tensor_desc *desc,
+                                              esker_tensor_release_fn release, void *user, esker_tensor **out);
+
+/** One more reference, and `tensor` again; NULL for one that was released. Threads: any. Accepts NULL. */
 ESKER_API esker_tensor *esker_tensor_ref(esker_tensor *tensor);
 /**
- * Return a reference. The last one unmaps and frees the tensor, and must be returned in the thread that owns the device
- * (others may be returned in any). Accepts NULL.
+ * Return a reference. The last one unmaps and frees the tensor; what only the device's owner may do of it is done when that
+ * thread next calls a function on the device. When the last user's reference to a device goes (esker_device_unref) while tensors
+ * of it are left, the log lists them. Threads: any. Accepts NULL.
  */
 ESKER_API void esker_tensor_unref(esker_tensor *tensor);
 
@@ -83,13 +101,20 @@ typedef enum esker_map_intent {
 } esker_map_intent;
 
 /**
- * Give the CPU the tensor's memory until esker_tensor_unmap(). Waits for the GPU's queued work first. Meanwhile the tensor
- * cannot be read, written or mapped again, nor steps be submitted whose plan has it bound. The memory is often not cached:
- * pass over it once, in order.
+ * Give the CPU the elements `first` to `first + n_elems - 1` of the tensor until esker_tensor_unmap(). Waits for the GPU's queued
+ * work first. Meanwhile the tensor cannot be read, written or mapped again, nor steps be submitted whose plan has it bound.
+ *  - Where the driver has GL_EXT_buffer_storage (info.buffer_storage) the address is the memory that the GPU uses: nothing is
+ *    copied. That memory is often not cached, so write it once, in order, and do not read what you write.
+ *  - Reading: where mapped memory was measured to be slow to read, and for results of calls (eager.h), the address is that of a
+ *    copy in ordinary memory.
+ *  - Writing to the result of a call moves it to memory that is shared with the CPU, where it stays.
  * Threads    The memory itself may be used in any thread.
- * Errors     ESKER_ERR_INVALID: mapped already, or unknown intent. ESKER_ERR_LOST, ESKER_ERR_DEVICE. *out_address is NULL
- *            then.
+ * Errors     ESKER_ERR_INVALID: mapped already, unknown intent, a range that is empty or not inside the tensor. ESKER_ERR_NO_MEMORY,
+ *            ESKER_ERR_LOST, ESKER_ERR_DEVICE. *out_address is NULL then.
  */
+ESKER_API esker_status esker_tensor_map_range(esker_tensor *tensor, esker_map_intent intent, int64_t first, int64_t n_elems,
+                                              void **out_address);
+/** All of it. */
 ESKER_API esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, void **out_address);
 /** ESKER_ERR_INVALID: not mapped. */
 ESKER_API esker_status esker_tensor_unmap(esker_tensor *tensor);

@@ -10,9 +10,9 @@
 #include "base/memory.h"
 #include "gpu/queue.h"
 
-/* Zeros travel in pieces of this: ES 3.1 has no glClearBufferData, and a whole arena of host zeros would double its cost.
- */
-#define ZERO_BYTES ((uint64_t)1 << 20)
+/* Zeros travel in pieces of this: ES 3.1 has no glClearBufferData, and a whole arena of host zeros would double its cost. */
+#define ZERO_BYTES ((uint64_t)1 << 16)
+static unsigned char zeros[ZERO_BYTES]; /* never written */
 
 /* Everything is bound to the storage target: some drivers place memory by the target a buffer was first bound to. */
 #define TARGET GL_SHADER_STORAGE_BUFFER
@@ -26,17 +26,12 @@ static const char *use_name(esker__buffer_use use)
     return names[use];
 }
 
-static esker_status fill_with_zeros(uint64_t offset, uint64_t n_bytes)
+static void fill_with_zeros(uint64_t offset, uint64_t n_bytes)
 {
-    uint64_t piece = n_bytes < ZERO_BYTES ? n_bytes : ZERO_BYTES;
-    void *zeros = esker__calloc(1, (size_t)piece);
-    if (!zeros) return esker__fail_memory((size_t)piece, "zeros for a buffer");
-    for (uint64_t at = 0; at < n_bytes; at += piece) {
-        uint64_t n = n_bytes - at < piece ? n_bytes - at : piece;
+    for (uint64_t at = 0; at < n_bytes; at += ZERO_BYTES) {
+        uint64_t n = n_bytes - at < ZERO_BYTES ? n_bytes - at : ZERO_BYTES;
         glBufferSubData(TARGET, (GLintptr)(offset + at), (GLsizeiptr)n, zeros);
     }
-    esker__free(zeros);
-    return ESKER_OK;
 }
 
 /* READ only where the CPU reads: it makes Adreno's driver choose cached memory, and the others staging memory. */
@@ -104,7 +99,7 @@ esker_status esker__buffer_create(esker_device *dev, uint64_t n_bytes, esker__bu
     buffer->name = esker__count_object(dev, name);
     glBindBuffer(TARGET, name);
     st = allocate(buffer);
-    if (st == ESKER_OK) st = fill_with_zeros(0, buffer->n_bytes);
+    if (st == ESKER_OK) fill_with_zeros(0, buffer->n_bytes);
     /* Drivers that allocate lazily run out of memory only here. */
     if (st == ESKER_OK) st = esker__gl_check(dev, "filling a buffer with zeros");
     if (st == ESKER_OK && use != ESKER__BUFFER_DEVICE && dev->gl.buffer_storage) st = map_for_good(buffer);
@@ -208,9 +203,9 @@ esker_status esker__buffer_clear(esker__buffer *buffer, uint64_t offset, uint64_
     if (st == ESKER_OK && n_bytes) st = order_write(buffer);
     if (st != ESKER_OK || n_bytes == 0) return st;
     glBindBuffer(TARGET, buffer->name);
-    st = fill_with_zeros(offset, n_bytes);
+    fill_with_zeros(offset, n_bytes);
     if (buffer->address) dev->queued++;
-    return st == ESKER_OK ? esker__gl_check(dev, "filling a buffer with zeros") : st;
+    return esker__gl_check(dev, "filling a buffer with zeros");
 }
 
 /* Map `name` for reading, and copy. */
@@ -266,9 +261,9 @@ esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *da
     return st;
 }
 
-static esker_status map_now(esker__buffer *buffer, GLbitfield access, void **out_address)
+static esker_status map_now(esker__buffer *buffer, GLbitfield access, uint64_t offset, uint64_t n_bytes, void **out_address)
 {
-    *out_address = buffer->address;
+    *out_address = buffer->address ? (unsigned char *)buffer->address + offset : NULL;
     if (buffer->address) return ESKER_OK; /* in any thread */
     esker_device *dev = buffer->dev;
     esker_status st = esker__device_enter(dev);
@@ -278,7 +273,7 @@ static esker_status map_now(esker__buffer *buffer, GLbitfield access, void **out
     if (buffer->mapped)
         return esker__fail(ESKER_ERR_INVALID, "mapping a buffer: the %s buffer is mapped already", use_name(buffer->use));
     glBindBuffer(TARGET, buffer->name);
-    void *address = glMapBufferRange(TARGET, 0, (GLsizeiptr)buffer->n_bytes, access);
+    void *address = glMapBufferRange(TARGET, (GLintptr)offset, (GLsizeiptr)n_bytes, access);
     st = esker__gl_check(dev, "glMapBufferRange");
     if (st != ESKER_OK) return st;
     if (!address) return esker__fail(ESKER_ERR_DEVICE, "glMapBufferRange: no address and no error");
@@ -294,19 +289,23 @@ esker_status esker__buffer_map(esker__buffer *buffer, void **out_address)
     GLbitfield access = GL_MAP_READ_BIT;
     if (buffer->use == ESKER__BUFFER_UPLOAD) access = GL_MAP_WRITE_BIT | GL_MAP_UNSYNCHRONIZED_BIT;
     if (buffer->use == ESKER__BUFFER_SHARED) access = GL_MAP_READ_BIT | GL_MAP_WRITE_BIT;
-    return map_now(buffer, access, out_address);
+    return map_now(buffer, access, 0, buffer->n_bytes, out_address);
 }
 
-esker_status esker__buffer_map_as(esker__buffer *buffer, esker__map_access access, void **out_address)
+esker_status esker__buffer_map_as(esker__buffer *buffer, esker__map_access access, uint64_t offset, uint64_t n_bytes,
+                                  void **out_address)
 {
     static const GLbitfield bits[] = {[ESKER__MAP_READ] = GL_MAP_READ_BIT,
                                       [ESKER__MAP_WRITE] = GL_MAP_WRITE_BIT,
-                                      [ESKER__MAP_DISCARD] = GL_MAP_WRITE_BIT | GL_MAP_INVALIDATE_BUFFER_BIT};
+                                      [ESKER__MAP_DISCARD] = GL_MAP_WRITE_BIT | GL_MAP_INVALIDATE_RANGE_BIT};
     *out_address = NULL;
     if (buffer->use != ESKER__BUFFER_SHARED)
         return esker__fail(ESKER_ERR_INVALID, "mapping a buffer: a %s buffer has an access of its own",
                            use_name(buffer->use));
-    return map_now(buffer, bits[access], out_address);
+    if (offset > buffer->n_bytes || n_bytes > buffer->n_bytes - offset)
+        return esker__fail(ESKER_ERR_INVALID, "mapping a buffer: %" PRIu64 " bytes at %" PRIu64 " of %" PRIu64, n_bytes,
+                           offset, buffer->n_bytes);
+    return map_now(buffer, bits[access], offset, n_bytes, out_address);
 }
 
 esker_status esker__buffer_unmap(esker__buffer *buffer)

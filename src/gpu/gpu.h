@@ -39,9 +39,13 @@ esker_status esker__buffer_read(esker__buffer *buffer, uint64_t offset, void *da
  * thread; without, map and unmap really happen. A map is always followed by an unmap before the GPU uses the buffer.
  */
 esker_status esker__buffer_map(esker__buffer *buffer, void **out_address);
-/** The same for a SHARED buffer, with what the CPU is going to do; DISCARD leaves undefined what is not written. */
+/**
+ * The address of a range of a SHARED buffer, with what the CPU is going to do; DISCARD leaves undefined what of the range is not
+ * written. Where it is really mapped, all of the buffer is out of the GPU's reach until it is unmapped.
+ */
 typedef enum esker__map_access { ESKER__MAP_READ, ESKER__MAP_WRITE, ESKER__MAP_DISCARD } esker__map_access;
-esker_status esker__buffer_map_as(esker__buffer *buffer, esker__map_access access, void **out_address);
+esker_status esker__buffer_map_as(esker__buffer *buffer, esker__map_access access, uint64_t offset, uint64_t n_bytes,
+                                  void **out_address);
 esker_status esker__buffer_unmap(esker__buffer *buffer);
 /** The lasting address, or NULL where the driver has none (then use map and unmap). */
 void *esker__buffer_address(const esker__buffer *buffer);

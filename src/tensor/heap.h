@@ -5,9 +5,12 @@
  *  - Free pieces of up to 64 units lie in a list for each size (a size class); larger ones in a tree ordered by size, then age of
  *    the block, then offset. A request takes the smallest free piece that holds it (best fit), the oldest and lowest of equals,
  *    and gives the rest back. A piece that is given back merges with its free neighbours at once.
- *  - Small and large requests have blocks of their own: a scalar must not stand in the way of the next arena.
- *  - Blocks are made when a request finds no piece (a miss), and kept when they are empty (idle) until there is pressure: the
- *    limit is met, more than `keep_bytes` are idle, or esker__heap_trim() is called.
+ *  - Small requests share blocks, which grow with what is held; a large one that finds no piece gets a block of its size. Neither
+ *    kind takes from the other's blocks: a scalar must not stand in the way of the next arena.
+ *  - A large block that is empty (idle) is divided only for a request of three quarters of it, or more: its rest would fit nothing.
+ *  - Blocks are made when a request finds no piece (a miss), and kept when they are idle until there is pressure: the limit is met,
+ *    more than `keep_bytes` are idle, a large block is wanted while more is held than one and a half times the most that was ever
+ *    in use, or esker__heap_trim() is called.
  *
  * Not for several threads at once.
  */
@@ -21,7 +24,7 @@
 
 #define ESKER__MEMORY_ALIGN 256
 /** Requests over this have blocks of their own kind. */
-#define ESKER__HEAP_LARGE ((uint64_t)1 << 20)
+#define ESKER__HEAP_LARGE ((uint64_t)1 << 18)
 
 typedef struct esker__heap esker__heap;
 typedef struct esker__block esker__block;

@@ -2,16 +2,19 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fail.h"
 #include "base/memory.h"
+#include "tensor/handles.h"
 
 #define KIB                ((uint64_t)1 << 10)
 #define MIB                ((uint64_t)1 << 20)
 #define FIRST_BLOCK_BYTES  (1 * MIB)
 #define SHARED_BLOCK_BYTES (64 * KIB)
-#define MAX_BLOCK_BYTES    (64 * MIB)
+#define MAX_BLOCK_BYTES    (16 * MIB)
 /* Idle memory to keep, as a part of the machine's: boards have no other. */
 #define KEEP_PART 8
 
@@ -43,6 +46,7 @@ struct pools {
     pool list[ESKER_MEMORY_USES];
     uint64_t in_use_peak_bytes, held_peak_bytes;
     esker__transfer *transfer;
+    bool measured, slow_to_read;
 };
 
 const char *esker_memory_use_name(esker_memory_use use)
@@ -74,6 +78,12 @@ static void finish(void *object)
     esker__transfer_destroy(all->transfer);
     for (int use = 0; use < ESKER_MEMORY_USES; use++) esker__heap_destroy(all->list[use].heap);
     esker__free(all);
+}
+
+static void abandoned(void *object, const esker_device *dev, int n_left)
+{
+    (void)object;
+    esker__tensors_report(dev, n_left);
 }
 
 static uint64_t usual_keep_bytes(void)
@@ -111,7 +121,8 @@ static esker_status get_pools(esker_device *dev, pools **out)
         finish(all);
         return st;
     }
-    esker__device_set_part(dev, ESKER__PART_MEMORY, &(esker__part){.object = all, .finish = finish});
+    esker__device_set_part(dev, ESKER__PART_MEMORY,
+                           &(esker__part){.object = all, .finish = finish, .abandoned = abandoned});
     *out = all;
     return ESKER_OK;
 }
@@ -264,6 +275,53 @@ void *esker__memory_address(const esker__memory *memory)
 {
     unsigned char *address = esker__buffer_address(memory->buffer);
     return address ? address + memory->offset : NULL;
+}
+
+/* ---- How fast the CPU reads it ---- */
+
+#define PROBE_BYTES ((size_t)256 << 10)
+/* Uncached memory is read at tens to hundreds of MB/s, cached memory at several GB/s. */
+#define SLOW_BYTES_PER_SECOND 1.5e9
+#define SLOWER_BY             3
+
+static double seconds_to_copy(void *to, const void *from)
+{
+    double best = 1;
+    for (int i = 0; i < 4; i++) {
+        uint64_t start = esker__now_ns();
+        memcpy(to, from, PROBE_BYTES);
+        double seconds = (double)(esker__now_ns() - start) * 1e-9;
+        if (seconds < best) best = seconds;
+    }
+    return best > 1e-9 ? best : 1e-9;
+}
+
+esker_status esker__memory_is_slow_to_read(esker_device *dev, bool *out)
+{
+    pools *all;
+    *out = false;
+    esker_status st = esker__device_enter(dev);
+    if (st == ESKER_OK) st = get_pools(dev, &all);
+    if (st != ESKER_OK) return st;
+    if (!all->measured) {
+        esker__memory mapped;
+        st = esker__memory_take(dev, ESKER_MEMORY_SHARED, PROBE_BYTES, true, &mapped);
+        if (st != ESKER_OK) return st;
+        void *plain = esker__calloc(2, PROBE_BYTES), *address = esker__memory_address(&mapped);
+        /* Where nothing is mapped for good, the driver decides for each map. */
+        if (plain && address) {
+            double slow = seconds_to_copy(plain, address);
+            double fast = seconds_to_copy(plain, (unsigned char *)plain + PROBE_BYTES);
+            all->slow_to_read = PROBE_BYTES / slow < SLOW_BYTES_PER_SECOND && slow > SLOWER_BY * fast;
+            all->measured = true;
+        }
+        st = plain ? ESKER_OK : esker__fail_memory(2 * PROBE_BYTES, "measuring mapped memory");
+        all->measured = st == ESKER_OK;
+        esker__free(plain);
+        esker__memory_give(&mapped);
+    }
+    *out = all->slow_to_read;
+    return st;
 }
 
 /* ---- Statistics and limits ---- */

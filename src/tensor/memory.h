@@ -46,6 +46,11 @@ void esker__memory_give(esker__memory *memory);
 esker_status esker__memory_write(const esker__memory *memory, uint64_t offset, const void *data, uint64_t n_bytes);
 esker_status esker__memory_read(const esker__memory *memory, uint64_t offset, void *out, uint64_t n_bytes);
 esker_status esker__memory_clear(const esker__memory *memory, uint64_t offset, uint64_t n_bytes);
+/**
+ * Whether the CPU reads mapped memory of this device so slowly (it is not cached, on most boards) that a copy into ordinary
+ * memory, made once and in order, is better to work on. Measured when it is first asked.
+ */
+esker_status esker__memory_is_slow_to_read(esker_device *dev, bool *out);
 /** Copy the first `n_bytes`, rounded up to words, on the device, behind what is queued. The pieces must not be the same. */
 esker_status esker__memory_copy(const esker__memory *dst, const esker__memory *src, uint64_t n_bytes);
 /** The lasting address of the piece, or NULL where there is none. */

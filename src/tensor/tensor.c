@@ -1,33 +1,27 @@
-#include "tensor/tensor.h"
+#include "tensor/handles.h"
 
 #include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
 #include "gpu/queue.h"
 
-/* "tensor weights uint8 [3, 4]": for messages. */
-#define NAME_BYTES 320
-static const char *name_of(const esker_tensor *t, char buffer[NAME_BYTES])
-{
-    char shape[ESKER_SHAPE_TEXT_BYTES];
-    snprintf(buffer, NAME_BYTES, "tensor %s%s%s %s", t->label, t->label[0] ? " " : "", esker_dtype_name(t->dtype),
-             esker_shape_text(&t->shape, shape));
-    return buffer;
-}
+#define NAME_BYTES ESKER__TENSOR_NAME_BYTES
+/* Below this, a map is read where it is, however slow that may be. */
+#define SLOW_MAP_BYTES 4096
 
 /* Dtype, shape and their byte count, against what the device takes. */
 static esker_status set_type(esker_tensor *t, const esker_tensor_desc *desc)
 {
     char name[NAME_BYTES];
+    const char *label = t->label ? t->label : "";
     uint64_t elem_bytes = esker_dtype_bytes(desc->dtype);
     uint64_t max_bytes = esker__device_limits(t->device)->storage_block_bytes / 16 * 16; /* buffers are rounded up to 16 */
-    if (!elem_bytes)
-        return esker__fail(ESKER_ERR_INVALID, "tensor %s: unknown element type %d", t->label, (int)desc->dtype);
+    if (!elem_bytes) return esker__fail(ESKER_ERR_INVALID, "tensor %s: unknown element type %d", label, (int)desc->dtype);
     esker_status st = esker_shape_elems(&desc->shape, &t->n_elems);
     if (st != ESKER_OK) {
-        esker__fail_prefix("tensor %s", t->label);
+        esker__fail_prefix("tensor %s", label);
         return st;
     }
     t->dtype = desc->dtype;
@@ -37,7 +31,7 @@ static esker_status set_type(esker_tensor *t, const esker_tensor_desc *desc)
         return esker__fail(ESKER_ERR_LIMIT,
                            "%s: %" PRId64 " elements of %" PRIu64 " bytes, one storage block of this device holds %" PRIu64
                            " bytes",
-                           name_of(t, name), t->n_elems, elem_bytes, max_bytes);
+                           esker__tensor_name(t, name), t->n_elems, elem_bytes, max_bytes);
     t->n_bytes = (uint64_t)t->n_elems * elem_bytes;
     return ESKER_OK;
 }
@@ -47,19 +41,17 @@ esker_status esker_tensor_create(esker_device *dev, const esker_tensor_desc *des
     return esker__tensor_create_on(dev, desc, ESKER_MEMORY_SHARED, true, out);
 }
 
-static char no_label[] = "";
-
 /* Everything but its memory. */
 static esker_status create(esker_device *dev, const esker_tensor_desc *desc, esker_memory_use use, esker_tensor **out)
 {
+    bool labelled = desc->label && desc->label[0];
     *out = NULL;
-    esker_tensor *t = esker__calloc(1, sizeof *t);
+    esker_tensor *t = esker__tensor_begin(dev);
     if (!t) return esker__fail_memory(sizeof *t, "tensor");
-    atomic_init(&t->n_references, 1);
-    t->device = esker__device_hold(dev);
+    esker__device_hold(dev);
     t->use = use;
-    t->label = desc->label && desc->label[0] ? esker__strdup(desc->label) : no_label;
-    esker_status st = t->label ? set_type(t, desc) : esker__fail_memory(sizeof *t, "tensor");
+    if (labelled) t->label = esker__strdup(desc->label);
+    esker_status st = labelled && !t->label ? esker__fail_memory(strlen(desc->label), "tensor") : set_type(t, desc);
     if (st == ESKER_OK)
         *out = t;
     else
@@ -77,7 +69,7 @@ esker_status esker__tensor_create_on(esker_device *dev, const esker_tensor_desc 
     st = esker__memory_take(dev, use, t->n_bytes, zeros && !desc->data, &t->memory);
     if (st == ESKER_OK && desc->data) st = esker__memory_write(&t->memory, 0, desc->data, t->n_bytes);
     if (st == ESKER_OK) return ESKER_OK;
-    esker__fail_prefix("%s", name_of(t, name));
+    esker__fail_prefix("%s", esker__tensor_name(t, name));
     esker_tensor_unref(t);
     *out = NULL;
     return st;
@@ -92,7 +84,7 @@ esker_status esker__tensor_give_memory(esker_tensor *tensor)
 {
     char name[NAME_BYTES];
     esker_status st = esker__memory_take(tensor->device, tensor->use, tensor->n_bytes, false, &tensor->memory);
-    if (st != ESKER_OK) esker__fail_prefix("%s", name_of(tensor, name));
+    if (st != ESKER_OK) esker__fail_prefix("%s", esker__tensor_name(tensor, name));
     return st;
 }
 
@@ -108,39 +100,75 @@ void esker__tensor_move_memory(esker_tensor *to, esker_tensor *from)
     from->memory = (esker__memory){0};
 }
 
+/* ---- References ---- */
+
 esker_tensor *esker_tensor_ref(esker_tensor *tensor)
 {
-    if (tensor) atomic_fetch_add_explicit(&tensor->n_references, 1, memory_order_relaxed);
+    if (!tensor || esker__tensor_misused(tensor, "referencing a tensor") != ESKER_OK) return NULL;
+    int n = atomic_load_explicit(&tensor->n_references, memory_order_relaxed);
+    do {
+        if (n < 1) return esker__tensor_misused(tensor, "referencing a tensor"), NULL;
+    } while (!atomic_compare_exchange_weak_explicit(&tensor->n_references, &n, n + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
     return tensor;
+}
+
+/* Nobody refers to it any more. In the owner's thread, or when nobody else uses the device. */
+static void let_go(esker_tensor *t)
+{
+    if (t->trace.rules) t->trace.rules->drop(t);
+    /* A lasting address stays; a buffer that was really mapped is the tensor's alone, and goes back unmapped. */
+    if (t->mapped && !t->copy) esker__buffer_unmap(t->memory.buffer);
+    esker__free(t->copy);
+    esker__memory_give(&t->memory);
+    esker__tensor_end(t);
+}
+
+static void let_go_deferred(esker__deferred *item)
+{
+    let_go((esker_tensor *)((char *)item - offsetof(esker_tensor, deferred)));
 }
 
 void esker_tensor_unref(esker_tensor *tensor)
 {
-    if (!tensor || atomic_fetch_sub_explicit(&tensor->n_references, 1, memory_order_acq_rel) != 1) return;
-    if (tensor->trace.rules) tensor->trace.rules->drop(tensor);
-    /* A lasting address stays; a buffer that was really mapped is the tensor's alone, and goes back unmapped. */
-    if (tensor->mapped) esker__buffer_unmap(tensor->memory.buffer);
-    esker__memory_give(&tensor->memory);
-    esker__device_drop(tensor->device);
-    if (tensor->label != no_label) esker__free(tensor->label);
-    esker__free(tensor);
+    if (!tensor || esker__tensor_misused(tensor, "releasing a tensor") != ESKER_OK) return;
+    int n = atomic_load_explicit(&tensor->n_references, memory_order_relaxed);
+    do {
+        if (n < 1) {
+            esker__tensor_misused(tensor, "releasing a tensor");
+            return;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&tensor->n_references, &n, n - 1, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    if (n != 1) return;
+    esker_device *dev = tensor->device;
+    if (esker__device_is_ours(dev)) {
+        let_go(tensor);
+        esker__device_drop(dev);
+    } else {
+        tensor->deferred.run = let_go_deferred;
+        esker__device_defer(dev, &tensor->deferred);
+    }
 }
 
 void esker_tensor_get_info(const esker_tensor *tensor, esker_tensor_info *out)
 {
+    *out = (esker_tensor_info){.label = ""};
+    if (esker__tensor_misused(tensor, "asking about a tensor") != ESKER_OK) return;
     *out = (esker_tensor_info){.dtype = tensor->dtype,
                                .shape = tensor->shape,
                                .n_elems = tensor->n_elems,
                                .n_bytes = tensor->n_bytes,
-                               .label = tensor->label,
+                               .label = tensor->label ? tensor->label : "",
                                .device = tensor->device};
 }
 
 esker_status esker__tensor_need_unmapped(const esker_tensor *tensor, const char *what)
 {
     char name[NAME_BYTES];
-    if (!tensor->mapped) return ESKER_OK;
-    return esker__fail(ESKER_ERR_INVALID, "%s: %s is mapped; unmap it first", what, name_of(tensor, name));
+    esker_status st = esker__tensor_check(tensor, what);
+    if (st != ESKER_OK || !tensor->mapped) return st;
+    return esker__fail(ESKER_ERR_INVALID, "%s: %s is mapped; unmap it first", what, esker__tensor_name(tensor, name));
 }
 
 esker_status esker__tensor_settle(esker_tensor *tensor)
@@ -149,7 +177,8 @@ esker_status esker__tensor_settle(esker_tensor *tensor)
     if (esker__tensor_has_memory(tensor)) return ESKER_OK;
     esker_status st = tensor->trace.rules ? tensor->trace.rules->settle(tensor) : ESKER_OK;
     if (st != ESKER_OK || esker__tensor_has_memory(tensor)) return st;
-    return esker__fail(ESKER_ERR_INVALID, "%s has no value: what it was to be computed by failed", name_of(tensor, name));
+    return esker__fail(ESKER_ERR_INVALID, "%s has no value: what it was to be computed by failed",
+                       esker__tensor_name(tensor, name));
 }
 
 /* Before the CPU or another kernel reads the tensor, or writes to it if it is to `change`. */
@@ -166,11 +195,13 @@ static esker_status find_range(esker_tensor *t, const char *what, bool change, i
                                esker_tensor **out_tensor, uint64_t *out_offset, uint64_t *out_bytes)
 {
     char name[NAME_BYTES];
+    esker_status st = esker__tensor_check(t, what);
+    if (st != ESKER_OK) return st;
     int64_t left = first >= 0 && first <= t->n_elems ? t->n_elems - first : -1;
     int64_t n = n_elems == ESKER_TENSOR_REST ? left : n_elems;
     if (left < 0 || n < 0 || n > left)
         return esker__fail(ESKER_ERR_INVALID, "%s: %" PRId64 " elements from element %" PRId64 " on, %s has %" PRId64, what,
-                           n_elems, first, name_of(t, name), t->n_elems);
+                           n_elems, first, esker__tensor_name(t, name), t->n_elems);
     uint64_t elem_bytes = esker_dtype_bytes(t->dtype);
     *out_tensor = t->trace.base ? t->trace.base : t;
     *out_offset = (uint64_t)(first + t->trace.base_first) * elem_bytes;
@@ -196,7 +227,7 @@ static esker_status need_own_memory(const esker_tensor *t, const char *what)
 {
     char name[NAME_BYTES];
     if (!t->trace.base) return ESKER_OK;
-    return esker__fail(ESKER_ERR_INVALID, "%s: %s is a view of another tensor", what, name_of(t, name));
+    return esker__fail(ESKER_ERR_INVALID, "%s: %s is a view of another tensor", what, esker__tensor_name(t, name));
 }
 
 static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
@@ -207,8 +238,8 @@ static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
     if (st == ESKER_OK) st = need_own_memory(src, "copying a tensor");
     if (st == ESKER_OK) st = need_own_memory(dst, "copying to a tensor");
     if (st != ESKER_OK) return st;
-    name_of(src, from);
-    name_of(dst, to);
+    esker__tensor_name(src, from);
+    esker__tensor_name(dst, to);
     if (src->device != dst->device)
         return esker__fail(ESKER_ERR_INVALID, "copying %s to %s: they are on different devices", from, to);
     if (src->dtype != dst->dtype)
@@ -248,38 +279,98 @@ static esker_status make_mappable(esker_tensor *t)
     return ESKER_OK;
 }
 
-esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, void **out_address)
+/* A map for reading of memory that the CPU cannot reach, or reaches so slowly that it is better read once, in order. */
+static esker_status map_copy(esker_tensor *t, uint64_t offset, uint64_t n_bytes, void **out_address)
+{
+    void *copy = esker__malloc((size_t)n_bytes);
+    if (!copy) return esker__fail_memory((size_t)n_bytes, "a copy of a mapped tensor");
+    esker_status st = esker__memory_read(&t->memory, offset, copy, n_bytes);
+    if (st != ESKER_OK) {
+        esker__free(copy);
+        return st;
+    }
+    t->copy = *out_address = copy;
+    return ESKER_OK;
+}
+
+static esker_status map_memory(esker_tensor *t, esker_map_intent intent, uint64_t offset, uint64_t n_bytes,
+                               void **out_address)
 {
     static const esker__map_access access[] = {
         [ESKER_MAP_READ] = ESKER__MAP_READ, [ESKER_MAP_WRITE] = ESKER__MAP_WRITE, [ESKER_MAP_DISCARD] = ESKER__MAP_DISCARD};
-    char name[NAME_BYTES];
-    *out_address = NULL;
-    if ((int)intent < 0 || (size_t)intent >= sizeof access / sizeof access[0])
-        return esker__fail(ESKER_ERR_INVALID, "mapping %s: unknown intent %d", name_of(tensor, name), (int)intent);
-    esker_status st = need_own_memory(tensor, "mapping a tensor");
-    /* What was recorded with it runs now, also if it will only be read: meanwhile it is out of the GPU's reach. */
-    if (st == ESKER_OK) st = begin_access(tensor, "mapping a tensor", true);
-    if (st == ESKER_OK) st = make_mappable(tensor);
+    esker_status st = make_mappable(t);
     /* The address may be a lasting one, which waits for nothing. */
-    if (st == ESKER_OK) st = esker__queue_drain(tensor->device);
-    if (st == ESKER_OK) st = esker__buffer_map_as(tensor->memory.buffer, access[intent], out_address);
+    if (st == ESKER_OK) st = esker__queue_drain(t->device);
+    return st == ESKER_OK
+               ? esker__buffer_map_as(t->memory.buffer, access[intent], t->memory.offset + offset, n_bytes, out_address)
+               : st;
+}
+
+esker_status esker_tensor_map_range(esker_tensor *tensor, esker_map_intent intent, int64_t first, int64_t n_elems,
+                                    void **out_address)
+{
+    char name[NAME_BYTES];
+    esker_tensor *whole = NULL;
+    uint64_t offset = 0, n_bytes = 0;
+    bool as_copy = false;
+    *out_address = NULL;
+    esker_status st = esker__tensor_check(tensor, "mapping a tensor");
     if (st != ESKER_OK) return st;
-    *out_address = (unsigned char *)*out_address + tensor->memory.offset;
+    if ((int)intent < ESKER_MAP_READ || intent > ESKER_MAP_DISCARD)
+        return esker__fail(ESKER_ERR_INVALID, "mapping %s: unknown intent %d", esker__tensor_name(tensor, name),
+                           (int)intent);
+    st = need_own_memory(tensor, "mapping a tensor");
+    /* What was recorded with it runs now, also if it will only be read: meanwhile it is out of the GPU's reach. */
+    if (st == ESKER_OK) st = find_range(tensor, "mapping a tensor", true, first, n_elems, &whole, &offset, &n_bytes);
+    if (st != ESKER_OK) return st;
+    if (n_bytes == 0) return esker__fail(ESKER_ERR_INVALID, "mapping %s: no elements", esker__tensor_name(tensor, name));
+    if (intent == ESKER_MAP_READ) {
+        as_copy = tensor->use != ESKER_MEMORY_SHARED;
+        if (!as_copy && n_bytes >= SLOW_MAP_BYTES) st = esker__memory_is_slow_to_read(tensor->device, &as_copy);
+    }
+    if (st == ESKER_OK)
+        st = as_copy ? map_copy(tensor, offset, n_bytes, out_address)
+                     : map_memory(tensor, intent, offset, n_bytes, out_address);
+    if (st != ESKER_OK) return st;
     tensor->mapped = true;
     tensor->intent = intent;
+    tensor->mapped_bytes = n_bytes;
     return ESKER_OK;
+}
+
+esker_status esker_tensor_map(esker_tensor *tensor, esker_map_intent intent, void **out_address)
+{
+    return esker_tensor_map_range(tensor, intent, 0, ESKER_TENSOR_REST, out_address);
 }
 
 esker_status esker_tensor_unmap(esker_tensor *tensor)
 {
     char name[NAME_BYTES];
+    esker_status st = esker__tensor_check(tensor, "unmapping a tensor");
+    if (st != ESKER_OK) return st;
     if (!tensor->mapped)
-        return esker__fail(ESKER_ERR_INVALID, "unmapping a tensor: %s is not mapped", name_of(tensor, name));
-    esker_status st = esker__buffer_unmap(tensor->memory.buffer);
+        return esker__fail(ESKER_ERR_INVALID, "unmapping a tensor: %s is not mapped", esker__tensor_name(tensor, name));
+    if (tensor->copy) {
+        esker__free(tensor->copy); /* its bytes were counted when it was made */
+        tensor->copy = NULL;
+        tensor->mapped = false;
+        return ESKER_OK;
+    }
+    st = esker__buffer_unmap(tensor->memory.buffer);
     /* In another thread, or on a lost device, a buffer that was really mapped still is. */
     if (st == ESKER_ERR_INVALID || st == ESKER_ERR_LOST) return st;
     tensor->mapped = false;
-    uint64_t read = tensor->intent == ESKER_MAP_READ ? tensor->n_bytes : 0;
-    esker__count_transfer(tensor->device, tensor->n_bytes - read, read);
+    uint64_t read = tensor->intent == ESKER_MAP_READ ? tensor->mapped_bytes : 0;
+    esker__count_transfer(tensor->device, tensor->mapped_bytes - read, read);
+    return st;
+}
+
+esker_status esker_tensor_from_host(esker_device *dev, const esker_tensor_desc *desc, esker_tensor_release_fn release,
+                                    void *user, esker_tensor **out)
+{
+    *out = NULL;
+    if (!desc->data) return esker__fail(ESKER_ERR_INVALID, "a tensor from the host: no data");
+    esker_status st = esker_tensor_create(dev, desc, out);
+    if (st == ESKER_OK && release) release((void *)desc->data, user);
     return st;
 }

@@ -34,17 +34,22 @@ typedef struct esker__trace {
 } esker__trace;
 
 struct esker_tensor {
-    atomic_int n_references;
-    esker_device *device; /* referenced */
+    atomic_int n_references;   /* 0: released */
+    uint32_t generation;       /* tensors that this header was, this one included */
+    struct esker_tensor *next; /* of the released ones */
+    esker__deferred deferred;  /* its release, when another thread gave the last reference back */
+    esker_device *device;      /* held */
     esker__memory memory;
     esker_memory_use use;
     esker_dtype dtype;
     esker_shape shape;
     int64_t n_elems;
     uint64_t n_bytes;
-    char *label; /* "" if it has none */
+    char *label; /* NULL if it has none */
     bool mapped;
     esker_map_intent intent; /* while mapped */
+    uint64_t mapped_bytes;
+    void *copy; /* what a map for reading shows, if not the memory itself */
     esker__trace trace;
 };
 
@@ -74,7 +79,12 @@ static inline esker__range esker__tensor_range(const esker_tensor *tensor)
 /** See to it that the tensor has memory with its value. */
 esker_status esker__tensor_settle(esker_tensor *tensor);
 
-/** ESKER_ERR_INVALID, beginning with `what`, while the tensor is mapped. */
+/** "tensor weights uint8 [3, 4]": for messages. */
+#define ESKER__TENSOR_NAME_BYTES 320
+const char *esker__tensor_name(const esker_tensor *tensor, char buffer[ESKER__TENSOR_NAME_BYTES]);
+/** ESKER_ERR_INVALID, beginning with `what`, if it is NULL, no tensor, or was released (handles.h says when that is found). */
+esker_status esker__tensor_check(const esker_tensor *tensor, const char *what);
+/** The same, and while the tensor is mapped. */
 esker_status esker__tensor_need_unmapped(const esker_tensor *tensor, const char *what);
 
 #endif
