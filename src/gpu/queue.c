@@ -79,12 +79,22 @@ static esker_status fail_after(esker__entry *entry, uint64_t number, uint64_t af
 
 /* ---- Waiting for others ---- */
 
+/* Once it has started, only those of this device still matter: they may fail yet. */
+static void drop_met(esker__entry *entry)
+{
+    int n_left = 0;
+    for (int i = 0; i < entry->n_waits; i++) {
+        esker__wait *wait = &entry->waits[i];
+        if (wait->event) esker__event_release(wait->event);
+        if (wait->outcomes) esker__outcomes_release(wait->outcomes);
+        if (!wait->event && !wait->outcomes) entry->waits[n_left++] = *wait;
+    }
+    entry->n_waits = n_left;
+}
+
 static void drop_waits(esker__entry *entry)
 {
-    for (int i = 0; i < entry->n_waits; i++) {
-        if (entry->waits[i].event) esker__event_release(entry->waits[i].event);
-        if (entry->waits[i].outcomes) esker__outcomes_release(entry->waits[i].outcomes);
-    }
+    drop_met(entry);
     entry->n_waits = 0;
 }
 
@@ -221,6 +231,7 @@ static void start_ready(esker_device *dev)
             esker_status st = start(dev, entry);
             if (st != ESKER_OK) fail_entry(entry, st);
         }
+        drop_met(entry);
         q->started++;
     }
 }
@@ -540,7 +551,10 @@ esker_status esker__queue_add(esker_device *dev, const esker__job *job, const es
     if (st == ESKER_OK) take_failures(q, entry, q->made);
     if (st == ESKER_OK && q->started == q->made && may_start(entry)) {
         if (entry->status == ESKER_OK) st = start(dev, entry);
-        if (st == ESKER_OK) q->started++;
+        if (st == ESKER_OK) {
+            drop_met(entry);
+            q->started++;
+        }
     }
     if (st != ESKER_OK) {
         drop_waits(entry);
