@@ -8,6 +8,7 @@
  *            uint8: images in 0..255. Models see them as float32 in 0..1, that is value * (1/255); the device converts, so
  *            that a quarter of the bytes is uploaded. float32: models see the values as they are.
  * Labels     int32 in 0..n_classes-1. In batches, and wherever losses and metrics meet them, -1 means "ignore this sample".
+ * Threads    Any; only the last reference must be nobody else's any more.
  */
 #ifndef ESKER_DATASET_H
 #define ESKER_DATASET_H

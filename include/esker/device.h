@@ -135,6 +135,7 @@ typedef struct esker_counters {
     uint64_t submissions;      /* steps that plans queued */
 } esker_counters;
 
+/** Threads: the one that owns the device. */
 ESKER_API void esker_device_get_counters(const esker_device *dev, esker_counters *out);
 
 /**

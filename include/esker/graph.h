@@ -5,7 +5,8 @@
  * passing NULL on returns NULL, and the graph keeps the first message, with the operation and its shapes, so that a program
  * checks once: esker_graph_status(), or the plan that is compiled from the graph.
  *
- * Threads    A graph is used by one thread at a time. It needs no device.
+ * Threads    A graph is used by one thread at a time, and so is a set of parameters. Neither needs a device; once a plan put
+ *            the parameters on one, reading and writing them is for the thread that owns it.
  */
 #ifndef ESKER_GRAPH_H
 #define ESKER_GRAPH_H
@@ -90,8 +91,9 @@ ESKER_API esker_status esker_params_set_group(esker_params *params, int index, i
 ESKER_API esker_status esker_params_init_values(esker_params *params, uint64_t seed);
 
 /**
- * Copy one parameter's values out or in; `n_elems` must be its number of elements. Once a plan uses the set these wait
- * for the device; before that they work on host memory.
+ * Copy one parameter's values out or in; `n_elems` must be its number of elements. Once a plan uses the set, reading waits
+ * for the device, and writing is ordered behind what is queued; before that they work on host memory. `values` may be reused
+ * as soon as the call returns.
  * Errors     ESKER_ERR_INVALID: index or count wrong, with both numbers.
  */
 ESKER_API esker_status esker_params_read(esker_params *params, int index, float *out, int64_t n_elems);

@@ -19,7 +19,8 @@
  * Errors stick, as in graphs: a layer that cannot be returns NULL, NULL passes through, and esker_model_output(), which
  * every model needs once, reports the first failure.
  *
- * Threads    A model is used by one thread at a time.
+ * Threads    A model is used by one thread at a time; once a plan uses its parameters, what reads or writes these is called in
+ *            the thread that owns the device. Two models may be used in two threads.
  */
 #ifndef ESKER_MODEL_H
 #define ESKER_MODEL_H

@@ -4,6 +4,8 @@
  * "Broadcast" is NumPy's rule: shapes are aligned at the last axis, and an axis of 1 stretches. Unless said otherwise
  * inputs and results are float32, axes count from 0, and negative axes from the end. A sum of n terms differs from the
  * exact one by at most 2 sqrt(n) eps times the sum of the terms' magnitudes (checked by the tests), eps = 2^-24.
+ *
+ * Threads    As the graph: one at a time. Two graphs may be recorded in two threads, also with one operation of custom.h.
  */
 #ifndef ESKER_OPS_H
 #define ESKER_OPS_H

@@ -10,7 +10,11 @@
  * ESKER_PLAN_SLOTS steps are in flight, and submitting one more waits for the oldest. Results of a step stay readable until
  * ESKER_PLAN_SLOTS - 1 later steps were submitted.
  *
- * Threads    The thread that owns the device, but for the address given by esker_plan_input_slot().
+ * Callbacks, dependencies and events: submission.h. Callbacks of submissions run inside the functions below that write, submit,
+ * wait, poll, read or destroy.
+ *
+ * Threads    The thread that owns the device, but for the address given by esker_plan_input_slot(). What is in a plan (the last
+ *            section) may be asked in any thread, and a plan for limits alone compiled in any.
  */
 #ifndef ESKER_PLAN_H
 #define ESKER_PLAN_H
@@ -56,7 +60,10 @@ typedef struct esker_plan_desc {
  *            block; ESKER_ERR_NO_MEMORY; ESKER_ERR_COMPILE.
  */
 ESKER_API esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out);
-/** Waits for steps in flight. Accepts NULL. */
+/**
+ * Waits for steps in flight; those that are held back (submission.h) are cancelled. Accepts NULL. In a thread that does not own
+ * the device nothing is destroyed, and the log is told.
+ */
 ESKER_API void esker_plan_destroy(esker_plan *plan);
 
 /** Index of the input of that name, or -1. */
@@ -64,7 +71,8 @@ ESKER_API int esker_plan_find_input(const esker_plan *plan, const char *name);
 
 /**
  * Copy `n_bytes` (all of the input) into the staging slot of the next step. An input that is not written keeps nothing
- * from earlier steps: every input must be given for every step.
+ * from earlier steps: every input must be given for every step. `data` may be reused as soon as the call returns. Waits, if the
+ * slot is that of the oldest step in flight, until that one has finished.
  * Errors     ESKER_ERR_INVALID: bad index, or a byte count that is not the input's, with both numbers.
  */
 ESKER_API esker_status esker_plan_write(esker_plan *plan, int input, const void *data, size_t n_bytes);
@@ -73,7 +81,8 @@ ESKER_API esker_status esker_plan_write(esker_plan *plan, int input, const void 
  * The address of staging slot `slot` (0 .. ESKER_PLAN_SLOTS - 1) of an input, for filling it from another thread; NULL in
  * *out_address where the driver has no persistent mapping (then use esker_plan_write). The slot of the step with ticket t
  * is t % ESKER_PLAN_SLOTS; it is free to be filled once the step that used it before has finished (esker_plan_wait for
- * ticket t - ESKER_PLAN_SLOTS), and is passed on by esker_plan_mark_written.
+ * ticket t - ESKER_PLAN_SLOTS), and is passed on by esker_plan_mark_written. The memory is the device's from the submission on
+ * until the step has finished; of a step that waits for events (submission.h) from the moment they have happened.
  */
 ESKER_API esker_status esker_plan_input_slot(esker_plan *plan, int input, int slot, void **out_address);
 /** Say that the next step's slot of `input` was filled through its address. */

@@ -10,7 +10,7 @@
  * esker_plan_set_lr(plan, esker_schedule_lr(schedule, lr, t)) before step t. The formulas are PyTorch's, and tested against
  * it; lr is the optimizer's rate.
  *
- * Threads    One at a time.
+ * Threads    One at a time; esker_schedule_ref() and esker_schedule_unref() in any.
  */
 #ifndef ESKER_SCHEDULE_H
 #define ESKER_SCHEDULE_H

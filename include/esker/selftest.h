@@ -10,7 +10,7 @@
  * device's cache folder, under a hash of driver, source and defines, and plans made from then on take another one in its
  * place, until the driver or the kernel changes. What has no other kernel, or none that is right, is a failure.
  *
- * Threads    The thread that owns the device.
+ * Threads    The thread that owns the device; callbacks run in it, during the call.
  */
 #ifndef ESKER_SELFTEST_H
 #define ESKER_SELFTEST_H

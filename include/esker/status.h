@@ -4,6 +4,8 @@
  * Every function that can fail returns an esker_status. Whoever notices a failure first writes one
  * message with the numbers in it; esker_last_error() returns that message. The library never aborts,
  * exits or prints.
+ *
+ * Threads    Any. The last message is each thread's own.
  */
 #ifndef ESKER_STATUS_H
 #define ESKER_STATUS_H

@@ -12,8 +12,8 @@
  * A device is one queue. Submissions start in the order in which they were made, each behind the dispatches before it, and
  * finish in that order. One that comes after something unfinished, an event or a submission of another device, is held back,
  * and so is all that was submitted behind it. It starts when the owner of the device polls, waits or submits next. Whatever
- * reads or writes the device's memory directly (tensors, parameters) keeps its place in the queue: it waits until nothing is
- * held back any more.
+ * reads or writes memory directly (tensors, parameters, calls on tensors) that a held-back step uses keeps its place in the
+ * queue: it waits until that step has started, and so for the event. Nothing else does.
  *
  * At most esker_device_desc.max_submissions are unfinished at one time, and at most ESKER_PLAN_SLOTS of one plan; one more
  * waits for the oldest, which is counted in esker_counters.throttles.
@@ -23,9 +23,12 @@
  * is a wait of the CPU; no fence of one device is waited for by another's GPU.
  *
  * Callbacks run in the thread that owns the device, in order, inside esker_device_poll(), esker_device_finish(),
- * esker_submission_wait(), and the functions of plan.h that submit, wait, poll, read or destroy, at their end. Never inside
+ * esker_submission_wait(), and the functions of plan.h that write, submit, wait, poll, read or destroy: at their end, or, where they wait for the
+ * slot of an older step, before that slot is taken. Never inside
  * another callback. A callback may submit, read, wait and poll, and may destroy any plan that nobody uses afterwards, its own
- * included; it must not move the device to another thread.
+ * included; it must not move the device to another thread. Results of its step are there to be read, unless steps of the same
+ * plan that a callback submitted have taken their slot. A callback that submits steps of a plan also writes their inputs: those
+ * that the program has written for its next step would be taken.
  *
  * Threads    The thread that owns the device; events in any.
  */

@@ -77,7 +77,8 @@ ESKER_API void esker_tensor_get_info(const esker_tensor *tensor, esker_tensor_in
 
 /**
  * Copy the elements `first` to `first + n_elems - 1`, in row-major order, out of the tensor (after the GPU's queued work)
- * or into it (ordered behind the GPU's queued work: steps that were submitted before still see the old values).
+ * or into it (ordered behind the GPU's queued work: steps that were submitted before still see the old values). The host's
+ * memory is the caller's again as soon as the call returns.
  * Errors     ESKER_ERR_INVALID: a range that is not inside the tensor, with the numbers; a mapped tensor; another thread.
  *            ESKER_ERR_LOST, ESKER_ERR_DEVICE.
  */

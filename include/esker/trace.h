@@ -3,6 +3,7 @@
  * show.
  *
  *   esker_trace_create(NULL, &trace);
+ *   esker_device_set_trace(dev, trace);                 device.h: every submission becomes a span of the CPU and one of the GPU
  *   esker_trace_track(trace, "program", "loader", &loader);
  *   uint64_t begin = esker_now_ns();
  *   ...

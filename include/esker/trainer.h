@@ -18,7 +18,8 @@
  * counts it.
  *
  * Bits       The same model, starting values, data, descs, device and driver give the same bits, run after run.
- * Threads    The thread that owns the device.
+ * Threads    The thread that owns the device; callbacks run in it, inside esker_trainer_fit(). Trainers of two devices may run in
+ *            two threads.
  */
 #ifndef ESKER_TRAINER_H
 #define ESKER_TRAINER_H

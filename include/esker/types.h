@@ -1,4 +1,8 @@
-/** Element types and shapes. */
+/**
+ * Element types and shapes.
+ *
+ * Threads    Any: plain values, and functions of nothing else.
+ */
 #ifndef ESKER_TYPES_H
 #define ESKER_TYPES_H
 
