@@ -248,6 +248,8 @@ ESKER_API esker_status esker_eager_set_max_plans(esker_device *dev, int max_plan
          const esker_loss_desc *desc), (logits, target, pos_weight), 2, (n[0], n[1], n[2], desc))                            \
     CALL(cosine_embedding, (esker_tensor *a, esker_tensor *b, esker_tensor *target, const esker_loss_desc *desc),            \
          (a, b, target), 3, (n[0], n[1], n[2], desc))                                                                        \
+    CALL(multi_margin, (esker_tensor *x, esker_tensor *labels, esker_tensor *weights,                                        \
+         const esker_multi_margin_desc *desc), (x, labels, weights), 2, (n[0], n[1], n[2], desc))                            \
     CALL(count_correct, (esker_tensor *logits, esker_tensor *labels), (logits, labels), 2, (n[0], n[1]))
 
 /* Those whose arguments are of another kind, below: no line of the table would describe them. */
