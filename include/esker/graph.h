@@ -147,7 +147,8 @@ typedef enum esker_optimizer_kind {
     ESKER_OPTIMIZER_ADAGRAD,  /* Duchi, Hazan, Singer 2011 */
     ESKER_OPTIMIZER_ADADELTA, /* Zeiler 2012 */
     ESKER_OPTIMIZER_NADAM,    /* Dozat 2016 */
-    ESKER_OPTIMIZER_LION      /* Chen et al. 2023 */
+    ESKER_OPTIMIZER_LION,     /* Chen et al. 2023 */
+    ESKER_OPTIMIZER_LAMB      /* You et al. 2020, with corrected moments */
 } esker_optimizer_kind;
 
 /** Settings of one group of parameters. Zero: those of the optimizer. */
@@ -165,9 +166,10 @@ typedef struct esker_optimizer_desc {
     float lr;       /* > 0; 0: esker_optimizer_usual_lr() */
     float momentum; /* sgd, rmsprop */
     float
-        weight_decay; /* adamw and lion: decoupled, w -= lr weight_decay w; all others: added to the gradient; 0 is none */
-    float beta1, beta2;   /* adam, adamw, nadam, lion; 0: 0.9, 0.999 (lion 0.99) */
-    float eps;            /* all but sgd and lion; 0: 1e-8, adagrad 1e-10, adadelta 1e-6 */
+        weight_decay; /* adamw and lion: decoupled, w -= lr weight_decay w; lamb: added to the step before its length is measured; all
+                         others: added to the gradient; 0 is none */
+    float beta1, beta2;   /* adam, adamw, nadam, lion, lamb; 0: 0.9, 0.999 (lion 0.99) */
+    float eps;            /* all but sgd and lion; 0: 1e-8, adagrad 1e-10, adadelta and lamb 1e-6 */
     float dampening;      /* sgd with momentum: the buffer takes (1 - dampening) g, from the second step on */
     bool nesterov;        /* sgd with momentum and without dampening */
     bool centered;        /* rmsprop: the gradient is divided by its deviation, not by its root mean square */
@@ -183,7 +185,8 @@ typedef struct esker_optimizer_desc {
 
 /**
  * Record the gradients of `loss` for every parameter that is not frozen, and the update that applies them: one dispatch
- * over the contiguous parameters of each group with settings of its own (centered rmsprop with momentum: three), before it
+ * over the contiguous parameters of each group with settings of its own (centered rmsprop with momentum: three; lamb: three,
+ * and one for the lengths of all parameters), before it
  * those that clip, if any. The plan's step number and learning rate (plan.h) drive it. All parameters must be in the set by
  * now.  After clipping esker_params_read_gradient() gives what the update used; gradient nodes that are outputs of the plan
  * show the gradients before.
@@ -199,9 +202,9 @@ ESKER_API esker_status esker_optimize(esker_node *loss, const esker_optimizer_de
  */
 ESKER_API esker_node *esker_gradient_norm(esker_graph *graph);
 
-/** "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "nadam", "lion" to a kind; ESKER_ERR_INVALID lists the names. */
+/** "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "nadam", "lion", "lamb" to a kind; ESKER_ERR_INVALID lists the names. */
 ESKER_API esker_status esker_optimizer_from_name(const char *name, esker_optimizer_kind *out);
-/** sgd 1e-2, adam and adamw 1e-3, rmsprop and adagrad 1e-2, adadelta 1, nadam 2e-3, lion 1e-4; 0 for an unknown kind. */
+/** sgd 1e-2, adam and adamw 1e-3, rmsprop and adagrad 1e-2, adadelta 1, nadam 2e-3, lion 1e-4, lamb 1e-3; 0 for an unknown kind. */
 ESKER_API float esker_optimizer_usual_lr(esker_optimizer_kind kind);
 ESKER_API const char *esker_optimizer_name(esker_optimizer_kind kind);
 

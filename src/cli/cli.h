@@ -18,7 +18,7 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 #define CLI_MAX_BATCH  1048576
 #define CLI_MAX_EPOCHS 1000000
 
-#define CLI_OPTIMIZERS "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam or lion"
+#define CLI_OPTIMIZERS "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam, lion or lamb"
 
 #define CLI_LOSSES                                                                                          \
     "cross_entropy, mse, nll, kl_div, bce_with_logits, bce, mae, huber, smooth_l1, hinge or multi_margin; " \

@@ -162,8 +162,9 @@ static bool read_options(session *s, int argc, char **argv, int *status)
          .kind = CLI_REAL,
          .out = &lr,
          .positive = true,
-         .help = "learning rate; 0.01 for sgd, rmsprop and adagrad, 0.001 for adam and adamw, 1 for adadelta, 0.002 for "
-                 "nadam, 0.0001 for lion"},
+         .help =
+             "learning rate; 0.01 for sgd, rmsprop and adagrad, 0.001 for adam, adamw and lamb, 1 for adadelta, 0.002 for "
+             "nadam, 0.0001 for lion"},
         {.name = "--momentum", .value = "X", .kind = CLI_REAL, .out = &momentum, .help = "of sgd and rmsprop; 0"},
         {.name = "--weight-decay",
          .value = "X",

@@ -37,7 +37,7 @@ extern const esker__op esker__op_layer_norm, esker__op_rms_norm, esker__op_group
 extern const esker__op esker__op_attention, esker__op_attention_grad, esker__op_rotary;
 extern const esker__op esker__op_recurrent, esker__op_recurrent_grad, esker__op_recurrent_before;
 extern const esker__op esker__op_sgd, esker__op_adam, esker__op_adamw, esker__op_rmsprop, esker__op_adagrad,
-    esker__op_adadelta, esker__op_nadam, esker__op_lion, esker__op_clip_gradients;
+    esker__op_adadelta, esker__op_nadam, esker__op_lion, esker__op_lamb, esker__op_clip_gradients;
 
 /** esker_affine's attributes: k0 and k1 of its expression. */
 typedef struct esker__affine_attr {

@@ -96,12 +96,6 @@ typedef struct pass {
     int n_operands, operands[4];
 } pass;
 
-/* All dispatches of one range of the arenas, which lies in one group as far as settings go. */
-typedef struct range {
-    int group;
-    uint64_t first, n; /* elements */
-} range;
-
 static esker__value value_of(esker__lowering *l, int operand, esker__value temporary)
 {
     switch (operand & ~W) {
@@ -112,8 +106,8 @@ static esker__value value_of(esker__lowering *l, int operand, esker__value tempo
     }
 }
 
-static esker_status emit(esker__lowering *l, const esker__optimizer_attr *a, const pass *p, const range *r, uint32_t slot,
-                         esker__value temporary, esker__cost cost)
+static esker_status emit(esker__lowering *l, const esker__optimizer_attr *a, const pass *p, const esker__update_range *r,
+                         uint32_t slot, esker__value temporary, esker__cost cost)
 {
     esker__dispatch_desc desc = {
         .kernel = p->kernel, .defines = p->defines, .n_operands = p->n_operands, .uses_step = true, .cost = cost};
@@ -166,11 +160,12 @@ static int choose_passes(const esker__optimizer_attr *a, pass out[3])
 }
 
 /* Groups beside each other with the same settings are one range. */
-static int find_ranges(esker__lowering *l, const esker__optimizer_attr *a, range out[ESKER_MAX_PARAM_GROUPS])
+int esker__update_ranges(esker__lowering *l, const esker__optimizer_attr *a,
+                         esker__update_range out[ESKER_MAX_PARAM_GROUPS])
 {
     int n = 0;
     for (int g = 0; g < ESKER_MAX_PARAM_GROUPS; g++) {
-        range r = {.group = g};
+        esker__update_range r = {.group = g};
         esker__params_group(l, g, &r.first, &r.n);
         if (!r.n) continue;
         if (n && !memcmp(&a->groups[out[n - 1].group], &a->groups[g], sizeof a->groups[g]))
@@ -186,9 +181,9 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
 {
     const esker__optimizer_attr *a = node->attr;
     pass passes[3];
-    range ranges[ESKER_MAX_PARAM_GROUPS];
+    esker__update_range ranges[ESKER_MAX_PARAM_GROUPS];
     uint32_t slot;
-    int n_passes = choose_passes(a, passes), n_ranges = find_ranges(l, a, ranges);
+    int n_passes = choose_passes(a, passes), n_ranges = esker__update_ranges(l, a, ranges);
     uint64_t n_elems = esker__params_value_elems(l);
     uint64_t most = esker__lowering_limits(l)->storage_block_bytes / (4 * ESKER__PARAM_ALIGN) * ESKER__PARAM_ALIGN;
     esker__value temporary = {-1};
@@ -197,9 +192,9 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
     esker_status st = esker__step_slot(l, &slot);
     if (n_passes > 1) temporary = esker__scratch(l, n_elems * 4);
     for (int i = 0; i < n_ranges; i++) {
-        const range *r = &ranges[i];
+        const esker__update_range *r = &ranges[i];
         for (uint64_t at = 0; st == ESKER_OK && at < r->n; at += most) {
-            range part = {r->group, r->first + at, r->n - at < most ? r->n - at : most};
+            esker__update_range part = {r->group, r->first + at, r->n - at < most ? r->n - at : most};
             double share = (double)part.n / (double)n_elems / n_passes;
             for (int p = 0; st == ESKER_OK && p < n_passes; p++)
                 st = emit(l, a, &passes[p], &part, slot, temporary, (esker__cost){all.flops * share, all.bytes * share});
@@ -236,4 +231,5 @@ const esker__op *const esker__optimizer_ops[ESKER__N_OPTIMIZERS] = {
     [ESKER_OPTIMIZER_SGD] = &esker__op_sgd,         [ESKER_OPTIMIZER_ADAM] = &esker__op_adam,
     [ESKER_OPTIMIZER_ADAMW] = &esker__op_adamw,     [ESKER_OPTIMIZER_RMSPROP] = &esker__op_rmsprop,
     [ESKER_OPTIMIZER_ADAGRAD] = &esker__op_adagrad, [ESKER_OPTIMIZER_ADADELTA] = &esker__op_adadelta,
-    [ESKER_OPTIMIZER_NADAM] = &esker__op_nadam,     [ESKER_OPTIMIZER_LION] = &esker__op_lion};
+    [ESKER_OPTIMIZER_NADAM] = &esker__op_nadam,     [ESKER_OPTIMIZER_LION] = &esker__op_lion,
+    [ESKER_OPTIMIZER_LAMB] = &esker__op_lamb};

@@ -7,7 +7,7 @@
 
 #include "graph/graph.h"
 
-enum { ESKER__N_OPTIMIZERS = ESKER_OPTIMIZER_LION + 1 };
+enum { ESKER__N_OPTIMIZERS = ESKER_OPTIMIZER_LAMB + 1 };
 
 /** The attributes of an optimizer's node: a description with its defaults filled in. */
 typedef struct esker__optimizer_attr {
@@ -28,6 +28,15 @@ void esker__optimizer_step(const esker__optimizer_attr *attr, double lr, double 
 /** One element's update in double: the parameter, its gradient and its state, in group `group` at step n (from 1). */
 void esker__optimizer_element(const esker__optimizer_attr *attr, int group, double lr, double n, double *x, double g,
                               double *state[3]);
+
+/** A stretch of the arenas with the same settings: elements of one group, and of those behind it that have the same. */
+typedef struct esker__update_range {
+    int group;
+    uint64_t first, n;
+} esker__update_range;
+/** All of them; returns how many. */
+int esker__update_ranges(esker__lowering *lowering, const esker__optimizer_attr *attr,
+                         esker__update_range out[ESKER_MAX_PARAM_GROUPS]);
 
 /** Arrays of state beside each parameter. */
 int esker__optimizer_states(const esker__optimizer_attr *attr);

@@ -50,6 +50,10 @@ void esker__optimizer_step(const esker__optimizer_attr *a, double lr, double n, 
         break;
     }
     case ESKER_OPTIMIZER_LION: out[3] = (float)lr; break;
+    case ESKER_OPTIMIZER_LAMB:
+        out[0] = (float)(1 / (1 - pow(b1, n)));
+        out[3] = (float)lr;
+        break;
     case ESKER_OPTIMIZER_RMSPROP:
     case ESKER_OPTIMIZER_ADADELTA:
         out[1] = a->momentum;
@@ -81,6 +85,7 @@ int esker__optimizer_states(const esker__optimizer_attr *a)
     case ESKER_OPTIMIZER_ADAM:
     case ESKER_OPTIMIZER_ADAMW:
     case ESKER_OPTIMIZER_ADADELTA:
+    case ESKER_OPTIMIZER_LAMB:
     case ESKER_OPTIMIZER_NADAM: break;
     }
     return 2;
@@ -162,6 +167,7 @@ void esker__optimizer_element(const esker__optimizer_attr *a, int group, double 
     case ESKER_OPTIMIZER_ADAM:
     case ESKER_OPTIMIZER_ADAMW:
     case ESKER_OPTIMIZER_NADAM: move = adam(a, n, g, state); break;
+    case ESKER_OPTIMIZER_LAMB: break; /* not by elements: lamb.c */
     }
     *x -= lr * move;
 }

@@ -19,11 +19,12 @@ static const struct kind {
     [ESKER_OPTIMIZER_ADADELTA] = {"adadelta", 1, 0, 1e-6f, 0.9f},
     [ESKER_OPTIMIZER_NADAM] = {"nadam", 2e-3f, 0.999f, 1e-8f, 0},
     [ESKER_OPTIMIZER_LION] = {"lion", 1e-4f, 0.99f, 0, 0},
+    [ESKER_OPTIMIZER_LAMB] = {"lamb", 1e-3f, 0.999f, 1e-6f, 0},
 };
 
 #define BIT(kind) (1u << ESKER_OPTIMIZER_##kind)
 #define ALL       ((1u << ESKER__N_OPTIMIZERS) - 1)
-#define BETAS     (BIT(ADAM) | BIT(ADAMW) | BIT(NADAM) | BIT(LION))
+#define BETAS     (BIT(ADAM) | BIT(ADAMW) | BIT(NADAM) | BIT(LION) | BIT(LAMB))
 
 /* Each number must lie in [low, high), or be 0; kinds that do not have it take 0 alone. */
 static const struct setting {

@@ -182,6 +182,7 @@
     X(adadelta)           \
     X(nadam)              \
     X(lion)               \
+    X(lamb)               \
     X(clip_gradients)     \
     X(collect_gradients)
 /* clang-format on */

@@ -33,8 +33,11 @@ static esker_status fill_constants(esker_plan *plan)
     float *data = esker__calloc(1, (size_t)plan->constants_bytes);
     if (!data) return esker__fail_memory((size_t)plan->constants_bytes, "constants");
     for (size_t i = 0; i < plan->n_constants; i++)
-        for (uint64_t j = 0; j < plan->constants[i].n_elems; j++)
-            data[plan->constants[i].offset / 4 + j] = plan->constants[i].fill;
+        if (plan->constants[i].words)
+            memcpy(data + plan->constants[i].offset / 4, plan->constants[i].words, (size_t)plan->constants[i].n_elems * 4);
+        else
+            for (uint64_t j = 0; j < plan->constants[i].n_elems; j++)
+                data[plan->constants[i].offset / 4 + j] = plan->constants[i].fill;
     esker_status st = esker__memory_write(&plan->constants_memory, 0, data, plan->constants_bytes);
     esker__free(data);
     return st;

@@ -69,19 +69,16 @@ static int add_value(esker_plan *plan, int storage, uint64_t offset, uint64_t n_
     return (int)plan->n_values++;
 }
 
-static int add_constant(esker__lowering *l, const esker_node *node)
+static int add_constant(esker_plan *plan, esker__plan_constant constant, const char *label)
 {
-    esker_plan *plan = l->plan;
-    const esker__full_attr *attr = node->attr;
-    uint64_t n_bytes = node_bytes(node);
     if (!esker__grow((void **)&plan->constants, &plan->constants_capacity, plan->n_constants, sizeof *plan->constants)) {
         esker__fail_memory(sizeof *plan->constants, "plan");
         return -1;
     }
-    plan->constants[plan->n_constants++] = (esker__plan_constant){
-        .offset = plan->constants_bytes, .n_elems = n_bytes / 4, .fill = attr->value};
-    int value = add_value(plan, ESKER__STORAGE_CONSTANTS, plan->constants_bytes, n_bytes, node->label);
-    plan->constants_bytes += esker__round_up(n_bytes, ESKER__VALUE_ALIGN);
+    constant.offset = plan->constants_bytes;
+    plan->constants[plan->n_constants++] = constant;
+    int value = add_value(plan, ESKER__STORAGE_CONSTANTS, constant.offset, constant.n_elems * 4, label);
+    plan->constants_bytes += esker__round_up(constant.n_elems * 4, ESKER__VALUE_ALIGN);
     return value;
 }
 
@@ -116,7 +113,10 @@ static int value_of(esker__lowering *l, const esker_node *asked)
     int value = -1, claim = l->claim[node->id];
     char *label = node->label ? esker__pool_strdup(&plan->pool, node->label) : NULL;
     if (node->op == &esker__op_full)
-        value = add_constant(l, node);
+        value = add_constant(
+            plan,
+            (esker__plan_constant){.n_elems = node_bytes(node) / 4, .fill = ((const esker__full_attr *)node->attr)->value},
+            node->label);
     else if (node->op == &esker__op_input)
         value = add_input(l, node);
     else if (node->op == &esker__op_parameter)
@@ -175,6 +175,20 @@ bool esker__output_is_used(const esker__lowering *l, const esker_node *node, int
 esker__value esker__scratch(esker__lowering *l, uint64_t n_bytes)
 {
     int value = add_value(l->plan, ESKER__STORAGE_ARENA, 0, n_bytes, "scratch");
+    if (value < 0) l->status = ESKER_ERR_NO_MEMORY;
+    return (esker__value){value};
+}
+
+esker__value esker__table(esker__lowering *l, const uint32_t *words, size_t n)
+{
+    int value = -1;
+    uint32_t *kept = esker__pool_alloc(&l->plan->pool, n * sizeof *kept);
+    if (kept) {
+        memcpy(kept, words, n * sizeof *kept);
+        value = add_constant(l->plan, (esker__plan_constant){.n_elems = n, .words = kept}, "table");
+    } else {
+        esker__fail_memory(n * sizeof *kept, "plan");
+    }
     if (value < 0) l->status = ESKER_ERR_NO_MEMORY;
     return (esker__value){value};
 }

@@ -70,6 +70,8 @@ esker__operand esker__write(esker__lowering *lowering, const esker_node *node);
 bool esker__output_is_used(const esker__lowering *lowering, const esker_node *node, int output);
 /** Memory that lives from this op's first dispatch that uses it to its last. */
 esker__value esker__scratch(esker__lowering *lowering, uint64_t n_bytes);
+/** Words that never change, copied: n >= 1 of them, in memory of the plan's own. */
+esker__value esker__table(esker__lowering *lowering, const uint32_t *words, size_t n);
 /** The contiguous arenas of all parameters that are not frozen: values, gradients, and optimizer state `slot` (made on
  * first use). */
 esker__value esker__params_value(esker__lowering *lowering);

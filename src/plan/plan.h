@@ -130,6 +130,7 @@ typedef struct esker__plan_step_op {
 typedef struct esker__plan_constant {
     uint64_t offset, n_elems;
     float fill;
+    const uint32_t *words; /* in place of `fill`; in the pool */
 } esker__plan_constant;
 
 /* A range of a launch whose buffer is another one in every step. */

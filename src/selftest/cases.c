@@ -577,6 +577,7 @@ const esker__case_row esker__case_rows[] = {
     UPDATE("adadelta", "decay", ESKER_OPTIMIZER_ADADELTA, 0, 0.01),
     UPDATE("nadam", "decay", ESKER_OPTIMIZER_NADAM, 0, 0.01),
     UPDATE("lion", "decay", ESKER_OPTIMIZER_LION, 0, 0.01),
+    UPDATE("lamb", "decay", ESKER_OPTIMIZER_LAMB, 0, 0.01),
     UPDATE("clip_gradients", "value and norm", ESKER_OPTIMIZER_SGD, 0, 0, CLIPPED),
     {"collect_gradients", NULL, .build = build_collect, .shapes = {"129 x 65 x 7,11"}, .no_gradient = true},
 };

@@ -714,7 +714,7 @@ static void refuses_settings_that_mean_nothing(void **state)
         {{.groups = {[7] = {.weight_decay = NAN}}}, "sgd: groups[7].weight_decay is"},
         {{.groups = {{.weight_decay = 1, .no_weight_decay = true}}},
          "groups[0] has a weight_decay of 1, and no_weight_decay"},
-        {{.kind = (esker_optimizer_kind)8}, "kind 8, there are 0 to 7"},
+        {{.kind = (esker_optimizer_kind)9}, "kind 9, there are 0 to 8"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         problem p;
@@ -798,7 +798,7 @@ static void names(void **state)
     }
     esker_optimizer_kind kind;
     assert_fails(esker_optimizer_from_name("adamax", &kind), ESKER_ERR_INVALID,
-                 "\"adamax\": there are sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam and lion");
+                 "\"adamax\": there are sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam, lion and lamb");
     assert_fails(esker_optimizer_from_name(NULL, &kind), ESKER_ERR_INVALID, "(none)");
     assert_string_equal(esker_optimizer_name((esker_optimizer_kind)9), "?");
 }

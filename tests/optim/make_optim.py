@@ -10,7 +10,8 @@ test_optim.c makes the same bits. k = w >> 16, word i of
   stream 200 + part                 start = (k - 32768) / 2^15        in [-1, 1)
   stream 1000 + 16 step + part      t = (k - 32768) / 2^14            in [-2, 2)
 Run in float64, which is what is stored, and once more in float32: how far PyTorch's own float32 strays is stored too.
-Lion is not in PyTorch: Chen et al. 2023, algorithm 2, on PyTorch's tensors.
+Lion and LAMB are not in PyTorch: Chen et al. 2023, algorithm 2, and You et al. 2020, algorithm 2 with corrected moments and
+the norm itself as phi, on PyTorch's tensors.
 """
 import math
 import sys
@@ -53,6 +54,12 @@ RUNS = [
      dict(lr=0.01, betas=(0.8, 0.95), momentum_decay=0.1, weight_decay=0.1), {}),
     ("lion", "LION", ".lr = 3e-3f, .weight_decay = 0.3f", dict(lr=3e-3, weight_decay=0.3), {}),
     ("lion, all", "LION", ".lr = 3e-3f, .beta1 = 0.8f, .beta2 = 0.9f", dict(lr=3e-3, betas=(0.8, 0.9)), {}),
+    ("lamb", "LAMB", ".lr = 0.01f, .weight_decay = 0.1f", dict(lr=0.01, weight_decay=0.1), {}),
+    ("lamb, all", "LAMB", ".lr = 0.02f, .beta1 = 0.8f, .beta2 = 0.95f, .eps = 1e-3f",
+     dict(lr=0.02, betas=(0.8, 0.95), eps=1e-3), {}),
+    ("lamb, groups", "LAMB",
+     ".lr = 0.01f, .weight_decay = 0.2f, .clip_norm = 1, .groups = {{0}, {.lr_scale = 0.25f, .no_weight_decay = true}}",
+     dict(lr=0.01, weight_decay=0.2), dict(clip_norm=1.0, group=dict(lr=0.0025, weight_decay=0.0))),
     ("sgd, clipped by norm", "SGD", ".lr = 0.05f, .clip_norm = 0.5f", dict(lr=0.05), dict(clip_norm=0.5)),
     ("adamw, clipped by value", "ADAMW", ".lr = 0.01f, .clip_value = 0.02f", dict(lr=0.01), dict(clip_value=0.02)),
     ("adamw, groups", "ADAMW",
@@ -143,10 +150,33 @@ def lion_class(torch):
     return Lion
 
 
+def lamb_class(torch):
+    class Lamb(torch.optim.Optimizer):
+        def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0):
+            super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+
+        @torch.no_grad()
+        def step(self):
+            for group in self.param_groups:
+                b1, b2 = group["betas"]
+                for p in group["params"]:
+                    state = self.state[p]
+                    m, v = state.setdefault("m", torch.zeros_like(p)), state.setdefault("v", torch.zeros_like(p))
+                    n = state["n"] = state.get("n", 0) + 1
+                    m.mul_(b1).add_((1 - b1) * p.grad)
+                    v.mul_(b2).add_((1 - b2) * p.grad**2)
+                    r = (m / (1 - b1**n)) / ((v / (1 - b2**n)).sqrt() + group["eps"]) + group["weight_decay"] * p
+                    size, length = p.norm(), r.norm()
+                    trust = size / length if size > 0 and length > 0 else 1.0
+                    p.sub_(group["lr"] * trust * r)
+
+    return Lamb
+
+
 def make_optimizer(torch, kind, tensors, arguments, group):
     classes = {"SGD": torch.optim.SGD, "ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW, "RMSPROP": torch.optim.RMSprop,
                "ADAGRAD": torch.optim.Adagrad, "ADADELTA": torch.optim.Adadelta, "NADAM": torch.optim.NAdam,
-               "LION": lion_class(torch)}
+               "LION": lion_class(torch), "LAMB": lamb_class(torch)}
     arguments = dict(arguments)
     if kind == "ADAMW":
         arguments.setdefault("weight_decay", 0.0)  # PyTorch's is 0.01
