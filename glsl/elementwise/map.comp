@@ -40,7 +40,8 @@
 #ifndef WG
 #define WG 64
 #endif
-// Element types: the numbers of esker_dtype, 0 float, 1 int, 2 bytes; and 3, words of any meaning, for copies (all, with WORDS).
+// Element types: the numbers of esker_dtype, 0 float, 1 int, 2 bytes; for copies 3, words of any meaning (all, with WORDS), and 5,
+// halves of any meaning, two to a word, as uint.
 #ifdef WORDS
 #define TYPE_A 3
 #define TYPE_B 3
@@ -109,8 +110,13 @@ uvec4 bytes(uint word)
     return uvec4(word) >> uvec4(0u, 8u, 16u, 24u) & 0xffu;
 }
 
+uvec4 halves(uint low, uint high)
+{
+    return uvec4(low & 0xffffu, low >> 16u, high & 0xffffu, high >> 16u);
+}
+
 layout(std430, binding = 0) readonly buffer A {
-#if TYPE_A != 2 && (MODE_A == 0 || MODE_A == 3)
+#if TYPE_A != 2 && TYPE_A != 5 && (MODE_A == 0 || MODE_A == 3)
     TA4 a_data[];
 };
 TA4 a_quad(uint quad) { return a_data[quad]; }
@@ -120,13 +126,16 @@ TA4 a_quad(uint quad) { return a_data[quad]; }
 #if TYPE_A == 2
 TA4 a_quad(uint quad) { return bytes(a_data[quad]); }
 TA a_at(uint i) { return a_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }
+#elif TYPE_A == 5
+TA4 a_quad(uint quad) { return halves(a_data[2u * quad], a_data[2u * quad + 1u]); }
+TA a_at(uint i) { return a_data[i >> 1u] >> ((i & 1u) << 4u) & 0xffffu; }
 #else
 TA a_at(uint i) { return a_data[i]; }
 #endif
 #endif
 #if OPERANDS > 1
 layout(std430, binding = 1) readonly buffer B {
-#if TYPE_B != 2 && (MODE_B == 0 || MODE_B == 3)
+#if TYPE_B != 2 && TYPE_B != 5 && (MODE_B == 0 || MODE_B == 3)
     TB4 b_data[];
 };
 TB4 b_quad(uint quad) { return b_data[quad]; }
@@ -136,6 +145,9 @@ TB4 b_quad(uint quad) { return b_data[quad]; }
 #if TYPE_B == 2
 TB4 b_quad(uint quad) { return bytes(b_data[quad]); }
 TB b_at(uint i) { return b_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }
+#elif TYPE_B == 5
+TB4 b_quad(uint quad) { return halves(b_data[2u * quad], b_data[2u * quad + 1u]); }
+TB b_at(uint i) { return b_data[i >> 1u] >> ((i & 1u) << 4u) & 0xffffu; }
 #else
 TB b_at(uint i) { return b_data[i]; }
 #endif
@@ -143,7 +155,7 @@ TB b_at(uint i) { return b_data[i]; }
 #endif
 #if OPERANDS > 2
 layout(std430, binding = 2) readonly buffer C {
-#if TYPE_C != 2 && (MODE_C == 0 || MODE_C == 3)
+#if TYPE_C != 2 && TYPE_C != 5 && (MODE_C == 0 || MODE_C == 3)
     TC4 c_data[];
 };
 TC4 c_quad(uint quad) { return c_data[quad]; }
@@ -153,12 +165,15 @@ TC4 c_quad(uint quad) { return c_data[quad]; }
 #if TYPE_C == 2
 TC4 c_quad(uint quad) { return bytes(c_data[quad]); }
 TC c_at(uint i) { return c_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }
+#elif TYPE_C == 5
+TC4 c_quad(uint quad) { return halves(c_data[2u * quad], c_data[2u * quad + 1u]); }
+TC c_at(uint i) { return c_data[i >> 1u] >> ((i & 1u) << 4u) & 0xffffu; }
 #else
 TC c_at(uint i) { return c_data[i]; }
 #endif
 #endif
 #endif
-#if TYPE_Y == 2
+#if TYPE_Y == 2 || TYPE_Y == 5
 layout(std430, binding = OPERANDS) writeonly buffer Y { uint y_data[]; };
 #else
 layout(std430, binding = OPERANDS) writeonly buffer Y { TY4 y_data[]; };
@@ -357,6 +372,9 @@ void main()
     }
 #if TYPE_Y == 2
     y_data[i] = y.x | y.y << 8u | y.z << 16u | y.w << 24u;
+#elif TYPE_Y == 5
+    y_data[2u * i] = y.x | y.y << 16u;
+    y_data[2u * i + 1u] = y.z | y.w << 16u;
 #else
     y_data[i] = y;
 #endif

@@ -1,10 +1,10 @@
 #version 310 es
 // concat: y[o] = a[o] b[o] c[o], rows of several inputs beside each other
 // Bindings  0 in  a [rows, a_n]    1 in b [rows, b_n]    2 in c, if INPUTS is 3    last: out y [rows, a_n + b_n + c_n]; no aliasing
-//           BYTES 1: elements are bytes, four to a word, else words of any meaning; QUADS 1: all lengths are counted in four words
+//           BYTES of an element: 1, four to a word; 2, two; 0: words of any meaning; QUADS 1: all lengths are counted in four words
 // Uniforms  n: elements of y, 1 to 2^31 - 1 (QUADS: quads)    groups_x: width of the folded grid    a_n, b_n, c_n
 // Groups    (groups_x, any, 1) of 64; one invocation writes four neighbouring elements. Elements past n in y's last 16 bytes
-//           (BYTES: in its last word) become zero.
+//           (BYTES: in its last one or two words) become zero.
 #ifndef INPUTS
 #define INPUTS 3
 #endif
@@ -26,6 +26,8 @@ layout(local_size_x = 64) in;
 #endif
 #if BYTES == 1
 #define Q uint
+#elif BYTES == 2
+#define Q uvec2
 #else
 #define Q uvec4
 #endif
@@ -44,6 +46,8 @@ layout(std140, binding = 0) uniform Params {
 
 #if BYTES == 1
 #define AT(from, i) (from[(i) >> 2u] >> (8u * ((i) & 3u)) & 0xffu)
+#elif BYTES == 2
+#define AT(from, i) (from[(i) >> 1u] >> (16u * ((i) & 1u)) & 0xffffu)
 #else
 #define AT(from, i) from[i]
 #endif
@@ -83,6 +87,8 @@ void main()
     }
 #if BYTES == 1
     y[i] = result.x | result.y << 8u | result.z << 16u | result.w << 24u;
+#elif BYTES == 2
+    y[i] = uvec2(result.x | result.y << 16u, result.z | result.w << 16u);
 #else
     y[i] = result;
 #endif

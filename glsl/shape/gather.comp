@@ -1,11 +1,11 @@
 #version 310 es
 // gather: y[o, j, i] = x[o, k, i], k being index[j] (EACH 0) or index[o, j, i] (EACH 1); `fill` where k is not in 0 .. x_n-1
 // Bindings  0 in  x [outer, x_n, inner]    1 in index i32 [y_n], or like y    2 out y [outer, y_n, inner], padded to 16 bytes
-//           BYTES 1: elements of x and y are bytes, four to a word, else words of any meaning; QUADS 1 (EACH 0): inner counts four words
+//           BYTES of an element of x and y: 1, four to a word; 2, two; 0: words of any meaning. QUADS 1 (EACH 0): inner counts four words
 // Uniforms  n: elements of y, 1 to 2^31 - 1 (QUADS: quads)    groups_x: width of the folded grid    fill: its bits
 //           four: 4, out of the compiler's sight, which would unroll
 // Groups    (groups_x, any, 1) of 64; one invocation writes four neighbouring elements. Elements past n in y's last 16 bytes
-//           (BYTES: in its last word) become zero.
+//           (BYTES: in its last one or two words) become zero.
 #ifndef EACH
 #define EACH 0
 #endif
@@ -28,6 +28,8 @@ layout(std430, binding = 0) readonly buffer X { uint x[]; };
 layout(std430, binding = 1) readonly buffer Index { uint index[]; }; // negative ones are large
 #if BYTES == 1
 layout(std430, binding = 2) writeonly buffer Y { uint y[]; };
+#elif BYTES == 2
+layout(std430, binding = 2) writeonly buffer Y { uvec2 y[]; };
 #else
 layout(std430, binding = 2) writeonly buffer Y { uvec4 y[]; };
 #endif
@@ -69,6 +71,8 @@ void main()
             uint at = (o * x_n + k) * inner + i;
 #if BYTES == 1
             value = x[at >> 2u] >> (8u * (at & 3u)) & 0xffu;
+#elif BYTES == 2
+            value = x[at >> 1u] >> (16u * (at & 1u)) & 0xffffu;
 #else
             value = x[at];
 #endif
@@ -86,6 +90,8 @@ void main()
     }
 #if BYTES == 1
     y[q] = result.x | result.y << 8u | result.z << 16u | result.w << 24u;
+#elif BYTES == 2
+    y[q] = uvec2(result.x | result.y << 16u, result.z | result.w << 16u);
 #else
     y[q] = result;
 #endif

@@ -4,13 +4,13 @@
 //           0 slice a + o b;  1 place (o - a) / b if that is whole and in 0 .. c-1, else nowhere;  2 wrap (o + a) mod c;
 //           3 edge o - a, moved into 0 .. c-1;  4 reflect o - a, mirrored at 0 and c-1;  5, 6 triangles: o itself, nowhere if
 //           column - row > diagonal (5) or < diagonal (6), columns being the last axis and rows the one before
-//           STEPS 0: in kind 1 every b is 1    BYTES 1: elements are bytes, four to a word, else words of any meaning
+//           STEPS 0: in kind 1 every b is 1    BYTES of an element: 1, four to a word; 2, two; 0: words of any meaning
 //           QUADS 1: the last axis is untouched and a multiple of four words: it then has a quarter of its length, and x and y are quads
 // Bindings  0 in  x    1 out y, row-major, padded to 16 bytes; no aliasing
 // Uniforms  n: elements of y, 1 to 2^31 - 1 (QUADS: quads)    groups_x: width of the folded grid
 //           axes[2 d] = {length in y, stride in x, a, b}, axes[2 d + 1] = {c}; outermost first
 // Groups    (groups_x, any, 1) of 64; one invocation writes four neighbouring elements. Elements past n in y's last 16 bytes
-//           (BYTES: in its last word) become zero.
+//           (BYTES: in its last one or two words) become zero.
 #ifndef KIND
 #define KIND 1
 #define STEPS 1
@@ -37,6 +37,8 @@ layout(std430, binding = 0) readonly buffer X { uint x[]; };
 #endif
 #if BYTES == 1
 layout(std430, binding = 1) writeonly buffer Y { uint y[]; };
+#elif BYTES == 2
+layout(std430, binding = 1) writeonly buffer Y { uvec2 y[]; };
 #else
 layout(std430, binding = 1) writeonly buffer Y { uvec4 y[]; };
 #endif
@@ -122,6 +124,8 @@ void main()
         uint value = fill;
 #if BYTES == 1
         if (somewhere) value = x[at >> 2u] >> (8u * (at & 3u)) & 0xffu;
+#elif BYTES == 2
+        if (somewhere) value = x[at >> 1u] >> (16u * (at & 1u)) & 0xffffu;
 #else
         if (somewhere) value = x[at];
 #endif
@@ -137,6 +141,8 @@ void main()
 #endif
 #if BYTES == 1
     y[i] = result.x | result.y << 8u | result.z << 16u | result.w << 24u;
+#elif BYTES == 2
+    y[i] = uvec2(result.x | result.y << 16u, result.z | result.w << 16u);
 #else
     y[i] = result;
 #endif

@@ -122,8 +122,8 @@ ESKER_API esker_node *esker_where(esker_node *condition, esker_node *a, esker_no
 
 /**
  * The same values as another type. Floats to integers round toward zero, and all is clamped to the type's range. float16
- * and int8 are types of storage: this, esker_reshape() and inputs and outputs of plans take them, everything else says to
- * convert first. To float16, values clamp to +-65504 and round with an error below one unit in the last place (2^-10 of
+ * and int8 are types of storage: this, where, all that only moves elements (the shape operations, esker_take() and
+ * esker_gather()) and inputs and outputs of plans take them, everything else says to convert first. To float16, values clamp to +-65504 and round with an error below one unit in the last place (2^-10 of
  * the value), the direction being the device's; halves below 2^-14 may become 0, in either direction. Between floats the
  * gradient passes, and is float32; else it is 0.
  */

@@ -13,7 +13,7 @@
     X(logical_or, 2, ESKER__LOGIC, "uint(a != 0u || b != 0u)", a != 0 || b != 0, 0, esker__gradient_zero, 0, 0, ESKER__IN_01) \
     X(logical_xor, 2, ESKER__LOGIC, "uint((a != 0u) != (b != 0u))", (a != 0) != (b != 0), 0, esker__gradient_zero, 0, 0, ESKER__IN_01) \
     X(logical_not, 1, ESKER__LOGIC, "uint(a == 0u)", a == 0, 0, esker__gradient_zero, 0, 0, ESKER__IN_0) \
-    X(where, 3, ESKER__SELECT, "a != 0u ? b : c", a != 0 ? b : c, 0, gradient_where, 0, 0, ESKER__IN_1) \
+    X(where, 3, ESKER__SELECT, "a != 0u ? b : c", a != 0 ? b : c, 0, gradient_where, 0, 0, ESKER__IN_1 | ESKER__OP_STORAGE_TYPES) \
     /* For gradients that are shared between equal elements: float32. */ \
     X(equal_mask, 2, ESKER__FLOATS, "a == b ? 1.0 : 0.0", a == b, 0, NULL, 3, 0, ESKER__IN_01)
 /* clang-format on */

@@ -70,7 +70,13 @@ static void concat_reference(const esker__reference *r)
 static esker_status concat_lower(esker__lowering *lowering, const esker_node *node)
 {
     int64_t lengths[AT_ONCE], n = 0, rows = rows_of(node, lengths);
-    bool bytes = esker_dtype_bytes(node->type.dtype) == 1, quads = !bytes;
+    int bytes = (int)esker_dtype_bytes(node->type.dtype) % 4; /* 0: words */
+    int64_t per_word = bytes ? 4 / bytes : 1;
+    for (int k = 0; k < AT_ONCE; k++)
+        if (lengths[k] % per_word) per_word = 1;
+    for (int k = 0; k < AT_ONCE; k++) lengths[k] /= per_word;
+    if (per_word > 1) bytes = 0; /* whole words after all */
+    bool quads = !bytes;
     for (int k = 0; k < AT_ONCE; k++) {
         n += rows * lengths[k];
         quads = quads && lengths[k] % 4 == 0;
@@ -81,7 +87,7 @@ static esker_status concat_lower(esker__lowering *lowering, const esker_node *no
     char defines[] = "INPUTS 3\nQUADS 0\nBYTES 0\n";
     defines[7] = (char)('0' + node->n_inputs);
     if (quads) defines[15] = '1';
-    if (bytes) defines[23] = '1';
+    defines[23] = (char)('0' + bytes);
     int64_t unit = quads ? 4 : 1;
     esker__dispatch_desc desc = {.kernel = "shape/concat", .defines = defines};
     for (int k = 0; k < node->n_inputs; k++) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[k]);
@@ -99,6 +105,7 @@ const esker__op esker__op_concat = {.name = "concat",
                                     .n_inputs = -1,
                                     .n_outputs = 1,
                                     .attr_bytes = sizeof(esker__axis_attr),
+                                    .flags = ESKER__OP_STORAGE_TYPES,
                                     .infer = concat_infer,
                                     .gradient = concat_gradient,
                                     .reference = concat_reference,

@@ -83,6 +83,11 @@ static void cost_moved(const esker_node *node, esker__cost *out)
 
 /* ---- take and gather ---- */
 
+static bool is_float(esker_dtype dtype)
+{
+    return dtype == ESKER_DTYPE_F32 || dtype == ESKER_DTYPE_F16;
+}
+
 static bool is_each(const esker_node *node)
 {
     return node->op == &esker__op_gather;
@@ -138,7 +143,7 @@ static void gather_reference(const esker__reference *r)
 {
     const esker__gather_attr *a = r->node->attr;
     split s = gather_split(r->node);
-    double nowhere = a->zero || r->node->type.dtype != ESKER_DTYPE_F32 ? 0 : NAN;
+    double nowhere = is_float(r->node->type.dtype) && !a->zero ? NAN : 0;
     int64_t at = 0;
     for (int64_t o = 0; o < s.outer; o++)
         for (int64_t j = 0; j < s.few; j++)
@@ -154,8 +159,18 @@ static esker_status gather_lower(esker__lowering *lowering, const esker_node *no
     split s = gather_split(node);
     esker_status st = check_elems(node);
     if (st != ESKER_OK) return st;
-    bool bytes = esker_dtype_bytes(node->type.dtype) == 1, each = is_each(node);
-    int64_t unit = !bytes && !each && s.inner % 4 == 0 ? 4 : 1, n = elems(&node->type.shape) / unit;
+    bool each = is_each(node), nan = is_float(node->type.dtype) && !a->zero;
+    int bytes = (int)esker_dtype_bytes(node->type.dtype) % 4; /* 0: words */
+    uint32_t fill = !nan ? 0 : bytes ? 0x7e00u : 0x7fc00000u;
+    int64_t per_word = bytes ? 4 / bytes : 1, n = elems(&node->type.shape);
+    if (bytes && !each && s.inner % per_word == 0) { /* whole words after all */
+        s.inner /= per_word;
+        n /= per_word;
+        fill |= fill << 16;
+        bytes = 0;
+    }
+    int64_t unit = !bytes && !each && s.inner % 4 == 0 ? 4 : 1;
+    n /= unit;
     char defines[64];
     snprintf(defines, sizeof defines, "EACH %d\nQUADS %d\nBYTES %d\n", each, unit == 4, bytes);
     esker__dispatch_desc desc = {.kernel = "shape/gather",
@@ -165,14 +180,8 @@ static esker_status gather_lower(esker__lowering *lowering, const esker_node *no
                                  .n_operands = 3};
     st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, (unit == 4 ? 1 : 4) * GROUP_SIZE), desc.groups);
     if (st != ESKER_OK) return st;
-    bool nan = node->type.dtype == ESKER_DTYPE_F32 && !a->zero;
-    uint32_t params[] = {(uint32_t)n,
-                         desc.groups[0],
-                         (uint32_t)s.many,
-                         (uint32_t)s.few,
-                         (uint32_t)(s.inner / unit),
-                         nan ? 0x7fc00000u : 0,
-                         4};
+    uint32_t params[] = {
+        (uint32_t)n, desc.groups[0], (uint32_t)s.many, (uint32_t)s.few, (uint32_t)(s.inner / unit), fill, 4};
     desc.params = params;
     desc.n_params = 7;
     return esker__emit(lowering, &desc);
@@ -391,6 +400,7 @@ const esker__op esker__op_take = {.name = "take",
                                   .n_inputs = 2,
                                   .n_outputs = 1,
                                   .attr_bytes = sizeof(esker__gather_attr),
+                                  .flags = ESKER__OP_STORAGE_TYPES,
                                   .infer = take_infer,
                                   .gradient = gather_gradient,
                                   .no_gradient = 2,
@@ -403,6 +413,7 @@ const esker__op esker__op_gather = {.name = "gather",
                                     .n_inputs = 2,
                                     .n_outputs = 1,
                                     .attr_bytes = sizeof(esker__gather_attr),
+                                    .flags = ESKER__OP_STORAGE_TYPES,
                                     .infer = gather_infer,
                                     .gradient = gather_gradient,
                                     .no_gradient = 2,

@@ -62,6 +62,19 @@ void esker__map_merge(esker__map *map)
     map->rank = rank;
 }
 
+void esker__map_of(esker__map *map, esker_dtype dtype)
+{
+    map->words = esker_dtype_bytes(dtype) == 4;
+    for (int k = 0; k <= map->n_operands; k++) map->dtypes[k] = dtype;
+}
+
+/* The kernel's number for a type. */
+static unsigned type_number(esker_dtype dtype)
+{
+    if (dtype == ESKER_DTYPE_I8) return ESKER_DTYPE_U8;
+    return dtype == ESKER_DTYPE_F16 ? 5 : (unsigned)dtype;
+}
+
 /* How the kernel reads an operand; the numbers are those of map.comp. */
 enum { OWN_ELEMENT = 0, ONE_ELEMENT = 1, STRIDED = 2, STRIDED_QUADS = 3, STRIDED_CONSTANT = 4 };
 
@@ -107,7 +120,7 @@ esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const e
     for (int k = 0; !map->words && k <= map->n_operands; k++)
         if (map->dtypes[k] != ESKER_DTYPE_F32)
             snprintf(types + strlen(types), sizeof "TYPE_A 1\n", "TYPE_%c %u\n", k == map->n_operands ? 'Y' : 'A' + k,
-                     (unsigned)map->dtypes[k] % 10);
+                     type_number(map->dtypes[k]) % 10);
 
     char defines[1024];
     int length = snprintf(defines, sizeof defines,

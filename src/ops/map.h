@@ -15,7 +15,8 @@ typedef struct esker__map {
     int64_t dims[ESKER_MAX_RANK];                         /* of the result, row-major */
     int64_t strides[ESKER__MAP_OPERANDS][ESKER_MAX_RANK]; /* in elements of the operand; 0 where it is broadcast */
     const char *expr;                                     /* over a, b, c and k0, k1; see esker__op.expr */
-    esker_dtype dtypes[ESKER__MAP_OPERANDS + 1];          /* of the operands, then of the result; uint8 is uint in expr */
+    /* Of the operands, then of the result. uint8 is uint in expr, and so are float16 and int8, whose bits it may only copy. */
+    esker_dtype dtypes[ESKER__MAP_OPERANDS + 1];
     bool words; /* whatever dtypes says, elements are 32-bit words of any meaning: the expression may only copy */
     float k0, k1;
 } esker__map;
@@ -28,6 +29,9 @@ void esker__row_major(const esker_shape *shape, int64_t strides[ESKER_MAX_RANK])
 
 /** What a copy (expression "a") does, in double: out[i] = in[the strides of operand 0]. */
 void esker__map_copy(const esker__map *map, const double *in, double *out);
+
+/** Let `map`, whose expression copies, copy elements of this type whatever they mean. */
+void esker__map_of(esker__map *map, esker_dtype dtype);
 
 /** Drop axes of length 1 and join neighbours that every operand walks through as one. The mapping is unchanged. */
 void esker__map_merge(esker__map *map);

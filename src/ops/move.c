@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <esker/tensor.h>
 #include "base/fail.h"
 
 #define GROUP_SIZE 64
@@ -100,12 +101,25 @@ static void merge(esker__move *move)
     }
 }
 
+/* An element's bits. */
 static uint32_t fill_bits(esker_dtype dtype, float fill)
 {
     uint32_t bits;
-    if (dtype != ESKER_DTYPE_F32) return (uint32_t)(int32_t)fill;
+    if (dtype == ESKER_DTYPE_F16) return esker_f16_from_f32(fill);
+    if (dtype != ESKER_DTYPE_F32) return (uint32_t)(int32_t)fill & (esker_dtype_bytes(dtype) == 1 ? 0xff : UINT32_MAX);
     memcpy(&bits, &fill, sizeof bits);
     return bits;
+}
+
+/* `many` elements along the last axis are one, which must be untouched. */
+static bool widen(esker__move *move, int64_t many)
+{
+    esker__move_axis *last = &move->axes[move->rank - 1];
+    if (many == 1 || !is_untouched(move, move->rank - 1) || last->n_out % many != 0) return false;
+    last->n_out /= many;
+    last->n_in /= many;
+    for (int i = 0; i + 1 < move->rank; i++) move->axes[i].stride /= many; /* multiples of the last axis's length */
+    return true;
 }
 
 esker_status esker__move_lower(esker__lowering *lowering, const esker_node *node, esker__move *move)
@@ -119,20 +133,20 @@ esker_status esker__move_lower(esker__lowering *lowering, const esker_node *node
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements from %lld, the kernel indexes at most %d", node->op->name,
                            (long long)n, (long long)n_in, INT32_MAX);
     merge(move);
-    bool bytes = esker_dtype_bytes(x->dtype) == 1;
-    esker__move_axis *last = &move->axes[move->rank - 1];
-    bool quads = !bytes && is_untouched(move, move->rank - 1) && last->n_out % 4 == 0;
-    if (quads) {
-        last->n_out /= 4;
-        last->n_in /= 4;
-        for (int i = 0; i + 1 < move->rank; i++) move->axes[i].stride /= 4; /* multiples of the last axis's length */
-        n /= 4;
+    int bytes = (int)esker_dtype_bytes(x->dtype) % 4; /* 0: words */
+    uint32_t fill = fill_bits(x->dtype, move->fill);
+    if (bytes && widen(move, 4 / bytes)) { /* whole words after all */
+        n /= 4 / bytes;
+        fill *= bytes == 1 ? 0x01010101u : 0x00010001u;
+        bytes = 0;
     }
+    bool quads = !bytes && widen(move, 4);
+    if (quads) n /= 4;
     struct {
         uint32_t n, groups_x, fill;
         int32_t diagonal;
         uint32_t four, axes[2 * ESKER_MAX_RANK][4]; /* word 5: 1 modulo 4 */
-    } params = {.n = (uint32_t)n, .fill = fill_bits(x->dtype, move->fill), .diagonal = (int32_t)move->diagonal, .four = 4};
+    } params = {.n = (uint32_t)n, .fill = fill, .diagonal = (int32_t)move->diagonal, .four = 4};
     bool steps = false;
     for (int i = 0; i < move->rank; i++) {
         const esker__move_axis *axis = &move->axes[i];

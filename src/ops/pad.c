@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include <esker/tensor.h>
 #include "ops/move.h"
 
 /* ---- pad ---- */
@@ -18,8 +19,14 @@ static esker_status pad_infer(const void *attr, esker_node *const *inputs, int n
                            out->shape.rank);
     if (a->mode < ESKER_PAD_CONSTANT || a->mode > ESKER_PAD_EDGE)
         return esker__fail(ESKER_ERR_INVALID, "%s: unknown mode %d", text, (int)a->mode);
-    bool whole = out->dtype == ESKER_DTYPE_F32 || a->value == floorf(a->value);
-    float lo = out->dtype == ESKER_DTYPE_U8 ? 0 : -0x1p31f, hi = out->dtype == ESKER_DTYPE_U8 ? 255 : 0x1.fffffep30f;
+    static const struct {
+        float lo, hi;
+    } ranges[] = {[ESKER_DTYPE_I32] = {-0x1p31f, 0x1.fffffep30f},
+                  [ESKER_DTYPE_U8] = {0, 255},
+                  [ESKER_DTYPE_F16] = {-65504, 65504},
+                  [ESKER_DTYPE_I8] = {-128, 127}};
+    bool whole = out->dtype == ESKER_DTYPE_F16 || a->value == floorf(a->value);
+    float lo = ranges[out->dtype].lo, hi = ranges[out->dtype].hi;
     if (out->dtype != ESKER_DTYPE_F32 && !(whole && a->value >= lo && a->value <= hi))
         return esker__fail(ESKER_ERR_INVALID, "%s: value %g is no %s", text, (double)a->value,
                            esker_dtype_name(out->dtype));
@@ -71,7 +78,7 @@ static void pad_move(const esker_node *node, esker__move *move)
     const esker__pad_attr *a = node->attr;
     esker__move_init(move, kinds[a->mode], &node->inputs[0]->type.shape, &node->type.shape);
     for (int i = 0; i < a->n_axes; i++) move->axes[i].a = a->before[i];
-    move->fill = a->value;
+    move->fill = node->type.dtype == ESKER_DTYPE_F16 ? esker_f32_from_f16(esker_f16_from_f32(a->value)) : a->value;
 }
 
 static esker_node *pad_simplify(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
@@ -232,6 +239,7 @@ static void triangle_move(const esker_node *node, esker__move *move)
                                          .n_inputs = 1,                                  \
                                          .n_outputs = 1,                                 \
                                          .attr_bytes = sizeof(esker__##family_##_attr),  \
+                                         .flags = ESKER__OP_STORAGE_TYPES,               \
                                          .infer = infer_,                                \
                                          .gradient = family_##_gradient,                 \
                                          .reference = name_##_reference,                 \

@@ -129,8 +129,6 @@ static esker_status expand_infer(const void *attr, esker_node *const *inputs, in
         esker__fail_prefix("%s", signature);
         return st;
     }
-    if (esker_dtype_bytes(inputs[0]->type.dtype) != 4)
-        return esker__fail(ESKER_ERR_UNSUPPORTED, "%s: only float32 and int32 can be expanded (esker_convert)", signature);
     if (from->rank > to->rank)
         return esker__fail(ESKER_ERR_INVALID, "%s to %s: rank %d cannot become %d", signature, esker_shape_text(to, text),
                            from->rank, to->rank);
@@ -152,7 +150,8 @@ static esker_node *expand_gradient(esker_node *node, esker_node *grad, int input
 
 static void expand_map(const esker_node *node, esker__map *map)
 {
-    *map = (esker__map){.n_operands = 1, .rank = node->type.shape.rank, .expr = "a", .words = true};
+    *map = (esker__map){.n_operands = 1, .rank = node->type.shape.rank, .expr = "a"};
+    esker__map_of(map, node->type.dtype);
     memcpy(map->dims, node->type.shape.dims, sizeof map->dims);
     esker__broadcast_strides(&node->inputs[0]->type.shape, &node->type.shape, map->strides[0]);
 }
@@ -176,7 +175,7 @@ const esker__op esker__op_expand = {.name = "expand",
                                     .n_inputs = 1,
                                     .n_outputs = 1,
                                     .attr_bytes = sizeof(esker__reshape_attr),
-                                    .flags = ESKER__OP_IN_PLACE_0,
+                                    .flags = ESKER__OP_IN_PLACE_0 | ESKER__OP_STORAGE_TYPES,
                                     .infer = expand_infer,
                                     .gradient = expand_gradient,
                                     .reference = expand_reference,

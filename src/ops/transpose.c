@@ -17,9 +17,6 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
     const esker__type *x = &inputs[0]->type;
     char signature[ESKER__SIGNATURE_BYTES];
     esker__signature(signature, "transpose", inputs, n_inputs);
-    if (esker_dtype_bytes(x->dtype) != 4)
-        return esker__fail(ESKER_ERR_UNSUPPORTED, "%s: only float32 and int32 can be transposed (esker_convert)",
-                           signature);
     if (a->rank != x->shape.rank)
         return esker__fail(ESKER_ERR_INVALID, "%s: an order of %d axes for %d", signature, a->rank, x->shape.rank);
     unsigned seen = 0;
@@ -49,7 +46,8 @@ static void describe(const esker_node *node, esker__map *map)
 {
     int64_t strides[ESKER_MAX_RANK];
     esker__row_major(&node->inputs[0]->type.shape, strides);
-    *map = (esker__map){.n_operands = 1, .rank = node->type.shape.rank, .expr = "a", .words = true};
+    *map = (esker__map){.n_operands = 1, .rank = node->type.shape.rank, .expr = "a"};
+    esker__map_of(map, node->type.dtype);
     for (int i = 0; i < map->rank; i++) {
         map->dims[i] = node->type.shape.dims[i];
         map->strides[0][i] = strides[source_axis(node, i)];
@@ -78,9 +76,10 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 
     /* y [batch, columns, rows] from x [batch, rows, columns] */
     int64_t batch = rank == 3 ? map.dims[0] : 1;
+    bool words = esker_dtype_bytes(node->type.dtype) == 4;
     bool exchange = rank == 2 || (rank == 3 && strides[0] == map.dims[1] * map.dims[2]);
     exchange = exchange && strides[rank - 2] == 1 && strides[rank - 1] == map.dims[rank - 2];
-    if (!exchange || batch > limits->groups[2]) return esker__map_emit(lowering, &map, operands);
+    if (!words || !exchange || batch > limits->groups[2]) return esker__map_emit(lowering, &map, operands);
     int64_t rows = map.dims[rank - 1], columns = map.dims[rank - 2];
     uint64_t across = esker__ceil_div((uint64_t)columns, TILE), down = esker__ceil_div((uint64_t)rows, TILE);
     if (rows < NARROW || columns < NARROW || batch * rows > INT32_MAX / columns || across > limits->groups[0] ||
@@ -115,6 +114,7 @@ const esker__op esker__op_transpose = {.name = "transpose",
                                        .n_inputs = 1,
                                        .n_outputs = 1,
                                        .attr_bytes = sizeof(esker__transpose_attr),
+                                       .flags = ESKER__OP_STORAGE_TYPES,
                                        .infer = infer,
                                        .gradient = gradient,
                                        .reference = reference,

@@ -31,6 +31,14 @@
     {                                             \
         .lo = a, .hi = b, .dtype = ESKER_DTYPE_U8 \
     }
+#define F16(a, b)                                  \
+    {                                              \
+        .lo = a, .hi = b, .dtype = ESKER_DTYPE_F16 \
+    }
+#define I8(a, b)                                  \
+    {                                             \
+        .lo = a, .hi = b, .dtype = ESKER_DTYPE_I8 \
+    }
 #define BUILD(name) static esker_node *build_##name(esker_graph *graph, esker_node *const *in, const double *args)
 
 /* ---- Recording what needs more than its inputs ---- */
@@ -443,10 +451,17 @@ const esker__case_row esker__case_rows[] = {
     LOGICAL(logical_xor),
     {"logical_not", .unary = esker_logical_not, .in = {U8(0, 1)}, .shapes = UNARY, .no_gradient = true},
     {"where", .build = build_where, .in = {U8(0, 1), ON(-2, 2), ON(-2, 2)}, .shapes = {"129 x 129 x 129", "4,1 x 1,5 x ."}},
+    {"where", "float16", .build = build_where, .in = {U8(0, 1), F16(-300, 300), F16(-300, 300)}, .shapes = {"129 x 129 x 129", "4,1 x 1,5 x ."}, .no_gradient = true},
+    {"where", "int8", .build = build_where, .in = {U8(0, 1), I8(-128, 127), I8(-128, 127)}, .shapes = {"129 x 129 x 129", "4,1 x 1,5 x ."}, .no_gradient = true},
     {"equal_mask", .build = build_equal_mask, .in = {WHOLE(-3, 3), WHOLE(-3, 3)}, .shapes = BROADCAST, .no_gradient = true},
     {"convert", "to int32", .build = build_convert, .args = {ESKER_DTYPE_I32}, .in = {ON(-300, 300)}, .shapes = UNARY, .no_gradient = true},
     {"convert", "to uint8", .build = build_convert, .args = {ESKER_DTYPE_U8}, .in = {ON(-300, 300)}, .shapes = UNARY, .no_gradient = true},
     {"convert", "from int32", .build = build_convert, .args = {ESKER_DTYPE_F32}, .in = {I32(-300, 300)}, .shapes = UNARY, .no_gradient = true},
+    {"convert", "to float16", .build = build_convert, .args = {ESKER_DTYPE_F16}, .in = {ON(-300, 300)}, .shapes = UNARY, .no_gradient = true},
+    {"convert", "from float16", .build = build_convert, .args = {ESKER_DTYPE_F32}, .in = {F16(-300, 300)}, .shapes = UNARY, .no_gradient = true},
+    {"convert", "to int8", .build = build_convert, .args = {ESKER_DTYPE_I8}, .in = {ON(-300, 300)}, .shapes = UNARY, .no_gradient = true},
+    {"convert", "from int8", .build = build_convert, .args = {ESKER_DTYPE_F32}, .in = {I8(-128, 127)}, .shapes = UNARY, .no_gradient = true},
+    {"convert", "int8 to float16", .build = build_convert, .args = {ESKER_DTYPE_F16}, .in = {I8(-128, 127)}, .shapes = UNARY, .no_gradient = true},
     {"convert", "from uint8", .build = build_convert, .args = {ESKER_DTYPE_F32}, .in = {U8(0, 255)}, .shapes = UNARY, .no_gradient = true},
 
     {"matmul", .build = build_matmul, .shapes = {"1,1 x 1,1", "5,7 x 7,3", "127,33 x 33,65", "4,129 x 129,8", "6,2100 x 2100,5", "64,64 x 64,64", "129,80 x 80,130"}},
@@ -494,24 +509,40 @@ const esker__case_row esker__case_rows[] = {
     {"argmin", "axis 1", .build = build_argmin, .args = {2}, .in = {WHOLE(-9, 9)}, .shapes = {"3,129,1", "5,127,3", "1,1"}, .no_gradient = true},
     {"reshape", .build = build_reshape, .shapes = {"3", "129", "5,6"}},
     {"expand", .build = build_expand, .shapes = {"1", "5,1", "4,1,7"}},
+    {"expand", "float16", .build = build_expand, .in = {F16(-300, 300)}, .shapes = {"5,1", "4,1,7"}, .no_gradient = true},
+    {"expand", "int8", .build = build_expand, .in = {I8(-128, 127)}, .shapes = {"5,1", "4,1,7"}, .no_gradient = true},
     {"transpose", "matrix", .build = build_transpose, .args = {0}, .shapes = {"1,1", "127,3", "65,129"}},
     {"transpose", "last two", .build = build_transpose, .args = {1}, .shapes = {"3,5,7", "2,33,34"}},
     {"transpose", "four axes", .build = build_transpose, .args = {2}, .shapes = {"2,3,5,7"}},
+    {"transpose", "float16", .build = build_transpose, .args = {0}, .in = {F16(-300, 300)}, .shapes = {"127,3", "65,129"}, .no_gradient = true},
+    {"transpose", "int8", .build = build_transpose, .args = {0}, .in = {I8(-128, 127)}, .shapes = {"127,3", "65,129"}, .no_gradient = true},
     {"slice", .build = build_slice, .shapes = {"4,5", "9,7,3"}},
+    {"slice", "float16", .build = build_slice, .in = {F16(-300, 300)}, .shapes = {"4,5", "9,7,3"}, .no_gradient = true},
+    {"slice", "int8", .build = build_slice, .in = {I8(-128, 127)}, .shapes = {"4,5", "9,7,3"}, .no_gradient = true},
     {"flip", .build = build_flip, .args = {1}, .shapes = {"1,1", "5,7", "3,129,2"}},
     {"concat", "axis 0", .build = build_concat, .args = {0}, .shapes = {"1 x 2 x 3", "127,3 x 1,3 x 2,3"}},
     {"concat", "axis 1", .build = build_concat, .args = {1}, .shapes = {"3,5 x 3,1 x 3,129", "2,3,5 x 2,1,5 x 2,4,5"}},
+    {"concat", "float16", .build = build_concat, .args = {1}, .in = {F16(-300, 300), F16(-300, 300), F16(-300, 300)}, .shapes = {"3,5 x 3,1 x 3,129"}, .no_gradient = true},
+    {"concat", "int8", .build = build_concat, .args = {1}, .in = {I8(-128, 127), I8(-128, 127), I8(-128, 127)}, .shapes = {"3,5 x 3,1 x 3,129"}, .no_gradient = true},
     {"roll", .build = build_roll, .args = {1, -3}, .shapes = {"1,1", "5,7", "3,129,2"}},
+    {"roll", "float16", .build = build_roll, .args = {1, -3}, .in = {F16(-300, 300)}, .shapes = {"5,7", "3,129,2"}, .no_gradient = true},
+    {"roll", "int8", .build = build_roll, .args = {1, -3}, .in = {I8(-128, 127)}, .shapes = {"5,7", "3,129,2"}, .no_gradient = true},
     {"tile", .build = build_tile, .shapes = {"1", "5,7", "2,3,5"}},
     {"pad", "constant", .build = build_pad, .args = {ESKER_PAD_CONSTANT}, .shapes = {"5,7", "4,3,2"}},
     {"pad", "reflect", .build = build_pad, .args = {ESKER_PAD_REFLECT}, .shapes = {"5,7", "4,3,2"}},
     {"pad", "edge", .build = build_pad, .args = {ESKER_PAD_EDGE}, .shapes = {"5,7", "4,3,2"}},
+    {"pad", "float16", .build = build_pad, .args = {ESKER_PAD_CONSTANT}, .in = {F16(-300, 300)}, .shapes = {"5,7", "4,3,2"}, .no_gradient = true},
+    {"pad", "int8", .build = build_pad, .args = {ESKER_PAD_EDGE}, .in = {I8(-128, 127)}, .shapes = {"5,7", "4,3,2"}, .no_gradient = true},
     {"tril", .build = build_tril, .args = {1}, .shapes = {"1,1", "5,7", "2,9,4"}},
     {"triu", .build = build_triu, .args = {-1}, .shapes = {"1,1", "5,7", "2,9,4"}},
     {"cumsum", .build = build_cumsum, .args = {1}, .shapes = {"1,1", "5,127", "3,129,2", "2,1030"}},
     {"take", "axis 0", .build = build_take, .args = {0}, .in = {ON(-2, 2), I32(0, 4)}, .shapes = {"5 x 1", "5,7 x 129", "6,3,5 x 4,3"}},
     {"take", "axis 1", .build = build_take, .args = {1}, .in = {ON(-2, 2), I32(0, 4)}, .shapes = {"3,5 x 7", "2,5,3 x 33"}},
+    {"take", "float16", .build = build_take, .args = {0}, .in = {F16(-300, 300), I32(0, 4)}, .shapes = {"5 x 1", "5,7 x 129"}, .no_gradient = true},
+    {"take", "int8", .build = build_take, .args = {0}, .in = {I8(-128, 127), I32(0, 4)}, .shapes = {"5 x 1", "5,7 x 129"}, .no_gradient = true},
     {"gather", .build = build_gather, .args = {1}, .in = {ON(-2, 2), I32(0, 4)}, .shapes = {"1,5 x 1,1", "3,5 x 3,129", "2,5,3 x 2,7,3"}},
+    {"gather", "float16", .build = build_gather, .args = {1}, .in = {F16(-300, 300), I32(0, 4)}, .shapes = {"3,5 x 3,129"}, .no_gradient = true},
+    {"gather", "int8", .build = build_gather, .args = {1}, .in = {I8(-128, 127), I32(0, 4)}, .shapes = {"3,5 x 3,129"}, .no_gradient = true},
     {"scatter_add", .build = build_scatter_add, .args = {1}, .in = {ON(-2, 2), I32(0, 4), ON(-2, 2)}, .shapes = {"1,5 x 1,1 x 1,1", "3,5 x 3,129 x 3,129", "2,5,3 x 2,7,3 x 2,7,3"}},
     {"one_hot", .build = build_one_hot, .args = {5}, .in = {I32(0, 4)}, .shapes = {".", "129", "3,7"}, .no_gradient = true},
     {"softmax", "rows", .build = build_softmax, .args = {1}, .in = {ON(-9, 9)}, .shapes = ROWS},

@@ -81,6 +81,10 @@ static esker_status write_input(const session *s, const esker__case *c, int i, t
             ((int32_t *)bytes)[j] = (int32_t)whole;
         else if (v->dtype == ESKER_DTYPE_U8)
             bytes[j] = (uint8_t)whole;
+        else if (v->dtype == ESKER_DTYPE_I8)
+            ((int8_t *)bytes)[j] = (int8_t)whole;
+        else if (v->dtype == ESKER_DTYPE_F16)
+            ((uint16_t *)bytes)[j] = esker_f16_from_f32(esker__random_range(&random, (float)v->lo, (float)v->hi));
         else
             ((float *)bytes)[j] = v->whole ? (float)whole : esker__random_range(&random, (float)v->lo, (float)v->hi);
     }
