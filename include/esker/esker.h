@@ -10,6 +10,7 @@
 #include "graph.h"
 #include "lbfgs.h"
 #include "loader.h"
+#include "measure.h"
 #include "memory.h"
 #include "model.h"
 #include "ops.h"

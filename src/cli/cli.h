@@ -59,13 +59,13 @@ typedef struct cli_option {
 } cli_option;
 
 typedef struct cli_command {
-    const char *name, *operand;                                           /* "MODEL"; NULL if it takes none */
-    const char *summary;                                                  /* one line */
-    const char *details;                                                  /* for --help, behind the options; may be NULL */
+    const char *name, *operand; /* "MODEL", "[MODEL]" if it may be left out; NULL if it takes none */
+    const char *summary;        /* one line */
+    const char *details;        /* for --help, behind the options; may be NULL */
     int (*run)(const struct cli_command *command, int argc, char **argv); /* argv[0] is the first behind the name */
 } cli_command;
 
-extern const cli_command cli_info, cli_selftest, cli_train, cli_eval, cli_summary, cli_plan;
+extern const cli_command cli_info, cli_selftest, cli_train, cli_eval, cli_summary, cli_plan, cli_bench;
 
 /**
  * Read the arguments: options in any place, "--name value" or "--name=value", and one operand if the command takes one.

@@ -163,7 +163,7 @@ bool cli_parse(const cli_command *command, cli_option *options, int n_options, i
             operand = argv[i];
         }
     }
-    if (command->operand && !operand) {
+    if (command->operand && command->operand[0] != '[' && !operand) {
         cli_usage_error(command, "%s is missing", command->operand);
         return false;
     }

@@ -8,6 +8,7 @@
  *   check.c    the replay over an interval map that proves the result
  *   attach.c   buffers, kernels and launches on a device
  *   run.c      steps
+ *   measure.c  how long dispatches take, and what the device can do at most
  *   verify.c   steps in check mode: every operation beside its reference
  *   compile.c  calls them in this order, and answers questions about the result
  */
@@ -234,6 +235,8 @@ typedef struct esker__plan_io {
     esker__range step;           /* the step's block; of an open plan that has no use for it (uses_step) empty */
 } esker__plan_io;
 
+/** Let the launches use one slot of the staging rings. */
+void esker__plan_point_at_slot(esker_plan *plan, int slot);
 /** Let the launches point at the step's memory. */
 void esker__plan_point(esker_plan *plan, const esker__plan_io *io);
 /** What changes from step to step, as kernels see it; `mark` as run[0]. */

@@ -198,7 +198,7 @@ static esker_status write_step_block(esker_plan *plan, int slot)
     return esker__staging_write(&plan->step_staging, slot, 0, &block, sizeof block);
 }
 
-static void point_at_slot(esker_plan *plan, int slot)
+void esker__plan_point_at_slot(esker_plan *plan, int slot)
 {
     for (size_t i = 0; i < plan->n_inputs; i++)
         plan->input_ranges[i] = esker__memory_range(esker__plan_storage_memory(plan, ESKER__STORAGE_INPUTS + (int)i, slot),
@@ -212,7 +212,7 @@ static esker_status start_step(void *owner, uint64_t ticket)
 {
     esker_plan *plan = owner;
     int slot = (int)(ticket % ESKER_PLAN_SLOTS);
-    point_at_slot(plan, slot);
+    esker__plan_point_at_slot(plan, slot);
     if (plan->checker) return esker__plan_run_checked(plan, slot);
     return esker__submit(plan->device, plan->launches, (int)plan->n_dispatches);
 }
@@ -256,7 +256,7 @@ static esker_status submit(esker_plan *plan, const esker_submit_desc *desc, uint
     }
     plan->slots[slot].number = *out_number;
     if (esker__queue_is_held(plan->device, *out_number)) {
-        point_at_slot(plan, slot);
+        esker__plan_point_at_slot(plan, slot);
         esker__queue_await(plan->device, *out_number, plan->launches, plan->n_dispatches);
     }
     for (size_t i = 0; i < plan->n_inputs; i++) plan->inputs[i].written = false;
