@@ -151,6 +151,12 @@ typedef struct esker__launch {
  * uniform range shorter than its block. The message names the kernel and gives the numbers.
  */
 esker_status esker__submit(esker_device *dev, const esker__launch *launches, int n);
+/**
+ * The two halves of it, for lists that are queued again and again: what was checked once stays right as long as its kernels and ranges are the
+ * same, its buffers live, and none of them is mapped.
+ */
+esker_status esker__launches_check(esker_device *dev, const esker__launch *launches, int n);
+esker_status esker__submit_checked(esker_device *dev, const esker__launch *launches, int n);
 /** A point in the command stream. All zero is one that has passed. */
 typedef struct esker__fence {
     void *sync;      /* NULL once it is known to have passed */

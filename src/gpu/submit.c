@@ -102,38 +102,46 @@ static void bind(GLenum target, esker__bound *bound, const esker__range *ranges,
     }
 }
 
-esker_status esker__submit(esker_device *dev, const esker__launch *launches, int n)
+esker_status esker__launches_check(esker_device *dev, const esker__launch *launches, int n)
+{
+    esker_status st = ESKER_OK;
+    for (int i = 0; st == ESKER_OK && i < n; i++) st = check_launch(dev, &launches[i]);
+    return st;
+}
+
+static void queue(esker_device *dev, const esker__launch *launch)
+{
+    if (dev->bound_program != launch->kernel->program) {
+        glUseProgram(launch->kernel->program);
+        dev->bound_program = launch->kernel->program;
+    }
+    bind(GL_SHADER_STORAGE_BUFFER, dev->bound_storage, launch->storage, launch->n_storage);
+    bind(GL_UNIFORM_BUFFER, dev->bound_uniform, launch->uniform, launch->n_uniform);
+    if (launch->barrier) {
+        glMemoryBarrier(GL_SHADER_STORAGE_BARRIER_BIT);
+        dev->counters.barriers++;
+    }
+    glDispatchCompute(launch->groups[0], launch->groups[1], launch->groups[2]);
+}
+
+/* Of submissions that were made before and are held back, those that touch the same memory go first. */
+static esker_status settle(esker_device *dev, const esker__launch *launches, int n)
+{
+    esker_status st = ESKER_OK;
+    for (int i = 0; st == ESKER_OK && esker__queue_holds(dev) && i < n; i++)
+        for (int k = 0; st == ESKER_OK && k < launches[i].n_storage; k++)
+            st = esker__queue_settle(dev, &launches[i].storage[k]);
+    return st;
+}
+
+esker_status esker__submit_checked(esker_device *dev, const esker__launch *launches, int n)
 {
     esker_status st = esker__device_enter(dev);
-    if (st != ESKER_OK) return st;
-    /* All are checked before any is queued, so that a refused list leaves nothing half done. */
-    for (int i = 0; i < n; i++) {
-        st = check_launch(dev, &launches[i]);
-        if (st != ESKER_OK) return st;
-    }
-    /* Of submissions that were made before and are held back, those that touch the same memory go first. */
-    for (int i = 0; esker__queue_holds(dev) && i < n; i++) {
-        for (int k = 0; k < launches[i].n_storage; k++) {
-            st = esker__queue_settle(dev, &launches[i].storage[k]);
-            if (st != ESKER_OK) return st;
-        }
-    }
-    for (int i = 0; i < n; i++) {
-        const esker__launch *launch = &launches[i];
-        if (dev->bound_program != launch->kernel->program) {
-            glUseProgram(launch->kernel->program);
-            dev->bound_program = launch->kernel->program;
-        }
-        bind(GL_SHADER_STORAGE_BUFFER, dev->bound_storage, launch->storage, launch->n_storage);
-        bind(GL_UNIFORM_BUFFER, dev->bound_uniform, launch->uniform, launch->n_uniform);
-        if (launch->barrier) {
-            glMemoryBarrier(GL_SHADER_STORAGE_BARRIER_BIT);
-            dev->counters.barriers++;
-        }
-        glDispatchCompute(launch->groups[0], launch->groups[1], launch->groups[2]);
-    }
-    dev->queued += (uint64_t)(n > 0 ? n : 0);
-    dev->counters.dispatches += (uint64_t)(n > 0 ? n : 0);
+    if (st == ESKER_OK) st = settle(dev, launches, n);
+    if (st != ESKER_OK || n <= 0) return st;
+    for (int i = 0; i < n; i++) queue(dev, &launches[i]);
+    dev->queued += (uint64_t)n;
+    dev->counters.dispatches += (uint64_t)n;
     st = esker__gl_check(dev, n == 1 ? launches[0].kernel->name : "queueing dispatches");
     if (st != ESKER_OK) {
         /* Which of the bindings took is not known any more. */
@@ -142,4 +150,12 @@ esker_status esker__submit(esker_device *dev, const esker__launch *launches, int
         dev->bound_program = 0;
     }
     return st;
+}
+
+/* All are checked before any is queued, so that a refused list leaves nothing half done. */
+esker_status esker__submit(esker_device *dev, const esker__launch *launches, int n)
+{
+    esker_status st = esker__device_enter(dev);
+    if (st == ESKER_OK) st = esker__launches_check(dev, launches, n);
+    return st == ESKER_OK ? esker__submit_checked(dev, launches, n) : st;
 }

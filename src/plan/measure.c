@@ -22,8 +22,8 @@ static esker_status run(const work *w, int64_t repeats, double *out_seconds)
 {
     esker__fence fence = {0};
     uint64_t start = esker__now_ns();
-    esker_status st = ESKER_OK;
-    for (int64_t i = 0; st == ESKER_OK && i < repeats; i++) st = esker__submit(w->dev, w->launches, w->n);
+    esker_status st = esker__launches_check(w->dev, w->launches, w->n);
+    for (int64_t i = 0; st == ESKER_OK && i < repeats; i++) st = esker__submit_checked(w->dev, w->launches, w->n);
     if (st == ESKER_OK) st = esker__fence_put(w->dev, &fence);
     if (st == ESKER_OK) st = esker__fence_wait(w->dev, &fence, false);
     esker__fence_drop(w->dev, &fence);

@@ -162,6 +162,7 @@ esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *te
     esker_tensor *old = in->tensor;
     in->tensor = esker_tensor_ref(tensor);
     in->written = false;
+    plan->checked_slots = 0;
     esker_tensor_unref(old); /* what takes its memory next is queued behind the steps that read it */
     return ESKER_OK;
 }
@@ -208,13 +209,26 @@ void esker__plan_point_at_slot(esker_plan *plan, int slot)
     esker__plan_point(plan, &(esker__plan_io){.inputs = plan->input_ranges, .outputs = &outputs, .step = step});
 }
 
+/* What a slot binds is the same for every step, so it is checked for the first; but the memory of a bound tensor may be another one now. */
+static esker_status submit_slot(esker_plan *plan, int slot)
+{
+    uint32_t bit = 1u << slot;
+    for (size_t i = 0; i < plan->n_inputs; i++)
+        if (plan->inputs[i].tensor) plan->checked_slots &= ~bit;
+    if (!(plan->checked_slots & bit)) {
+        esker_status st = esker__launches_check(plan->device, plan->launches, (int)plan->n_dispatches);
+        if (st != ESKER_OK) return st;
+        plan->checked_slots |= bit;
+    }
+    return esker__submit_checked(plan->device, plan->launches, (int)plan->n_dispatches);
+}
+
 static esker_status start_step(void *owner, uint64_t ticket)
 {
     esker_plan *plan = owner;
     int slot = (int)(ticket % ESKER_PLAN_SLOTS);
     esker__plan_point_at_slot(plan, slot);
-    if (plan->checker) return esker__plan_run_checked(plan, slot);
-    return esker__submit(plan->device, plan->launches, (int)plan->n_dispatches);
+    return plan->checker ? esker__plan_run_checked(plan, slot) : submit_slot(plan, slot);
 }
 
 static esker_status check_inputs(const esker_plan *plan)

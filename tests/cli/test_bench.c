@@ -1,0 +1,95 @@
+/* device test: esker bench, tune and profile from outside, on the least work. Times themselves are not looked at. */
+#include "support/test.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#ifdef ESKER_HAVE_CJSON
+#include <cjson/cJSON.h>
+#endif
+
+#define ESKER ESKER_BINARY_DIR "/esker"
+#define LEAST " --smallest --rounds 1 --round 0.0001"
+
+static char out[100000];
+
+/* stdout and stderr of a command together; its exit status. */
+static int run(const char *arguments)
+{
+    char command[1500];
+    snprintf(command, sizeof command, "exec '%s' %s 2>&1", ESKER, arguments);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    size_t n = fread(out, 1, sizeof out - 1, pipe);
+    out[n] = 0;
+    int raw = pclose(pipe);
+    return raw == -1 ? -1 : raw >> 8;
+}
+
+static void check(const char *arguments, int status, const char *part)
+{
+    int got = run(arguments);
+    if (got != status || !strstr(out, part))
+        fail_msg("esker %s: status %d, wanted %d and \"%s\": %.3000s", arguments, got, status, part, out);
+}
+
+static void need_command(void)
+{
+    if (access(ESKER, X_OK) != 0) skip();
+    test_device();
+}
+
+static void bench_prints_tables(void **state)
+{
+    (void)state;
+    need_command();
+    check("bench ops" LEAST " --only add", 0, "add [4096]");
+    check("bench gemm --only 4096x4096x4096 --seconds 1e-9", 0, "is left out");
+    check("bench speed", 2, "none of gemm, conv, ops, step, infer, memory and all");
+    check("bench gemm --rounds 0", 2, "--rounds 0");
+}
+
+#ifdef ESKER_HAVE_CJSON
+
+/* Exactly {"device", "results": [{"name", "median_seconds", "min_seconds", "max_seconds", "gflops", "gbytes_per_s", "of_limit"}]}. */
+static void bench_prints_json(void **state)
+{
+    (void)state;
+    need_command();
+    static const char *const keys[] = {"name",   "median_seconds", "min_seconds", "max_seconds",
+                                       "gflops", "gbytes_per_s",   "of_limit"};
+    static const char *const wanted[] = {"limit: copying", "gemm 256x256x256 nn", "conv input grad 8x8x16x16, 8 of 3x3",
+                                         "step mlp_small batch 64", "infer mlp_small batch 1, latency"};
+    enum { N = sizeof wanted / sizeof wanted[0] };
+    bool found[N] = {false};
+    if (run("bench --json" LEAST) != 0) fail_msg("%.2000s", out);
+    cJSON *json = cJSON_Parse(out);
+    const cJSON *results = cJSON_GetObjectItemCaseSensitive(json, "results"), *r;
+    assert_int_equal(cJSON_GetArraySize(json), 2);
+    assert_true(cJSON_IsString(cJSON_GetObjectItemCaseSensitive(json, "device")));
+    cJSON_ArrayForEach(r, results)
+    {
+        assert_int_equal(cJSON_GetArraySize(r), 7);
+        for (int k = 0; k < 7; k++) assert_non_null(cJSON_GetObjectItemCaseSensitive(r, keys[k]));
+        double median = cJSON_GetObjectItem(r, "median_seconds")->valuedouble;
+        assert_true(median > 0 && cJSON_GetObjectItem(r, "min_seconds")->valuedouble <= median);
+        assert_true(median <= cJSON_GetObjectItem(r, "max_seconds")->valuedouble);
+        for (int i = 0; i < N; i++) found[i] |= !strcmp(cJSON_GetObjectItem(r, "name")->valuestring, wanted[i]);
+    }
+    for (int i = 0; i < N; i++)
+        if (!found[i]) fail_msg("no result \"%s\": %.3000s", wanted[i], out);
+    cJSON_Delete(json);
+}
+
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bench_prints_tables),
+#ifdef ESKER_HAVE_CJSON
+        cmocka_unit_test(bench_prints_json),
+#endif
+    };
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
