@@ -257,7 +257,7 @@ def planned_bytes(esker, name, limits):
 
 
 def run_esker(options):
-    results = []
+    results, device = [], None
     for part in options.parts.split(","):
         command = [options.esker, "bench", part, "--json", "--round", "0.05"]
         if options.only:
@@ -267,8 +267,11 @@ def run_esker(options):
         if not done.stdout:
             continue
         found = json.loads(done.stdout)
+        device = found["device"]
         results += [r for r in found["results"] if r["name"] not in {q["name"] for q in results}]
-    return {"device": found["device"], "results": results}
+    if device is None:
+        sys.exit("%s bench gave no results" % options.esker)
+    return {"device": device, "results": results}
 
 
 def show(seconds):
