@@ -24,5 +24,6 @@
 #include "tensor.h"
 #include "trace.h"
 #include "trainer.h"
+#include "tune.h"
 #include "types.h"
 #endif

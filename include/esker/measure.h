@@ -50,6 +50,20 @@ typedef struct esker_timing {
 ESKER_API esker_status esker_plan_measure(esker_plan *plan, int first, int n, const esker_measure_desc *desc,
                                           esker_timing *out);
 
+typedef struct esker_profile_desc {
+    int steps;     /* that the medians are taken of, with timers; 0: 11, at most 101 */
+    bool isolated; /* as if the device had no timers */
+} esker_profile_desc;
+
+/**
+ * The time of each dispatch of a step, out_seconds[n_dispatches] (esker_plan_info). With GPU timers: the median over steps in which all run
+ * in their order, each between two timestamps. Without: of each alone, as esker_plan_measure(). Run a step first; updates go on
+ * updating. *out_timers (may be NULL) tells which it was; `desc` may be NULL.
+ * Errors     As esker_plan_measure(); ESKER_ERR_DEVICE: the timers were disturbed (a clock changed) every time.
+ */
+ESKER_API esker_status esker_plan_profile(esker_plan *plan, const esker_profile_desc *desc, double *out_seconds,
+                                          bool *out_timers);
+
 #ifdef __cplusplus
 }
 #endif

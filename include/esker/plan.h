@@ -50,6 +50,8 @@ typedef struct esker_plan_desc {
      * values.
      */
     bool check;
+    double tune_seconds; /* first try the kernels of jobs that were not tuned on this device yet, no job later than so many
+                            seconds after the first (esker_tune()); 0: do not */
 } esker_plan_desc;
 
 /**

@@ -50,6 +50,7 @@ typedef struct esker_trainer_desc {
     esker_schedule *
         schedule; /* of the learning rate, from the optimizer's; referenced. NULL: constant. Its total is said with each fit() */
     esker_loss_settings loss_settings;
+    double tune_seconds; /* as in esker_plan_desc: when the plan is compiled, never in a step */
 } esker_trainer_desc;
 
 /**

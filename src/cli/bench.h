@@ -62,6 +62,9 @@ void bench_infer(bench *b);
 /** A model of the suite, or a JSON file or checkpoint of the user's; told errors. */
 bool bench_open_model(const cli_command *command, const char *name, esker_model **out);
 
+/** A graph of the model for one batch: a training step with cross-entropy and AdamW, whose loss is the output, or the forward pass. */
+esker_status bench_record(esker_model *net, int64_t batch, bool train, esker_graph **out_graph, esker_node **out_output);
+
 /** A training or inference plan of a model for one batch, with random inputs in all slots, ready to be submitted. */
 typedef struct bench_plan {
     esker_plan *plan;

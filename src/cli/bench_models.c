@@ -94,6 +94,15 @@ static esker_status record(esker_model *net, int64_t batch, bool train, recorded
     return esker_optimize(out->output, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_ADAMW, .weight_decay = 0.01f});
 }
 
+esker_status bench_record(esker_model *net, int64_t batch, bool train, esker_graph **out_graph, esker_node **out_output)
+{
+    recorded r;
+    esker_status st = record(net, batch, train, &r);
+    *out_graph = r.graph;
+    *out_output = r.output;
+    return st;
+}
+
 esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bench_plan *out)
 {
     recorded r = {0};

@@ -65,7 +65,8 @@ typedef struct cli_command {
     int (*run)(const struct cli_command *command, int argc, char **argv); /* argv[0] is the first behind the name */
 } cli_command;
 
-extern const cli_command cli_info, cli_selftest, cli_train, cli_eval, cli_summary, cli_plan, cli_bench;
+extern const cli_command cli_info, cli_selftest, cli_train, cli_eval, cli_summary, cli_plan, cli_bench, cli_tune,
+    cli_profile;
 
 /**
  * Read the arguments: options in any place, "--name value" or "--name=value", and one operand if the command takes one.

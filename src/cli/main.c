@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const cli_command *const commands[] = {&cli_info,    &cli_selftest, &cli_train, &cli_eval,
-                                              &cli_summary, &cli_plan,     &cli_bench};
+static const cli_command *const commands[] = {&cli_info, &cli_selftest, &cli_train, &cli_eval,   &cli_summary,
+                                              &cli_plan, &cli_bench,    &cli_tune,  &cli_profile};
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void print_usage(FILE *to)

@@ -601,6 +601,10 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
         st = build(&l, mapped, n_outputs);
         simple = l.graph;
     }
+    if (st == ESKER_OK && plan->keep_graph) {
+        *plan->keep_graph = simple;
+        simple = NULL;
+    }
     esker_graph_destroy(simple);
     esker__free(mapped);
     return st;

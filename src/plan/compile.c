@@ -1,6 +1,7 @@
 /* The public face of plans: compiling one, and looking into it. */
 #include "plan/plan.h"
 
+#include <esker/tune.h>
 #include <math.h>
 #include <string.h>
 
@@ -98,7 +99,8 @@ static esker_status order_and_place(esker_plan *plan)
     return st == ESKER_OK ? esker__plan_place(plan) : st;
 }
 
-static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, bool open, esker_plan **out)
+static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, bool open, const esker__forced *forced,
+                            esker_graph **keep_graph, esker_plan **out)
 {
     *out = NULL;
     esker_status st = esker_graph_status(graph);
@@ -109,6 +111,8 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
     if (!plan) return esker__fail_memory(sizeof *plan, "plan");
     plan->params = esker_params_ref(graph->params);
     plan->open = open;
+    plan->forced = forced;
+    plan->keep_graph = keep_graph;
     plan->seed = desc->seed;
     if (desc->device)
         plan->limits = *esker__device_limits(desc->device);
@@ -132,20 +136,35 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
         esker_plan_destroy(plan);
         return st;
     }
+    plan->forced = NULL;
+    plan->keep_graph = NULL;
     *out = plan;
     return ESKER_OK;
 }
 
+esker_status esker__plan_compile_forced(esker_graph *graph, const esker_plan_desc *desc, const esker__forced *forced,
+                                        esker_graph **keep_graph, esker_plan **out)
+{
+    return compile(graph, desc, false, forced, keep_graph, out);
+}
+
 esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out)
 {
-    return compile(graph, desc, false, out);
+    if (desc->device && desc->tune_seconds > 0) {
+        esker_tune_desc tune = {.budget_seconds = desc->tune_seconds};
+        esker_status st = esker_tune(graph, desc, &tune, NULL);
+        if (st != ESKER_OK && st != ESKER_ERR_IO) return st;
+        if (st != ESKER_OK)
+            esker__log(ESKER_LOG_WARNING, "tuning is lost when the device is closed: %s", esker_last_error());
+    }
+    return compile(graph, desc, false, NULL, NULL, out);
 }
 
 esker_status esker__plan_compile_open(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out)
 {
     if (graph->params->n)
         return esker__fail(ESKER_ERR_INTERNAL, "plan: an open plan, but %zu parameters", graph->params->n);
-    return compile(graph, desc, true, out);
+    return compile(graph, desc, true, NULL, NULL, out);
 }
 
 void esker_plan_destroy(esker_plan *plan)

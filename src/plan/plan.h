@@ -8,6 +8,8 @@
  *   check.c    the replay over an interval map that proves the result
  *   attach.c   buffers, kernels and launches on a device
  *   run.c      steps
+ *   tune.c     which kernels are the fastest, by trying them
+ *   profile.c  the time of each dispatch
  *   measure.c  how long dispatches take, and what the device can do at most
  *   verify.c   steps in check mode: every operation beside its reference
  *   compile.c  calls them in this order, and answers questions about the result
@@ -190,6 +192,7 @@ struct esker_plan {
     esker_device *chosen_for; /* whose quarantine and tuning; NULL: none */
     esker__family family;
     const esker__forced *forced; /* or NULL */
+    esker_graph **keep_graph;    /* where to leave the graph that was lowered; NULL: nowhere */
 
     /* On a device. */
     esker_device *device; /* held, but by an open plan */
@@ -280,6 +283,13 @@ void esker__plan_observe(esker_plan *plan, void (*observe)(const esker__check_re
 
 /** Run the dispatches of a step one after the other, and compare every operation with its reference. */
 esker_status esker__plan_run_checked(esker_plan *plan, int slot);
+
+/**
+ * Compile with a candidate that is to be taken for one problem (may be NULL), and keep the graph that was lowered, whose node ids the plan
+ * has, in *keep_graph (may be NULL): the caller's.
+ */
+esker_status esker__plan_compile_forced(esker_graph *graph, const esker_plan_desc *desc, const esker__forced *forced,
+                                        esker_graph **keep_graph, esker_plan **out);
 
 /* The byte range of an operand in its storage. */
 typedef struct esker__extent {

@@ -41,7 +41,8 @@ esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc
                                                .outputs = outputs,
                                                .n_outputs = norm ? 3 : 2,
                                                .seed = desc->seed,
-                                               .check = desc->check},
+                                               .check = desc->check,
+                                               .tune_seconds = desc->tune_seconds},
                             out);
     esker_graph_destroy(step.graph);
     return st;

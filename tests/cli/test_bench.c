@@ -1,6 +1,7 @@
 /* device test: esker bench, tune and profile from outside, on the least work. Times themselves are not looked at. */
 #include "support/test.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #endif
 
 #define ESKER ESKER_BINARY_DIR "/esker"
+#define MODEL "'" ESKER_SOURCE_DIR "/tests/cli/tiny.json'"
 #define LEAST " --smallest --rounds 1 --round 0.0001"
 
 static char out[100000];
@@ -49,7 +51,67 @@ static void bench_prints_tables(void **state)
     check("bench gemm --rounds 0", 2, "--rounds 0");
 }
 
+static void tune_keeps_what_it_found(void **state)
+{
+    (void)state;
+    need_command();
+    char cache[1200];
+    snprintf(cache, sizeof cache, "%s", test_folder("cli-tune"));
+    setenv("ESKER_CACHE_DIR", cache, 1);
+    check("tune " MODEL " --batch 2 --infer", 0, " jobs tuned in ");
+    check("tune " MODEL " --batch 2 --infer", 0, "0 jobs tuned in ");
+    check("tune " MODEL " --batch 2 --infer --again --json", 0, "\"known\": 0");
+    check("tune no-such-model", 1, "no-such-model");
+    check("tune", 2, "MODEL is missing");
+    unsetenv("ESKER_CACHE_DIR");
+}
+
+static void profile_sums_up(void **state)
+{
+    (void)state;
+    need_command();
+    check("profile " MODEL " --batch 2", 0, "by operation");
+    check("profile " MODEL " --batch 2 --infer --isolated", 0, "each dispatch alone");
+    check("profile " MODEL " --trace /no/such/folder/trace.json", 1, "/no/such/folder");
+}
+
 #ifdef ESKER_HAVE_CJSON
+
+static double sum_of(const cJSON *json, const char *list, const char *key)
+{
+    const cJSON *item;
+    double sum = 0;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, list))
+        sum += cJSON_GetObjectItem(item, key)->valuedouble;
+    return sum;
+}
+
+static void profile_prints_json(void **state)
+{
+    (void)state;
+    need_command();
+    char trace[1300], arguments[1500];
+    snprintf(trace, sizeof trace, "%s/trace.json", test_folder("cli-profile"));
+    snprintf(arguments, sizeof arguments, "profile " MODEL " --batch 2 --json --trace '%s'", trace);
+    if (run(arguments) != 0) fail_msg("%.2000s", out);
+    cJSON *json = cJSON_Parse(out);
+    double all = cJSON_GetObjectItem(json, "dispatches_seconds")->valuedouble;
+    assert_true(all > 0);
+    assert_true(fabs(sum_of(json, "dispatches", "seconds") - all) <= 1e-6 * all);
+    assert_true(fabs(sum_of(json, "by_op", "seconds") - all) <= 1e-6 * all);
+    assert_true(fabs(sum_of(json, "by_phase", "seconds") - all) <= 1e-6 * all);
+    assert_true(fabs(sum_of(json, "by_phase", "share") - 1) <= 1e-6);
+    assert_int_equal(sum_of(json, "by_op", "dispatches"),
+                     cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "dispatches")));
+    cJSON_Delete(json);
+    FILE *file = fopen(trace, "r");
+    assert_non_null(file);
+    out[fread(out, 1, sizeof out - 1, file)] = 0;
+    fclose(file);
+    json = cJSON_Parse(out);
+    assert_non_null(cJSON_GetObjectItemCaseSensitive(json, "traceEvents"));
+    cJSON_Delete(json);
+}
 
 /* Exactly {"device", "results": [{"name", "median_seconds", "min_seconds", "max_seconds", "gflops", "gbytes_per_s", "of_limit"}]}. */
 static void bench_prints_json(void **state)
@@ -86,9 +148,10 @@ static void bench_prints_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bench_prints_tables),
+        cmocka_unit_test(bench_prints_tables), cmocka_unit_test(tune_keeps_what_it_found),
+        cmocka_unit_test(profile_sums_up),
 #ifdef ESKER_HAVE_CJSON
-        cmocka_unit_test(bench_prints_json),
+        cmocka_unit_test(bench_prints_json),   cmocka_unit_test(profile_prints_json),
 #endif
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
