@@ -1,5 +1,5 @@
 #version 310 es
-// copy: y[y_first + i] = x[x_first + i], 32-bit words of any type
+// copy: y[y_first + i] = x[x_first + i], 32-bit words of any type; with VEC4, units of four words
 // Bindings  0 in  x [x_first + n]    1 out y [y_first + n]
 // Uniforms  x_first and y_first may be left zero
 // Groups    (x, y, 1) of WG words each; linear group = y * groups_x + x
@@ -16,8 +16,13 @@ layout(std140, binding = 0) uniform Params {
     uint x_first;
     uint y_first;
 };
-layout(std430, binding = 0) readonly buffer X { uint x[]; };
-layout(std430, binding = 1) writeonly buffer Y { uint y[]; };
+#ifdef VEC4
+#define UNIT uvec4
+#else
+#define UNIT uint
+#endif
+layout(std430, binding = 0) readonly buffer X { UNIT x[]; };
+layout(std430, binding = 1) writeonly buffer Y { UNIT y[]; };
 
 void main()
 {

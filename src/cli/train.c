@@ -390,6 +390,30 @@ static int save(session *s)
     return CLI_DONE;
 }
 
+/* What the device's pools hold. */
+static void add_memory(cli_json *json, const esker_device *dev)
+{
+    cli_json_open(json, "memory", '{');
+    for (int use = 0; use <= ESKER_MEMORY_ALL; use++) {
+        esker_memory_stats m;
+        if (esker_memory_get_stats(dev, (esker_memory_use)use, &m) != ESKER_OK) continue;
+        cli_json_open(json, esker_memory_use_name((esker_memory_use)use), '{');
+        cli_json_uint(json, "in_use_bytes", m.in_use_bytes);
+        cli_json_uint(json, "in_use_peak_bytes", m.in_use_peak_bytes);
+        cli_json_uint(json, "rounding_bytes", m.rounding_bytes);
+        cli_json_uint(json, "cached_bytes", m.cached_bytes);
+        cli_json_uint(json, "held_bytes", m.held_bytes);
+        cli_json_uint(json, "held_peak_bytes", m.held_peak_bytes);
+        cli_json_uint(json, "blocks", m.n_blocks);
+        cli_json_uint(json, "hits", m.hits);
+        cli_json_uint(json, "misses", m.misses);
+        cli_json_uint(json, "evictions", m.evictions);
+        cli_json_number(json, "fragmentation", m.fragmentation);
+        cli_json_close(json, '}');
+    }
+    cli_json_close(json, '}');
+}
+
 static int print_stats(const session *s)
 {
     esker_train_stats t;
@@ -411,6 +435,7 @@ static int print_stats(const session *s)
     cli_json_uint(&json, "peak_bytes", t.peak_bytes);
     cli_json_uint(&json, "allocated_bytes", t.allocated_bytes);
     cli_json_uint(&json, "buffer_peak_bytes", t.buffer_peak_bytes);
+    add_memory(&json, s->desc.device);
     cli_json_number(&json, "step_seconds_median", t.step_seconds_median);
     cli_json_number(&json, "step_seconds_mean", t.step_seconds_mean);
     cli_json_text(&json, "window",

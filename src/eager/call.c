@@ -164,6 +164,7 @@ bool esker__call_begin(esker__call *call, const char *name, esker_tensor *const 
             if (i < n_needed) return false;
             continue;
         }
+        if (esker__tensor_check(given[i], name) != ESKER_OK) return false;
         if (!dev) dev = given[i]->device, first = i;
         if (given[i]->device != dev) {
             esker__fail_message("%s: tensors %d and %d are on different devices", name, first, i);

@@ -147,6 +147,8 @@ esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *te
     esker_status st = need_input(plan, input);
     if (st != ESKER_OK) return st;
     esker__plan_input *in = &plan->inputs[input];
+    if (tensor) st = esker__tensor_check(tensor, "plan: binding an input");
+    if (st != ESKER_OK) return st;
     if (tensor && tensor->device != plan->device)
         return esker__fail(ESKER_ERR_INVALID, "plan: input %s: the tensor is of another device", in->name);
     if (tensor && (tensor->dtype != in->type.dtype || !esker_shape_equal(&tensor->shape, &in->type.shape)))

@@ -46,7 +46,7 @@ struct pools {
     pool list[ESKER_MEMORY_USES];
     uint64_t in_use_peak_bytes, held_peak_bytes;
     esker__transfer *transfer;
-    bool measured, slow_to_read;
+    bool software, measured, slow_to_read;
 };
 
 const char *esker_memory_use_name(esker_memory_use use)
@@ -102,6 +102,7 @@ static esker_status get_pools(esker_device *dev, pools **out)
     esker_device_info info;
     esker_device_get_info(dev, &info);
     all->dev = dev;
+    all->software = info.display.software;
     esker_status st = esker__transfer_create(dev, &all->transfer);
     for (int use = 0; st == ESKER_OK && use < ESKER_MEMORY_USES; use++) {
         pool *p = &all->list[use];
@@ -212,11 +213,14 @@ esker_status esker__memory_get_transfer(esker_device *dev, esker__transfer **out
     return st;
 }
 
-/* Memory that the CPU has no business in: what carries bytes to and from it, else NULL. */
+/*
+ * Memory that the CPU has no business in: what carries bytes to and from it; else NULL. A software driver has no other memory
+ * than the CPU's, and copies faster itself than its shaders do.
+ */
 static esker__transfer *transfer_of(const esker__memory *memory)
 {
     const pool *p = esker__heap_user(memory->piece->heap);
-    return p->use->buffer_use == ESKER__BUFFER_DEVICE ? p->all->transfer : NULL;
+    return p->use->buffer_use == ESKER__BUFFER_DEVICE && !p->all->software ? p->all->transfer : NULL;
 }
 
 static esker_device *device_of(const esker__memory *memory)
@@ -262,7 +266,7 @@ esker_status esker__memory_clear(const esker__memory *memory, uint64_t offset, u
 
 esker_status esker__memory_copy(const esker__memory *dst, const esker__memory *src, uint64_t n_bytes)
 {
-    n_bytes = esker__round_up(n_bytes, 4);
+    n_bytes = esker__round_up(n_bytes, 16);
     esker_status st = check(src, "copying device memory", 0, n_bytes);
     if (st == ESKER_OK) st = check(dst, "copying to device memory", 0, n_bytes);
     if (st != ESKER_OK || n_bytes == 0) return st;

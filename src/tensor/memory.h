@@ -41,7 +41,7 @@ void esker__memory_give(esker__memory *memory);
 /**
  * Copy to and from the host, or fill with zeros: as esker__buffer_write, _read and _clear, with offsets in the piece. What is
  * the GPU's alone goes through staging buffers (transfer.h), so that nothing waits for the whole buffer; but for writes of
- * parts of words while the GPU is busy.
+ * parts of words while the GPU is busy, and but for software drivers.
  */
 esker_status esker__memory_write(const esker__memory *memory, uint64_t offset, const void *data, uint64_t n_bytes);
 esker_status esker__memory_read(const esker__memory *memory, uint64_t offset, void *out, uint64_t n_bytes);
@@ -51,7 +51,7 @@ esker_status esker__memory_clear(const esker__memory *memory, uint64_t offset, u
  * memory, made once and in order, is better to work on. Measured when it is first asked.
  */
 esker_status esker__memory_is_slow_to_read(esker_device *dev, bool *out);
-/** Copy the first `n_bytes`, rounded up to words, on the device, behind what is queued. The pieces must not be the same. */
+/** Copy the first `n_bytes`, rounded up to 16, on the device, behind what is queued. The pieces must not be the same. */
 esker_status esker__memory_copy(const esker__memory *dst, const esker__memory *src, uint64_t n_bytes);
 /** The lasting address of the piece, or NULL where there is none. */
 void *esker__memory_address(const esker__memory *memory);

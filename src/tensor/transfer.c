@@ -7,7 +7,7 @@
 #include "base/memory.h"
 
 #define ALIGN      ((uint64_t)256)
-#define COPY_GROUP 64 /* words; WG of the copy kernel */
+#define COPY_GROUP 64 /* units of 4 or 16 bytes; WG of the copy kernel */
 #define SLOTS      4  /* parts of the upload ring, of ESKER__STAGE_BYTES each */
 #define READ_SLOTS 2  /* one is copied by the CPU while the GPU fills the other */
 #define READ_BYTES ESKER__STAGE_BYTES
@@ -121,11 +121,11 @@ esker_status esker__transfer_stage(esker__transfer *transfer, const void *data, 
 
 /* ---- Copies ---- */
 
-/* The range as a binding, which begins at a multiple of 256; *out_first: its first word therein. */
-static esker__range window(const esker__range *range, uint32_t *out_first)
+/* The range as a binding, which begins at a multiple of 256; *out_first: its first unit therein. */
+static esker__range window(const esker__range *range, uint64_t unit_bytes, uint32_t *out_first)
 {
     uint64_t before = range->offset % ALIGN;
-    *out_first = (uint32_t)(before / 4);
+    *out_first = (uint32_t)(before / unit_bytes);
     return (esker__range){range->buffer, range->offset - before, range->n_bytes + before};
 }
 
@@ -134,7 +134,7 @@ static uint64_t most_words(const esker_device *dev)
 {
     const esker_limits *limits = esker__device_limits(dev);
     uint64_t groups = (uint64_t)limits->groups[0] * limits->groups[1];
-    uint64_t words = (limits->storage_block_bytes - ALIGN) / 4;
+    uint64_t words = (limits->storage_block_bytes - ALIGN) / 16 * 4;
     return groups * COPY_GROUP < words ? groups * COPY_GROUP : words;
 }
 
@@ -143,16 +143,17 @@ static esker_status plan_copy(esker__transfer *t, const esker__range *from, cons
                               uniforms *out_block)
 {
     uint32_t x_first, y_first;
-    uint64_t n_words = from->n_bytes / 4, n_groups = esker__ceil_div(n_words, COPY_GROUP);
+    uint64_t unit_bytes = (from->offset | to->offset | from->n_bytes) % 16 ? 4 : 16;
+    uint64_t n_units = from->n_bytes / unit_bytes, n_groups = esker__ceil_div(n_units, COPY_GROUP);
     const uint32_t *most = esker__device_limits(t->dev)->groups;
     uint32_t groups_x = n_groups < most[0] ? (uint32_t)n_groups : most[0];
     *out = (esker__launch){.groups = {groups_x, (uint32_t)esker__ceil_div(n_groups, groups_x), 1},
                            .n_storage = 2,
-                           .storage = {window(from, &x_first), window(to, &y_first)},
+                           .storage = {window(from, unit_bytes, &x_first), window(to, unit_bytes, &y_first)},
                            .n_uniform = 1,
                            .barrier = true};
-    *out_block = (uniforms){.n = (uint32_t)n_words, .groups_x = groups_x, .x_first = x_first, .y_first = y_first};
-    return esker__kernel_get(t->dev, "runtime/copy", "", &out->kernel);
+    *out_block = (uniforms){.n = (uint32_t)n_units, .groups_x = groups_x, .x_first = x_first, .y_first = y_first};
+    return esker__kernel_get(t->dev, "runtime/copy", unit_bytes == 16 ? "VEC4 1\n" : "", &out->kernel);
 }
 
 static esker_status copy_once(esker__transfer *t, const esker__range *from, const esker__range *to)
@@ -230,8 +231,8 @@ esker_status esker__transfer_download(esker__transfer *t, const esker__range *fr
 {
     esker_status st = esker__device_enter(t->dev);
     esker__fence fences[READ_SLOTS] = {{0}};
-    uint64_t lead = from->offset % 4, left = from->n_bytes;
-    esker__range words = {from->buffer, from->offset - lead, esker__round_up(lead + from->n_bytes, 4)};
+    uint64_t lead = from->offset % 16, left = from->n_bytes;
+    esker__range words = {from->buffer, from->offset - lead, esker__round_up(lead + from->n_bytes, 16)};
     uint64_t n_parts = left ? esker__ceil_div(words.n_bytes, READ_BYTES) : 0;
     unsigned char *to = out;
     /* The CPU copies one part while the GPU fills the slot of the next. */

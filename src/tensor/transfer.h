@@ -27,7 +27,7 @@ esker_status esker__transfer_stage(esker__transfer *transfer, const void *data, 
 esker_status esker__transfer_copy(esker__transfer *transfer, const esker__range *from, const esker__range *to);
 /** Copy host memory to a range, behind what is queued; `data` may be reused when it returns. Whole words. */
 esker_status esker__transfer_upload(esker__transfer *transfer, const esker__range *to, const void *data);
-/** Copy a range, of any bytes, to host memory, after what is queued; waits for it. Whole words are read. */
+/** Copy a range, of any bytes, to host memory, after what is queued; waits for it. Whole units of 16 bytes are read. */
 esker_status esker__transfer_download(esker__transfer *transfer, const esker__range *from, void *out);
 
 #endif

@@ -393,6 +393,12 @@ static void training_writes_what_it_says(void **state)
     assert_true(number(stats, "dispatches_per_step") >= number(stats, "barriers_per_step"));
     assert_true(number(stats, "peak_bytes") == number(stats, "allocated_bytes"));
     assert_true(number(stats, "step_seconds_median") > 0);
+    /* The training plan is not all there is: evaluation has one of its own. */
+    const cJSON *all = cJSON_GetObjectItem(cJSON_GetObjectItem(stats, "memory"), "all");
+    assert_true(number(all, "in_use_bytes") > number(stats, "allocated_bytes"));
+    assert_true(number(all, "held_bytes") ==
+                number(all, "in_use_bytes") + number(all, "rounding_bytes") + number(all, "cached_bytes"));
+    assert_non_null(cJSON_GetObjectItem(cJSON_GetObjectItem(stats, "memory"), "temporaries"));
     cJSON_Delete(stats);
 
     static char log[20000];

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include <esker/eager.h>
+#include <esker/ops.h>
 #include <esker/plan.h>
 #include <esker/pool.h>
 #include "tensor/memory.h"
@@ -102,6 +104,18 @@ static void use_after_release_is_found(void **state)
     esker_tensor_get_info(t, &info);
     assert_int_equal(heard.n_lines, 2);
     assert_true(info.device == NULL && info.n_elems == 0);
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *y = esker_relu(esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){1, {4}}));
+    assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.device = dev, .outputs = &y, .n_outputs = 1}, &plan));
+    assert_fails(esker_plan_bind_input(plan, 0, t), ESKER_ERR_INVALID, why);
+    assert_null(esker_tensor_relu(t));
+    assert_non_null(strstr(esker_last_error(), why));
+    assert_ok(esker_plan_bind_input(plan, 0, alive));
+    assert_ok(esker_plan_run(plan));
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
     /* What never was a tensor. */
     assert_fails(esker_tensor_read((esker_tensor *)(void *)x, 0, 1, x), ESKER_ERR_INVALID, "is no tensor");
     assert_fails(esker_tensor_read((esker_tensor *)((char *)alive + 8), 0, 1, x), ESKER_ERR_INVALID, "is no tensor");

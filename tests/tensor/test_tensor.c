@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include <esker/tensor.h>
+#include "tensor/tensor.h"
 
 static void fill(unsigned char *bytes, size_t n, unsigned start)
 {
@@ -285,6 +286,83 @@ static void *fill_mapped(void *address)
     return NULL;
 }
 
+/* Parts of a tensor, of either kind of memory; what is outside of the range stays. */
+static void maps_take_ranges(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    static const esker_memory_use uses[] = {ESKER_MEMORY_SHARED, ESKER_MEMORY_TEMPORARIES};
+    static const int64_t ranges[][2] = {{0, 1}, {3, 5}, {1000, 3000}, {4999, 1}, {17, ESKER_TENSOR_REST}, {0, 5000}};
+    enum { N = 5000 };
+    static int32_t want[N], got[N];
+    for (size_t u = 0; u < 2; u++) {
+        for (int i = 0; i < N; i++) want[i] = i * 3;
+        for (size_t r = 0; r < sizeof ranges / sizeof ranges[0]; r++) {
+            esker_tensor *t;
+            int32_t *address;
+            int64_t first = ranges[r][0], n = ranges[r][1] < 0 ? N - first : ranges[r][1];
+            /* Each on a tensor of its own: writing moves it. */
+            assert_ok(esker__tensor_create_on(
+                dev, &(esker_tensor_desc){.dtype = ESKER_DTYPE_I32, .shape = {1, {N}}, .data = want, .label = "r"}, uses[u],
+                false, &t));
+            assert_ok(esker_tensor_map_range(t, ESKER_MAP_READ, first, ranges[r][1], (void **)&address));
+            assert_memory_equal(address, want + first, (size_t)n * 4);
+            assert_fails(esker_tensor_read(t, 0, 1, got), ESKER_ERR_INVALID, "tensor r int32 [5000] is mapped");
+            assert_ok(esker_tensor_unmap(t));
+            assert_int_equal(t->use, uses[u]);
+            assert_ok(esker_tensor_map_range(t, ESKER_MAP_WRITE, first, ranges[r][1], (void **)&address));
+            address[0] = want[first] = -7 - (int32_t)r;
+            assert_ok(esker_tensor_unmap(t));
+            assert_ok(esker_tensor_read(t, 0, ESKER_TENSOR_REST, got));
+            assert_memory_equal(got, want, sizeof want);
+            assert_ok(esker_tensor_map_range(t, ESKER_MAP_DISCARD, first, ranges[r][1], (void **)&address));
+            for (int64_t i = 0; i < n; i++) address[i] = want[first + i] = (int32_t)(i * 5 + (int64_t)r);
+            assert_ok(esker_tensor_unmap(t));
+            assert_ok(esker_tensor_read(t, 0, ESKER_TENSOR_REST, got));
+            assert_memory_equal(got, want, sizeof want);
+            assert_fails(esker_tensor_map_range(t, ESKER_MAP_READ, 4999, 2, (void **)&address), ESKER_ERR_INVALID,
+                         "2 elements from element 4999 on");
+            assert_null(address);
+            assert_fails(esker_tensor_map_range(t, ESKER_MAP_READ, 9, 0, (void **)&address), ESKER_ERR_INVALID,
+                         "mapping tensor r int32 [5000]: no elements");
+            /* Given back while it is mapped. */
+            assert_ok(esker_tensor_map_range(t, r % 2 ? ESKER_MAP_READ : ESKER_MAP_WRITE, first, ranges[r][1],
+                                             (void **)&address));
+            esker_tensor_unref(t);
+        }
+    }
+    assert_ok(esker_device_finish(dev));
+}
+
+static void note_release(void *data, void *user)
+{
+    memset(data, 0xee, 8); /* it may be reused */
+    ++*(int *)user;
+}
+
+static void tensors_come_from_the_host(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    esker_tensor *t;
+    float data[2] = {3, 4}, got[2];
+    int n_released = 0;
+    esker_tensor_desc desc = {.shape = {1, {2}}, .data = data};
+    assert_ok(esker_tensor_from_host(dev, &desc, note_release, &n_released, &t));
+    assert_ok(esker_tensor_read(t, 0, 2, got));
+    assert_true(got[0] == 3 && got[1] == 4);
+    esker_tensor_unref(t);
+    assert_int_equal(n_released, 1);
+    /* After a failure the caller has it still, and nobody calls. */
+    desc.shape.rank = 9;
+    assert_fails(esker_tensor_from_host(dev, &desc, note_release, &n_released, &t), ESKER_ERR_INVALID, "rank 9");
+    assert_null(t);
+    assert_int_equal(n_released, 1);
+    desc = (esker_tensor_desc){.shape = {1, {2}}};
+    assert_fails(esker_tensor_from_host(dev, &desc, note_release, &n_released, &t), ESKER_ERR_INVALID, "no data");
+    assert_int_equal(n_released, 1);
+}
+
 static void mapped_memory_is_for_any_thread(void **state)
 {
     (void)state;
@@ -478,6 +556,8 @@ int main(void)
         cmocka_unit_test(maps_are_counted),
         cmocka_unit_test(a_write_is_waited_for),
         cmocka_unit_test(a_mapped_tensor_is_the_cpus),
+        cmocka_unit_test(maps_take_ranges),
+        cmocka_unit_test(tensors_come_from_the_host),
         cmocka_unit_test(mapped_memory_is_for_any_thread),
         cmocka_unit_test(copies_are_whole),
         cmocka_unit_test(a_long_copy_folds),
