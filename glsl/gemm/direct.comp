@@ -2,7 +2,7 @@
 // gemm/direct: c[i][j] = tail(sum_p opa(i, p) opb(p, j) + bias[j]), each invocation ROWS x 4 elements, straight from memory
 //
 // Order     every element is one running sum over p = 0, 1, 2, ..., in every variant: they differ in speed alone
-// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    then those of TAIL    last out c f32
+// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS; of i, not of j, if BIAS_OF_ROW)    then those of TAIL    last out c f32
 //           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
 //           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
 // Uniforms  m, n, k >= 1; chunk: multiple of 4 (read if SPLIT); bias_step: 1, or 0 for a bias of one element;
@@ -48,6 +48,9 @@
 #endif
 #ifndef BIAS
 #define BIAS 0
+#endif
+#ifndef BIAS_OF_ROW
+#define BIAS_OF_ROW 0
 #endif
 #ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
 #define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
@@ -117,7 +120,9 @@ vec4 b_at(uint p) { return vec4(b[rb0 + p], b[rb1 + p], b[rb2 + p], b[rb3 + p]);
 void store(uint z, uint i, vec4 s)
 {
     if (i >= m) return;
-#if BIAS
+#if BIAS && BIAS_OF_ROW
+    s += bias[i * bias_step];
+#elif BIAS
     uint j1 = min(j0 + 1u, n - 1u), j2 = min(j0 + 2u, n - 1u), j3 = min(j0 + 3u, n - 1u);
     s += vec4(bias[j0 * bias_step], bias[j1 * bias_step], bias[j2 * bias_step], bias[j3 * bias_step]);
 #endif

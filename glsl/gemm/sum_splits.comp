@@ -1,9 +1,10 @@
 #version 310 es
-// gemm/sum_splits: y[e] = tail(sum_s part[s][e] + bias[e mod n]), the second pass of a contraction that was split
+// gemm/sum_splits: y[e] = tail(sum_s part[s][e] + bias[e / inner mod n]), the second pass of a contraction that was split
 //
 // Order     stripe t of LY adds splits t, t + LY, ...; the stripes are added pairwise: fixed by n_splits alone
 // Bindings  0 in part f32 [n_splits, n_elems]    1 in bias f32 (if BIAS)    then those of TAIL    last out y f32 [n_elems]
-// Uniforms  n_elems, n_splits >= 1; n: row length (read if BIAS); bias_step: 1, or 0 for a bias of one element; fold: groups along x
+// Uniforms  n_elems, n_splits >= 1; n: length of the bias, inner: neighbours that share an element of it (read if BIAS); bias_step: 1, or 0 for a
+//           bias of one element; fold: groups along x
 // Groups    LX elements each, folded into x and y
 // Limits    512 bytes shared; 128 invocations
 #ifndef LX
@@ -28,8 +29,10 @@ layout(std430, binding = 1) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
-layout(std140, binding = 0) uniform Params { uvec3 group_base; uint n_elems, n_splits, n, bias_step, fold; };
+layout(std140, binding = 0) uniform Params { uvec3 group_base; uint n_elems, n_splits, n, bias_step, fold, inner; };
+#if LY > 1
 shared float sums[128];
+#endif
 
 void main()
 {
@@ -39,16 +42,18 @@ void main()
     float sum = 0.0;
     if (e < n_elems)
         for (uint s = stripe; s < n_splits; s += uint(LY)) sum += part[s * n_elems + e];
+#if LY > 1
     sums[here] = sum;
     for (uint half_way = uint(LY) / 2u; half_way > 0u; half_way >>= 1u) {
         memoryBarrierShared();
         barrier();
         if (stripe < half_way) sums[here] += sums[here + half_way * uint(LX)];
     }
-    if (stripe != 0u || e >= n_elems) return;
     sum = sums[here];
+#endif
+    if (stripe != 0u || e >= n_elems) return;
 #if BIAS
-    sum += bias[(e % n) * bias_step];
+    sum += bias[(e / inner % n) * bias_step];
 #endif
     y[e] = tail(sum, e);
 }

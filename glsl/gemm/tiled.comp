@@ -1,16 +1,20 @@
 #version 310 es
-// gemm/tiled: c[i][j] = tail(sum_p opa(i, p) opb(p, j) + bias[j]), 64 x 64 elements for each group, 8 x 8 for each invocation, from 16
-//             values of p at a time in shared memory; for GPUs with many registers and fast shared memory
+// gemm/tiled: c[i][j] = tail(sum_p opa(i, p) opb(p, j) + bias[j]); each group BM x BN elements, each invocation 4 MR x 4 NR of them,
+//             from BK values of p at a time in shared memory: two tiles, one of which is filled while the other is used
+//
+// BM = 4 MR TY, BN = 4 NR TX. What fits where: shared memory 8 BK (BM + BN) bytes; registers about 16 MR NR + 4 (MR + NR) + 16 LOADS + 20,
+// where LOADS is how many blocks of 4 x 4 an invocation moves for each BK.
 //
 // Order     every element is one running sum over p = 0, 1, 2, ..., as in gemm/direct
-// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS)    then those of TAIL    last out c f32
+// Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS; of i, not of j, if BIAS_OF_ROW)    then those of TAIL    last out c f32
 //           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
 //           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
-// Uniforms  m, n, k >= 1; chunk: multiple of 16, or k; bias_step: 1, or 0 for a bias of one element;
+// Uniforms  m, n, k >= 1; chunk: multiple of BK, or k; bias_step: 1, or 0 for a bias of one element;
 //           batches, lengths, step_a, step_b (read if BATCH): as in gemm/direct, the steps in elements
-// Groups    (ceil(n / 64), ceil(m / 64), batches * splits)
-// Variants  VA: the rows of a, as stored, are a multiple of 4 long and read as vec4; VB: the same for b; VC: n is a multiple of 4
-// Limits    8 KiB shared; 64 invocations; about 100 registers
+// Groups    (ceil(n / BN), ceil(m / BM), batches * splits)
+// Variants  VA: the rows of a, as stored, are a multiple of 4 long and read as vec4; VB: the same for b; VC: n is a multiple of 4;
+//           WHOLE: k is a multiple of BK; EVEN: m and n are multiples of BM and BN
+// Limits    TX TY invocations; shared memory as above
 #ifndef TA
 #define TA 0
 #endif
@@ -26,6 +30,26 @@
 #ifndef VC
 #define VC 0
 #endif
+#ifndef WHOLE
+#define WHOLE 0
+#endif
+#ifndef EVEN
+#define EVEN 0
+#endif
+#ifndef TX
+#define TX 8 // invocations along n and m, literals for layout(): powers of two
+#define TY 8
+#endif
+#ifndef MR
+#define MR 2 // blocks of four rows, and of four columns, of an invocation: 1, 2 or 4, at most 8 blocks in all
+#define NR 2
+#endif
+#ifndef BK
+#define BK 8 // 8, 16 or 32
+#endif
+#ifndef LANES
+#define LANES 0 // 0: neighbours along n; 1: 8 x 4 of each 32; 2: the same in zigzag (TX >= 8 and TY >= 4 both)
+#endif
 #ifndef SPLIT
 #define SPLIT 0
 #endif
@@ -35,15 +59,21 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
+#ifndef BIAS_OF_ROW
+#define BIAS_OF_ROW 0
+#endif
 #ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
 #define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
 #endif
 #ifndef OUT_BINDING // behind the bias and the blocks of the tail
 #define OUT_BINDING 2
 #endif
+#ifndef UNROLL
+#define UNROLL 4 // values of p written out: 4, 8 or 16
+#endif
 precision highp float;
 precision highp int;
-layout(local_size_x = 64) in;
+layout(local_size_x = TX, local_size_y = TY) in;
 
 #if VA
 layout(std430, binding = 0) readonly buffer A { vec4 a[]; };
@@ -70,35 +100,139 @@ layout(std140, binding = 0) uniform Params {
     uvec4 lengths, step_a, step_b;
 };
 
+#define ROWS4 uint(MR * TY) // of a tile of a, in fours
+#define COLS4 uint(NR * TX)
+#define K4 uint(BK / 4)
+#define UNITS_A (MR * TY * BK / 4) // blocks of 4 x 4 in a tile
+#define UNITS_B (NR * TX * BK / 4)
+#define N_HERE (TX * TY)
+#define APART (UNITS_A + UNITS_B <= N_HERE) // enough invocations that none moves both
+#if APART
+#define LOADS_A 1
+#define LOADS_B 1
+#else
+#define LOADS_A ((UNITS_A + N_HERE - 1) / N_HERE)
+#define LOADS_B ((UNITS_B + N_HERE - 1) / N_HERE)
+#endif
+
 uint at_a = 0u, at_b = 0u; // where this batch's matrices begin, in elements
 
-shared vec4 tile_a[256]; // [16 of p][64 rows / 4]
-shared vec4 tile_b[256]; // [16 of p][64 columns / 4]
+shared vec4 tile_a[2 * BK * MR * TY]; // two of [BK of p][BM rows / 4]
+shared vec4 tile_b[2 * BK * NR * TX];
 
-// Four neighbours in storage, those past the end repeating the last: elements at .. at + 3 of row `row`, rows `width` long.
-#if VA
-vec4 load_a(uint row, uint at, uint width) { return a[(at_a + row * width + min(at, width - 4u)) >> 2]; }
+// Where an operand is stored along p, neighbours take neighbouring fours of p of a row, so that they read whole lines; the fours of the tile
+// are then exchanged within eights, by an amount that depends on p, so that neighbours write to different banks.
+#define MIX(p4, n4) ((p4) * (8u / K4) & 7u & ((n4) - 1u))
+#if TA
+#define MIX_A(p4) 0u
 #else
-vec4 load_a(uint row, uint at, uint width)
+#define MIX_A(p4) MIX(p4, ROWS4)
+#endif
+#if TB
+#define MIX_B(p4) MIX(p4, COLS4)
+#else
+#define MIX_B(p4) 0u
+#endif
+
+// Four neighbours in storage, those past the end repeating the last: elements at .. at + 3 of the row that begins at `from` and is `width` long.
+#if VA
+vec4 load_a(uint from, uint at, uint width)
 {
-    uint last = width - 1u, from = at_a + row * width;
+#if (TA && EVEN) || (!TA && WHOLE)
+    return a[(from + at) >> 2];
+#else
+    return a[(from + min(at, width - 4u)) >> 2];
+#endif
+}
+#else
+vec4 load_a(uint from, uint at, uint width)
+{
+    uint last = width - 1u;
     return vec4(a[from + min(at, last)], a[from + min(at + 1u, last)], a[from + min(at + 2u, last)], a[from + min(at + 3u, last)]);
 }
 #endif
 #if VB
-vec4 load_b(uint row, uint at, uint width) { return b[(at_b + row * width + min(at, width - 4u)) >> 2]; }
-#else
-vec4 load_b(uint row, uint at, uint width)
+vec4 load_b(uint from, uint at, uint width)
 {
-    uint last = width - 1u, from = at_b + row * width;
+#if (TB && WHOLE) || (!TB && EVEN)
+    return b[(from + at) >> 2];
+#else
+    return b[(from + min(at, width - 4u)) >> 2];
+#endif
+}
+#else
+vec4 load_b(uint from, uint at, uint width)
+{
+    uint last = width - 1u;
     return vec4(b[from + min(at, last)], b[from + min(at + 1u, last)], b[from + min(at + 2u, last)], b[from + min(at + 3u, last)]);
 }
 #endif
 
+// A block: p from `at` on, of 4 rows of op(a) (columns of op(b)) from `i` on; x, y, z, w are those of p, p + 1, p + 2, p + 3.
+#if EVEN
+#define WITHIN(i, last) (i)
+#else
+#define WITHIN(i, last) min(i, last)
+#endif
+#if WHOLE
+#define ROW_OF(p) (p)
+#define CUT(at) // nothing to cut
+#else
+#define ROW_OF(p) min(p, k - 1u)
+// Zeros past the end of this split's part; by selection, since what lies there may be infinite.
+#define CUT(at)                                                                                                                  \
+    {                                                                                                                            \
+        x = at < end ? x : vec4(0.0);                                                                                            \
+        y = at + 1u < end ? y : vec4(0.0);                                                                                       \
+        z = at + 2u < end ? z : vec4(0.0);                                                                                       \
+        w = at + 3u < end ? w : vec4(0.0);                                                                                       \
+    }
+#endif
+void block_a(uint i, uint at, uint end, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
+{
+#if TA
+    x = load_a(at_a + ROW_OF(at) * m, i, m);
+    y = load_a(at_a + ROW_OF(at + 1u) * m, i, m);
+    z = load_a(at_a + ROW_OF(at + 2u) * m, i, m);
+    w = load_a(at_a + ROW_OF(at + 3u) * m, i, m);
+#else
+    uint last = m - 1u;
+    vec4 r0 = load_a(at_a + WITHIN(i, last) * k, at, k), r1 = load_a(at_a + WITHIN(i + 1u, last) * k, at, k);
+    vec4 r2 = load_a(at_a + WITHIN(i + 2u, last) * k, at, k), r3 = load_a(at_a + WITHIN(i + 3u, last) * k, at, k);
+    x = vec4(r0.x, r1.x, r2.x, r3.x);
+    y = vec4(r0.y, r1.y, r2.y, r3.y);
+    z = vec4(r0.z, r1.z, r2.z, r3.z);
+    w = vec4(r0.w, r1.w, r2.w, r3.w);
+#endif
+    CUT(at)
+}
+void block_b(uint j, uint at, uint end, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
+{
+#if !TB
+    x = load_b(at_b + ROW_OF(at) * n, j, n);
+    y = load_b(at_b + ROW_OF(at + 1u) * n, j, n);
+    z = load_b(at_b + ROW_OF(at + 2u) * n, j, n);
+    w = load_b(at_b + ROW_OF(at + 3u) * n, j, n);
+#else
+    uint last = n - 1u;
+    vec4 r0 = load_b(at_b + WITHIN(j, last) * k, at, k), r1 = load_b(at_b + WITHIN(j + 1u, last) * k, at, k);
+    vec4 r2 = load_b(at_b + WITHIN(j + 2u, last) * k, at, k), r3 = load_b(at_b + WITHIN(j + 3u, last) * k, at, k);
+    x = vec4(r0.x, r1.x, r2.x, r3.x);
+    y = vec4(r0.y, r1.y, r2.y, r3.y);
+    z = vec4(r0.z, r1.z, r2.z, r3.z);
+    w = vec4(r0.w, r1.w, r2.w, r3.w);
+#endif
+    CUT(at)
+}
+
 void store4(uint i, uint j, vec4 s)
 {
+#if !EVEN
     if (i >= m || j >= n) return;
-#if BIAS
+#endif
+#if BIAS && BIAS_OF_ROW
+    s += bias[i * bias_step];
+#elif BIAS
     uint last = n - 1u;
     s += vec4(bias[j * bias_step], bias[min(j + 1u, last) * bias_step], bias[min(j + 2u, last) * bias_step],
               bias[min(j + 3u, last) * bias_step]);
@@ -117,11 +251,83 @@ void store4(uint i, uint j, vec4 s)
 #endif
 }
 
+// Which block of the tile invocation (or invocation + N_HERE) `u` moves: its fours of rows or columns, and of p.
+#if TA
+#define ACROSS_A(u) ((u) % ROWS4)
+#define ALONG_A(u) ((u) / ROWS4)
+#else
+#define ACROSS_A(u) ((u) / K4)
+#define ALONG_A(u) ((u) % K4)
+#endif
+#if TB
+#define ACROSS_B(u) ((u) / K4)
+#define ALONG_B(u) ((u) % K4)
+#else
+#define ACROSS_B(u) ((u) % COLS4)
+#define ALONG_B(u) ((u) / COLS4)
+#endif
+#define READ_A(u, X, Y, Z, W) block_a(i_first + ACROSS_A(u) * 4u, next + ALONG_A(u) * 4u, end, X, Y, Z, W);
+#define READ_B(u, X, Y, Z, W) block_b(j_first + ACROSS_B(u) * 4u, next + ALONG_B(u) * 4u, end, X, Y, Z, W);
+#define WRITE_A(u, X, Y, Z, W)                                                                                                   \
+    {                                                                                                                            \
+        uint to = to_a + ALONG_A(u) * 4u * ROWS4 + (ACROSS_A(u) ^ MIX_A(ALONG_A(u)));                                            \
+        tile_a[to] = X;                                                                                                          \
+        tile_a[to + ROWS4] = Y;                                                                                                  \
+        tile_a[to + 2u * ROWS4] = Z;                                                                                             \
+        tile_a[to + 3u * ROWS4] = W;                                                                                             \
+    }
+#define WRITE_B(u, X, Y, Z, W)                                                                                                   \
+    {                                                                                                                            \
+        uint to = to_b + ALONG_B(u) * 4u * COLS4 + (ACROSS_B(u) ^ MIX_B(ALONG_B(u)));                                            \
+        tile_b[to] = X;                                                                                                          \
+        tile_b[to + COLS4] = Y;                                                                                                  \
+        tile_b[to + 2u * COLS4] = Z;                                                                                             \
+        tile_b[to + 3u * COLS4] = W;                                                                                             \
+    }
+
+// Rows r of the invocation's elements: s[r] its first four columns, t[r] the second, and so on.
+#if NR == 1
+#define ROW(U, S, T, V, W) S += (U) * b0;
+#define SAVE(I, S, T, V, W) store4(I, column, S);
+#elif NR == 2
+#define ROW(U, S, T, V, W)                                                                                                       \
+    S += (U) * b0;                                                                                                               \
+    T += (U) * b1;
+#define SAVE(I, S, T, V, W)                                                                                                      \
+    store4(I, column, S);                                                                                                        \
+    store4(I, column + 4u * uint(TX), T);
+#else
+#define ROW(U, S, T, V, W)                                                                                                       \
+    S += (U) * b0;                                                                                                               \
+    T += (U) * b1;                                                                                                               \
+    V += (U) * b2;                                                                                                               \
+    W += (U) * b3;
+#define SAVE(I, S, T, V, W)                                                                                                      \
+    store4(I, column, S);                                                                                                        \
+    store4(I, column + 4u * uint(TX), T);                                                                                        \
+    store4(I, column + 8u * uint(TX), V);                                                                                        \
+    store4(I, column + 12u * uint(TX), W);
+#endif
+
 void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
-    uint here = gl_LocalInvocationID.x, tx = here & 7u, ty = here >> 3;
-    uint row = group.y * 64u + ty * 4u, column = group.x * 64u + tx * 4u; // and 32 further
+    uint here = gl_LocalInvocationIndex;
+#if LANES == 0
+    uint tx = here % uint(TX), ty = here / uint(TX);
+#else
+    uint lane = here & 31u, warp = here >> 5;
+    uint tx = warp % uint(TX / 8) * 8u, ty = warp / uint(TX / 8) * 4u;
+#if LANES == 1
+    tx += lane & 7u;
+    ty += lane >> 3;
+#else
+    tx += (lane >> 1) & 7u;
+    ty += ((lane >> 4) << 1) | (lane & 1u);
+#endif
+#endif
+    uint i_first = group.y * 4u * ROWS4, j_first = group.x * 4u * COLS4;
+    uint row = i_first + ty * 4u, column = j_first + tx * 4u; // and TY, TX fours further
     uint split = group.z;
 #if BATCH
     split = group.z / batches;
@@ -150,80 +356,173 @@ void main()
 #endif
 #endif
 #if SPLIT
-    uint begin = split * chunk, end = min(begin + chunk, k);
+    uint next = split * chunk, end = min(next + chunk, k);
 #else
-    uint begin = 0u, end = k;
+    uint next = 0u, end = k;
 #endif
-    // This invocation moves a block of 4 x 4: rows (columns of b) from `across`, p from `along` of each 16.
-    uint across = (here & 15u) * 4u, along = (here >> 4) * 4u;
-    uint to = along * 16u + (here & 15u);
-    uint i = group.y * 64u + across, j = group.x * 64u + across;
 
-    vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0), s4 = vec4(0.0), s5 = vec4(0.0), s6 = vec4(0.0), s7 = vec4(0.0);
-    vec4 t0 = vec4(0.0), t1 = vec4(0.0), t2 = vec4(0.0), t3 = vec4(0.0), t4 = vec4(0.0), t5 = vec4(0.0), t6 = vec4(0.0), t7 = vec4(0.0);
-    for (uint p = begin; p < end; p += 16u) {
-        uint at = p + along;
-        bvec4 inside = lessThan(uvec4(at, at + 1u, at + 2u, at + 3u), uvec4(end)); // this split's part
-        uint last = k - 1u, p0 = min(at, last), p1 = min(at + 1u, last), p2 = min(at + 2u, last), p3 = min(at + 3u, last);
-#if TA
-        vec4 a0 = load_a(p0, i, m), a1 = load_a(p1, i, m), a2 = load_a(p2, i, m), a3 = load_a(p3, i, m);
-#else
-        uint r = m - 1u;
-        mat4 block = transpose(mat4(load_a(min(i, r), at, k), load_a(min(i + 1u, r), at, k), load_a(min(i + 2u, r), at, k),
-                                    load_a(min(i + 3u, r), at, k)));
-        vec4 a0 = block[0], a1 = block[1], a2 = block[2], a3 = block[3];
+    vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0);
+#if MR >= 2
+    vec4 s4 = vec4(0.0), s5 = vec4(0.0), s6 = vec4(0.0), s7 = vec4(0.0);
 #endif
-#if TB
-        uint q = n - 1u;
-        mat4 other = transpose(mat4(load_b(min(j, q), at, k), load_b(min(j + 1u, q), at, k), load_b(min(j + 2u, q), at, k),
-                                    load_b(min(j + 3u, q), at, k)));
-        vec4 b0 = other[0], b1 = other[1], b2 = other[2], b3 = other[3];
-#else
-        vec4 b0 = load_b(p0, j, n), b1 = load_b(p1, j, n), b2 = load_b(p2, j, n), b3 = load_b(p3, j, n);
+#if MR == 4
+    vec4 s8 = vec4(0.0), s9 = vec4(0.0), s10 = vec4(0.0), s11 = vec4(0.0);
+    vec4 s12 = vec4(0.0), s13 = vec4(0.0), s14 = vec4(0.0), s15 = vec4(0.0);
 #endif
+#if NR >= 2
+    vec4 t0 = vec4(0.0), t1 = vec4(0.0), t2 = vec4(0.0), t3 = vec4(0.0);
+#if MR >= 2
+    vec4 t4 = vec4(0.0), t5 = vec4(0.0), t6 = vec4(0.0), t7 = vec4(0.0);
+#endif
+#if MR == 4
+    vec4 t8 = vec4(0.0), t9 = vec4(0.0), t10 = vec4(0.0), t11 = vec4(0.0);
+    vec4 t12 = vec4(0.0), t13 = vec4(0.0), t14 = vec4(0.0), t15 = vec4(0.0);
+#endif
+#endif
+#if NR == 4
+    vec4 v0 = vec4(0.0), v1 = vec4(0.0), v2 = vec4(0.0), v3 = vec4(0.0);
+    vec4 w0 = vec4(0.0), w1 = vec4(0.0), w2 = vec4(0.0), w3 = vec4(0.0);
+#if MR >= 2
+    vec4 v4 = vec4(0.0), v5 = vec4(0.0), v6 = vec4(0.0), v7 = vec4(0.0);
+    vec4 w4 = vec4(0.0), w5 = vec4(0.0), w6 = vec4(0.0), w7 = vec4(0.0);
+#endif
+#endif
+
+    // Blocks on their way: read before the arithmetic, written to the tile after it.
+    vec4 f0, f1, f2, f3;
+#if APART
+    bool moves_a = here < uint(UNITS_A), moves_b = !moves_a && here < uint(UNITS_A + UNITS_B);
+    uint of_b = here - uint(UNITS_A);
+#define READ                                                                                                                     \
+    if (moves_a) READ_A(here, f0, f1, f2, f3)                                                                                    \
+    if (moves_b) READ_B(of_b, f0, f1, f2, f3)
+#define WRITE                                                                                                                    \
+    if (moves_a) WRITE_A(here, f0, f1, f2, f3)                                                                                   \
+    if (moves_b) WRITE_B(of_b, f0, f1, f2, f3)
+#else
+    vec4 g0, g1, g2, g3;
+#if UNITS_A >= N_HERE
+#define MOVES_A
+#else
+#define MOVES_A if (here < uint(UNITS_A))
+#endif
+#if UNITS_B >= N_HERE
+#define MOVES_B
+#else
+#define MOVES_B if (here < uint(UNITS_B))
+#endif
+#if LOADS_A == 2
+    vec4 f4, f5, f6, f7;
+#define MORE_A(DO) DO(here + uint(N_HERE), f4, f5, f6, f7)
+#else
+#define MORE_A(DO)
+#endif
+#if LOADS_B == 2
+    vec4 g4, g5, g6, g7;
+#define MORE_B(DO) DO(here + uint(N_HERE), g4, g5, g6, g7)
+#else
+#define MORE_B(DO)
+#endif
+#define READ                                                                                                                     \
+    MOVES_A READ_A(here, f0, f1, f2, f3) MORE_A(READ_A) MOVES_B READ_B(here, g0, g1, g2, g3) MORE_B(READ_B)
+#define WRITE                                                                                                                    \
+    MOVES_A WRITE_A(here, f0, f1, f2, f3) MORE_A(WRITE_A) MOVES_B WRITE_B(here, g0, g1, g2, g3) MORE_B(WRITE_B)
+#endif
+
+    uint to_a = 0u, to_b = 0u, from_a = 0u, from_b = 0u;
+    READ
+    WRITE
+    while (next < end) {
         memoryBarrierShared();
-        barrier(); // the tiles before are no longer read
-        // Zeros past the end; by selection, since what lies there may be infinite.
-        tile_a[to] = inside.x ? a0 : vec4(0.0);
-        tile_a[to + 16u] = inside.y ? a1 : vec4(0.0);
-        tile_a[to + 32u] = inside.z ? a2 : vec4(0.0);
-        tile_a[to + 48u] = inside.w ? a3 : vec4(0.0);
-        tile_b[to] = inside.x ? b0 : vec4(0.0);
-        tile_b[to + 16u] = inside.y ? b1 : vec4(0.0);
-        tile_b[to + 32u] = inside.z ? b2 : vec4(0.0);
-        tile_b[to + 48u] = inside.w ? b3 : vec4(0.0);
-        memoryBarrierShared();
-        barrier();
-        for (uint d = 0u; d < 256u; d += 16u) {
-            vec4 u = tile_a[d + ty], v = tile_a[d + 8u + ty], x = tile_b[d + tx], y = tile_b[d + 8u + tx];
-            s0 += u.x * x;
-            t0 += u.x * y;
-            s1 += u.y * x;
-            t1 += u.y * y;
-            s2 += u.z * x;
-            t2 += u.z * y;
-            s3 += u.w * x;
-            t3 += u.w * y;
-            s4 += v.x * x;
-            t4 += v.x * y;
-            s5 += v.y * x;
-            t5 += v.y * y;
-            s6 += v.z * x;
-            t6 += v.z * y;
-            s7 += v.w * x;
-            t7 += v.w * y;
+        barrier(); // this tile is written, and the other no longer read
+        from_a = to_a;
+        from_b = to_b;
+        to_a ^= uint(BK) * ROWS4;
+        to_b ^= uint(BK) * COLS4;
+        next += uint(BK);
+        bool more = next < end;
+        if (more) {
+            READ
+        }
+#define STEP(d)                                                                                                                  \
+    {                                                                                                                            \
+        uint x = from_a + (e + d) * ROWS4, y = from_b + (e + d) * COLS4, mix_a = MIX_A((e + d) / 4u), mix_b = MIX_B((e + d) / 4u);  \
+        LOAD_AB                                                                                                                  \
+        ARITHMETIC                                                                                                               \
+    }
+#define TILE_A(r) tile_a[x + ((ty + r * uint(TY)) ^ mix_a)]
+#define TILE_B(r) tile_b[y + ((tx + r * uint(TX)) ^ mix_b)]
+#if MR == 1
+#define LOAD_A vec4 a0 = TILE_A(0u);
+#elif MR == 2
+#define LOAD_A vec4 a0 = TILE_A(0u), a1 = TILE_A(1u);
+#else
+#define LOAD_A vec4 a0 = TILE_A(0u), a1 = TILE_A(1u), a2 = TILE_A(2u), a3 = TILE_A(3u);
+#endif
+#if NR == 1
+#define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u);
+#elif NR == 2
+#define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u), b1 = TILE_B(1u);
+#else
+#define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u), b1 = TILE_B(1u), b2 = TILE_B(2u), b3 = TILE_B(3u);
+#endif
+#define ROWS_0 ROW(a0.x, s0, t0, v0, w0) ROW(a0.y, s1, t1, v1, w1) ROW(a0.z, s2, t2, v2, w2) ROW(a0.w, s3, t3, v3, w3)
+#define ROWS_1 ROW(a1.x, s4, t4, v4, w4) ROW(a1.y, s5, t5, v5, w5) ROW(a1.z, s6, t6, v6, w6) ROW(a1.w, s7, t7, v7, w7)
+#define ROWS_2 ROW(a2.x, s8, t8, v8, w8) ROW(a2.y, s9, t9, v9, w9) ROW(a2.z, s10, t10, v10, w10) ROW(a2.w, s11, t11, v11, w11)
+#define ROWS_3 ROW(a3.x, s12, t12, v12, w12) ROW(a3.y, s13, t13, v13, w13) ROW(a3.z, s14, t14, v14, w14) ROW(a3.w, s15, t15, v15, w15)
+#if MR == 1
+#define ARITHMETIC ROWS_0
+#elif MR == 2
+#define ARITHMETIC ROWS_0 ROWS_1
+#else
+#define ARITHMETIC ROWS_0 ROWS_1 ROWS_2 ROWS_3
+#endif
+        for (uint e = 0u; e < uint(BK); e += uint(UNROLL)) {
+            STEP(0u)
+            STEP(1u)
+            STEP(2u)
+            STEP(3u)
+#if UNROLL >= 8
+            STEP(4u)
+            STEP(5u)
+            STEP(6u)
+            STEP(7u)
+#endif
+#if UNROLL == 16
+            STEP(8u)
+            STEP(9u)
+            STEP(10u)
+            STEP(11u)
+            STEP(12u)
+            STEP(13u)
+            STEP(14u)
+            STEP(15u)
+#endif
+        }
+        if (more) {
+            WRITE
         }
     }
 
-#define STORE(I, S, T)                                                                                                           \
-    store4(row + I, column, S);                                                                                                  \
-    store4(row + I, column + 32u, T);
-    STORE(0u, s0, t0)
-    STORE(1u, s1, t1)
-    STORE(2u, s2, t2)
-    STORE(3u, s3, t3)
-    STORE(32u, s4, t4)
-    STORE(33u, s5, t5)
-    STORE(34u, s6, t6)
-    STORE(35u, s7, t7)
+#define ROW_AT(r, d) (row + uint(r * 4 * TY + d))
+    SAVE(ROW_AT(0, 0), s0, t0, v0, w0)
+    SAVE(ROW_AT(0, 1), s1, t1, v1, w1)
+    SAVE(ROW_AT(0, 2), s2, t2, v2, w2)
+    SAVE(ROW_AT(0, 3), s3, t3, v3, w3)
+#if MR >= 2
+    SAVE(ROW_AT(1, 0), s4, t4, v4, w4)
+    SAVE(ROW_AT(1, 1), s5, t5, v5, w5)
+    SAVE(ROW_AT(1, 2), s6, t6, v6, w6)
+    SAVE(ROW_AT(1, 3), s7, t7, v7, w7)
+#endif
+#if MR == 4
+    SAVE(ROW_AT(2, 0), s8, t8, v8, w8)
+    SAVE(ROW_AT(2, 1), s9, t9, v9, w9)
+    SAVE(ROW_AT(2, 2), s10, t10, v10, w10)
+    SAVE(ROW_AT(2, 3), s11, t11, v11, w11)
+    SAVE(ROW_AT(3, 0), s12, t12, v12, w12)
+    SAVE(ROW_AT(3, 1), s13, t13, v13, w13)
+    SAVE(ROW_AT(3, 2), s14, t14, v14, w14)
+    SAVE(ROW_AT(3, 3), s15, t15, v15, w15)
+#endif
 }

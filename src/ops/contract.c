@@ -175,14 +175,16 @@ void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const 
 }
 
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
-                                    const esker__tail *tail, uint32_t n, const esker_node *out)
+                                    const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out)
 {
     esker__text defines = {0};
     esker__dispatch_desc d = {.kernel = "gemm/sum_splits"};
     bool has_bias = tail && tail->has_bias;
     /* Few elements: more stripes, so that a long column of partial sums is not walked by a handful of invocations. */
-    uint32_t lx = n_elems >= 4096 ? 32 : 8;
-    esker__text_add(&defines, "LX %u\nLY %u\n", lx, 128 / lx);
+    uint32_t ly = 1;
+    while (ly < 16 && 2 * ly <= n_splits && n_elems * ly < 32768) ly *= 2;
+    uint32_t lx = 128 / ly;
+    esker__text_add(&defines, "LX %u\nLY %u\n", lx, ly);
     d.operands[d.n_operands++] = (esker__operand){.value = part, .n_bytes = 4 * n_elems * n_splits};
     esker__tail_emit(lowering, tail, out, false, &d, &defines);
     if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
@@ -190,7 +192,8 @@ esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_elems, lx), d.groups);
     if (st == ESKER_OK) {
         const esker_node *bias = has_bias ? out->inputs[out->n_inputs - esker__tail_n_inputs(tail)] : NULL;
-        uint32_t params[] = {(uint32_t)n_elems, n_splits, n, has_bias ? esker__tail_bias_step(tail, bias) : 0, d.groups[0]};
+        uint32_t params[] = {(uint32_t)n_elems, n_splits, n, has_bias ? esker__tail_bias_step(tail, bias) : 0,
+                             d.groups[0],       inner};
         d.params = params;
         d.n_params = sizeof params / sizeof *params;
         d.cost = (esker__cost){.flops = (double)n_elems * n_splits, .bytes = 4.0 * (double)n_elems * (n_splits + 1)};

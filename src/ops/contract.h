@@ -56,10 +56,10 @@ void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const 
                       esker__dispatch_desc *d, esker__text *defines);
 
 /**
- * Emit gemm/sum_splits: out[e] = tail(sum_s part[s][e] + bias[e mod n]). `tail` may be NULL.
+ * Emit gemm/sum_splits: out[e] = tail(sum_s part[s][e] + bias[e / inner mod n]). `tail` may be NULL.
  */
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
-                                    const esker__tail *tail, uint32_t n, const esker_node *out);
+                                    const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out);
 
 /**
  * Into how many pieces to cut a contraction of `length` terms whose `n_elems` results keep only `invocations` invocations

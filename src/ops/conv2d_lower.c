@@ -1,5 +1,5 @@
 /* Which kernels compute a convolution and its gradients, and how they are cut. */
-#include "ops/conv2d.h"
+#include "ops/conv2d_direct.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,14 +26,27 @@ static uint32_t reciprocal(uint64_t n)
     return bits;
 }
 
-/* From the fastest on large GPUs to the plainest: large tiles and shared memory; small tiles; no window that rolls along a row. */
-typedef enum way { WAY_WIDE, WAY_NARROW, WAY_PLAIN } way;
+/* From the fastest on large GPUs to the plainest: a product of matrices (taps of one pixel); tiles in shared memory; tiles beyond what
+   GPUs have registers for (for CPUs); large ones; small ones; no window that rolls along a row. */
+typedef enum way { WAY_MATMUL, WAY_TILED, WAY_HUGE, WAY_WIDE, WAY_NARROW, WAY_PLAIN } way;
 
-static way choose_way(esker__lowering *lowering, const char *problem)
+/* `terms`: products to add up; `pays`: that tiles are expected to be worth it. */
+static way choose_way(esker__lowering *lowering, const char *problem, double terms, bool suits_matmul, bool suits_tiled,
+                      bool pays, bool suits_huge)
 {
-    static const char *const names[] = {"wide", "narrow", "plain"};
-    int first = is_large(esker__lowering_limits(lowering)) ? WAY_WIDE : WAY_NARROW;
-    return (way)(first + esker__choose(lowering, problem, names + first, 3 - first, 0));
+    static const char *const all[] = {"matmul", "tiled", "huge", "wide", "narrow", "plain"};
+    bool large = is_large(esker__lowering_limits(lowering));
+    const bool can[] = {suits_matmul, suits_tiled, suits_huge && large, large, true, true};
+    const char *names[6];
+    way ways[6];
+    int n = 0, usual = 0;
+    for (int i = 0; i < 6; i++)
+        if (can[i]) names[n] = all[i], ways[n++] = (way)i;
+    /* CPUs have no shared memory to gain from; and on them small problems are not worth compiling large kernels for. */
+    bool is_cpu = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE, is_small = terms < 1e6;
+    const bool suits[] = {large && !(is_cpu && is_small), large && !is_cpu && pays, is_cpu && !is_small, large, true, true};
+    while (!suits[ways[usual]]) usual++;
+    return ways[esker__choose(lowering, problem, names, n, usual)];
 }
 
 /* Channels that an invocation takes: groups of one channel (depthwise) and two have kernels of their own. */
@@ -47,16 +60,7 @@ static int32_t at_most(int64_t a, int64_t b)
     return (int32_t)(a < b ? a : b);
 }
 
-/* One dispatch of conv/direct; the names are the kernel's. */
-typedef struct direct {
-    int64_t images, rows, columns, groups, f_out, c_in;
-    int32_t x_h, x_w, stride_y, stride_x, pad_y, pad_x, taps_y, taps_x, step_y, step_x;
-    int32_t w_f, w_c, w_first, w_p, w_q, w_group;
-    uint32_t y_channel, y_first, y_u, y_v;
-    const esker__tail *tail;
-    const esker_node *x, *w, *bias, *y;
-    esker__cost cost;
-} direct;
+typedef esker__conv2d_direct direct;
 
 static esker_status emit_direct(esker__lowering *lowering, const direct *d)
 {
@@ -67,13 +71,17 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
              (long long)d->images, d->x_h, d->x_w, (long long)d->c_in, (long long)d->rows, (long long)d->columns,
              (long long)d->f_out, (long long)d->groups, d->taps_y, d->taps_x, d->stride_y, d->stride_x, d->step_y,
              d->step_x);
-    way how = choose_way(lowering, problem);
-    bool large = how == WAY_WIDE;
-    uint32_t ch = channels_at_once(large, d->f_out);
+    way how = choose_way(lowering, problem, d->cost.flops / 2, esker__conv2d_is_matmul(d),
+                         esker__conv2d_suits_tiled(limits, d), true, true);
+    if (how == WAY_MATMUL) return esker__conv2d_emit_matmul(lowering, d);
+    if (how == WAY_TILED) return esker__conv2d_emit_tiled(lowering, d);
+    bool huge = how == WAY_HUGE, large = how == WAY_WIDE || huge;
+    uint32_t ch = huge && d->f_out >= 16 ? 16 : channels_at_once(large, d->f_out);
     bool dilate = d->step_y != 1 || d->step_x != 1, roll = d->stride_x == 1 && d->step_x == 1 && how != WAY_PLAIN;
     /* Eight pixels unless that pads rows by a fifth more than four do. */
     uint32_t px = large && 5 * esker__round_up((uint64_t)d->columns, 8) <= 6 * esker__round_up((uint64_t)d->columns, 4) ? 8
                                                                                                                         : 4;
+    if (huge && d->columns > 8) px = 16;
     uint64_t tiles_x = esker__ceil_div((uint64_t)d->columns, px),
              n_tiles = (uint64_t)d->images * (uint64_t)d->rows * tiles_x;
     uint64_t tiles_f = esker__ceil_div((uint64_t)d->f_out, ch), groups_z = tiles_f * (uint64_t)d->groups;
@@ -89,7 +97,7 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     for (int i = 0; i < 8; i++) w_f[i] = d->w_f * at_most(i, d->f_out - 1);
     uint32_t bias_step = d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0;
     int64_t taps = (int64_t)d->taps_y * d->taps_x;
-    bool share = ch == 8 && taps > 0 && taps <= SHARED_TAPS;
+    bool share = !huge && ch == 8 && taps > 0 && taps <= SHARED_TAPS;
     uint32_t chunk = share ? (uint32_t)(SHARED_TAPS / taps) : 0;
     uint32_t params[] = {
         (uint32_t)n_tiles,
@@ -184,6 +192,7 @@ esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *no
         .y_channel = (uint32_t)(s.oh * s.ow),
         .y_u = (uint32_t)s.ow,
         .y_v = 1,
+        .alone = true,
         .tail = &attr->tail,
         .x = node->inputs[0],
         .w = node->inputs[1],
@@ -227,53 +236,76 @@ static phase phase_of(int64_t remainder, int64_t extent, int64_t kernel, int64_t
     return p;
 }
 
-esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esker_node *node)
+/* The gradient of those pixels whose remainders are ry and rx, as a convolution; false if there are none. */
+static bool phase_direct(const esker_node *node, const esker__conv2d_size *size, int64_t ry, int64_t rx, direct *out)
 {
     const esker__conv2d_attr *attr = node->attr;
-    esker__conv2d_size s = esker__conv2d_size_of(node);
+    esker__conv2d_size s = *size;
     esker__cost whole;
     node->op->cost(node, &whole);
+    phase py = phase_of(ry, s.h, s.kh, s.sy, s.py, s.dy), px = phase_of(rx, s.w, s.kw, s.sx, s.px, s.dx);
+    if (!py.count || !px.count) return false;
+    *out = (direct){
+        .images = s.n,
+        .rows = py.count,
+        .columns = px.count,
+        .groups = s.groups,
+        .f_out = s.cg,
+        .c_in = s.fg,
+        .x_h = (int32_t)s.oh,
+        .x_w = (int32_t)s.ow,
+        .stride_y = 1,
+        .stride_x = 1,
+        .pad_y = (int32_t)py.padding,
+        .pad_x = (int32_t)px.padding,
+        .taps_y = (int32_t)py.taps,
+        .taps_x = (int32_t)px.taps,
+        .step_y = (int32_t)py.dilation,
+        .step_x = (int32_t)px.dilation,
+        .w_group = (int32_t)(s.fg * s.cg * s.kh * s.kw),
+        .w_f = (int32_t)(s.kh * s.kw),
+        .w_c = (int32_t)(s.cg * s.kh * s.kw),
+        .w_first = (int32_t)(py.last_tap * s.kw + px.last_tap),
+        .w_p = (int32_t)(-py.tap_step * s.kw),
+        .w_q = (int32_t)-px.tap_step,
+        .y_channel = (uint32_t)(s.h * s.w),
+        .y_first = (uint32_t)(py.first * s.w + px.first),
+        .y_u = (uint32_t)(s.sy * s.w),
+        .y_v = (uint32_t)s.sx,
+        .alone = s.sy == 1 && s.sx == 1,
+        .tail = &attr->tail,
+        .x = node->inputs[0],
+        .w = node->inputs[1],
+        .y = node,
+        .bias = attr->tail.has_bias ? node->inputs[2] : NULL,
+    };
+    double pixels = (double)(s.n * py.count * px.count * s.c), share = (double)(py.count * px.count) / (double)(s.h * s.w);
+    out->cost = (esker__cost){.flops = 2 * pixels * (double)(s.fg * py.taps * px.taps), .bytes = whole.bytes * share};
+    return true;
+}
+
+esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esker_node *node)
+{
+    esker__conv2d_size s = esker__conv2d_size_of(node);
+    direct d[4];
+    if (s.sy == 2 && s.sx == 2) {
+        int n = 0;
+        for (int i = 0; i < 4; i++) n += phase_direct(node, &s, i / 2, i % 2, &d[n]);
+        if (n == 4 && esker__conv2d_suits_phases(esker__lowering_limits(lowering), d)) {
+            static const char *const names[] = {"phases", "apart"};
+            char problem[256];
+            snprintf(problem, sizeof problem,
+                     "conv_input_grad n=%lld c=%lld h=%lld w=%lld f=%lld oh=%lld ow=%lld k=%lldx%lld s=2x2", (long long)s.n,
+                     (long long)s.c, (long long)s.h, (long long)s.w, (long long)s.f, (long long)s.oh, (long long)s.ow,
+                     (long long)s.kh, (long long)s.kw);
+            bool is_cpu = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE;
+            if (!esker__choose(lowering, problem, names, 2, is_cpu)) return esker__conv2d_emit_phases(lowering, d);
+        }
+    }
     for (int64_t ry = 0; ry < s.sy; ry++)
         for (int64_t rx = 0; rx < s.sx; rx++) {
-            phase py = phase_of(ry, s.h, s.kh, s.sy, s.py, s.dy), px = phase_of(rx, s.w, s.kw, s.sx, s.px, s.dx);
-            if (!py.count || !px.count) continue;
-            direct d = {
-                .images = s.n,
-                .rows = py.count,
-                .columns = px.count,
-                .groups = s.groups,
-                .f_out = s.cg,
-                .c_in = s.fg,
-                .x_h = (int32_t)s.oh,
-                .x_w = (int32_t)s.ow,
-                .stride_y = 1,
-                .stride_x = 1,
-                .pad_y = (int32_t)py.padding,
-                .pad_x = (int32_t)px.padding,
-                .taps_y = (int32_t)py.taps,
-                .taps_x = (int32_t)px.taps,
-                .step_y = (int32_t)py.dilation,
-                .step_x = (int32_t)px.dilation,
-                .w_group = (int32_t)(s.fg * s.cg * s.kh * s.kw),
-                .w_f = (int32_t)(s.kh * s.kw),
-                .w_c = (int32_t)(s.cg * s.kh * s.kw),
-                .w_first = (int32_t)(py.last_tap * s.kw + px.last_tap),
-                .w_p = (int32_t)(-py.tap_step * s.kw),
-                .w_q = (int32_t)-px.tap_step,
-                .y_channel = (uint32_t)(s.h * s.w),
-                .y_first = (uint32_t)(py.first * s.w + px.first),
-                .y_u = (uint32_t)(s.sy * s.w),
-                .y_v = (uint32_t)s.sx,
-                .tail = &attr->tail,
-                .x = node->inputs[0],
-                .w = node->inputs[1],
-                .y = node,
-                .bias = attr->tail.has_bias ? node->inputs[2] : NULL,
-            };
-            double pixels = (double)(s.n * py.count * px.count * s.c),
-                   share = (double)(py.count * px.count) / (double)(s.h * s.w);
-            d.cost = (esker__cost){.flops = 2 * pixels * (double)(s.fg * py.taps * px.taps), .bytes = whole.bytes * share};
-            esker_status st = emit_direct(lowering, &d);
+            if (!phase_direct(node, &s, ry, rx, d)) continue;
+            esker_status st = emit_direct(lowering, d);
             if (st != ESKER_OK) return st;
         }
     return ESKER_OK;
@@ -283,6 +315,8 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
     esker__conv2d_size s = esker__conv2d_size_of(node);
+    esker__cost cost;
+    node->op->cost(node, &cost);
     char problem[256];
     snprintf(
         problem, sizeof problem,
@@ -290,7 +324,12 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
         (long long)s.n, (long long)s.c, (long long)s.h, (long long)s.w, (long long)s.f, (long long)s.oh, (long long)s.ow,
         (long long)s.groups, (long long)s.kh, (long long)s.kw, (long long)s.sy, (long long)s.sx, (long long)s.dy,
         (long long)s.dx);
-    way how = choose_way(lowering, problem);
+    /* Measured on an H100: not with stride 2, nor with a few channels, of which most of a group would be idle. */
+    bool pays = s.sx == 1 && (s.cg == 1 || s.cg >= 8);
+    way how = choose_way(lowering, problem, cost.flops / 2, esker__conv2d_weight_grad_is_matmul(&s),
+                         esker__conv2d_weight_grad_suits_tiled(limits, &s), pays, false);
+    if (how == WAY_MATMUL) return esker__conv2d_weight_grad_emit_matmul(lowering, node, &s);
+    if (how == WAY_TILED) return esker__conv2d_weight_grad_emit_tiled(lowering, node, &s);
     bool large = how == WAY_WIDE;
     /* A window of neighbouring taps reads one new pixel for each column, where the stride is 1; the other way, several channels of
        one tap, needs no bounds in its inner loop, but wants channels to take. */
@@ -385,5 +424,5 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     st = esker__emit(lowering, &d);
     esker__text_finish(&defines);
     if (st != ESKER_OK || splits == 1) return st;
-    return esker__emit_sum_splits(lowering, part, n_elems, splits, NULL, 1, node);
+    return esker__emit_sum_splits(lowering, part, n_elems, splits, NULL, 1, 1, node);
 }

@@ -1,0 +1,310 @@
+#version 310 es
+// conv/tiled_weight_grad: the sums of conv/weight_grad, from rows of x and of g in shared memory: each group LX channels of x, FB LY filters and
+//                         all KH by KW taps, each invocation FB filters, one channel and PB rows of taps. For GPUs with fast shared memory
+//
+// The group walks over tiles of ROWS rows by 4 COLS4 columns of g; invocations with another z take other rows of each (SLICES of them), or,
+// where PB is less than KH, other rows of taps: z = (p / PB) SLICES + slice.
+//
+// Order     in every slice a running sum over the tiles of its split, then rows, then columns; then over the slices
+// Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in g f32 [images, f_out, rows, columns]
+//           2 out gw f32 [splits, f_out, c_in, KH, KW]: partial sums for gemm/sum_splits, unless there is but one
+// Uniforms  across, down: tiles of an image; n_tiles = images down across, of which split s takes [s chunk, (s + 1) chunk); blocks_c, blocks_f:
+//           ceil(c_in / LX), ceil(f_out / (FB LY)); n_elems: of gw
+// Groups    (blocks_c, blocks_f, splits)
+// Limits    LX LY LZ invocations, LZ = SLICES ceil(KH / PB); shared memory 16 (FB LY ROWS COLS4 + LX HEIGHT WIDTH4) bytes, with
+//           LY ceil(KH / PB) FB at most HEIGHT WIDTH4; FB 8 with PB 3 and
+//           KW 3 needs about 120 registers
+#ifndef LX
+#define LX 16 // literals for layout()
+#define LY 2
+#define LZ 4
+#endif
+#ifndef SLICES
+#define SLICES 4
+#endif
+#ifndef FB
+#define FB 8 // or 4
+#endif
+#ifndef KH
+#define KH 3 // taps
+#define KW 3 // 2 to 4
+#endif
+#ifndef PB
+#define PB 3 // or 1
+#endif
+#ifndef SY
+#define SY 1 // stride
+#define SX 1 // 1 or 2
+#endif
+#ifndef VG
+#define VG 0 // columns are a multiple of 4: g is read as vec4
+#endif
+#ifndef ROWS
+#define ROWS 4
+#define COLS4 8
+#endif
+#if KW == 2
+#define V vec2
+#elif KW == 3
+#define V vec3
+#else
+#define V vec4
+#endif
+precision highp float;
+precision highp int;
+layout(local_size_x = LX, local_size_y = LY, local_size_z = LZ) in;
+layout(std430, binding = 0) readonly buffer X { float x[]; };
+#if VG
+layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
+#else
+layout(std430, binding = 1) readonly buffer G { float g[]; };
+#endif
+layout(std430, binding = 2) writeonly buffer GW { float gw[]; };
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint across, down, n_tiles, chunk, rows, columns, f_out, c_in;
+    int x_h, x_w, pad_y, pad_x;
+    uint n_elems;
+};
+
+#define N_HERE uint(LX * LY * LZ)
+#define HEIGHT ((ROWS - 1) * SY + KH)
+#define WIDTH ((4 * COLS4 - 1) * SX + KW)
+#define WIDTH4 ((WIDTH + 3) / 4)
+#define PLANE4 (HEIGHT * WIDTH4 + 1 - HEIGHT * WIDTH4 % 2) // odd, so that neighbouring channels lie in different banks
+shared vec4 tile_x[LX * PLANE4];
+shared vec4 tile_g[FB * LY * ROWS * COLS4];
+
+// A term: four pixels of g, in k, by those of x that each of KW taps meets, in the row v0, v1, v2.
+#if SX == 1 && KW == 2
+#define TERMS k.x * v0.xy + k.y * v0.yz + k.z * v0.zw + k.w * vec2(v0.w, v1.x)
+#elif SX == 1 && KW == 3
+#define TERMS k.x * v0.xyz + k.y * v0.yzw + k.z * vec3(v0.zw, v1.x) + k.w * vec3(v0.w, v1.xy)
+#elif SX == 1
+#define TERMS k.x * v0 + k.y * vec4(v0.yzw, v1.x) + k.z * vec4(v0.zw, v1.xy) + k.w * vec4(v0.w, v1.xyz)
+#elif KW == 2
+#define TERMS k.x * v0.xy + k.y * v0.zw + k.z * v1.xy + k.w * v1.zw
+#elif KW == 3
+#define TERMS k.x * v0.xyz + k.y * vec3(v0.zw, v1.x) + k.z * v1.xyz + k.w * vec3(v1.zw, v2.x)
+#else
+#define TERMS k.x * v0 + k.y * vec4(v0.zw, v1.xy) + k.z * v1 + k.w * vec4(v1.zw, v2.xy)
+#endif
+
+#define N_X uint(LX * HEIGHT * WIDTH)
+#define N_G uint(FB * LY * ROWS * COLS4 * 4)
+uint image, left, top; // of the tile
+uint c_first, f_first; // of the group
+
+// Element e of the tile of x: channel, row, column; then of that of g.
+float x_at(uint e)
+{
+    uint line = e / uint(WIDTH), c = line / uint(HEIGHT);
+    int row = int(top) * SY - pad_y + int(line - c * uint(HEIGHT)), at = int(left) * SX - pad_x + int(e - line * uint(WIDTH));
+    bool inside = row >= 0 && row < x_h && at >= 0 && at < x_w && c_first + c < c_in && e < N_X;
+    float value = 0.0;
+    if (inside) value = x[(int(image * c_in + c_first + c) * x_h + row) * x_w + at];
+    return value;
+}
+void keep_x(uint e, float value)
+{
+    uint line = e / uint(WIDTH), c = line / uint(HEIGHT);
+    uint to = c * uint(4 * PLANE4) + (line - c * uint(HEIGHT)) * uint(4 * WIDTH4) + e - line * uint(WIDTH);
+    if (e < N_X) tile_x[to >> 2][to & 3u] = value;
+}
+#if VG
+vec4 g_at(uint e)
+{
+    uint line = e / uint(COLS4), v = left + (e - line * uint(COLS4)) * 4u, f = f_first + line / uint(ROWS), u = top + line % uint(ROWS);
+    vec4 value = vec4(0.0);
+    if (f < f_out && u < rows && v < columns && e < N_G / 4u) value = g[(((image * f_out + f) * rows + u) * columns + v) >> 2];
+    return value;
+}
+#else
+float g_at(uint e)
+{
+    uint line = e / uint(4 * COLS4), v = left + e - line * uint(4 * COLS4), f = f_first + line / uint(ROWS), u = top + line % uint(ROWS);
+    float value = 0.0;
+    if (f < f_out && u < rows && v < columns && e < N_G) value = g[((image * f_out + f) * rows + u) * columns + v];
+    return value;
+}
+void keep_g(uint e, float value)
+{
+    if (e < N_G) tile_g[e >> 2][e & 3u] = value;
+}
+#endif
+
+void store(uint at, V s)
+{
+    gw[at] = s.x;
+    gw[at + 1u] = s.y;
+#if KW > 2
+    gw[at + 2u] = s.z;
+#endif
+#if KW > 3
+    gw[at + 3u] = s.w;
+#endif
+}
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint here = gl_LocalInvocationIndex, tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
+    uint slice = gl_LocalInvocationID.z % uint(SLICES), p = gl_LocalInvocationID.z / uint(SLICES) * uint(PB);
+    c_first = group.x * uint(LX);
+    f_first = group.y * uint(FB * LY);
+    uint tile = group.z * chunk, end = min(tile + chunk, n_tiles);
+    V a0 = V(0.0), a1 = V(0.0), a2 = V(0.0), a3 = V(0.0), a4 = V(0.0), a5 = V(0.0), a6 = V(0.0), a7 = V(0.0);
+    V b0 = V(0.0), b1 = V(0.0), b2 = V(0.0), b3 = V(0.0), b4 = V(0.0), b5 = V(0.0), b6 = V(0.0), b7 = V(0.0);
+    V d0 = V(0.0), d1 = V(0.0), d2 = V(0.0), d3 = V(0.0), d4 = V(0.0), d5 = V(0.0), d6 = V(0.0), d7 = V(0.0);
+    for (; tile < end; tile++) {
+        image = tile / across;
+        left = tile - image * across;
+        top = image % down;
+        image /= down;
+        left *= uint(4 * COLS4);
+        top *= uint(ROWS);
+        memoryBarrierShared();
+        barrier(); // the tiles before are no longer read
+        // Several reads at a time, so that they wait for memory together.
+        for (uint e = here; e < N_X; e += 8u * N_HERE) {
+            float e0 = x_at(e), e1 = x_at(e + N_HERE), e2 = x_at(e + 2u * N_HERE), e3 = x_at(e + 3u * N_HERE);
+            float e4 = x_at(e + 4u * N_HERE), e5 = x_at(e + 5u * N_HERE), e6 = x_at(e + 6u * N_HERE), e7 = x_at(e + 7u * N_HERE);
+            keep_x(e, e0);
+            keep_x(e + N_HERE, e1);
+            keep_x(e + 2u * N_HERE, e2);
+            keep_x(e + 3u * N_HERE, e3);
+            keep_x(e + 4u * N_HERE, e4);
+            keep_x(e + 5u * N_HERE, e5);
+            keep_x(e + 6u * N_HERE, e6);
+            keep_x(e + 7u * N_HERE, e7);
+        }
+#if VG
+        for (uint e = here; e < N_G / 4u; e += 4u * N_HERE) {
+            vec4 e0 = g_at(e), e1 = g_at(e + N_HERE), e2 = g_at(e + 2u * N_HERE), e3 = g_at(e + 3u * N_HERE);
+            if (e < N_G / 4u) tile_g[e] = e0;
+            if (e + N_HERE < N_G / 4u) tile_g[e + N_HERE] = e1;
+            if (e + 2u * N_HERE < N_G / 4u) tile_g[e + 2u * N_HERE] = e2;
+            if (e + 3u * N_HERE < N_G / 4u) tile_g[e + 3u * N_HERE] = e3;
+        }
+#else
+        for (uint e = here; e < N_G; e += 8u * N_HERE) {
+            float e0 = g_at(e), e1 = g_at(e + N_HERE), e2 = g_at(e + 2u * N_HERE), e3 = g_at(e + 3u * N_HERE);
+            float e4 = g_at(e + 4u * N_HERE), e5 = g_at(e + 5u * N_HERE), e6 = g_at(e + 6u * N_HERE), e7 = g_at(e + 7u * N_HERE);
+            keep_g(e, e0);
+            keep_g(e + N_HERE, e1);
+            keep_g(e + 2u * N_HERE, e2);
+            keep_g(e + 3u * N_HERE, e3);
+            keep_g(e + 4u * N_HERE, e4);
+            keep_g(e + 5u * N_HERE, e5);
+            keep_g(e + 6u * N_HERE, e6);
+            keep_g(e + 7u * N_HERE, e7);
+        }
+#endif
+        memoryBarrierShared();
+        barrier();
+        for (uint u = slice; u < uint(ROWS); u += uint(SLICES))
+            for (uint v = 0u; v < uint(COLS4); v++) {
+                uint from = tx * uint(PLANE4) + (u * uint(SY) + p) * uint(WIDTH4) + v * uint(SX);
+                uint at = (ty * uint(FB * ROWS) + u) * uint(COLS4) + v;
+                vec4 k0 = tile_g[at], k1 = tile_g[at + uint(ROWS * COLS4)], k2 = tile_g[at + 2u * uint(ROWS * COLS4)],
+                     k3 = tile_g[at + 3u * uint(ROWS * COLS4)];
+#if FB == 8
+                vec4 k4 = tile_g[at + 4u * uint(ROWS * COLS4)], k5 = tile_g[at + 5u * uint(ROWS * COLS4)],
+                     k6 = tile_g[at + 6u * uint(ROWS * COLS4)], k7 = tile_g[at + 7u * uint(ROWS * COLS4)];
+#endif
+#define TERM(K, S)                                                                                                               \
+    {                                                                                                                            \
+        vec4 k = K;                                                                                                              \
+        S += TERMS;                                                                                                              \
+    }
+#if SX == 1
+#define LOAD_ROW(q) vec4 v0 = tile_x[from + q * uint(WIDTH4)], v1 = tile_x[from + q * uint(WIDTH4) + 1u];
+#else
+#define LOAD_ROW(q)                                                                                                              \
+    vec4 v0 = tile_x[from + q * uint(WIDTH4)], v1 = tile_x[from + q * uint(WIDTH4) + 1u], v2 = tile_x[from + q * uint(WIDTH4) + 2u];
+#endif
+#if FB == 8
+#define ROW(q, S0, S1, S2, S3, S4, S5, S6, S7)                                                                                   \
+    {                                                                                                                            \
+        LOAD_ROW(q)                                                                                                              \
+        TERM(k0, S0) TERM(k1, S1) TERM(k2, S2) TERM(k3, S3) TERM(k4, S4) TERM(k5, S5) TERM(k6, S6) TERM(k7, S7)                  \
+    }
+#else
+#define ROW(q, S0, S1, S2, S3, S4, S5, S6, S7)                                                                                   \
+    {                                                                                                                            \
+        LOAD_ROW(q)                                                                                                              \
+        TERM(k0, S0) TERM(k1, S1) TERM(k2, S2) TERM(k3, S3)                                                                      \
+    }
+#endif
+                ROW(0u, a0, a1, a2, a3, a4, a5, a6, a7)
+#if PB == 3
+                ROW(1u, b0, b1, b2, b3, b4, b5, b6, b7)
+                ROW(2u, d0, d1, d2, d3, d4, d5, d6, d7)
+#endif
+            }
+    }
+
+#if SLICES > 1
+    // The slices' sums are added to those of the first, one slice after the other, through the tile of x.
+    uint own = (here % uint(LX * LY) + gl_LocalInvocationID.z / uint(SLICES) * uint(LX * LY)) * uint(FB);
+#if KW == 2
+#define WIDEN(S) vec4(S, 0.0, 0.0)
+#define NARROW(S) S.xy
+#elif KW == 3
+#define WIDEN(S) vec4(S, 0.0)
+#define NARROW(S) S.xyz
+#else
+#define WIDEN(S) S
+#define NARROW(S) S
+#endif
+#if FB == 8
+#define MORE(DO, S4, S5, S6, S7) DO(4u, S4) DO(5u, S5) DO(6u, S6) DO(7u, S7)
+#else
+#define MORE(DO, S4, S5, S6, S7)
+#endif
+#define PUT(I, S) tile_x[own + I] = WIDEN(S);
+#define TAKE(I, S) S += NARROW(tile_x[own + I]);
+#define ADD(S0, S1, S2, S3, S4, S5, S6, S7)                                                                                      \
+    memoryBarrierShared();                                                                                                       \
+    barrier();                                                                                                                   \
+    if (slice == n) {                                                                                                            \
+        PUT(0u, S0) PUT(1u, S1) PUT(2u, S2) PUT(3u, S3) MORE(PUT, S4, S5, S6, S7)                                                \
+    }                                                                                                                            \
+    memoryBarrierShared();                                                                                                       \
+    barrier();                                                                                                                   \
+    if (slice == 0u) {                                                                                                           \
+        TAKE(0u, S0) TAKE(1u, S1) TAKE(2u, S2) TAKE(3u, S3) MORE(TAKE, S4, S5, S6, S7)                                           \
+    }
+    for (uint n = 1u; n < uint(SLICES); n++) {
+        ADD(a0, a1, a2, a3, a4, a5, a6, a7)
+#if PB == 3
+        ADD(b0, b1, b2, b3, b4, b5, b6, b7)
+        ADD(d0, d1, d2, d3, d4, d5, d6, d7)
+#endif
+    }
+    if (slice != 0u) return;
+#endif
+    uint c = c_first + tx, f = f_first + ty * uint(FB);
+    if (c >= c_in) return;
+    uint to = group.z * n_elems + ((f * c_in + c) * uint(KH) + p) * uint(KW), step = c_in * uint(KH * KW);
+#if PB == 3
+#define STORE(I, A, B, D)                                                                                                        \
+    if (f + I < f_out) {                                                                                                         \
+        store(to + I * step, A);                                                                                                 \
+        store(to + I * step + uint(KW), B);                                                                                      \
+        store(to + I * step + 2u * uint(KW), D);                                                                                 \
+    }
+#else
+#define STORE(I, A, B, D) if (f + I < f_out) store(to + I * step, A);
+#endif
+    STORE(0u, a0, b0, d0)
+    STORE(1u, a1, b1, d1)
+    STORE(2u, a2, b2, d2)
+    STORE(3u, a3, b3, d3)
+#if FB == 8
+    STORE(4u, a4, b4, d4)
+    STORE(5u, a5, b5, d5)
+    STORE(6u, a6, b6, d6)
+    STORE(7u, a7, b7, d7)
+#endif
+}

@@ -1,0 +1,39 @@
+/* A convolution as conv/direct and conv/tiled describe it, by steps, and the files that lower it one way or another. */
+#ifndef ESKER_OPS_CONV2D_DIRECT_H
+#define ESKER_OPS_CONV2D_DIRECT_H
+
+#include "ops/conv2d.h"
+
+/** One dispatch; the names are the kernels'. */
+typedef struct esker__conv2d_direct {
+    int64_t images, rows, columns, groups, f_out, c_in;
+    int32_t x_h, x_w, stride_y, stride_x, pad_y, pad_x, taps_y, taps_x, step_y, step_x;
+    int32_t w_f, w_c, w_first, w_p, w_q, w_group;
+    uint32_t y_channel, y_first, y_u, y_v;
+    bool alone; /* writes all of y, so that it may be split */
+    const esker__tail *tail;
+    const esker_node *x, *w, *bias, *y;
+    esker__cost cost;
+} esker__conv2d_direct;
+
+/** Whether conv/tiled can compute it on a device with these limits. */
+bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_direct *d);
+esker_status esker__conv2d_emit_tiled(esker__lowering *lowering, const esker__conv2d_direct *d);
+/** The same for four that differ in rows, columns, padding, taps, w_first and y_first alone, in one dispatch. */
+bool esker__conv2d_suits_phases(const esker_limits *limits, const esker__conv2d_direct d[4]);
+esker_status esker__conv2d_emit_phases(esker__lowering *lowering, const esker__conv2d_direct d[4]);
+
+/** The same for conv/tiled_weight_grad (conv2d_tiled_grad.c). */
+bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s);
+esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
+                                                  const esker__conv2d_size *s);
+
+/** Whether it is a product of matrices for each image: filters of one tap, no stride, no padding (conv2d_matmul.c). */
+bool esker__conv2d_is_matmul(const esker__conv2d_direct *d);
+esker_status esker__conv2d_emit_matmul(esker__lowering *lowering, const esker__conv2d_direct *d);
+/** The same for the gradient of the filters, a sum of such products. */
+bool esker__conv2d_weight_grad_is_matmul(const esker__conv2d_size *s);
+esker_status esker__conv2d_weight_grad_emit_matmul(esker__lowering *lowering, const esker_node *node,
+                                                   const esker__conv2d_size *s);
+
+#endif

@@ -1,0 +1,110 @@
+/* conv/tiled_weight_grad: which weight gradients it suits, and how they are cut into tiles. */
+#include "ops/conv2d_direct.h"
+
+#include "base/fail.h"
+#include "ops/ops.h"
+
+#define SHARED_BYTES  24576u
+#define GROUPS_WANTED 528u       /* four for each multiprocessor of a large GPU */
+#define PARTIAL_BYTES (8u << 20) /* of partial sums: more would take longer to add up than they save */
+
+typedef struct tiling {
+    uint32_t lx, ly, parts, slices, fb, pb, rows, cols4;
+} tiling;
+
+static uint32_t at_most(uint64_t a, uint32_t b)
+{
+    return a < b ? (uint32_t)a : b;
+}
+
+/* What the kernel adds its slices up in. */
+static bool has_room_for_sums(const esker__conv2d_size *s, const tiling *t)
+{
+    uint32_t height = (t->rows - 1) * (uint32_t)s->sy + (uint32_t)s->kh,
+             width = (4 * t->cols4 - 1) * (uint32_t)s->sx + (uint32_t)s->kw;
+    return t->ly * t->parts * t->fb <= (height * ((width + 3) / 4) | 1);
+}
+
+static uint32_t shared_bytes(const esker__conv2d_size *s, const tiling *t)
+{
+    uint32_t height = (t->rows - 1) * (uint32_t)s->sy + (uint32_t)s->kh,
+             width = (4 * t->cols4 - 1) * (uint32_t)s->sx + (uint32_t)s->kw;
+    return 16 * (t->fb * t->ly * t->rows * t->cols4 + t->lx * (height * ((width + 3) / 4) | 1));
+}
+
+static tiling choose_tiling(const esker__conv2d_size *s)
+{
+    tiling t = {.fb = s->fg >= 8 ? 8 : 4, .pb = s->kh == 3 ? 3 : 1};
+    t.parts = (uint32_t)s->kh / t.pb;
+    t.lx = at_most((uint64_t)s->cg, 16);
+    t.ly = at_most(esker__ceil_div((uint64_t)s->fg, t.fb), 4);
+    uint32_t most = 128 / (t.lx * t.ly * t.parts);
+    t.slices = most < 1 ? 1 : at_most((uint64_t)s->oh, most < 8 ? most : 8);
+    t.cols4 = at_most(esker__ceil_div((uint64_t)s->ow, 4), 8);
+    t.rows = t.slices;
+    while (t.slices > 1 && (shared_bytes(s, &t) > SHARED_BYTES || !has_room_for_sums(s, &t))) t.rows = --t.slices;
+    /* More rows to a tile read fewer of x twice. */
+    for (;;) {
+        tiling more = t;
+        more.rows += t.slices;
+        if (more.rows > s->oh || shared_bytes(s, &more) > SHARED_BYTES) return t;
+        t = more;
+    }
+}
+
+bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s)
+{
+    if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
+    if (s->groups != 1 || s->dy != 1 || s->dx != 1 || s->sx > 2 || s->kw < 2 || s->kw > 4 || s->kh > 16) return false;
+    tiling t = choose_tiling(s);
+    return shared_bytes(s, &t) <= SHARED_BYTES && t.lx * t.ly * t.parts * t.slices <= 256;
+}
+
+esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
+                                                  const esker__conv2d_size *s)
+{
+    tiling t = choose_tiling(s);
+    uint64_t across = esker__ceil_div((uint64_t)s->ow, 4 * t.cols4), down = esker__ceil_div((uint64_t)s->oh, t.rows),
+             n_tiles = (uint64_t)s->n * across * down, n_elems = (uint64_t)(s->f * s->cg * s->kh * s->kw);
+    uint64_t blocks_c = esker__ceil_div((uint64_t)s->cg, t.lx), blocks_f = esker__ceil_div((uint64_t)s->fg, t.fb * t.ly);
+    uint64_t splits = GROUPS_WANTED / (blocks_c * blocks_f), most = PARTIAL_BYTES / (4 * n_elems);
+    if (splits > most) splits = most;
+    if (splits > n_tiles) splits = n_tiles;
+    if (splits < 1) splits = 1;
+    uint64_t chunk = esker__ceil_div(n_tiles, splits);
+    splits = esker__ceil_div(n_tiles, chunk);
+
+    esker__dispatch_desc d = {.kernel = "conv/tiled_weight_grad",
+                              .groups = {(uint32_t)blocks_c, (uint32_t)blocks_f, (uint32_t)splits}};
+    node->op->cost(node, &d.cost);
+    uint32_t parts = (uint32_t)splits;
+    d.cost.bytes += 4 * (double)n_elems * (parts - 1);
+    uint32_t params[] = {
+        (uint32_t)across, (uint32_t)down,  (uint32_t)n_tiles, (uint32_t)chunk, (uint32_t)s->oh,
+        (uint32_t)s->ow,  (uint32_t)s->fg, (uint32_t)s->cg,   (uint32_t)s->h,  (uint32_t)s->w,
+        (uint32_t)s->py,  (uint32_t)s->px, (uint32_t)n_elems,
+    };
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    esker__text defines = {0};
+    esker__text_add(&defines,
+                    "LX %u\nLY %u\nLZ %u\nSLICES %u\nFB %u\nKH %d\nKW %d\nPB %u\nSY %d\nSX %d\nROWS %u\nCOLS4 %u\nVG %d\n",
+                    t.lx, t.ly, t.slices * t.parts, t.slices, t.fb, (int)s->kh, (int)s->kw, t.pb, (int)s->sy, (int)s->sx,
+                    t.rows, t.cols4, s->ow % 4 == 0);
+    d.defines = defines.chars;
+    d.operands[0] = esker__read(lowering, node->inputs[0]);
+    d.operands[1] = esker__read(lowering, node->inputs[1]);
+    esker__value part = {0};
+    if (parts > 1) {
+        part = esker__scratch(lowering, 4 * n_elems * parts);
+        d.operands[2] = (esker__operand){.value = part, .write = true};
+    } else {
+        d.operands[2] = esker__write(lowering, node);
+    }
+    d.n_operands = 3;
+    esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")
+                                     : esker__emit(lowering, &d);
+    esker__text_finish(&defines);
+    if (st != ESKER_OK || parts == 1) return st;
+    return esker__emit_sum_splits(lowering, part, n_elems, parts, NULL, 1, 1, node);
+}

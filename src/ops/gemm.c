@@ -1,0 +1,171 @@
+/* Which kernel computes a product of matrices, and how it is cut. */
+#include "ops/gemm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "ops/ops.h"
+
+void esker__gemm_batch_params(const esker__gemm *p, uint32_t unit_a, uint32_t unit_b, uint32_t out[ESKER__GEMM_BATCH_WORDS])
+{
+    out[0] = p->batches;
+    for (uint32_t i = 0; i < 4; i++) {
+        out[1 + i] = i < p->n_axes ? p->lengths[i] : 1;
+        out[5 + i] = i < p->n_axes ? p->step_a[i] / unit_a : 0;
+        out[9 + i] = i < p->n_axes ? p->step_b[i] / unit_b : 0;
+    }
+    out[13] = p->batches * p->splits;
+}
+
+esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p, bool quads, esker__dispatch_desc *d,
+                                esker__text *defines)
+{
+    uint64_t n_elems = (uint64_t)p->m * p->n * (p->sum ? 1 : p->batches);
+    uint32_t parts = p->sum ? p->splits * p->batches : p->splits;
+    if (p->n_axes) esker__text_add(defines, "BATCH %u\n", p->n_axes);
+    if (p->splits > 1) esker__text_add(defines, "SPLIT 1\n");
+    esker__value part = {0};
+    d->operands[d->n_operands++] = esker__read(lowering, p->a);
+    d->operands[d->n_operands++] = esker__read(lowering, p->b);
+    if (parts > 1) {
+        part = esker__scratch(lowering, 4 * n_elems * parts);
+        d->operands[d->n_operands++] = (esker__operand){.value = part, .write = true};
+        d->cost.bytes += 4 * (double)n_elems * (parts - 1);
+    } else {
+        if (p->bias && p->bias_of_row) esker__text_add(defines, "BIAS_OF_ROW 1\n");
+        esker__tail_emit(lowering, p->tail, p->out, quads, d, defines);
+    }
+    d->defines = defines->chars;
+    esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
+                                      : esker__emit(lowering, d);
+    esker__text_finish(defines);
+    if (st != ESKER_OK || parts == 1) return st;
+    return esker__emit_sum_splits(lowering, part, n_elems, parts, p->tail, p->bias_of_row ? p->m : p->n,
+                                  p->bias_of_row ? p->n : 1, p->out);
+}
+
+static uint32_t lower_power_of_two(uint64_t limit, uint32_t from)
+{
+    while (from > 1 && from / 2 >= limit) from /= 2;
+    return from;
+}
+
+/* `plain`: without vec4 loads and stores. */
+static esker_status emit_direct(esker__lowering *lowering, esker__gemm *p, bool plain)
+{
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    uint32_t rows = p->m == 1 ? 1 : 4;
+    uint32_t tiles_m = (uint32_t)esker__ceil_div(p->m, rows), tiles_n = (uint32_t)esker__ceil_div(p->n, 4);
+    /* 8 x 8 shares most between neighbours; narrower where there are fewer columns, and where a batch has small matrices several
+       of them share a group. */
+    uint32_t lx = lower_power_of_two(tiles_n, tiles_m == 1 ? 64 : 8), ly = 64 / lx, lz = 1;
+    if (p->n_axes) {
+        ly = lower_power_of_two(tiles_m, ly);
+        lz = 64 / (lx * ly);
+    }
+
+    uint32_t chunk;
+    uint64_t tiles = (uint64_t)tiles_m * tiles_n;
+    p->splits = esker__choose_splits(limits, (uint64_t)p->batches * p->m * p->n, tiles * p->batches, p->k, 4, 64, &chunk);
+    bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
+    if (!vc && (p->n_axes || (p->tb && (p->splits > 1 || p->bias || (p->tail && p->tail->program.n_steps))))) {
+        vb = false; /* else V3D and T860 lack some registers */
+        if (!p->ta) va = false;
+    }
+    if (plain) va = vb = vc = false;
+
+    uint64_t groups_x = esker__ceil_div(tiles_n, lx), groups_y = esker__ceil_div(tiles_m, ly),
+             groups_z = esker__ceil_div((uint64_t)p->batches * p->splits, lz);
+    esker__dispatch_desc d = {
+        .kernel = "gemm/direct", .groups = {(uint32_t)groups_x, (uint32_t)groups_y, (uint32_t)groups_z}, .cost = p->cost};
+    bool fold = groups_x > limits->groups[0] || groups_y > limits->groups[1] || groups_z > limits->groups[2];
+    if (fold) {
+        esker_status st = esker__fold_groups(lowering, groups_x * groups_y * groups_z, d.groups);
+        if (st != ESKER_OK) return st;
+    }
+    uint32_t params[8 + ESKER__GEMM_BATCH_WORDS] = {
+        p->m, p->n, p->k, chunk, p->bias_step, (uint32_t)groups_x, (uint32_t)groups_y, d.groups[0]};
+    esker__gemm_batch_params(p, !va ? 1 : p->ta ? 4 : 2, !vb ? 1 : p->tb ? 2 : 4, params + 8);
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+
+    esker__text defines = {0};
+    esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\nROWS %u\nLX %u\nLY %u\nLZ %u\n", p->ta, p->tb, va, vb, vc,
+                    rows, lx, ly, lz);
+    if (fold) esker__text_add(&defines, "FOLD 1\n");
+    return esker__gemm_finish(lowering, p, vc, &d, &defines);
+}
+
+/* Invocations as large as CPUs like them, who have no registers to run out of. */
+static bool suits_huge(const esker_limits *limits, const esker__gemm *p)
+{
+    return limits->group_invocations >= 1024 && p->m >= 8 && p->n >= 8 && esker__ceil_div(p->n, 64) <= limits->groups[0] &&
+           esker__ceil_div(p->m, 32) <= limits->groups[1] && p->batches <= limits->groups[2] / 64;
+}
+
+static esker_status emit_huge(esker__lowering *lowering, esker__gemm *p)
+{
+    uint32_t lx = lower_power_of_two(esker__ceil_div(p->n, 16), 8), ly = 8 / lx, chunk;
+    uint32_t groups_x = (uint32_t)esker__ceil_div(p->n, 16 * lx), groups_y = (uint32_t)esker__ceil_div(p->m, 16 * ly);
+    uint64_t groups = (uint64_t)groups_x * groups_y * p->batches;
+    p->splits = 1;
+    chunk = p->k;
+    if (groups < 8 && p->k >= 512) { /* of a CPU's threads, some would have nothing to do */
+        chunk = (uint32_t)esker__ceil_div(p->k, 8 / groups);
+        p->splits = (uint32_t)esker__ceil_div(p->k, chunk);
+    }
+    esker__dispatch_desc d = {
+        .kernel = "gemm/huge", .groups = {groups_x, groups_y, p->batches * p->splits}, .cost = p->cost};
+    uint32_t params[8 + ESKER__GEMM_BATCH_WORDS] = {p->m, p->n, p->k, chunk, p->bias_step};
+    esker__gemm_batch_params(p, 1, 1, params + 8);
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    esker__text defines = {0};
+    esker__text_add(&defines, "TA %d\nTB %d\nLX %u\nLY %u\n", p->ta, p->tb, lx, ly);
+    return esker__gemm_finish(lowering, p, false, &d, &defines);
+}
+
+/* Whether it is one row by rows of b long enough to share: a matrix by a vector. */
+static bool suits_rows(const esker__gemm *p)
+{
+    return p->m == 1 && p->tb && !p->n_axes && p->k >= 64;
+}
+
+static esker_status emit_rows(esker__lowering *lowering, esker__gemm *p)
+{
+    uint32_t chunk;
+    p->splits = esker__choose_splits(esker__lowering_limits(lowering), p->n, 16ull * p->n, p->k, 64, 256, &chunk);
+    esker__dispatch_desc d = {.kernel = "gemm/rows", .cost = p->cost};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(p->n, 4), d.groups);
+    if (st != ESKER_OK) return st;
+    d.groups[2] = p->splits;
+    uint32_t params[] = {p->n, p->k, chunk, p->bias_step, d.groups[0]};
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    esker__text defines = {0};
+    esker__text_add(&defines, "V4 %d\n", p->k % 4 == 0);
+    return esker__gemm_finish(lowering, p, false, &d, &defines);
+}
+
+esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const char *what)
+{
+    char text[160];
+    const char *names[ESKER__MAX_CANDIDATES];
+    snprintf(text, sizeof text, "%s ta=%d tb=%d m=%u n=%u k=%u b=%u", what, p->ta, p->tb, p->m, p->n, p->k, p->batches);
+    int usual = -1, n = esker__gemm_tilings(lowering, p, names, ESKER__MAX_CANDIDATES - 4, &usual);
+    if (suits_huge(esker__lowering_limits(lowering), p)) {
+        if (esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE && (double)p->m * p->n * p->k * p->batches >= 1e6)
+            usual = n; /* smaller ones are not worth compiling it for */
+        names[n++] = "huge";
+    }
+    if (suits_rows(p)) names[usual = n++] = "rows";
+    names[n++] = "direct";
+    names[n++] = "plain";
+    if (usual < 0) usual = n - 2;
+    const char *name = names[esker__choose(lowering, text, names, n, usual)];
+    if (!strcmp(name, "rows")) return emit_rows(lowering, p);
+    if (!strcmp(name, "huge")) return emit_huge(lowering, p);
+    if (!strcmp(name, "direct") || !strcmp(name, "plain")) return emit_direct(lowering, p, !strcmp(name, "plain"));
+    return esker__gemm_emit_tiled(lowering, p, name);
+}

@@ -1,0 +1,42 @@
+/* Products of matrices as the kernels of glsl/gemm/ see them: for matmul, and for convolutions that are such products (gemm.c, gemm_tiled.c). */
+#ifndef ESKER_OPS_GEMM_H
+#define ESKER_OPS_GEMM_H
+
+#include "ops/contract.h"
+
+/** c [m, n] = op(a) op(b), many times. */
+typedef struct esker__gemm {
+    const esker_node *a, *b, *bias, *out;
+    bool ta, tb;
+    uint32_t splits; /* set while it is lowered */
+    uint32_t m, n, k;
+    uint32_t bias_step; /* 1, or 0 for a bias of one element or none */
+    bool bias_of_row;   /* an element of the bias for each row of c, not for each column */
+    uint32_t batches, n_axes, lengths[4], step_a[4], step_b[4]; /* as esker__matmul_size has them; steps in elements */
+    bool sum;                                                   /* c is the sum of all of the batch */
+    const esker__tail *tail;                                    /* or NULL */
+    esker__cost cost;
+} esker__gemm;
+
+/** Choose kernels, and describe their dispatches. `what` begins the problem's text for esker__choose(). */
+esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const char *what);
+
+/** Add what the kernels share, and emit: operands, the tail (`quads`: this kernel stores vec4), or the split and its second pass. Takes
+ * `defines`. */
+esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p, bool quads, esker__dispatch_desc *d,
+                                esker__text *defines);
+#define ESKER__GEMM_BATCH_WORDS 14
+/** The words of the kernels' uniform block from `batches` on. Steps are in units of `unit_a` and `unit_b` elements. */
+void esker__gemm_batch_params(const esker__gemm *p, uint32_t unit_a, uint32_t unit_b,
+                              uint32_t out[ESKER__GEMM_BATCH_WORDS]);
+
+/**
+ * The settings of gemm/tiled that this device has room for: at most `capacity` names, and which of them is expected to be the
+ * fastest (or -1: none of them suits the problem).
+ */
+int esker__gemm_tilings(const esker__lowering *lowering, const esker__gemm *p, const char **names, int capacity,
+                        int *out_usual);
+/** ESKER_ERR_INTERNAL for a name that is none of them. */
+esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, const char *name);
+
+#endif

@@ -1,0 +1,115 @@
+/* device test: every kernel that tuning may choose for a contraction, on sizes that are no multiples of its tiles. */
+#include "support/op_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct conv {
+    int stride, padding;
+    bool relu;
+} conv;
+
+typedef struct product {
+    bool ta, tb, relu;
+} product;
+
+static esker_node *build_conv(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    const conv *c = args;
+    esker_node *y = esker_conv2d(
+        in[0], in[1], &(esker_conv2d_desc){.stride = {c->stride, c->stride}, .padding = {c->padding, c->padding}});
+    return c->relu ? esker_relu(esker_add(y, in[2])) : y;
+}
+
+static esker_node *build_product(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    const product *p = args;
+    esker_node *y = esker_matmul(in[0], in[1], &(esker_matmul_desc){.transpose_a = p->ta, .transpose_b = p->tb});
+    return p->relu ? esker_relu(esker_add(y, in[2])) : y;
+}
+
+typedef struct variant {
+    const char *names; /* as ESKER_VARIANT takes them */
+    op_check_row row;
+} variant;
+
+#define CONV(stride_, padding_, x_, w_)                                                                   \
+    {                                                                                                     \
+        .name = #x_ " by " #w_, .build = build_conv, .n_inputs = 2,                                       \
+        .in = {{.shape = x_, .lo = -1, .hi = 1}, {.shape = w_, .lo = -1, .hi = 1}}, .args = &(const conv) \
+        {                                                                                                 \
+            stride_, padding_, false                                                                      \
+        }                                                                                                 \
+    }
+#define CONV_TAIL(stride_, padding_, x_, w_, bias_)                                                                      \
+    {                                                                                                                    \
+        .name = #x_ " by " #w_ ", bias, relu", .build = build_conv, .n_inputs = 3,                                       \
+        .in = {{.shape = x_, .lo = -1, .hi = 1}, {.shape = w_, .lo = -1, .hi = 1}, {.shape = bias_, .lo = -1, .hi = 1}}, \
+        .args = &(const conv){stride_, padding_, true}, .no_gradient = true                                              \
+    }
+#define PRODUCT(ta_, tb_, a_, b_)                                                   \
+    {                                                                               \
+        .name = #a_ " by " #b_, .build = build_product, .n_inputs = 2,              \
+        .in = {{.shape = a_, .lo = -1, .hi = 1}, {.shape = b_, .lo = -1, .hi = 1}}, \
+        .args = &(const product){ta_, tb_, false}, .no_gradient = true              \
+    }
+#define PRODUCT_TAIL(ta_, tb_, a_, b_, bias_)                                                                            \
+    {                                                                                                                    \
+        .name = #a_ " by " #b_ ", bias, relu", .build = build_product, .n_inputs = 3,                                    \
+        .in = {{.shape = a_, .lo = -1, .hi = 1}, {.shape = b_, .lo = -1, .hi = 1}, {.shape = bias_, .lo = -1, .hi = 1}}, \
+        .args = &(const product){ta_, tb_, true}, .no_gradient = true                                                    \
+    }
+
+static variant variants[] = {
+    {"t256x128", PRODUCT(0, 0, DIMS(257, 37), DIMS(37, 131))},
+    {"t128x128", PRODUCT(1, 0, DIMS(40, 132), DIMS(40, 260))},
+    {"t128x64", PRODUCT(0, 1, DIMS(129, 70), DIMS(67, 70))},
+    {"t64x64", PRODUCT_TAIL(1, 1, DIMS(47, 66), DIMS(70, 47), DIMS(70))},
+    {"t64x64", PRODUCT(0, 0, DIMS(64, 512), DIMS(512, 64))},
+    {"t32x64", PRODUCT_TAIL(0, 1, DIMS(33, 33), DIMS(68, 33), DIMS(68))},
+    {"t32x32", PRODUCT(0, 0, DIMS(3, 35, 20), DIMS(3, 20, 36))},
+    {"t16x128", PRODUCT(0, 0, DIMS(17, 300), DIMS(300, 132))},
+    {"t128x16", PRODUCT(1, 0, DIMS(64, 136), DIMS(64, 18))},
+    {"huge", PRODUCT_TAIL(0, 0, DIMS(17, 33), DIMS(33, 67), DIMS(67))},
+    {"huge", PRODUCT(1, 1, DIMS(2, 600, 33), DIMS(2, 18, 600))},
+    {"matmul,t64x64", CONV(1, 0, DIMS(2, 20, 7, 9), DIMS(33, 20, 1, 1))},
+    {"matmul,direct", CONV_TAIL(1, 0, DIMS(2, 9, 5, 8), DIMS(6, 9, 1, 1), DIMS(6, 1, 1))},
+    {"tiled", CONV(1, 1, DIMS(3, 9, 11, 13), DIMS(10, 9, 3, 3))},
+    {"tiled", CONV_TAIL(2, 1, DIMS(1, 33, 9, 16), DIMS(9, 33, 3, 3), DIMS(9, 1, 1))},
+    {"tiled", CONV(1, 2, DIMS(2, 3, 8, 36), DIMS(5, 3, 5, 4))},
+    {"tiled,phases", CONV(2, 1, DIMS(2, 8, 9, 12), DIMS(8, 8, 3, 3))},
+    {"phases", CONV(2, 0, DIMS(1, 5, 8, 8), DIMS(5, 5, 1, 1))},
+    {"apart", CONV(2, 1, DIMS(2, 8, 9, 12), DIMS(8, 8, 3, 3))},
+    {"huge", CONV(1, 1, DIMS(2, 3, 5, 18), DIMS(17, 3, 3, 3))},
+    {"huge", CONV_TAIL(2, 1, DIMS(1, 3, 9, 40), DIMS(9, 3, 3, 3), DIMS(9, 1, 1))},
+    {"wide", CONV(1, 1, DIMS(2, 8, 5, 18), DIMS(9, 8, 3, 3))},
+};
+
+static void with_variant(void **state)
+{
+    const variant *v = *state;
+    void *row = (void *)(uintptr_t)&v->row;
+    setenv("ESKER_VARIANT", v->names, 1);
+    op_check(&row);
+}
+
+static int without_variant(void **state)
+{
+    (void)state;
+    unsetenv("ESKER_VARIANT");
+    return 0;
+}
+
+int main(void)
+{
+    enum { N = sizeof variants / sizeof *variants };
+    static char names[N][160];
+    struct CMUnitTest tests[N];
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "%s: %s", variants[i].names, variants[i].row.name);
+        tests[i] = (struct CMUnitTest){names[i], with_variant, NULL, without_variant, &variants[i]};
+    }
+    return op_check_main("variants", NULL, 0, tests, N);
+}
