@@ -19,7 +19,7 @@
 /* Everything of one run. */
 typedef struct session {
     const cli_command *command;
-    const char *model_path, *spec, *out_path, *log_path;
+    const char *model_path, *spec, *out_path, *log_path, *trace_path;
     int64_t epochs;
     uint64_t seed;
     bool stats, quiet, live;
@@ -30,6 +30,7 @@ typedef struct session {
     bool from_checkpoint;
     esker_dataset *train_set, *test_set;
     esker_trainer *trainer;
+    esker_trace *trace; /* with --trace */
     train_log log;
     esker_evaluation result;
     bool has_result;
@@ -249,6 +250,11 @@ static bool read_options(session *s, int argc, char **argv, int *status)
          .kind = CLI_TEXT,
          .out = &s->log_path,
          .help = "write a line of JSON for each step"},
+        {.name = "--trace",
+         .value = "FILE.json",
+         .kind = CLI_TEXT,
+         .out = &s->trace_path,
+         .help = "write when the CPU and the GPU worked on which step, for chrome://tracing or Perfetto"},
         {.name = "--check",
          .kind = CLI_FLAG,
          .out = &s->desc.check,
@@ -341,10 +347,13 @@ static bool load(session *s, int *status)
 static bool prepare(session *s)
 {
     if (s->out_path && !train_can_write(s->command, "--out", s->out_path)) return false;
+    if (s->trace_path && !train_can_write(s->command, "--trace", s->trace_path)) return false;
     if (!train_log_open(&s->log, s->command, s->log_path)) return false;
     esker_status st = esker_device_open(NULL, &s->desc.device);
     if (st == ESKER_OK && !s->from_checkpoint) st = esker_params_init_values(esker_model_get_params(s->net), s->seed);
     if (st == ESKER_OK) st = esker_trainer_create(s->net, &s->desc, &s->trainer);
+    if (st == ESKER_OK && s->trace_path) st = esker_trace_create(NULL, &s->trace);
+    if (st == ESKER_OK && s->trace) st = esker_device_set_trace(s->desc.device, s->trace);
     if (st != ESKER_OK) cli_library_error(s->command);
     return st == ESKER_OK;
 }
@@ -414,6 +423,17 @@ static void add_memory(cli_json *json, const esker_device *dev)
     cli_json_close(json, '}');
 }
 
+static int write_trace(const session *s)
+{
+    esker_trace_info info;
+    if (!s->trace) return CLI_DONE;
+    if (esker_device_finish(s->desc.device) != ESKER_OK) return cli_library_error(s->command);
+    esker_trace_get_info(s->trace, &info);
+    if (info.n_dropped)
+        cli_note("--trace: full after %zu spans; %" PRIu64 " later ones are missing", info.n_spans, info.n_dropped);
+    return esker_trace_write(s->trace, s->trace_path) == ESKER_OK ? CLI_DONE : cli_library_error(s->command);
+}
+
 static int print_stats(const session *s)
 {
     esker_train_stats t;
@@ -475,6 +495,7 @@ static int train(session *s)
     if (st != ESKER_OK) return cli_library_error(s->command);
     note_result(s);
     int status = save(s);
+    if (write_trace(s) != CLI_DONE) status = CLI_FAILED;
     if (s->stats && print_stats(s) != CLI_DONE) status = CLI_FAILED;
     return status;
 }
@@ -492,6 +513,7 @@ static int run(const cli_command *command, int argc, char **argv)
     esker_dataset_unref(s.test_set);
     esker_dataset_unref(s.train_set);
     esker_device_unref(s.desc.device);
+    esker_trace_unref(s.trace);
     free(s.class_weights);
     return status;
 }

@@ -385,7 +385,7 @@ static void training_writes_what_it_says(void **state)
     (void)state;
     need_device();
     cJSON *stats = json_of("train tiny.json --data mnist:mnist --epochs 2 --batch 32 --optimizer adamw --lr 1e-2 --seed 3 "
-                           "--out tiny.safetensors --log tiny.jsonl --stats");
+                           "--out tiny.safetensors --log tiny.jsonl --stats --trace tiny.trace.json");
     assert_true(number(stats, "steps") == 19 - 8);
     static const char *const zeros[] = {"heap_allocations_per_step", "gl_objects_per_step", "compiles_per_step",
                                         "waits_per_step"};
@@ -400,6 +400,22 @@ static void training_writes_what_it_says(void **state)
                 number(all, "in_use_bytes") + number(all, "rounding_bytes") + number(all, "cached_bytes"));
     assert_non_null(cJSON_GetObjectItem(cJSON_GetObjectItem(stats, "memory"), "temporaries"));
     cJSON_Delete(stats);
+
+    /* A span of the CPU and one of the GPU for each step of training, at least. */
+    static char trace[200000];
+    read_file("tiny.trace.json", trace, sizeof trace);
+    cJSON *events = cJSON_Parse(trace);
+    const cJSON *event;
+    int n_submitted = 0, n_computed = 0;
+    cJSON_ArrayForEach(event, cJSON_GetObjectItem(events, "traceEvents"))
+    {
+        const char *detail = cJSON_GetStringValue(cJSON_GetObjectItem(cJSON_GetObjectItem(event, "args"), "detail"));
+        n_submitted += detail && !strcmp(detail, "submit");
+        n_computed += detail && (!strcmp(detail, "timestamps") || !strcmp(detail, "seen by fence"));
+    }
+    assert_true(n_submitted >= 38);
+    assert_int_equal(n_computed, n_submitted);
+    cJSON_Delete(events);
 
     static char log[20000];
     read_file("tiny.jsonl", log, sizeof log);
