@@ -1,0 +1,111 @@
+/* device test, memory test: whichever allocation of a training fails, the message says so, nothing leaks, and the next try works. */
+#include "support/test.h"
+
+#include <esker/ops.h>
+#include <esker/trainer.h>
+
+/* Calls until one allocation fails; negative: none does. The wrappers are what the linker puts in place of the originals. */
+static long left = -1;
+static bool failed;
+
+void *__real_malloc(size_t n_bytes);
+void *__real_calloc(size_t n_items, size_t item_bytes);
+void *__real_realloc(void *old, size_t n_bytes);
+void *__wrap_malloc(size_t n_bytes);
+void *__wrap_calloc(size_t n_items, size_t item_bytes);
+void *__wrap_realloc(void *old, size_t n_bytes);
+
+static bool fails_now(void)
+{
+    if (left < 0 || left-- > 0) return false;
+    failed = true;
+    return true;
+}
+
+void *__wrap_malloc(size_t n_bytes)
+{
+    return fails_now() ? NULL : __real_malloc(n_bytes);
+}
+
+void *__wrap_calloc(size_t n_items, size_t item_bytes)
+{
+    return fails_now() ? NULL : __real_calloc(n_items, item_bytes);
+}
+
+void *__wrap_realloc(void *old, size_t n_bytes)
+{
+    return fails_now() ? NULL : __real_realloc(old, n_bytes);
+}
+
+enum { N = 7, BATCH = 4, FEATURES = 3, CLASSES = 2 };
+
+static esker_status make_model(esker_model **out)
+{
+    esker_status st = esker_model_create(out);
+    if (st != ESKER_OK) return st;
+    esker_node *x = esker_model_input(*out, "x", &(esker_shape){1, {FEATURES}});
+    return esker_model_output(*out, esker_layer_linear(*out, x, &(esker_layer_linear_desc){.features = CLASSES}));
+}
+
+/* Two plans, class weights, a validation that has two of its own. */
+static esker_status everything(esker_device *dev)
+{
+    static const float samples[N * FEATURES] = {1, 2, 3, -1, 0, 2}, weights[CLASSES] = {1, 0.5f};
+    static const int32_t labels[N] = {0, 1, 1};
+    esker_model *net = NULL;
+    esker_dataset *ds = NULL;
+    esker_trainer *trainer = NULL;
+    esker_status st = make_model(&net);
+    if (st == ESKER_OK)
+        st = esker_dataset_create(&(esker_dataset_desc){.sample_shape = {1, {FEATURES}},
+                                                        .n_samples = N,
+                                                        .n_classes = CLASSES,
+                                                        .samples = samples,
+                                                        .labels = labels},
+                                  &ds);
+    if (st == ESKER_OK)
+        st = esker_trainer_create(
+            net,
+            &(esker_trainer_desc){.device = dev,
+                                  .batch = BATCH,
+                                  .eval_batch = BATCH,
+                                  .loss_settings = {.class_weights = weights, .n_class_weights = CLASSES},
+                                  .optimizer = {.kind = ESKER_OPTIMIZER_LAMB}},
+            &trainer);
+    if (st == ESKER_OK) st = esker_trainer_fit(trainer, ds, &(esker_fit_desc){.epochs = 1, .validation = ds});
+    esker_trainer_destroy(trainer);
+    esker_dataset_unref(ds);
+    esker_model_destroy(net);
+    return st;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    esker_counters before, after;
+    assert_ok(everything(dev)); /* drivers and caches settle */
+    esker_device_get_counters(dev, &before);
+    for (int n = 0;; n += n < 100 ? 1 : 3) {
+        left = n;
+        failed = false;
+        esker_status st = everything(dev);
+        left = -1;
+        if (!failed) {
+            assert_ok(st);
+            assert_true(n > 200);
+            break;
+        }
+        if (st != ESKER_ERR_NO_MEMORY || !esker_last_error()[0])
+            fail_msg("allocation %d: %s \"%s\"", n, esker_status_name(st), esker_last_error());
+    }
+    assert_ok(everything(dev));
+    esker_device_get_counters(dev, &after);
+    assert_true(after.buffer_bytes == before.buffer_bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail)};
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
