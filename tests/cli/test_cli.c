@@ -164,7 +164,7 @@ static const row usage_rows[] = {
     {"summary tiny.json --batch 99999999999999999999", 2, NULL, "99999999999999999999"},
     {"summary tiny.json --batch ''", 2, NULL, "--batch"},
     {"plan tiny.json --optimizer adamax", 2, NULL, "\"adamax\": there are sgd, adam, adamw, rmsprop,"},
-    {"plan tiny.json --loss hinge", 2, NULL, "cross_entropy and mse"},
+    {"plan tiny.json --loss lose", 2, NULL, "loss \"lose\": known are cross_entropy, mse"},
     {"plan tiny.json --input int8", 2, NULL, "uint8 or float32"},
     {"plan tiny.json --limits ''", 2, NULL, "--limits"},
     {"train tiny.json", 2, NULL, "--data SPEC is missing"},
