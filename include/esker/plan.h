@@ -41,7 +41,7 @@ typedef struct esker_plan_desc {
     double slice_seconds;    /* longest estimated time of one dispatch before it is cut; 0: 0.05; negative: never cut */
     double flops_per_second; /* the estimate's rates; 0: measured on the device once and kept with its binaries, and */
     double bytes_per_second; /*   without a device those of a small GPU, 1e10 and 2e9 */
-    bool no_fusion;          /* leave elementwise tails of contractions as dispatches of their own */
+    bool no_fusion;          /* every operation keeps dispatches of its own */
     /**
      * Check mode: esker_plan_submit() runs the dispatches one at a time and compares what each operation, optimizers
      * included, made of the device's own inputs with the operation's double-precision reference, element by element,

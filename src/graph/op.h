@@ -19,12 +19,26 @@ typedef struct esker__fusion {
     bool keep;
 } esker__fusion;
 
+#define ESKER__CHAIN_MEMBERS 12
+#define ESKER__CHAIN_OUTSIDE 7
+
+/** Elementwise nodes of one shape, in an order in which they can be computed, that are to become one node. */
+typedef struct esker__chain {
+    const esker_node *members[ESKER__CHAIN_MEMBERS];
+    int n_members;
+    const esker_node *outside[ESKER__CHAIN_OUTSIDE]; /* what they read besides each other, each once */
+    esker_node *inputs[ESKER__CHAIN_OUTSIDE];        /* what these are in the graph that the chain is recorded in */
+    int n_outside;
+    int wanted[4], n_wanted; /* the members whose values are the outputs */
+    int phase;
+} esker__chain;
+
 typedef struct esker__type {
     esker_dtype dtype;
     esker_shape shape;
 } esker__type;
 
-#define ESKER__MAX_OUTPUTS 4
+#define ESKER__MAX_OUTPUTS 4 /* as esker__chain.wanted */
 #define ESKER__MAX_STATE   4 /* arrays of optimizer state beside each parameter */
 
 /** Arguments of an op's double reference. All element types travel as double. */
@@ -128,8 +142,14 @@ struct esker__op {
      */
     bool (*absorb)(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr);
     const esker__op *keeping; /* NULL: it cannot */
-    /** Append "+name" for each operation that was fused into `node`, for people. NULL: none ever is. */
-    void (*members)(const esker_node *node, esker__text *text);
+    /**
+     * Chains of elementwise operations (src/graph/chain.c): whether `node` can be part of one, and the node that does the work
+     * of one. NULL: the op is not elementwise.
+     */
+    bool (*joins)(const esker_node *node);
+    esker_node *(*join)(esker_graph *graph, const esker__chain *chain);
+    /** Append the names of all operations that `node` computes, for people: "matmul+add+relu". NULL: its own alone. */
+    void (*title)(const esker_node *node, esker__text *text);
 
     /**
      * A simpler equal of what is about to be recorded in `graph` with `inputs` (x * 1 is x): returns it, or NULL. May

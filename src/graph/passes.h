@@ -18,4 +18,8 @@ esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *o
 esker_status esker__pass_fuse(const esker_graph *graph, uint32_t storage_blocks, esker_node *const *outputs, int n_outputs,
                               esker_graph **out_graph, esker_node **out_outputs);
 
+/** Make one node of each chain of elementwise nodes (op->join) that a kernel with `storage_blocks` blocks can compute. */
+esker_status esker__pass_chain(const esker_graph *graph, uint32_t storage_blocks, esker_node *const *outputs, int n_outputs,
+                               esker_graph **out_graph, esker_node **out_outputs);
+
 #endif

@@ -113,8 +113,9 @@ void esker__tail_reference(const esker__tail *tail, const esker__reference *r, i
     if (tail->keeps && r->magnitude[1]) r->magnitude[1][at] = errors[kept] / k;
 }
 
-void esker__tail_members(const esker__tail *tail, esker__text *text)
+void esker__tail_title(const esker_node *node, const esker__tail *tail, esker__text *text)
 {
+    esker__text_add(text, "%s", node->op->name);
     if (tail->has_bias) esker__text_add(text, "+add");
     esker__program_names(&tail->program, text);
 }

@@ -45,8 +45,8 @@ bool esker__tail_refuses_gradient(const esker__tail *tail, esker_node *node);
 void esker__tail_reference(const esker__tail *tail, const esker__reference *r, int first, int64_t at, int64_t bias_at,
                            double sum, double magnitude);
 
-/** Append "+add", then "+name" of each step. */
-void esker__tail_members(const esker__tail *tail, esker__text *text);
+/** The title of a node with a tail: its op's name, "+add" for a bias, "+name" for each step. */
+void esker__tail_title(const esker_node *node, const esker__tail *tail, esker__text *text);
 
 /**
  * Append what a kernel with `d->n_operands` operands so far needs for the tail of `node` (BIAS, TAIL, OUT_BINDING), and the

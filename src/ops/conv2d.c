@@ -277,9 +277,9 @@ bool esker__conv2d_absorb(const esker_node *node, const esker_node *user, int wh
     return esker__tail_absorb(&((esker__conv2d_attr *)attr)->tail, &node->type.shape, 1, user, which, fusion);
 }
 
-void esker__conv2d_members(const esker_node *node, esker__text *text)
+void esker__conv2d_title(const esker_node *node, esker__text *text)
 {
-    esker__tail_members(&((const esker__conv2d_attr *)node->attr)->tail, text);
+    esker__tail_title(node, &((const esker__conv2d_attr *)node->attr)->tail, text);
 }
 
 #define ESKER__CONV2D(n_outputs_, keeping_)                                                                               \
@@ -287,7 +287,7 @@ void esker__conv2d_members(const esker_node *node, esker__text *text)
         .name = "conv2d", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__conv2d_attr),              \
         .infer = infer, .gradient = gradient, .reference = reference, .tolerance = esker__conv2d_tolerance,               \
         .atol = ESKER__FLUSHED, .cost = esker__conv2d_cost, .lower = esker__conv2d_lower, .absorb = esker__conv2d_absorb, \
-        .keeping = keeping_, .members = esker__conv2d_members,                                                            \
+        .keeping = keeping_, .title = esker__conv2d_title,                                                                \
     }
 
 /* With a tail that keeps a value there are two outputs. */

@@ -50,7 +50,7 @@ void esker__conv2d_input_reference(const esker__reference *r);
 /** Their absorb rule, and that of conv2d. */
 bool esker__conv2d_absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion,
                           void *attr);
-void esker__conv2d_members(const esker_node *node, esker__text *text);
+void esker__conv2d_title(const esker_node *node, esker__text *text);
 
 /** [a, b, length] as [a, b, 1, length], and back; three axes each, or a failure that names the operation. */
 esker_node *esker__with_rows(esker_node *x);

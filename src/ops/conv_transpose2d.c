@@ -111,5 +111,5 @@ const esker__op esker__op_conv_transpose2d = {
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_input_grad_lower,
     .absorb = esker__conv2d_absorb,
-    .members = esker__conv2d_members,
+    .title = esker__conv2d_title,
 };

@@ -17,6 +17,7 @@
 
 #include "ops/map.h"
 #include "ops/ops.h"
+#include "ops/program.h"
 
 #define ONE_EPS    2 /* one rounding */
 #define DIV_EPS    5
@@ -51,6 +52,8 @@ esker_status esker__elementwise_infer(const char *name, esker__elementwise_types
                                       int n_inputs, esker__type *out);
 void esker__elementwise_reference(const esker__reference *r);
 esker_status esker__elementwise_lower(esker__lowering *lowering, const esker_node *node);
+/** What a chain of elementwise nodes becomes (fused.c). */
+esker_node *esker__fused_join(esker_graph *graph, const esker__chain *chain);
 /** x * 1 is x, and the like, for the operations that know such. */
 esker_node *esker__elementwise_simplify(esker_graph *graph, const esker__op *op, const void *attr,
                                         esker_node *const *inputs);
@@ -120,7 +123,8 @@ double esker__erfc_error(double x);  /* relative, x >= 0 */
     const esker__op esker__op_##name_ = { \
         .name = #name_, .n_inputs = n_, .n_outputs = 1, .attr_bytes = attr_, .flags = flags_, .infer = infer_##name_, \
         .gradient = rule_, .no_gradient = without_, .reference = esker__elementwise_reference, .atol = ESKER__FLUSHED, \
-        .lower = esker__elementwise_lower, .simplify = esker__elementwise_simplify, .expr = glsl_, .detail = &row_##name_};
+        .lower = esker__elementwise_lower, .joins = esker__program_takes, .join = esker__fused_join, \
+        .simplify = esker__elementwise_simplify, .expr = glsl_, .detail = &row_##name_};
 /* clang-format on */
 
 #endif

@@ -75,10 +75,7 @@ static unsigned type_number(esker_dtype dtype)
     return dtype == ESKER_DTYPE_F16 ? 5 : (unsigned)dtype;
 }
 
-/* How the kernel reads an operand; the numbers are those of map.comp. */
-enum { OWN_ELEMENT = 0, ONE_ELEMENT = 1, STRIDED = 2, STRIDED_QUADS = 3, STRIDED_CONSTANT = 4 };
-
-static int operand_mode(const esker__map *map, int k, bool inner4)
+int esker__map_mode(const esker__map *map, int k, bool inner4)
 {
     bool own = true, one = true;
     int64_t stride = 1;
@@ -87,14 +84,14 @@ static int operand_mode(const esker__map *map, int k, bool inner4)
         one = one && map->strides[k][i] == 0;
         stride *= map->dims[i];
     }
-    if (own) return OWN_ELEMENT;
-    if (one) return ONE_ELEMENT;
-    if (!inner4) return STRIDED;
+    if (own) return ESKER__MODE_OWN;
+    if (one) return ESKER__MODE_ONE;
+    if (!inner4) return ESKER__MODE_STRIDED;
     int64_t inner = map->strides[k][map->rank - 1];
-    if (inner == 0) return STRIDED_CONSTANT;
+    if (inner == 0) return ESKER__MODE_CONSTANT;
     bool quads = inner == 1;
     for (int i = 0; i + 1 < map->rank; i++) quads = quads && map->strides[k][i] % 4 == 0;
-    return quads ? STRIDED_QUADS : STRIDED;
+    return quads ? ESKER__MODE_QUADS : ESKER__MODE_STRIDED;
 }
 
 esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const esker__operand *operands)
@@ -110,8 +107,8 @@ esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const e
     int modes[ESKER__MAP_OPERANDS] = {0};
     bool strided = false;
     for (int k = 0; k < map->n_operands; k++) {
-        modes[k] = operand_mode(map, k, inner4);
-        strided = strided || modes[k] >= STRIDED;
+        modes[k] = esker__map_mode(map, k, inner4);
+        strided = strided || modes[k] >= ESKER__MODE_STRIDED;
     }
     int rank = strided ? map->rank : 0;
 

@@ -36,6 +36,11 @@ void esker__map_of(esker__map *map, esker_dtype dtype);
 /** Drop axes of length 1 and join neighbours that every operand walks through as one. The mapping is unchanged. */
 void esker__map_merge(esker__map *map);
 
+/** How the kernels read an operand; the numbers are those of map.comp. */
+enum { ESKER__MODE_OWN = 0, ESKER__MODE_ONE = 1, ESKER__MODE_STRIDED = 2, ESKER__MODE_QUADS = 3, ESKER__MODE_CONSTANT = 4 };
+/** Of a merged map; `inner4`: the last axis is a multiple of four. */
+int esker__map_mode(const esker__map *map, int k, bool inner4);
+
 /** Emit the dispatch: operands[0 .. n_operands-1] are read, operands[n_operands] is the result. Merges `map`. */
 esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const esker__operand *operands);
 

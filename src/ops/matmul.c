@@ -196,7 +196,7 @@ static void cost(const esker_node *node, esker__cost *out)
     {                                                                                                                 \
         .name = "matmul", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__matmul_attr),          \
         .infer = infer, .gradient = gradient, .reference = reference, .tolerance = tolerance, .atol = ESKER__FLUSHED, \
-        .cost = cost, .lower = esker__matmul_lower, .absorb = absorb, .keeping = keeping_, .members = members,        \
+        .cost = cost, .lower = esker__matmul_lower, .absorb = absorb, .keeping = keeping_, .title = title,            \
     }
 
 static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
@@ -205,9 +205,9 @@ static bool absorb(const esker_node *node, const esker_node *user, int which, co
     return esker__tail_absorb(&((esker__matmul_attr *)attr)->tail, shape, shape->rank - 1, user, which, fusion);
 }
 
-static void members(const esker_node *node, esker__text *text)
+static void title(const esker_node *node, esker__text *text)
 {
-    esker__tail_members(&((const esker__matmul_attr *)node->attr)->tail, text);
+    esker__tail_title(node, &((const esker__matmul_attr *)node->attr)->tail, text);
 }
 
 /* With a tail that keeps a value there are two outputs. */

@@ -85,7 +85,8 @@ bool esker__program_calls(const esker__program *program)
 
 void esker__program_names(const esker__program *program, esker__text *text)
 {
-    for (int i = 0; i < program->n_steps; i++) esker__text_add(text, "+%s", program->steps[i].op->name);
+    for (int i = 0; i < program->n_steps; i++)
+        esker__text_add(text, "%s%s", text->n_chars ? "+" : "", program->steps[i].op->name);
 }
 
 /* ---- In double ---- */

@@ -8,8 +8,8 @@
 #include "base/text.h"
 #include "graph/graph.h"
 
-#define ESKER__PROGRAM_STEPS  12
-#define ESKER__PROGRAM_INPUTS 7
+#define ESKER__PROGRAM_STEPS  ESKER__CHAIN_MEMBERS
+#define ESKER__PROGRAM_INPUTS ESKER__CHAIN_OUTSIDE
 #define ESKER__PROGRAM_VALUES (ESKER__PROGRAM_INPUTS + ESKER__PROGRAM_STEPS)
 
 /** Value i is input i below n_inputs, and else the result of step i - n_inputs. Part of attributes: unused bytes are zero. */
@@ -40,7 +40,7 @@ bool esker__expr_calls(const char *expr);
  */
 void esker__program_run(const esker__program *program, double *values, double *errors);
 
-/** Append "+name" for each step. */
+/** Append the steps' names with "+" between them, and in front if there is text. */
 void esker__program_names(const esker__program *program, esker__text *text);
 
 #endif

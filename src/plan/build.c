@@ -337,10 +337,12 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
         if (st != ESKER_OK) return st;
     }
     /* Plans outlive graphs, and with them the ops that programs registered. */
-    if (l->node && (l->node->op->hold || l->node->op->members)) {
+    if (l->node && (l->node->op->hold || l->node->op->title)) {
         esker__text name = {0};
-        esker__text_add(&name, "%s", l->node->op->name);
-        if (l->node->op->members) l->node->op->members(l->node, &name);
+        if (l->node->op->title)
+            l->node->op->title(l->node, &name);
+        else
+            esker__text_add(&name, "%s", l->node->op->name);
         d.op = name.failed ? NULL : esker__pool_strdup(&plan->pool, name.chars);
         esker__text_finish(&name);
         if (!d.op) return esker__fail_memory(strlen(l->node->op->name) + 1, "plan");
@@ -587,13 +589,14 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
     if (!mapped) return esker__fail_memory((size_t)n_outputs * sizeof *mapped, "plan");
     esker__params_fix(plan->params);
     plan->outputs_bytes = ESKER__OUTPUTS_HEAD_BYTES;
+    esker_status (*const passes[])(const esker_graph *, uint32_t, esker_node *const *, int, esker_graph **,
+                                   esker_node **) = {esker__pass_fuse, esker__pass_chain};
     esker_status st = esker__pass_simplify(graph, outputs, n_outputs, &simple, mapped);
-    if (st == ESKER_OK && fuse) {
-        st = esker__pass_fuse(simple, plan->limits.storage_blocks, mapped, n_outputs, &fused, mapped);
-        if (st == ESKER_OK) {
-            esker_graph_destroy(simple);
-            simple = fused;
-        }
+    for (int i = 0; i < 2 && st == ESKER_OK && fuse; i++) {
+        st = passes[i](simple, plan->limits.storage_blocks, mapped, n_outputs, &fused, mapped);
+        if (st != ESKER_OK) break;
+        esker_graph_destroy(simple);
+        simple = fused;
     }
     if (st == ESKER_OK) {
         esker__lowering l = {.plan = plan, .graph = simple, .params_value = -1, .gradients_value = -1, .check = check};

@@ -88,6 +88,58 @@ static int convolution_gradient(esker_graph *graph, esker_node *const *in, esker
     return esker_gradients(esker_sum(esker_mul(y, image(in[1])), NULL, 0, false), &leaf, 1, out) == ESKER_OK ? 1 : 0;
 }
 
+static int chain(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    out[0] = esker_mul(esker_tanh(esker_add(in[0], in[1])), esker_sigmoid(esker_affine(in[2], 2, -0.5f)));
+    return 1;
+}
+
+static int broadcast_chain(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *row = esker_sum(in[1], (int[]){0}, 1, true), *column = esker_sum(in[1], (int[]){1}, 1, true);
+    out[0] = esker_sub(esker_mul(in[0], row), esker_relu(esker_add(in[2], column)));
+    return 1;
+}
+
+static int several_results(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    out[0] = esker_exp(in[0]);
+    out[1] = esker_neg(out[0]);
+    out[2] = esker_square(out[1]);
+    return 3;
+}
+
+/* What is between two members of what would be one chain reads the first and is read by the second. */
+static int around(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *x = esker_add(in[0], in[1]), *y = esker_exp(in[2]);
+    esker_node *inside = esker_softmax(x, 1);
+    esker_node *z = esker_mul(y, inside);
+    out[0] = esker_mul(x, z);
+    out[1] = esker_sub(esker_softmax(z, 1), y);
+    return 2;
+}
+
+static int long_chain(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *x = in[0];
+    for (int i = 0; i < 10; i++) x = esker_sigmoid(esker_affine(x, -1.5f, 0.25f * (float)i));
+    out[0] = x;
+    return 1;
+}
+
+static int many_operands(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    out[0] = esker_add(esker_mul(in[0], in[1]), esker_mul(in[2], in[3]));
+    return 1;
+}
+
 static const struct pattern {
     const char *name;
     build_fn build;
@@ -101,6 +153,12 @@ static const struct pattern {
     {"a value and what is made of it", silu_of_itself, 4, 2, 2},
     {"a convolution, a residual, an activation", convolution, 3, 1, 1},
     {"an activation's gradient behind that of a convolution", convolution_gradient, 5, 4, 4},
+    {"a chain", chain, 5, 1, 1},
+    {"a chain of operands that broadcast", broadcast_chain, 6, 3, 4},
+    {"every member of a chain is wanted", several_results, 3, 1, 1},
+    {"a chain that another operation would have to run inside of", around, 7, 5, 6},
+    {"more members than one kernel takes", long_chain, 20, 2, 2},
+    {"more operands than four blocks", many_operands, 3, 1, 2},
 };
 
 static esker_plan *compile(esker_device *dev, esker_graph *graph, esker_node **out, int n, bool no_fusion, bool check)
