@@ -59,6 +59,9 @@
 #ifndef PARTIALS
 #define PARTIALS 0
 #endif
+#ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; }
+#endif
 precision highp float;
 precision highp int;
 
@@ -103,6 +106,7 @@ layout(std430, binding = VARIANCE) readonly buffer Variances { float variances[]
 layout(std430, binding = PARTIALS) writeonly buffer Partials { vec2 partials[]; };
 #endif
 
+TAIL
 const uint LINES = uint(128 / LANES);
 #if COLUMNS
 const uint NEXT = LINES; // from one lane of a line to the next
@@ -253,7 +257,7 @@ void main()
             v += bias[index];
 #endif
 #endif
-            y[at] = v;
+            y[at] = tail(v, at);
             STEP;
 #if AFFINE == 3
             index += step_c;

@@ -49,6 +49,9 @@
 #ifndef DBETA
 #define DBETA 0
 #endif
+#ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; }
+#endif
 precision highp float;
 precision highp int;
 
@@ -91,6 +94,7 @@ layout(std430, binding = DGAMMA) writeonly buffer Dgamma { float dgamma[]; };
 layout(std430, binding = DBETA) writeonly buffer Dbeta { float dbeta[]; };
 #endif
 
+TAIL
 const uint LINES = uint(128 / LANES);
 #if COLUMNS
 const uint NEXT = LINES; // from one lane of a line to the next
@@ -240,7 +244,7 @@ void main()
         WALK(first);
         WALK_WEIGHT;
         for (uint k = first; k < end; k += uint(LANES)) {
-            dx[at] = coef.x * WEIGHTED(g[at]) + (coef.y * (x[at] - coef.w) + coef.z);
+            dx[at] = tail(coef.x * WEIGHTED(g[at]) + (coef.y * (x[at] - coef.w) + coef.z), at);
             STEP;
             STEP_WEIGHT;
         }

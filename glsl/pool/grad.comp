@@ -3,23 +3,33 @@
 //            g[i][u][v] / (window_y * window_x) over all windows that contain (r, c) (MEAN 2: by the pixels of the window that lie inside x)
 // Order     each element gathers its windows in order of u, then v: no atomics
 // Bindings  0 in g f32 [planes, rows, columns]    MEAN: 1 out gx f32 [planes, x_h, x_w]
+//           those of TAIL come before gx
 //           else: 1 in x f32 [planes, x_h, x_w]    2 in y f32 (the pooled x, same shape as g)    3 out gx
 // Uniforms  n_elems: of gx; fold: groups along x; scale: 1 / (window_y * window_x); the rest as in pool/forward
 // Groups    64 elements each, folded into x and y
 #ifndef MEAN
 #define MEAN 0
 #endif
+#ifndef TAIL // what becomes of element `at` of gx: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; }
+#endif
+#ifndef OUT_BINDING // behind the blocks of the tail
+#if MEAN
+#define OUT_BINDING 1
+#else
+#define OUT_BINDING 3
+#endif
+#endif
 precision highp float;
 precision highp int;
 layout(local_size_x = 64) in;
 layout(std430, binding = 0) readonly buffer G { float g[]; };
-#if MEAN
-layout(std430, binding = 1) writeonly buffer GX { float gx[]; };
-#else
+#if !MEAN
 layout(std430, binding = 1) readonly buffer X { float x[]; };
 layout(std430, binding = 2) readonly buffer Y { float y[]; };
-layout(std430, binding = 3) writeonly buffer GX { float gx[]; };
 #endif
+TAIL
+layout(std430, binding = OUT_BINDING) writeonly buffer GX { float gx[]; };
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n_elems;
@@ -70,9 +80,9 @@ void main()
 #endif
         }
 #if MEAN == 2
-    gx[e] = s;
+    gx[e] = tail(s, e);
 #else
-    gx[e] = s * scale;
+    gx[e] = tail(s * scale, e);
 #endif
 #else
     int x_base = int(plane) * x_h * x_w;
@@ -82,6 +92,6 @@ void main()
             int at = g_base + u * columns + v;
             if (y[at] == t && is_first(x_base, u * stride_y - pad_y, v * stride_x - pad_x, row, column, t)) s += g[at];
         }
-    gx[e] = s;
+    gx[e] = tail(s, e);
 #endif
 }

@@ -2,6 +2,7 @@
 // pool/grad_disjoint: as pool/grad, for windows that do not overlap (stride >= window): each invocation writes all pixels of one cell,
 //                     a window and what lies between it and the next (or the edges of the image)
 // Bindings  0 in g f32 [planes, rows, columns]    MEAN: 1 out gx f32 [planes, x_h, x_w]
+//           those of TAIL come before gx
 //           else: 1 in x f32 [planes, x_h, x_w]    2 out gx
 // Uniforms  n_elems: of g; fold: groups along x; scale: 1 / (window_y * window_x); by_columns, by_rows: 1 / columns, 1 / rows;
 //           the rest as in pool/forward
@@ -13,16 +14,25 @@
 #ifndef EXACT
 #define EXACT 0
 #endif
+#ifndef TAIL // what becomes of element `at` of gx: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; }
+#endif
+#ifndef OUT_BINDING // behind the blocks of the tail
+#if MEAN
+#define OUT_BINDING 1
+#else
+#define OUT_BINDING 2
+#endif
+#endif
 precision highp float;
 precision highp int;
 layout(local_size_x = 64) in;
 layout(std430, binding = 0) readonly buffer G { float g[]; };
-#if MEAN
-layout(std430, binding = 1) writeonly buffer GX { float gx[]; };
-#else
+#if !MEAN
 layout(std430, binding = 1) readonly buffer X { float x[]; };
-layout(std430, binding = 2) writeonly buffer GX { float gx[]; };
 #endif
+TAIL
+layout(std430, binding = OUT_BINDING) writeonly buffer GX { float gx[]; };
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n_elems, rows, columns;
@@ -71,9 +81,10 @@ void main()
     for (int r = y_begin; r < cell_bottom; r++)
         for (int c = x_begin; c < cell_right; c++) {
 #if MEAN
-            gx[base + r * x_w + c] = r < y_end && c < x_end ? t : 0.0;
+            float s = r < y_end && c < x_end ? t : 0.0;
 #else
-            gx[base + r * x_w + c] = r * x_w + c == first ? t : 0.0;
+            float s = r * x_w + c == first ? t : 0.0;
 #endif
+            gx[base + r * x_w + c] = tail(s, uint(base + r * x_w + c));
         }
 }

@@ -180,16 +180,25 @@ typedef struct users {
     int n, first, last;
 } users;
 
+/* Effects whose result nobody reads are copied behind all else, so that what they read may still change. */
+static bool comes_last(const esker_node *node)
+{
+    return (node->op->flags & ESKER__OP_EFFECT) && !node->op->n_outputs;
+}
+
 static users *find_users(const rewrite *r, esker_node *const *outputs, int n_outputs)
 {
     users *all = esker__calloc(r->old->n_nodes, sizeof *all);
     if (!all) return NULL;
-    for (size_t i = 0; i < r->old->n_nodes; i++)
-        for (int j = 0; r->needed[i] && j < r->old->nodes[i]->n_inputs; j++) {
+    for (size_t i = 0; i < r->old->n_nodes; i++) {
+        bool reads = r->needed[i] && r->old->nodes[i]->op != &esker__op_output; /* that is a further output of its input */
+        for (int j = 0; reads && j < r->old->nodes[i]->n_inputs; j++) {
             users *u = &all[r->old->nodes[i]->inputs[j]->id];
-            if (!u->n++) u->first = (int)i;
-            u->last = (int)i;
+            int at = comes_last(r->old->nodes[i]) ? (int)r->old->n_nodes : (int)i;
+            if (!u->n++ || at < u->first) u->first = at;
+            if (at > u->last) u->last = at;
         }
+    }
     for (int i = 0; i < n_outputs; i++) {
         users *u = &all[outputs[i]->id];
         if (!u->n++) u->first = (int)r->old->n_nodes;
@@ -198,16 +207,27 @@ static users *find_users(const rewrite *r, esker_node *const *outputs, int n_out
     return all;
 }
 
+/* Whether none of the readers of further outputs of `node` was copied yet. */
+static bool further_outputs_wait(const rewrite *r, const users *all, const esker_node *node, const esker_node *user)
+{
+    for (int id = 0; node->op->n_outputs > 1 && id < user->id; id++)
+        if (r->map[id] && r->map[id] != node && r->map[id]->producer == node && all[id].n && all[id].first <= user->id)
+            return false;
+    return true;
+}
+
 /*
  * `user` computed in the tail of the node that its input `which` became, or NULL. If others read that node, too, the fused one must keep
  * the value for them, and none of them may have been copied yet.
  */
-static esker_node *try_absorb(rewrite *r, uint32_t storage_blocks, const users *of_input, const esker_node *user, int which)
+static esker_node *try_absorb(rewrite *r, uint32_t storage_blocks, const users *all, const esker_node *user, int which)
 {
     esker_node *node = r->inputs[which];
+    const users *of_input = &all[user->inputs[which]->id];
     esker__fusion fusion = {.storage_blocks = storage_blocks, .keep = of_input->n > 1};
     if (!node->op->absorb || node->producer != node || (fusion.keep && !node->op->keeping)) return NULL;
     if (of_input->first != user->id || (fusion.keep && of_input->last == user->id)) return NULL;
+    if (!further_outputs_wait(r, all, node, user)) return NULL;
     void *attr = esker__pool_alloc(&r->graph->pool, node->op->attr_bytes);
     esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)(node->n_inputs + user->n_inputs) * sizeof *inputs);
     if (!attr || !inputs) return esker__graph_fail(r->graph, esker__fail_memory(node->op->attr_bytes, "graph pass"));
@@ -221,6 +241,9 @@ static esker_node *try_absorb(rewrite *r, uint32_t storage_blocks, const users *
     esker_node *fused = esker__record_in(r->graph, fusion.keep ? node->op->keeping : node->op, attr, inputs, n_inputs);
     const char *label = node->label ? node->label : user->label;
     if (fused && fusion.keep) r->map[user->inputs[which]->id] = esker__output(fused, 1);
+    for (int id = 0; fused && node->op->n_outputs > 1 && id < user->id; id++)
+        if (r->map[id] && r->map[id] != node && r->map[id]->producer == node)
+            r->map[id] = esker__output(fused, r->map[id]->output);
     return fused && label ? esker_label(fused, label) : fused;
 }
 
@@ -236,12 +259,12 @@ esker_status esker__pass_fuse(const esker_graph *graph, uint32_t storage_blocks,
         rewrite_finish(&r);
         return esker__fail_memory(graph->n_nodes * sizeof *all, "graph pass");
     }
-    for (size_t i = 0; i < graph->n_nodes && r.graph->status == ESKER_OK; i++) {
+    for (size_t turn = 0; turn < 2 * graph->n_nodes && r.graph->status == ESKER_OK; turn++) {
+        size_t i = turn % graph->n_nodes;
         const esker_node *node = graph->nodes[i];
-        if (!r.needed[i]) continue;
+        if (!r.needed[i] || comes_last(node) != (turn >= graph->n_nodes)) continue;
         gather_inputs(&r, node);
-        for (int j = 0; j < node->n_inputs && !r.map[i]; j++)
-            r.map[i] = try_absorb(&r, storage_blocks, &all[node->inputs[j]->id], node, j);
+        for (int j = 0; j < node->n_inputs && !r.map[i]; j++) r.map[i] = try_absorb(&r, storage_blocks, all, node, j);
         if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
     }
     esker__free(all);

@@ -17,10 +17,13 @@
 
 /* ---- Shape rules ---- */
 
-static esker_status infer(const char *op, esker_node *const *inputs, int n_inputs, esker__type *out)
+static esker_status infer(const char *op, const esker__norm_attr *a, esker_node *const *inputs, int n_inputs,
+                          esker__type *out)
 {
     const esker_shape *x = &inputs[0]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
+    int n_all = n_inputs;
+    n_inputs = esker__norm_n_own(a, n_inputs);
     for (int i = 0; i < n_inputs; i++)
         if (inputs[i]->type.dtype != ESKER_DTYPE_F32)
             return esker__fail(ESKER_ERR_INVALID, "%s: takes float32 alone", esker__signature(text, op, inputs, n_inputs));
@@ -34,19 +37,17 @@ static esker_status infer(const char *op, esker_node *const *inputs, int n_input
                                esker__signature(text, op, inputs, n_inputs), (long long)x->dims[1]);
     out[0] = inputs[0]->type;
     out[1] = (esker__type){ESKER_DTYPE_F32, {2, {x->dims[1], 2}}};
-    return ESKER_OK;
+    return esker__tail_infer(&a->tail, op, -1, inputs, n_all, n_inputs, out);
 }
 
 static esker_status infer_batch_norm(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    (void)attr;
-    return infer("batch_norm", inputs, n_inputs, out);
+    return infer("batch_norm", attr, inputs, n_inputs, out);
 }
 
 static esker_status infer_batch_norm_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    (void)attr;
-    return infer("batch_norm_infer", inputs, n_inputs, out);
+    return infer("batch_norm_infer", attr, inputs, n_inputs, out);
 }
 
 /* ---- Operands: x, then the weight, the bias, and the two running statistics, each if there is one ---- */
@@ -71,22 +72,31 @@ static const double *given(const esker__reference *r, int place)
     return place ? r->in[place] : NULL;
 }
 
+static void add_tail(const esker__reference *r)
+{
+    const esker__norm_attr *a = r->node->attr;
+    esker__tail_reference_all(&a->tail, r, esker__norm_n_own(a, r->node->n_inputs));
+}
+
 static void reference_batch_norm(const esker__reference *r)
 {
     places p = places_of(r->node->attr);
     esker__norm_reference(r, given(r, p.weight), given(r, p.bias), NULL, NULL);
+    add_tail(r);
 }
 
 static void reference_batch_norm_infer(const esker__reference *r)
 {
     places p = places_of(r->node->attr);
     esker__norm_reference(r, given(r, p.weight), given(r, p.bias), r->in[p.mean], r->in[p.variance]);
+    add_tail(r);
 }
 
 static esker_node *gradient(esker_node *node, esker_node *grad, int input)
 {
     const esker__norm_attr *a = node->attr;
     places p = places_of(a);
+    if (esker__tail_refuses_gradient(&a->tail, node)) return NULL;
     esker_node *inputs[] = {node->inputs[0], grad, esker__output(node, 1), p.weight ? node->inputs[p.weight] : NULL};
     if (p.mean && input >= p.mean) {
         char text[ESKER__SIGNATURE_BYTES];
@@ -132,7 +142,7 @@ static esker_status lower_forward(esker__lowering *lowering, const esker_node *n
 {
     esker__operand operands[4], stats;
     places p = places_of(node->attr);
-    esker__norm_forward f = {.node = node};
+    esker__norm_forward f = {.node = node, .tail = &((const esker__norm_attr *)node->attr)->tail};
     if (p.weight) operands[0] = esker__read(lowering, node->inputs[p.weight]), f.weight = &operands[0];
     if (p.bias) operands[1] = esker__read(lowering, node->inputs[p.bias]), f.bias = &operands[1];
     if (fixed) operands[2] = esker__read(lowering, node->inputs[p.mean]), f.mean = &operands[2];
@@ -184,6 +194,8 @@ const esker__op esker__op_batch_norm = {
     .atol = 4 * ESKER__FLUSHED,
     .cost = cost_forward,
     .lower = lower_batch_norm,
+    .absorb = esker__norm_absorb,
+    .title = esker__norm_title,
     .inference = inference,
 };
 
@@ -200,6 +212,8 @@ const esker__op esker__op_batch_norm_infer = {
     .atol = 4 * ESKER__FLUSHED,
     .cost = cost_infer,
     .lower = lower_batch_norm_infer,
+    .absorb = esker__norm_absorb,
+    .title = esker__norm_title,
 };
 
 /* ---- The gradients of x, weight and bias ---- */
@@ -208,18 +222,19 @@ static esker_status infer_grad(const void *attr, esker_node *const *inputs, int 
 {
     const esker_shape *x = &inputs[0]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
-    (void)attr;
+    const esker__norm_attr *a = attr;
     if (!esker_shape_equal(x, &inputs[1]->type.shape))
         return esker__fail(ESKER_ERR_INVALID, "%s: x and the gradient must have equal shapes",
                            esker__signature(text, "batch_norm_grad", inputs, n_inputs));
     out[0] = inputs[0]->type;
     out[1] = out[2] = (esker__type){ESKER_DTYPE_F32, {1, {x->dims[1]}}};
-    return ESKER_OK;
+    return esker__tail_infer(&a->tail, "batch_norm_grad", -1, inputs, n_inputs, esker__norm_n_own(a, n_inputs), out);
 }
 
 static void reference_grad(const esker__reference *r)
 {
     esker__norm_grad_reference(r, true);
+    add_tail(r);
 }
 
 static esker_status lower_grad(esker__lowering *lowering, const esker_node *node)
@@ -230,8 +245,10 @@ static esker_status lower_grad(esker__lowering *lowering, const esker_node *node
         out[i] = esker__write(lowering, esker__output((esker_node *)node, i));
         wanted[i] = &out[i];
     }
-    esker__norm_backward b = {.node = node, .dx = wanted[0], .dgamma = wanted[1], .dbeta = wanted[2]};
-    if (node->n_inputs > 3) weight = esker__read(lowering, node->inputs[3]), b.weight = &weight;
+    const esker__norm_attr *a = node->attr;
+    esker__norm_backward b = {
+        .node = node, .dx = wanted[0], .dgamma = wanted[1], .dbeta = wanted[2], .tail = wanted[0] ? &a->tail : NULL};
+    if (a->has_weight) weight = esker__read(lowering, node->inputs[3]), b.weight = &weight;
     return esker__norm_lower_backward(lowering, &b);
 }
 
@@ -247,6 +264,8 @@ const esker__op esker__op_batch_norm_grad = {
     .atol = 4 * ESKER__FLUSHED,
     .cost = cost_grad,
     .lower = lower_grad,
+    .absorb = esker__norm_absorb,
+    .title = esker__norm_title,
 };
 
 /* ---- Running statistics: inputs are the batch's statistics, the two parameters, and x for its shape ---- */

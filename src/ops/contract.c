@@ -18,44 +18,45 @@ bool esker__tail_bias_fits(const esker_shape *bias, const esker_shape *shape, in
 
 int esker__tail_n_inputs(const esker__tail *tail)
 {
-    return (tail->has_bias != 0) + (tail->program.n_inputs > 1);
+    return (tail->has_bias != 0) + (tail->program.n_inputs > 1 ? tail->program.n_inputs - 1 : 0);
 }
 
 static bool adds_bias(const esker__tail *tail, const esker_shape *shape, int axis, const esker_node *user, int which)
 {
-    if (user->op != &esker__op_add || tail->has_bias || tail->program.n_steps) return false;
+    if (axis < 0 || user->op != &esker__op_add || tail->has_bias || tail->program.n_steps) return false;
     const esker_node *bias = user->inputs[1 - which];
     return bias != user->inputs[which] && esker__tail_bias_fits(&bias->type.shape, shape, axis);
 }
 
-bool esker__tail_absorb(esker__tail *tail, const esker_shape *shape, int axis, const esker_node *user, int which,
-                        const esker__fusion *fusion)
+#define MOST_OPERANDS 3
+
+bool esker__tail_absorb(esker__tail *tail, const esker_shape *shape, int axis, uint32_t own_blocks, const esker_node *user,
+                        int which, const esker__fusion *fusion)
 {
     if (tail->keeps) return false;
-    /* Two operands and the result, and those of the tail. */
-    uint32_t blocks = 3 + (uint32_t)esker__tail_n_inputs(tail);
+    uint32_t blocks = own_blocks + (uint32_t)esker__tail_n_inputs(tail);
     if (adds_bias(tail, shape, axis, user, which)) {
         if (fusion->keep) return false;
         tail->has_bias = 1;
         return blocks + 1 <= fusion->storage_blocks;
     }
     esker__program *program = &tail->program;
-    if (!esker__program_takes(user) || user->n_inputs > 2 || !esker_shape_equal(&user->type.shape, shape)) return false;
-    bool operand = user->n_inputs == 2;
-    if (operand && (program->n_inputs > 1 || user->inputs[0] == user->inputs[1] ||
-                    !esker_shape_equal(&user->inputs[1 - which]->type.shape, shape)))
-        return false;
-    if (blocks + operand + fusion->keep > fusion->storage_blocks) return false;
-    /* Steps so far took value 1 for the first step's result: with an operand it is that. */
-    int32_t n_inputs = operand ? 2 : program->n_inputs ? program->n_inputs : 1;
-    if (program->n_inputs == 1 && n_inputs == 2)
-        for (int s = 0; s < program->n_steps; s++)
-            for (int i = 0; i < program->steps[s].op->n_inputs; i++)
-                if (program->steps[s].args[i] > 0) program->steps[s].args[i]++;
-    program->n_inputs = n_inputs;
-    int8_t args[2];
-    int8_t newest = (int8_t)(program->n_steps ? program->n_inputs + program->n_steps - 1 : 0);
-    for (int i = 0; i < user->n_inputs; i++) args[i] = i == which ? newest : 1;
+    if (!esker__program_takes(user) || !esker_shape_equal(&user->type.shape, shape)) return false;
+    int had = program->n_inputs > 1 ? program->n_inputs : 1, more = user->n_inputs - 1;
+    uint32_t new_blocks = (uint32_t)more + fusion->keep;
+    if (had - 1 + more > MOST_OPERANDS || (new_blocks && blocks + new_blocks > fusion->storage_blocks)) return false;
+    for (int i = 0; i < user->n_inputs; i++)
+        if (i != which &&
+            (user->inputs[i] == user->inputs[which] || !esker_shape_equal(&user->inputs[i]->type.shape, shape)))
+            return false;
+    /* New operands come behind the inputs so far: what steps made moves up. */
+    for (int s = 0; s < program->n_steps; s++)
+        for (int i = 0; i < program->steps[s].op->n_inputs; i++)
+            if (program->steps[s].args[i] >= had) program->steps[s].args[i] = (int8_t)(program->steps[s].args[i] + more);
+    program->n_inputs = had + more;
+    int8_t args[3];
+    for (int i = 0, next = had; i < user->n_inputs; i++)
+        args[i] = (int8_t)(i != which ? next++ : program->n_steps ? program->n_inputs + program->n_steps - 1 : 0);
     tail->keeps = fusion->keep;
     return esker__program_add(program, user, args);
 }
@@ -68,7 +69,8 @@ esker_status esker__tail_infer(const esker__tail *tail, const char *op, int axis
     if (n_inputs != wanted)
         return esker__fail(ESKER_ERR_INTERNAL, "%s: %d inputs given, %d are needed", op, n_inputs, wanted);
     bool fits = !tail->has_bias || esker__tail_bias_fits(&inputs[first]->type.shape, &out->shape, axis);
-    if (tail->program.n_inputs > 1) fits &= esker_shape_equal(&inputs[n_inputs - 1]->type.shape, &out->shape);
+    for (int i = 1; i < tail->program.n_inputs; i++)
+        fits &= esker_shape_equal(&inputs[n_inputs - i]->type.shape, &out->shape);
     if (!fits)
         return esker__fail(ESKER_ERR_INTERNAL, "%s: its tail does not fit", esker__signature(text, op, inputs, n_inputs));
     if (tail->keeps) out[1] = out[0];
@@ -102,7 +104,7 @@ void esker__tail_reference(const esker__tail *tail, const esker__reference *r, i
     double values[ESKER__PROGRAM_VALUES] = {sum}, errors[ESKER__PROGRAM_VALUES] = {k * magnitude};
     int last = 0, kept = 0;
     if (program->n_steps) {
-        if (program->n_inputs > 1) values[1] = r->in[r->node->n_inputs - 1][at];
+        for (int i = 1; i < program->n_inputs; i++) values[i] = r->in[r->node->n_inputs - program->n_inputs + i][at];
         esker__program_run(program, values, r->magnitude[0] || r->magnitude[1] ? errors : NULL);
         last = program->n_inputs + program->n_steps - 1;
         kept = program->n_steps > 1 ? last - 1 : 0;
@@ -120,57 +122,65 @@ void esker__tail_title(const esker_node *node, const esker__tail *tail, esker__t
     esker__program_names(&tail->program, text);
 }
 
-/* One definition of a block and two functions, a line as the kernels' definitions are. */
-static void add_code(const esker__tail *tail, bool quads, int binding, esker__text *defines)
+void esker__tail_reference_all(const esker__tail *tail, const esker__reference *r, int first)
+{
+    if (!tail->program.n_steps) return;
+    for (int64_t at = 0, n = esker__elems(&r->node->type.shape); at < n; at++)
+        esker__tail_reference(tail, r, first, at, 0, r->out[0][at], r->magnitude[0] ? r->magnitude[0][at] : 0);
+}
+
+int esker__tail_operands(esker__lowering *lowering, const esker__tail *tail, const esker_node *node,
+                         esker__dispatch_desc *d)
+{
+    int first = d->n_operands;
+    for (int i = tail->program.n_inputs - 1; i > 0; i--)
+        d->operands[d->n_operands++] = esker__read(lowering, node->inputs[node->n_inputs - i]);
+    if (tail->keeps) d->operands[d->n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
+    return first;
+}
+
+/* A line, as all definitions are: the blocks, the program, and the function that calls it for an element or for four. */
+void esker__tail_code(const esker__tail *tail, bool quads, int binding, esker__text *defines)
 {
     const esker__program *program = &tail->program;
-    bool operand = program->n_inputs > 1;
+    if (!program->n_steps) return;
     const char *type = quads ? "vec4" : "float";
     int last = program->n_inputs + program->n_steps - 1, kept = program->n_steps > 1 ? last - 1 : 0;
     if (esker__program_calls(program)) esker__text_add(defines, "FUNCTIONS 1\n");
     esker__text_add(defines, "TAIL ");
-    if (operand)
-        esker__text_add(defines, "layout(std430, binding = %d) readonly buffer Operand { %s operand[]; }; ", binding++,
-                        type);
+    for (int i = 1; i < program->n_inputs; i++)
+        esker__text_add(defines, "layout(std430, binding = %d) readonly buffer Operand%d { %s operand%d[]; }; ", binding++,
+                        i, type, i);
     if (tail->keeps)
         esker__text_add(defines, "layout(std430, binding = %d) writeonly buffer Kept { %s kept[]; }; ", binding, type);
-    esker__text_add(defines, "float program(float v0%s%s) { ", operand ? ", float v1" : "",
-                    tail->keeps ? ", out float k" : "");
+    esker__text_add(defines, "float program(float v0");
+    for (int i = 1; i < program->n_inputs; i++) esker__text_add(defines, ", float v%d", i);
+    esker__text_add(defines, "%s) { ", tail->keeps ? ", out float k" : "");
     esker__program_glsl(program, defines);
     if (tail->keeps) esker__text_add(defines, "k = v%d; ", kept);
     esker__text_add(defines, "return v%d; } ", last);
-    if (!quads) {
-        esker__text_add(defines, "float tail(float t, uint at) { ");
-        if (tail->keeps) esker__text_add(defines, "float k; ");
-        esker__text_add(defines, "t = program(t%s%s); ", operand ? ", operand[at]" : "", tail->keeps ? ", k" : "");
-        esker__text_add(defines, "%sreturn t; }\n", tail->keeps ? "kept[at] = k; " : "");
-        return;
+    esker__text_add(defines, quads ? "vec4 tail4(vec4 t, uint at) { at >>= 2u; " : "float tail(float t, uint at) { ");
+    for (int i = 1; i < program->n_inputs; i++) esker__text_add(defines, "%s o%d = operand%d[at]; ", type, i, i);
+    if (tail->keeps) esker__text_add(defines, "%s k; ", type);
+    esker__text_add(defines, quads ? "t = vec4(" : "t = ");
+    for (int c = 0; c < (quads ? 4 : 1); c++) {
+        const char *component = !quads ? "" : c == 0 ? ".x" : c == 1 ? ".y" : c == 2 ? ".z" : ".w";
+        esker__text_add(defines, "%sprogram(t%s", c ? ", " : "", component);
+        for (int i = 1; i < program->n_inputs; i++) esker__text_add(defines, ", o%d%s", i, component);
+        if (tail->keeps) esker__text_add(defines, ", k%s", component);
+        esker__text_add(defines, ")");
     }
-    esker__text_add(defines, "vec4 tail4(vec4 t, uint at) { at >>= 2u; ");
-    if (operand) esker__text_add(defines, "vec4 o = operand[at]; ");
-    if (tail->keeps) esker__text_add(defines, "vec4 k; ");
-    esker__text_add(defines, "t = vec4(");
-    for (const char *c = "xyzw"; *c; c++) {
-        esker__text_add(defines, "%sprogram(t.%c", *c == 'x' ? "" : ", ", *c);
-        if (operand) esker__text_add(defines, ", o.%c", *c);
-        esker__text_add(defines, "%s%.*s)", tail->keeps ? ", k." : "", tail->keeps, c);
-    }
-    esker__text_add(defines, "); %sreturn t; }\n", tail->keeps ? "kept[at] = k; " : "");
+    esker__text_add(defines, "%s; %sreturn t; }\n", quads ? ")" : "", tail->keeps ? "kept[at] = k; " : "");
 }
 
 void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const esker_node *node, bool quads,
                       esker__dispatch_desc *d, esker__text *defines)
 {
-    int at = node->n_inputs - (tail ? esker__tail_n_inputs(tail) : 0);
     if (tail && tail->has_bias) {
         esker__text_add(defines, "BIAS 1\n");
-        d->operands[d->n_operands++] = esker__read(lowering, node->inputs[at++]);
+        d->operands[d->n_operands++] = esker__read(lowering, node->inputs[node->n_inputs - esker__tail_n_inputs(tail)]);
     }
-    if (tail && tail->program.n_steps) {
-        add_code(tail, quads, d->n_operands, defines);
-        if (tail->program.n_inputs > 1) d->operands[d->n_operands++] = esker__read(lowering, node->inputs[at]);
-        if (tail->keeps) d->operands[d->n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
-    }
+    if (tail) esker__tail_code(tail, quads, esker__tail_operands(lowering, tail, node, d), defines);
     if (tail && (tail->has_bias || tail->program.n_steps)) esker__text_add(defines, "OUT_BINDING %d\n", d->n_operands);
     d->operands[d->n_operands++] = esker__write(lowering, node);
 }

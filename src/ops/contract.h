@@ -7,8 +7,9 @@
 #include "plan/lowering.h"
 
 /**
- * The tail of a contraction: a bias, then a program over each element of the sum (value 0) and, where it has two inputs, the same
- * element of one more operand (value 1). The node's inputs behind the contraction's own are the bias and that operand.
+ * The tail of a contraction: a bias, then a program over each element of the sum (value 0) and the same element of further
+ * operands (values 1 and on). The node's inputs behind the contraction's own are the bias and those operands. Other operations
+ * have tails, too, without a bias.
  */
 typedef struct esker__tail {
     int32_t has_bias;
@@ -18,12 +19,12 @@ typedef struct esker__tail {
 
 /**
  * The absorb rule: take `user` in if it adds a bias along `axis` of `shape` (the contraction's result; axes before it and
- * after it have length 1 in the bias, or it has one element), or is an elementwise operation of the contraction's result alone
- * or with an operand of its shape. A bias comes first, and there is one bias and one operand at most. A contraction has
- * `n_inputs` of its own.
+ * after it have length 1 in the bias, or it has one element; axis -1: there is no bias), or is an elementwise operation of the
+ * contraction's result alone or with operands of its shape. A bias comes first, and there is one at most. Without a tail the
+ * kernel binds `own_blocks`.
  */
-bool esker__tail_absorb(esker__tail *tail, const esker_shape *shape, int axis, const esker_node *user, int which,
-                        const esker__fusion *fusion);
+bool esker__tail_absorb(esker__tail *tail, const esker_shape *shape, int axis, uint32_t own_blocks, const esker_node *user,
+                        int which, const esker__fusion *fusion);
 
 /** Inputs of a node behind the contraction's own. */
 int esker__tail_n_inputs(const esker__tail *tail);
@@ -45,8 +46,17 @@ bool esker__tail_refuses_gradient(const esker__tail *tail, esker_node *node);
 void esker__tail_reference(const esker__tail *tail, const esker__reference *r, int first, int64_t at, int64_t bias_at,
                            double sum, double magnitude);
 
+/** The reference of a node whose op is not a contraction: applies the tail to what is in out[0]; `first` inputs are the op's own. */
+void esker__tail_reference_all(const esker__tail *tail, const esker__reference *r, int first);
+
 /** The title of a node with a tail: its op's name, "+add" for a bias, "+name" for each step. */
 void esker__tail_title(const esker_node *node, const esker__tail *tail, esker__text *text);
+
+/** Append the operands that the tail of `node` reads, and what it keeps; returns the number of their first block. */
+int esker__tail_operands(esker__lowering *lowering, const esker__tail *tail, const esker_node *node,
+                         esker__dispatch_desc *d);
+/** Append the definition TAIL for them (nothing without steps): float tail(float t, uint at), or with `quads` vec4 tail4(vec4 t, uint at). */
+void esker__tail_code(const esker__tail *tail, bool quads, int binding, esker__text *defines);
 
 /**
  * Append what a kernel with `d->n_operands` operands so far needs for the tail of `node` (BIAS, TAIL, OUT_BINDING), and the

@@ -274,7 +274,7 @@ void esker__conv2d_cost(const esker_node *node, esker__cost *out)
 bool esker__conv2d_absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion,
                           void *attr)
 {
-    return esker__tail_absorb(&((esker__conv2d_attr *)attr)->tail, &node->type.shape, 1, user, which, fusion);
+    return esker__tail_absorb(&((esker__conv2d_attr *)attr)->tail, &node->type.shape, 1, 3, user, which, fusion);
 }
 
 void esker__conv2d_title(const esker_node *node, esker__text *text)

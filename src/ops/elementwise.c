@@ -157,6 +157,23 @@ static esker_node *with_constant(const esker__op *op, esker_node *a, float value
     return value == -1 ? esker_reciprocal(a) : NULL;
 }
 
+/* Operands are stretched in any case: an expanded one as it was, if the shape of the result still comes of the others. */
+static esker_node *without_expand(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
+{
+    esker__type type, narrow;
+    if (op->n_inputs < 2 || op->infer(attr, inputs, op->n_inputs, &type) != ESKER_OK) return NULL;
+    for (int i = 0; i < op->n_inputs; i++) {
+        esker_node *changed[ESKER__MAP_OPERANDS] = {inputs[0], inputs[1], op->n_inputs > 2 ? inputs[2] : NULL};
+        if (inputs[i]->op != &esker__op_expand) continue;
+        changed[i] = inputs[i]->inputs[0];
+        if (op->infer(attr, changed, op->n_inputs, &narrow) != ESKER_OK || !esker_shape_equal(&narrow.shape, &type.shape))
+            continue;
+        esker_node *simpler = esker__elementwise_simplify(graph, op, attr, changed);
+        return simpler ? simpler : esker__record(op, attr, changed, op->n_inputs);
+    }
+    return NULL;
+}
+
 esker_node *esker__elementwise_simplify(esker_graph *graph, const esker__op *op, const void *attr,
                                         esker_node *const *inputs)
 {
@@ -165,6 +182,8 @@ esker_node *esker__elementwise_simplify(esker_graph *graph, const esker__op *op,
         const esker__affine_attr *affine = attr;
         return affine->scale == 1 && affine->shift == 0 ? inputs[0] : NULL;
     }
+    esker_node *narrow = without_expand(graph, op, attr, inputs);
+    if (narrow) return narrow;
     bool commutes = op == &esker__op_add || op == &esker__op_mul;
     for (int i = 1; op->n_inputs == 2 && i >= !commutes; i--) {
         if (!fills(inputs[i], inputs[1 - i])) continue;

@@ -202,7 +202,7 @@ static void cost(const esker_node *node, esker__cost *out)
 static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
 {
     const esker_shape *shape = &node->type.shape;
-    return esker__tail_absorb(&((esker__matmul_attr *)attr)->tail, shape, shape->rank - 1, user, which, fusion);
+    return esker__tail_absorb(&((esker__matmul_attr *)attr)->tail, shape, shape->rank - 1, 3, user, which, fusion);
 }
 
 static void title(const esker_node *node, esker__text *text)

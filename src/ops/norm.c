@@ -52,6 +52,8 @@ static esker_status infer_forward(const char *op, const esker__norm_attr *a, esk
 {
     const esker_shape *x = &inputs[0]->type.shape;
     char text[ESKER__SIGNATURE_BYTES], want[ESKER_SHAPE_TEXT_BYTES];
+    int n_all = n_inputs;
+    n_inputs = esker__norm_n_own(a, n_inputs);
     for (int i = 0; i < n_inputs; i++)
         if (inputs[i]->type.dtype != ESKER_DTYPE_F32) return fail_rule(op, inputs, n_inputs, "takes float32 alone");
     esker_status st = check_scheme(op, a, inputs, n_inputs);
@@ -66,7 +68,7 @@ static esker_status infer_forward(const char *op, const esker__norm_attr *a, esk
     esker__norm_view_of(x, a, &v);
     out[0] = inputs[0]->type;
     out[1] = (esker__type){ESKER_DTYPE_F32, {2, {esker__norm_lines(&v), 2}}};
-    return ESKER_OK;
+    return esker__tail_infer(&a->tail, op, -1, inputs, n_all, n_inputs, out);
 }
 
 /* ---- Gradients: of x from the statistics of the forward pass, of weight and bias together ---- */
@@ -74,6 +76,7 @@ static esker_status infer_forward(const char *op, const esker__norm_attr *a, esk
 static esker_node *gradient(esker_node *node, esker_node *grad, int input)
 {
     const esker__norm_attr *a = node->attr;
+    if (esker__tail_refuses_gradient(&a->tail, node)) return NULL;
     esker_node *inputs[] = {node->inputs[0], grad, esker__output(node, 1), a->has_weight ? node->inputs[1] : NULL};
     if (input == 0) return esker__record(&esker__op_norm_grad, a, inputs, 3 + a->has_weight);
     esker_node *tables = esker__record(&esker__op_norm_affine_grad, a, inputs, 3);
@@ -85,11 +88,14 @@ static void reference_forward(const esker__reference *r)
     const esker__norm_attr *a = r->node->attr;
     const double *weight = a->has_weight ? r->in[1] : NULL, *bias = a->has_bias ? r->in[1 + a->has_weight] : NULL;
     esker__norm_reference(r, weight, bias, NULL, NULL);
+    esker__tail_reference_all(&a->tail, r, esker__norm_n_own(a, r->node->n_inputs));
 }
 
 static void reference_grad(const esker__reference *r)
 {
+    const esker__norm_attr *a = r->node->attr;
     esker__norm_grad_reference(r, false);
+    esker__tail_reference_all(&a->tail, r, esker__norm_n_own(a, r->node->n_inputs));
 }
 
 static double elems(const esker_node *node)
@@ -114,7 +120,7 @@ static esker_status lower_forward(esker__lowering *lowering, const esker_node *n
 {
     const esker__norm_attr *a = node->attr;
     esker__operand weight, bias, stats;
-    esker__norm_forward f = {.node = node};
+    esker__norm_forward f = {.node = node, .tail = &a->tail};
     if (a->has_weight) weight = esker__read(lowering, node->inputs[1]), f.weight = &weight;
     if (a->has_bias) bias = esker__read(lowering, node->inputs[1 + a->has_weight]), f.bias = &bias;
     if (esker__output_is_used(lowering, node, 1))
@@ -125,8 +131,9 @@ static esker_status lower_forward(esker__lowering *lowering, const esker_node *n
 static esker_status lower_grad(esker__lowering *lowering, const esker_node *node)
 {
     esker__operand weight, dx = esker__write(lowering, node);
-    esker__norm_backward b = {.node = node, .dx = &dx};
-    if (node->n_inputs > 3) weight = esker__read(lowering, node->inputs[3]), b.weight = &weight;
+    const esker__norm_attr *a = node->attr;
+    esker__norm_backward b = {.node = node, .dx = &dx, .tail = &a->tail};
+    if (a->has_weight) weight = esker__read(lowering, node->inputs[3]), b.weight = &weight;
     return esker__norm_lower_backward(lowering, &b);
 }
 
@@ -142,11 +149,11 @@ static esker_status lower_affine_grad(esker__lowering *lowering, const esker_nod
 
 static esker_status infer_grad(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    (void)attr;
+    const esker__norm_attr *a = attr;
     if (!esker_shape_equal(&inputs[0]->type.shape, &inputs[1]->type.shape))
         return fail_rule("norm_grad", inputs, n_inputs, "x and the gradient must have equal shapes");
     out[0] = inputs[0]->type;
-    return ESKER_OK;
+    return esker__tail_infer(&a->tail, "norm_grad", -1, inputs, n_inputs, esker__norm_n_own(a, n_inputs), out);
 }
 
 static esker_status infer_affine_grad(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -176,6 +183,8 @@ const esker__op esker__op_norm_grad = {
     .atol = 4 * ESKER__FLUSHED,
     .cost = cost_backward,
     .lower = lower_grad,
+    .absorb = esker__norm_absorb,
+    .title = esker__norm_title,
 };
 
 const esker__op esker__op_norm_affine_grad = {
@@ -191,6 +200,24 @@ const esker__op esker__op_norm_affine_grad = {
     .lower = lower_affine_grad,
 };
 
+/* ---- Fusion ---- */
+
+bool esker__norm_absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
+{
+    /* With fewer blocks than these operands are packed, and a tail that reads would not fit. */
+    esker__norm_attr *a = attr;
+    bool forward = node->op != &esker__op_norm_grad && node->op != &esker__op_batch_norm_grad;
+    int blocks = forward ? 2 + a->has_weight + a->has_bias + (a->scheme == ESKER__NORM_FIXED ? 2 : 1)
+                 : node->op == &esker__op_batch_norm_grad ? 7
+                                                          : 5;
+    return esker__tail_absorb(&a->tail, &node->type.shape, -1, (uint32_t)blocks, user, which, fusion);
+}
+
+void esker__norm_title(const esker_node *node, esker__text *text)
+{
+    esker__tail_title(node, &((const esker__norm_attr *)node->attr)->tail, text);
+}
+
 /* ---- The operations ---- */
 
 /* clang-format off */
@@ -202,7 +229,8 @@ const esker__op esker__op_norm_affine_grad = {
     const esker__op esker__op_##name_ = { \
         .name = #name_, .n_inputs = inputs_, .n_outputs = 2, .attr_bytes = sizeof(esker__norm_attr), \
         .flags = ESKER__OP_IN_PLACE_0, .infer = infer_##name_, .gradient = gradient, .reference = reference_forward, \
-        .tolerance = esker__norm_tolerance, .atol = 4 * ESKER__FLUSHED, .cost = cost_forward, .lower = lower_forward};
+        .tolerance = esker__norm_tolerance, .atol = 4 * ESKER__FLUSHED, .cost = cost_forward, .lower = lower_forward, \
+        .absorb = inputs_ < 0 ? esker__norm_absorb : NULL, .title = esker__norm_title};
 /* clang-format on */
 
 DEFINE(layer_norm, -1)

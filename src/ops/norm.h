@@ -5,6 +5,7 @@
 #ifndef ESKER_OPS_NORM_H
 #define ESKER_OPS_NORM_H
 
+#include "ops/contract.h"
 #include "ops/ops.h"
 #include "plan/lowering.h"
 
@@ -25,7 +26,17 @@ typedef struct esker__norm_attr {
     int32_t axes; /* layer, rms: how many; group: the groups; l2: the axis; else 0 */
     float eps;
     int32_t has_weight, has_bias, has_running;
+    esker__tail tail; /* of output 0 */
 } esker__norm_attr;
+
+/** The absorb rule of the forward operations and of gradients of x, and what they are called once fused. */
+bool esker__norm_absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr);
+void esker__norm_title(const esker_node *node, esker__text *text);
+/** Of a node, or of what is about to be one: inputs without those of the tail. */
+static inline int esker__norm_n_own(const esker__norm_attr *attr, int n_inputs)
+{
+    return n_inputs - esker__tail_n_inputs(&attr->tail);
+}
 
 /**
  * x as [outer, a, s, b]: line (outer, s), of outer * s, has the terms of its a and b axes. Term k of a line takes its
@@ -74,6 +85,7 @@ typedef struct esker__norm_forward {
     esker__operand *weight, *bias;
     esker__operand *mean, *variance; /* statistics that are given */
     esker__operand *stats;           /* to write */
+    const esker__tail *tail;
 } esker__norm_forward;
 esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forward *f);
 
@@ -82,6 +94,7 @@ typedef struct esker__norm_backward {
     bool sum_samples;       /* the lines are the weight's elements */
     esker__operand *weight;
     esker__operand *dx, *dgamma, *dbeta; /* to write */
+    const esker__tail *tail;             /* of dx; NULL: none */
 } esker__norm_backward;
 esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__norm_backward *b);
 

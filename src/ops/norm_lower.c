@@ -112,6 +112,8 @@ typedef struct call {
     char defines[256];
     size_t n_chars;
     esker__dispatch_desc desc;
+    const esker__tail *tail; /* NULL: none */
+    int tail_block;
 } call;
 
 static void define(call *c, const char *name, int value)
@@ -128,10 +130,24 @@ static void bind(call *c, const char *name, const esker__operand *operand, bool 
     c->desc.operands[c->desc.n_operands++].write = write;
 }
 
+/* What the tail of `node` reads comes next. */
+static void bind_tail(esker__lowering *lowering, call *c, const esker__tail *tail, const esker_node *node)
+{
+    if (!tail || !tail->program.n_steps) return;
+    c->tail = tail;
+    c->tail_block = esker__tail_operands(lowering, tail, node, &c->desc);
+}
+
 static esker_status emit(esker__lowering *lowering, call *c)
 {
-    c->desc.defines = c->defines;
-    return esker__emit(lowering, &c->desc);
+    esker__text defines = {0};
+    esker__text_add(&defines, "%s", c->defines);
+    if (c->tail) esker__tail_code(c->tail, false, c->tail_block, &defines);
+    c->desc.defines = defines.chars;
+    esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")
+                                     : esker__emit(lowering, &c->desc);
+    esker__text_finish(&defines);
+    return st;
 }
 
 static call begin(const layout *l, const char *kernel, int part, int kind)
@@ -260,6 +276,7 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
     bind(&c, "TABLE", table, false);
     if (!table) bind(&c, "WEIGHT", f->weight, false);
     if (!table) bind(&c, "BIAS", f->bias, false);
+    bind_tail(lowering, &c, f->tail, f->node);
     bind(&c, "Y", &y, true);
     if (mean) {
         bind(&c, "MEAN", mean, false);
@@ -357,6 +374,7 @@ esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__
         bind(&c, NULL, &g, false);
         bind(&c, "STATS", &stats, false);
         if (b->dx) bind(&c, "WEIGHT", weight, false);
+        bind_tail(lowering, &c, b->tail, b->node);
         bind(&c, "DX", b->dx, true);
         bind(&c, "DGAMMA", b->dgamma, true);
         bind(&c, "DBETA", b->dbeta, true);
@@ -380,6 +398,7 @@ esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__
     bind(&last, NULL, &g, false);
     bind(&last, "COEFS", &coefs, false);
     bind(&last, "WEIGHT", of_terms, false);
+    bind_tail(lowering, &last, b->tail, b->node);
     bind(&last, "DX", b->dx, true);
     return emit(lowering, &last);
 }

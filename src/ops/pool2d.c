@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "base/text.h"
+#include "ops/contract.h"
 #include "ops/conv2d.h"
 #include "ops/ops.h"
 
@@ -116,7 +117,13 @@ esker_node *esker_avg_pool1d(esker_node *x, const esker_pool1d_desc *desc)
 typedef struct pool_grad_attr {
     pool_attr pool;
     int32_t extent[2]; /* rows and columns of x */
+    esker__tail tail;
 } pool_grad_attr;
+
+static int n_own(const esker_node *node)
+{
+    return is_mean(node) ? 1 : 3;
+}
 
 /* inputs: g, and for the maximum also x and y. */
 static esker_status infer_grad(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -125,6 +132,7 @@ static esker_status infer_grad(const void *attributes, esker_node *const *inputs
     const int64_t *g = inputs[0]->type.shape.dims;
     char text[ESKER__SIGNATURE_BYTES];
     *out = (esker__type){ESKER_DTYPE_F32, {4, {g[0], g[1], attr->extent[0], attr->extent[1]}}};
+    n_inputs -= esker__tail_n_inputs(&attr->tail);
     bool fits = n_inputs == 1 || (esker_shape_equal(&inputs[1]->type.shape, &out->shape) &&
                                   esker_shape_equal(&inputs[2]->type.shape, &inputs[0]->type.shape));
     for (int i = 0; i < 2; i++)
@@ -135,7 +143,25 @@ static esker_status infer_grad(const void *attributes, esker_node *const *inputs
             ESKER_ERR_INTERNAL, "%s: no pooling of window [%d, %d], stride [%d, %d] and padding [%d, %d] has these shapes",
             esker__signature(text, "pool2d_grad", inputs, n_inputs), (int)attr->pool.window[0], (int)attr->pool.window[1],
             (int)attr->pool.stride[0], (int)attr->pool.stride[1], (int)attr->pool.padding[0], (int)attr->pool.padding[1]);
-    return ESKER_OK;
+    return esker__tail_infer(&attr->tail, "pool2d_grad", -1, inputs, n_inputs + esker__tail_n_inputs(&attr->tail), n_inputs,
+                             out);
+}
+
+static bool is_disjoint(const pool_attr *attr)
+{
+    return attr->stride[0] >= attr->window[0] && attr->stride[1] >= attr->window[1];
+}
+
+static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
+{
+    pool_grad_attr *a = attr;
+    uint32_t blocks = is_mean(node) ? 2 : is_disjoint(&a->pool) ? 3 : 4;
+    return esker__tail_absorb(&a->tail, &node->type.shape, -1, blocks, user, which, fusion);
+}
+
+static void title(const esker_node *node, esker__text *text)
+{
+    esker__tail_title(node, &((const pool_grad_attr *)node->attr)->tail, text);
 }
 
 static esker_node *gradient(esker_node *node, esker_node *g, int input)
@@ -152,7 +178,9 @@ static esker_node *gradient(esker_node *node, esker_node *g, int input)
 static esker_node *gradient_of_avg_grad(esker_node *node, esker_node *g, int input)
 {
     (void)input;
-    return esker__record(&esker__op_avg_pool2d, &((const pool_grad_attr *)node->attr)->pool, &g, 1);
+    const pool_grad_attr *attr = node->attr;
+    return esker__tail_refuses_gradient(&attr->tail, node) ? NULL
+                                                           : esker__record(&esker__op_avg_pool2d, &attr->pool, &g, 1);
 }
 
 /* ---- References ---- */
@@ -227,6 +255,7 @@ static void reference_grad(const esker__reference *r)
                 gx[first] += r->in[0][at];
                 if (magnitude) magnitude[first] += fabs(r->in[0][at]);
             }
+    esker__tail_reference_all(&((const pool_grad_attr *)r->node->attr)->tail, r, n_own(r->node));
 }
 
 static double tolerance_avg(const esker_node *node)
@@ -265,9 +294,10 @@ static void cost_grad(const esker_node *node, esker__cost *out)
 /* The kernels divide by reciprocals below this many elements: exact in 24 bits. */
 #define EXACT_BELOW (1 << 22)
 
-static esker_status emit(esker__lowering *lowering, const esker_node *node, const pool_attr *attr, pool_size s, bool grad)
+static esker_status emit(esker__lowering *lowering, const esker_node *node, const pool_attr *attr, pool_size s,
+                         const esker__tail *tail)
 {
-    bool disjoint = grad && attr->stride[0] >= attr->window[0] && attr->stride[1] >= attr->window[1];
+    bool grad = tail != NULL, disjoint = grad && is_disjoint(attr);
     uint64_t n_elems = (uint64_t)(disjoint ? s.planes * s.oh * s.ow : esker__elems(&node->type.shape));
     esker__dispatch_desc d = {.kernel = disjoint ? "pool/grad_disjoint" : grad ? "pool/grad" : "pool/forward"};
     node->op->cost(node, &d.cost);
@@ -297,11 +327,11 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, cons
     esker__text defines = {0};
     if (is_mean(node)) esker__text_add(&defines, "MEAN %d\n", attr->exclude_padding ? 2 : 1);
     if (n_elems >= EXACT_BELOW && (disjoint || !grad)) esker__text_add(&defines, "EXACT 1\n");
-    d.defines = defines.chars;
-    for (int i = 0; i < node->n_inputs; i++)
+    for (int i = 0; i < (grad ? n_own(node) : 1); i++)
         if (!(disjoint && i == 2))
             d.operands[d.n_operands++] = esker__read(lowering, node->inputs[i]); /* y is not looked at */
-    d.operands[d.n_operands++] = esker__write(lowering, node);
+    esker__tail_emit(lowering, tail, node, false, &d, &defines);
+    d.defines = defines.chars;
     st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &d);
     esker__text_finish(&defines);
     return st;
@@ -309,13 +339,13 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, cons
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
-    return emit(lowering, node, node->attr, size_of(&node->inputs[0]->type.shape, &node->type.shape), false);
+    return emit(lowering, node, node->attr, size_of(&node->inputs[0]->type.shape, &node->type.shape), NULL);
 }
 
 static esker_status lower_grad(esker__lowering *lowering, const esker_node *node)
 {
     const pool_grad_attr *attr = node->attr;
-    return emit(lowering, node, &attr->pool, size_of(&node->type.shape, &node->inputs[0]->type.shape), true);
+    return emit(lowering, node, &attr->pool, size_of(&node->type.shape, &node->inputs[0]->type.shape), &attr->tail);
 }
 
 const esker__op esker__op_max_pool2d = {
@@ -350,7 +380,7 @@ const esker__op esker__op_avg_pool2d = {
    not defined as an operation, nor is the gather that second derivatives by g would need. */
 const esker__op esker__op_max_pool2d_grad = {
     .name = "max_pool2d_grad",
-    .n_inputs = 3,
+    .n_inputs = -1,
     .n_outputs = 1,
     .attr_bytes = sizeof(pool_grad_attr),
     .infer = infer_grad,
@@ -359,11 +389,13 @@ const esker__op esker__op_max_pool2d_grad = {
     .atol = ESKER__FLUSHED,
     .cost = cost_grad,
     .lower = lower_grad,
+    .absorb = absorb,
+    .title = title,
 };
 
 const esker__op esker__op_avg_pool2d_grad = {
     .name = "avg_pool2d_grad",
-    .n_inputs = 1,
+    .n_inputs = -1,
     .n_outputs = 1,
     .attr_bytes = sizeof(pool_grad_attr),
     .infer = infer_grad,
@@ -373,4 +405,6 @@ const esker__op esker__op_avg_pool2d_grad = {
     .atol = ESKER__FLUSHED,
     .cost = cost_grad,
     .lower = lower_grad,
+    .absorb = absorb,
+    .title = title,
 };

@@ -78,6 +78,16 @@ static esker_node *simplify_same(esker_graph *graph, const esker__op *op, const 
     return same ? inputs[0] : NULL;
 }
 
+/* A constant of one element stays that. */
+static esker_node *simplify_reshape(esker_graph *graph, const esker__op *op, const void *attr, esker_node *const *inputs)
+{
+    esker__type type;
+    if (inputs[0]->op == &esker__op_full && inputs[0]->type.dtype == ESKER_DTYPE_F32 &&
+        esker__elems(&inputs[0]->type.shape) == 1 && op->infer(attr, inputs, 1, &type) == ESKER_OK)
+        return esker_full(graph, &type.shape, ((const esker__full_attr *)inputs[0]->attr)->value);
+    return simplify_same(graph, op, attr, inputs);
+}
+
 const esker__op esker__op_reshape = {.name = "reshape",
                                      .n_inputs = 1,
                                      .n_outputs = 1,
@@ -88,7 +98,7 @@ const esker__op esker__op_reshape = {.name = "reshape",
                                      .reference = reshape_reference,
                                      .tolerance = esker__tolerance_exact,
                                      .cost = reshape_cost,
-                                     .simplify = simplify_same};
+                                     .simplify = simplify_reshape};
 
 static esker_node *record_shape(const esker__op *op, esker_node *x, const esker_shape *shape)
 {

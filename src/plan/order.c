@@ -6,21 +6,68 @@
 
 #include <stdlib.h>
 
-static bool operands_conflict(const esker_plan *plan, const esker__plan_operand *a, const esker__plan_operand *b)
+#include "base/fail.h"
+
+/* An operand of a dispatch that has its place, in the list of those that may meet it. */
+typedef struct access {
+    int dispatch, operand, next;
+} access;
+
+/*
+ * Accesses by what they may meet: a temporary meets its own value alone, since nothing shares its bytes yet; elsewhere it is the storage. Reads
+ * and writes apart, for reads do not meet each other.
+ */
+typedef struct accesses {
+    access *list;
+    int n;
+    int *reads, *writes; /* by bucket: the newest, or -1 */
+} accesses;
+
+static int bucket_of(const esker_plan *plan, const esker__plan_operand *o)
 {
-    if (!a->write && !b->write) return false;
-    const esker__plan_value *va = &plan->values[a->value], *vb = &plan->values[b->value];
-    if (va->storage != vb->storage) return false;
-    if (va->storage == ESKER__STORAGE_ARENA && a->value != b->value) return false;
-    return esker__extents_meet(esker__operand_extent(plan, a), esker__operand_extent(plan, b));
+    int storage = plan->values[o->value].storage;
+    return storage == ESKER__STORAGE_ARENA ? o->value : (int)plan->n_values + storage;
 }
 
-static bool dispatches_conflict(const esker_plan *plan, const esker__plan_dispatch *a, const esker__plan_dispatch *b)
+/* One more than the epoch of the latest access in the list that meets the operand, if that is above `epoch`. */
+static int behind(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int epoch)
 {
-    for (int i = 0; i < a->n_operands; i++)
-        for (int j = 0; j < b->n_operands; j++)
-            if (operands_conflict(plan, &a->operands[i], &b->operands[j])) return true;
-    return false;
+    esker__extent extent = esker__operand_extent(plan, o);
+    for (int i = from; i >= 0; i = all->list[i].next) {
+        const esker__plan_dispatch *d = &plan->dispatches[all->list[i].dispatch];
+        if (d->epoch >= epoch &&
+            esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
+            epoch = d->epoch + 1;
+    }
+    return epoch;
+}
+
+static void remember(const esker_plan *plan, accesses *all, int dispatch)
+{
+    const esker__plan_dispatch *d = &plan->dispatches[dispatch];
+    for (int o = 0; o < d->n_operands; o++) {
+        int *head = (d->operands[o].write ? all->writes : all->reads) + bucket_of(plan, &d->operands[o]);
+        all->list[all->n] = (access){dispatch, o, *head};
+        *head = all->n++;
+    }
+}
+
+static esker_status accesses_init(const esker_plan *plan, accesses *all)
+{
+    size_t n_buckets = plan->n_values + (size_t)esker__plan_n_storages(plan), n = 0;
+    for (size_t p = 0; p < plan->n_dispatches; p++) n += (size_t)plan->dispatches[p].n_operands;
+    *all = (accesses){.list = esker__malloc((n + 1) * sizeof *all->list),
+                      .reads = esker__malloc(n_buckets * sizeof *all->reads),
+                      .writes = esker__malloc(n_buckets * sizeof *all->writes)};
+    for (size_t i = 0; all->reads && all->writes && i < n_buckets; i++) all->reads[i] = all->writes[i] = -1;
+    return all->list && all->reads && all->writes ? ESKER_OK : esker__fail_memory(n * sizeof *all->list, "plan");
+}
+
+static void accesses_finish(accesses *all)
+{
+    esker__free(all->list);
+    esker__free(all->reads);
+    esker__free(all->writes);
 }
 
 /* As lowered, but changes of stored state behind everything that reads it, and the mark behind those. */
@@ -44,15 +91,24 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     size_t n = plan->n_dispatches;
     if (!n) return ESKER_OK;
     qsort(d, n, sizeof *d, compare_program);
+    accesses all;
+    esker_status st = accesses_init(plan, &all);
     int newest = 0;
+    if (st != ESKER_OK) goto done;
     for (size_t j = 0; j < n; j++) {
         int epoch = by_epochs ? 0 : newest;
         if (d[j].last) epoch = newest + (j > 0);
-        for (size_t i = 0; i < j; i++)
-            if (d[i].epoch >= epoch && dispatches_conflict(plan, &d[i], &d[j])) epoch = d[i].epoch + 1;
+        for (int o = 0; o < d[j].n_operands; o++) {
+            int bucket = bucket_of(plan, &d[j].operands[o]);
+            epoch = behind(plan, &all, all.writes[bucket], &d[j].operands[o], epoch);
+            if (d[j].operands[o].write) epoch = behind(plan, &all, all.reads[bucket], &d[j].operands[o], epoch);
+        }
         d[j].epoch = epoch;
+        remember(plan, &all, (int)j);
         if (epoch > newest) newest = epoch;
     }
     if (by_epochs) qsort(d, n, sizeof *d, compare_epoch);
-    return ESKER_OK;
+done:
+    accesses_finish(&all);
+    return st;
 }
