@@ -55,8 +55,9 @@ ESKER_API esker_status esker_tensor_from_host(esker_device *dev, const esker_ten
 ESKER_API esker_tensor *esker_tensor_ref(esker_tensor *tensor);
 /**
  * Return a reference. The last one unmaps and frees the tensor; what only the device's owner may do of it is done when that
- * thread next calls a function on the device. When the last user's reference to a device goes (esker_device_unref) while tensors
- * of it are left, the log lists them. Threads: any. Accepts NULL.
+ * thread next creates, reads, writes, maps or copies a tensor of the device, calls an operation on one (eager.h), submits a
+ * step, or calls esker_device_finish() or esker_device_poll(). When the last user's reference to a device goes
+ * (esker_device_unref) while tensors of it are left, the log lists them. Threads: any. Accepts NULL.
  */
 ESKER_API void esker_tensor_unref(esker_tensor *tensor);
 

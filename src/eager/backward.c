@@ -255,6 +255,7 @@ static esker_status check_loss(const esker_tensor *loss)
 esker_status esker_tensor_backward(esker_tensor *loss, bool retain)
 {
     if (!loss) return ESKER_ERR_INVALID;
+    if (esker__tensor_check(loss, "backward") != ESKER_OK) return ESKER_ERR_INVALID;
     pass p = {.e = esker__eager_of(loss->device)};
     if (!p.e) return ESKER_ERR_INVALID;
     esker_status st = check_loss(loss);
@@ -284,7 +285,7 @@ esker_status esker_tensor_backward(esker_tensor *loss, bool retain)
 esker_status esker_tensor_set_requires_grad(esker_tensor *x, bool requires_grad)
 {
     char shape[ESKER_SHAPE_TEXT_BYTES];
-    if (!x) return ESKER_ERR_INVALID;
+    if (!x || esker__tensor_check(x, "requires_grad") != ESKER_OK) return ESKER_ERR_INVALID;
     esker__eager *e = esker__eager_of(x->device);
     if (!e) return ESKER_ERR_INVALID;
     if (x->dtype != ESKER_DTYPE_F32)

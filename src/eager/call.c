@@ -139,6 +139,7 @@ esker_tensor *esker__eager_owner(esker__eager *e, esker_node *node)
 static bool begin(esker__call *call, esker__eager *e)
 {
     if (!e) return false;
+    if (!e->busy) esker__device_collect(e->dev);
     if (e->graph->n_nodes >= ESKER__EAGER_MOST_NODES && esker__eager_run(e) != ESKER_OK) return false;
     e->counters.calls++;
     e->busy++;

@@ -112,6 +112,7 @@ esker_tensor *esker_tensor_clone(esker_tensor *x)
 
 static esker_tensor *view(esker_tensor *x, const esker_shape *shape, int64_t first)
 {
+    if (esker__tensor_check(x, "a view") != ESKER_OK) return NULL;
     esker__eager *e = esker__eager_of(x->device);
     esker_tensor *t = NULL, *base = x->trace.base ? x->trace.base : x;
     if (!e || esker__tensor_create_empty(x->device, x->dtype, shape, &t) != ESKER_OK) return NULL;

@@ -199,7 +199,6 @@ bool esker__device_is_ours(const esker_device *dev)
 
 static esker_status enter(esker_device *dev)
 {
-    if (atomic_load_explicit(&dev->deferred, memory_order_relaxed)) esker__run_deferred(dev);
     if (dev->lost) return fail_lost(dev);
     esker_status st = esker__platform_make_current(dev->platform);
     return st == ESKER_ERR_LOST ? lose(dev, "EGL_CONTEXT_LOST") : st;
@@ -229,6 +228,7 @@ esker_status esker_device_enter_thread(esker_device *dev)
     if (!taken && owner != self) return fail_elsewhere(dev, owner);
     esker_status st = enter(dev);
     if (st != ESKER_OK && taken) atomic_store_explicit(&dev->owner, 0, memory_order_release);
+    if (st == ESKER_OK) esker__device_collect(dev);
     return st;
 }
 

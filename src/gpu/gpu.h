@@ -206,8 +206,8 @@ esker_device *esker__device_hold(esker_device *dev);
 void esker__device_drop(esker_device *dev); /* accepts NULL */
 
 /**
- * Work that only the owner's thread may do, handed over by any thread: it runs when that thread next enters the device, or,
- * when nothing else refers to the device any more, here. One held reference to the device goes along and is dropped behind
+ * Work that only the owner's thread may do, handed over by any thread: it runs when that thread next collects it, or, when
+ * nothing else refers to the device any more, here. One held reference to the device goes along and is dropped behind
  * it. `item` is part of what it is about; `run` may free it.
  */
 typedef struct esker__deferred {
@@ -215,6 +215,11 @@ typedef struct esker__deferred {
     void (*run)(struct esker__deferred *item);
 } esker__deferred;
 void esker__device_defer(esker_device *dev, esker__deferred *item);
+/**
+ * Run what other threads deferred; in any but the owner's thread nothing happens. At the beginning of public functions, where
+ * nobody is in the middle of anything: tensors and what was recorded with them go.
+ */
+void esker__device_collect(esker_device *dev);
 
 /** What a layer above keeps on a device: one pointer each. */
 typedef enum esker__part_name { ESKER__PART_MEMORY, ESKER__PART_EAGER, ESKER__N_PARTS } esker__part_name;

@@ -644,6 +644,7 @@ static esker_status deliver_and_tell(esker_device *dev, esker_status st)
 
 esker_status esker_device_poll(esker_device *dev)
 {
+    esker__device_collect(dev);
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_OK) {
         start_ready(dev);
@@ -655,6 +656,7 @@ esker_status esker_device_poll(esker_device *dev)
 
 esker_status esker_device_finish(esker_device *dev)
 {
+    esker__device_collect(dev);
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_ERR_INVALID) return st;
     esker__device_hold(dev);

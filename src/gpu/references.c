@@ -67,6 +67,11 @@ void esker__run_deferred(esker_device *dev)
     }
 }
 
+void esker__device_collect(esker_device *dev)
+{
+    if (atomic_load_explicit(&dev->deferred, memory_order_relaxed) && esker__device_is_ours(dev)) esker__run_deferred(dev);
+}
+
 void esker__device_defer(esker_device *dev, esker__deferred *item)
 {
     /* Held until the end: from the moment the item is in the list, the owner may run it and close the device. */
@@ -102,10 +107,12 @@ void esker_device_unref(esker_device *dev)
     if (!dev) return;
     if (atomic_fetch_sub_explicit(&dev->users, 1, memory_order_acq_rel) == 1) {
         if (esker__device_is_ours(dev)) esker__run_deferred(dev);
-        uint_fast64_t refs = atomic_load_explicit(&dev->refs, memory_order_acquire);
-        int n_left = (int)(all(refs) - of_deferred(refs)) - 1; /* but for this one */
-        for (int i = 0; i < ESKER__N_PARTS && n_left > 0; i++)
-            if (dev->parts[i].object && dev->parts[i].abandoned) dev->parts[i].abandoned(dev->parts[i].object, dev, n_left);
+        for (int i = ESKER__N_PARTS - 1; i >= 0; i--) { /* the upper ones may release what the lower ones would report */
+            uint_fast64_t refs = atomic_load_explicit(&dev->refs, memory_order_acquire);
+            int n_left = (int)(all(refs) - of_deferred(refs)) - 1; /* but for this one */
+            const esker__part *part = &dev->parts[i];
+            if (n_left > 0 && part->object && part->abandoned) part->abandoned(part->object, dev, n_left);
+        }
     }
     esker__device_drop(dev);
 }

@@ -286,6 +286,7 @@ esker_status esker_plan_submit_with(esker_plan *plan, const esker_submit_desc *d
     static const esker_submit_desc defaults = {0};
     uint64_t number, ticket;
     esker_device *dev = plan->device;
+    if (dev) esker__device_collect(dev);
     esker_status st = submit(plan, desc ? desc : &defaults, &number, &ticket);
     if (out) *out = st == ESKER_OK ? esker__queue_handle(dev, number, ticket) : (esker_submission){0};
     return dev ? esker__queue_deliver(dev, st) : st;

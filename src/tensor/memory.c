@@ -425,6 +425,7 @@ esker_status esker_memory_set_cache(esker_device *dev, esker_memory_use use, uin
 esker_status esker_memory_trim(esker_device *dev, uint64_t *out_bytes)
 {
     pools *all = esker__device_part(dev, ESKER__PART_MEMORY);
+    esker__device_collect(dev);
     if (out_bytes) *out_bytes = 0;
     esker_status st = esker__device_enter(dev);
     if (st != ESKER_OK || !all) return st;

@@ -38,6 +38,7 @@ static esker_status set_type(esker_tensor *t, const esker_tensor_desc *desc)
 
 esker_status esker_tensor_create(esker_device *dev, const esker_tensor_desc *desc, esker_tensor **out)
 {
+    esker__device_collect(dev);
     return esker__tensor_create_on(dev, desc, ESKER_MEMORY_SHARED, true, out);
 }
 
@@ -209,17 +210,26 @@ static esker_status find_range(esker_tensor *t, const char *what, bool change, i
     return begin_access(*out_tensor, what, change);
 }
 
+static esker_status begin_public(const esker_tensor *tensor, const char *what)
+{
+    esker_status st = esker__tensor_check(tensor, what);
+    if (st == ESKER_OK) esker__device_collect(tensor->device);
+    return st;
+}
+
 esker_status esker_tensor_read(esker_tensor *tensor, int64_t first, int64_t n_elems, void *out)
 {
     uint64_t offset = 0, n_bytes = 0;
-    esker_status st = find_range(tensor, "reading a tensor", false, first, n_elems, &tensor, &offset, &n_bytes);
+    esker_status st = begin_public(tensor, "reading a tensor");
+    if (st == ESKER_OK) st = find_range(tensor, "reading a tensor", false, first, n_elems, &tensor, &offset, &n_bytes);
     return st == ESKER_OK ? esker__memory_read(&tensor->memory, offset, out, n_bytes) : st;
 }
 
 esker_status esker_tensor_write(esker_tensor *tensor, int64_t first, int64_t n_elems, const void *data)
 {
     uint64_t offset = 0, n_bytes = 0;
-    esker_status st = find_range(tensor, "writing a tensor", true, first, n_elems, &tensor, &offset, &n_bytes);
+    esker_status st = begin_public(tensor, "writing a tensor");
+    if (st == ESKER_OK) st = find_range(tensor, "writing a tensor", true, first, n_elems, &tensor, &offset, &n_bytes);
     return st == ESKER_OK ? esker__memory_write(&tensor->memory, offset, data, n_bytes) : st;
 }
 
@@ -253,6 +263,7 @@ static esker_status check_copy(const esker_tensor *dst, const esker_tensor *src)
 esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
 {
     esker_status st = check_copy(dst, src);
+    if (st == ESKER_OK) esker__device_collect(dst->device);
     if (st == ESKER_OK) st = esker__device_enter(dst->device);
     /* A pending value is the same before and after it is computed. */
     if (st == ESKER_OK) st = esker__tensor_settle((esker_tensor *)src);
@@ -314,7 +325,7 @@ esker_status esker_tensor_map_range(esker_tensor *tensor, esker_map_intent inten
     uint64_t offset = 0, n_bytes = 0;
     bool as_copy = false;
     *out_address = NULL;
-    esker_status st = esker__tensor_check(tensor, "mapping a tensor");
+    esker_status st = begin_public(tensor, "mapping a tensor");
     if (st != ESKER_OK) return st;
     if ((int)intent < ESKER_MAP_READ || intent > ESKER_MAP_DISCARD)
         return esker__fail(ESKER_ERR_INVALID, "mapping %s: unknown intent %d", esker__tensor_name(tensor, name),

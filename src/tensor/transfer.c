@@ -129,13 +129,13 @@ static esker__range window(const esker__range *range, uint64_t unit_bytes, uint3
     return (esker__range){range->buffer, range->offset - before, range->n_bytes + before};
 }
 
-/* The words of one dispatch at most. */
-static uint64_t most_words(const esker_device *dev)
+/* The bytes of one dispatch at most, a multiple of 16; with the part before the first unit they fit a binding. */
+static uint64_t most_bytes(const esker_device *dev)
 {
     const esker_limits *limits = esker__device_limits(dev);
     uint64_t groups = (uint64_t)limits->groups[0] * limits->groups[1];
-    uint64_t words = (limits->storage_block_bytes - ALIGN) / 16 * 4;
-    return groups * COPY_GROUP < words ? groups * COPY_GROUP : words;
+    uint64_t bytes = (limits->storage_block_bytes - ALIGN) / 16 * 16;
+    return groups * COPY_GROUP * 4 < bytes ? groups * COPY_GROUP * 4 : bytes;
 }
 
 /* The kernel and its uniform block for a copy of n_bytes between these. */
@@ -173,7 +173,7 @@ static esker__range part(const esker__range *range, uint64_t at, uint64_t n_byte
 esker_status esker__transfer_copy(esker__transfer *transfer, const esker__range *from, const esker__range *to)
 {
     esker_status st = esker__device_enter(transfer->dev);
-    uint64_t most = most_words(transfer->dev) * 4;
+    uint64_t most = most_bytes(transfer->dev);
     for (uint64_t at = 0; st == ESKER_OK && at < from->n_bytes; at += most) {
         uint64_t n = from->n_bytes - at < most ? from->n_bytes - at : most;
         esker__range x = part(from, at, n), y = part(to, at, n);
@@ -185,7 +185,8 @@ esker_status esker__transfer_copy(esker__transfer *transfer, const esker__range 
 esker_status esker__transfer_upload(esker__transfer *transfer, const esker__range *to, const void *data)
 {
     esker_status st = esker__device_enter(transfer->dev);
-    const uint64_t most = ESKER__STAGE_BYTES - ALIGN; /* the block takes the rest */
+    uint64_t most = most_bytes(transfer->dev);
+    if (most > ESKER__STAGE_BYTES - ALIGN) most = ESKER__STAGE_BYTES - ALIGN; /* the uniform block takes the rest */
     for (uint64_t at = 0; st == ESKER_OK && at < to->n_bytes; at += most) {
         uint64_t n = to->n_bytes - at < most ? to->n_bytes - at : most;
         esker__launch launch;
@@ -202,11 +203,12 @@ esker_status esker__transfer_upload(esker__transfer *transfer, const esker__rang
     return st;
 }
 
-/* Part `i` of a download, READ_BYTES of `words` each: into its slot. */
-static esker_status begin_read(esker__transfer *t, const esker__range *words, uint64_t i, esker__fence *fence)
+/* Part `i` of a download, `most` bytes of `words` each: into its slot. */
+static esker_status begin_read(esker__transfer *t, const esker__range *words, uint64_t i, uint64_t most,
+                               esker__fence *fence)
 {
     int slot = (int)(i % READ_SLOTS);
-    uint64_t at = i * READ_BYTES, n = words->n_bytes - at < READ_BYTES ? words->n_bytes - at : READ_BYTES;
+    uint64_t at = i * most, n = words->n_bytes - at < most ? words->n_bytes - at : most;
     esker_status st = need_buffer(t, &t->read[slot], READ_BYTES, ESKER__BUFFER_READBACK);
     esker__range from = part(words, at, n), to = {t->read[slot], 0, n};
     if (st == ESKER_OK) st = copy_once(t, &from, &to);
@@ -233,13 +235,14 @@ esker_status esker__transfer_download(esker__transfer *t, const esker__range *fr
     esker__fence fences[READ_SLOTS] = {{0}};
     uint64_t lead = from->offset % 16, left = from->n_bytes;
     esker__range words = {from->buffer, from->offset - lead, esker__round_up(lead + from->n_bytes, 16)};
-    uint64_t n_parts = left ? esker__ceil_div(words.n_bytes, READ_BYTES) : 0;
+    uint64_t most = most_bytes(t->dev) < READ_BYTES ? most_bytes(t->dev) : READ_BYTES;
+    uint64_t n_parts = left ? esker__ceil_div(words.n_bytes, most) : 0;
     unsigned char *to = out;
     /* The CPU copies one part while the GPU fills the slot of the next. */
     for (uint64_t i = 0; st == ESKER_OK && i < n_parts + 1; i++) {
-        if (i < n_parts) st = begin_read(t, &words, i, &fences[i % READ_SLOTS]);
+        if (i < n_parts) st = begin_read(t, &words, i, most, &fences[i % READ_SLOTS]);
         if (st != ESKER_OK || i == 0) continue;
-        uint64_t skip = i == 1 ? lead : 0, n = left < READ_BYTES - skip ? left : READ_BYTES - skip;
+        uint64_t skip = i == 1 ? lead : 0, n = left < most - skip ? left : most - skip;
         int slot = (int)((i - 1) % READ_SLOTS);
         st = end_read(t, slot, &fences[slot], to, skip, n);
         to += n;

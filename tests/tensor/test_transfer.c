@@ -137,6 +137,27 @@ static void the_ring_comes_round(void **state)
     for (int i = 0; i < LATE; i++) esker__memory_give(&m[i]);
 }
 
+/* Parts are cut to what one binding may have. */
+static void small_bindings_make_many_parts(void **state)
+{
+    (void)state;
+    enum { N = 100000 };
+    static unsigned char data[N], got[N];
+    esker_limits *real = (esker_limits *)(uintptr_t)esker__device_limits(test_device()), kept = *real;
+    esker__memory a = take(N), b = take(N);
+    fill(data, N, 5);
+    real->storage_block_bytes = 5400;
+    upload(&a, 0, data, N);
+    assert_ok(esker__memory_copy(&b, &a, N));
+    download(&b, 0, got, N);
+    assert_memory_equal(got, data, N);
+    download(&b, 1003, got, N - 2000);
+    assert_memory_equal(got, data + 1003, N - 2000);
+    *real = kept;
+    esker__memory_give(&a);
+    esker__memory_give(&b);
+}
+
 /* Memory that is given back while the GPU has still to read it, and taken again: what comes later does not reach what came before. */
 static void memory_is_reused_in_order(void **state)
 {
@@ -187,9 +208,9 @@ static void ranges_are_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranges_go_there_and_back), cmocka_unit_test(copies_stay_in_their_ranges),
-        cmocka_unit_test(the_ring_comes_round),     cmocka_unit_test(memory_is_reused_in_order),
-        cmocka_unit_test(ranges_are_checked),
+        cmocka_unit_test(ranges_go_there_and_back),  cmocka_unit_test(copies_stay_in_their_ranges),
+        cmocka_unit_test(the_ring_comes_round),      cmocka_unit_test(small_bindings_make_many_parts),
+        cmocka_unit_test(memory_is_reused_in_order), cmocka_unit_test(ranges_are_checked),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
