@@ -11,7 +11,9 @@ _Static_assert(ESKER_PLAN_SLOTS == ESKER__STAGING_SLOTS, "a staging slot for eac
 
 static esker_status need_device(const esker_plan *plan)
 {
-    return plan->device ? ESKER_OK : esker__fail(ESKER_ERR_INVALID, "plan: made for limits only, it cannot run");
+    if (!plan->device) return esker__fail(ESKER_ERR_INVALID, "plan: made for limits only, it cannot run");
+    /* In another thread entering fails, and says so; a lost device is told by whoever needs it. */
+    return esker__device_is_ours(plan->device) ? ESKER_OK : esker__device_enter(plan->device);
 }
 
 static esker_status need_input(const esker_plan *plan, int input)
@@ -172,14 +174,16 @@ esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *te
 esker_status esker_plan_set_lr(esker_plan *plan, float lr)
 {
     if (!(lr >= 0) || isinf(lr)) return esker__fail(ESKER_ERR_INVALID, "plan: learning rate %g", (double)lr);
-    plan->lr = lr;
-    return ESKER_OK;
+    esker_status st = plan->device ? need_device(plan) : ESKER_OK;
+    if (st == ESKER_OK) plan->lr = lr;
+    return st;
 }
 
 esker_status esker_plan_set_step(esker_plan *plan, uint64_t step)
 {
-    plan->step = step;
-    return ESKER_OK;
+    esker_status st = plan->device ? need_device(plan) : ESKER_OK;
+    if (st == ESKER_OK) plan->step = step;
+    return st;
 }
 
 /* ---- Steps ---- */
