@@ -57,6 +57,11 @@ static esker_status load_extensions(esker_device *dev, const esker_device_desc *
             dev->gl.query_counter = (PFNGLQUERYCOUNTEREXTPROC)esker__platform_get_proc("glQueryCounterEXT");
         if (!dev->gl.query_counter && elapsed_bits <= 0) dev->gl.get_query_u64 = NULL;
     }
+    PFNGLMAXSHADERCOMPILERTHREADSKHRPROC threads = NULL;
+    if (!dev->info.limits_capped)
+        threads = (PFNGLMAXSHADERCOMPILERTHREADSKHRPROC)get_proc(have, "GL_KHR_parallel_shader_compile",
+                                                                 "glMaxShaderCompilerThreadsKHR", &in_use);
+    if (threads) threads(0xffffffffu); /* as many as the driver likes */
     if (esker__platform_is_robust(dev->platform)) {
         dev->gl.reset_status = (PFNGLGETGRAPHICSRESETSTATUSKHRPROC)get_proc(have, "GL_KHR_robustness",
                                                                             "glGetGraphicsResetStatusKHR", &in_use);

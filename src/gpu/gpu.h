@@ -67,6 +67,11 @@ esker_status esker__kernel_get(esker_device *dev, const char *name, const char *
  * does so by itself, and so does a plan that is made for no device. What goes wrong is logged.
  */
 void esker__kernel_dump(const char *name, const char *defines);
+/**
+ * Begin what esker__kernel_get() will then wait for: where the driver compiles in threads of its own, kernels that are all begun before the
+ * first is got compile side by side. Whatever fails is told by esker__kernel_get().
+ */
+void esker__kernel_start(esker_device *dev, const char *name, const char *defines);
 const char *esker__kernel_name(const esker__kernel *kernel);
 
 /**

@@ -31,6 +31,7 @@ struct esker__kernel {
     char *name, *defines;
     char *registered; /* the source, of a kernel that a program brought along; else NULL */
     GLuint program;
+    struct esker__started *started;      /* until it is first asked for (kernel.c) */
     uint32_t storage_mask, uniform_mask; /* bit i: an active block has binding i */
     uint32_t uniform_bytes[ESKER__MAX_UNIFORM];
 };
@@ -72,6 +73,8 @@ struct esker_device {
 
     struct esker__queue *queue;
 
+    esker__kernel **started; /* esker__kernel_start */
+    size_t n_started, started_capacity;
     esker__kernel **kernels; /* open addressing by hash; a power of two of slots, NULL is empty */
     size_t n_kernels, n_kernel_slots;
 };

@@ -177,49 +177,50 @@ static void describe_defines(const char *defines, char *out, size_t room)
         if (*c == '\n') *c = ';';
 }
 
-static esker_status compile(esker_device *dev, const source *from, const char *defines, const char *text, GLuint *out)
+/* A kernel whose driver may be compiling it, in threads of its own where it has KHR_parallel_shader_compile: asking for a status waits. */
+struct esker__started {
+    source from;
+    esker__text text;
+    GLuint shader; /* 0: the program came from its binary, or nothing was begun */
+};
+
+static void start_compile(esker_device *dev, esker__kernel *kernel)
 {
+    struct esker__started *s = kernel->started;
+    const char *text = s->text.chars;
+    s->shader = esker__count_object(dev, glCreateShader(GL_COMPUTE_SHADER));
+    glShaderSource(s->shader, 1, &text, NULL);
+    glCompileShader(s->shader);
+    kernel->program = esker__count_object(dev, glCreateProgram());
+    glProgramParameteri(kernel->program, GL_PROGRAM_BINARY_RETRIEVABLE_HINT, dev->cache_dir[0] ? GL_TRUE : GL_FALSE);
+    glAttachShader(kernel->program, s->shader);
+    glLinkProgram(kernel->program);
+    glDetachShader(kernel->program, s->shader);
+}
+
+/* A failed compile or link raises no GL error: their status must be asked for. */
+static esker_status finish_compile(esker_device *dev, const esker__kernel *kernel)
+{
+    const struct esker__started *s = kernel->started;
     char log[800], with[160];
-    describe_defines(defines, with, sizeof with);
-    esker_status st = ESKER_OK;
-    GLuint program = 0;
-    GLuint shader = esker__count_object(dev, glCreateShader(GL_COMPUTE_SHADER));
-    glShaderSource(shader, 1, &text, NULL);
-    glCompileShader(shader);
-    /* A failed compile raises no GL error: its status must be asked for. */
     GLint ok = GL_FALSE;
-    glGetShaderiv(shader, GL_COMPILE_STATUS, &ok);
-    get_log(shader, false, log, sizeof log);
+    describe_defines(kernel->defines, with, sizeof with);
+    glGetShaderiv(s->shader, GL_COMPILE_STATUS, &ok);
+    get_log(s->shader, false, log, sizeof log);
     if (!ok) {
         int line = esker__compile_error_line(log);
         if (line > 0)
-            st = esker__fail(ESKER_ERR_COMPILE, "%s:%d%s: %s", from->path, line, with, log[0] ? log : "no log");
-        else
-            st = esker__fail(ESKER_ERR_COMPILE, "%s%s: %s", from->path, with, log[0] ? log : "the driver gave no reason");
-        goto done;
+            return esker__fail(ESKER_ERR_COMPILE, "%s:%d%s: %s", s->from.path, line, with, log[0] ? log : "no log");
+        return esker__fail(ESKER_ERR_COMPILE, "%s%s: %s", s->from.path, with, log[0] ? log : "the driver gave no reason");
     }
-    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: %s", from->path, with, log);
-    program = esker__count_object(dev, glCreateProgram());
-    glProgramParameteri(program, GL_PROGRAM_BINARY_RETRIEVABLE_HINT, dev->cache_dir[0] ? GL_TRUE : GL_FALSE);
-    glAttachShader(program, shader);
-    glLinkProgram(program);
-    glDetachShader(program, shader);
-    glGetProgramiv(program, GL_LINK_STATUS, &ok);
-    get_log(program, true, log, sizeof log);
-    if (!ok) {
-        st = esker__fail(ESKER_ERR_COMPILE, "%s%s: linking: %s", from->path, with,
-                         log[0] ? log : "the driver gave no reason");
-        goto done;
-    }
-    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: linking: %s", from->path, with, log);
-    st = esker__gl_check(dev, from->path);
-    if (st != ESKER_OK) goto done;
-    *out = program;
-    program = 0;
-done:
-    glDeleteShader(shader);
-    if (program) glDeleteProgram(program);
-    return st;
+    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: %s", s->from.path, with, log);
+    glGetProgramiv(kernel->program, GL_LINK_STATUS, &ok);
+    get_log(kernel->program, true, log, sizeof log);
+    if (!ok)
+        return esker__fail(ESKER_ERR_COMPILE, "%s%s: linking: %s", s->from.path, with,
+                           log[0] ? log : "the driver gave no reason");
+    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: linking: %s", s->from.path, with, log);
+    return esker__gl_check(dev, s->from.path);
 }
 
 static esker_status reflect_blocks(const esker__kernel *kernel, const char *path, GLenum interface, const char *kind,
@@ -322,27 +323,44 @@ static void keep_binary(esker_device *dev, const char *path, const esker__text *
     esker__free(memory);
 }
 
-static esker_status build(esker_device *dev, esker__kernel *kernel)
+static esker_status start_build(esker_device *dev, esker__kernel *kernel)
 {
-    source from;
-    esker__text text = {0};
+    struct esker__started *s = kernel->started = esker__calloc(1, sizeof *s);
+    if (!s) return esker__fail_memory(sizeof *s, kernel->name);
     esker__kernel_dump(kernel->name, kernel->defines);
-    esker_status st = find_source(kernel->name, &from);
-    if (st == ESKER_OK) st = assemble(&from, kernel->defines, &text);
-    if (st != ESKER_OK) goto done;
-    if (load_binary(dev, from.path, &text, kernel)) {
+    esker_status st = find_source(kernel->name, &s->from);
+    if (st == ESKER_OK) st = assemble(&s->from, kernel->defines, &s->text);
+    if (st != ESKER_OK) return st;
+    if (load_binary(dev, s->from.path, &s->text, kernel))
         dev->counters.binary_hits++;
-    } else {
-        st = compile(dev, &from, kernel->defines, text.chars, &kernel->program);
-        if (st == ESKER_OK) st = reflect(dev, from.path, kernel);
-        if (st != ESKER_OK) goto done;
-        keep_binary(dev, from.path, &text, kernel);
+    else
+        start_compile(dev, kernel);
+    return ESKER_OK;
+}
+
+static void free_started(esker__kernel *kernel, bool current)
+{
+    struct esker__started *s = kernel->started;
+    if (!s) return;
+    if (current && s->shader) glDeleteShader(s->shader);
+    esker__text_finish(&s->text);
+    esker__free(s->from.memory);
+    esker__free(s);
+    kernel->started = NULL;
+}
+
+static esker_status finish_build(esker_device *dev, esker__kernel *kernel)
+{
+    struct esker__started *s = kernel->started;
+    if (s->shader) {
+        esker_status st = finish_compile(dev, kernel);
+        if (st == ESKER_OK) st = reflect(dev, s->from.path, kernel);
+        if (st != ESKER_OK) return st;
+        keep_binary(dev, s->from.path, &s->text, kernel);
     }
     dev->counters.compiles++;
-done:
-    esker__text_finish(&text);
-    esker__free(from.memory);
-    return st;
+    free_started(kernel, true);
+    return ESKER_OK;
 }
 
 esker_status esker__kernel_text(const char *name, const char *defines, esker__text *out)
@@ -370,6 +388,7 @@ esker_status esker__kernels_hash(uint64_t *out)
 static void free_kernel(esker__kernel *kernel, bool current)
 {
     if (!kernel) return;
+    free_started(kernel, current);
     if (current && kernel->program) glDeleteProgram(kernel->program);
     esker__free(kernel->name);
     esker__free(kernel->defines);
@@ -380,6 +399,10 @@ static void free_kernel(esker__kernel *kernel, bool current)
 void esker__kernels_finish(esker_device *dev, bool current)
 {
     for (size_t i = 0; i < dev->n_kernel_slots; i++) free_kernel(dev->kernels[i], current);
+    for (size_t i = 0; i < dev->n_started; i++) free_kernel(dev->started[i], current);
+    esker__free(dev->started);
+    dev->started = NULL;
+    dev->n_started = dev->started_capacity = 0;
     esker__free(dev->kernels);
     dev->kernels = NULL;
     dev->n_kernels = dev->n_kernel_slots = 0;
@@ -407,31 +430,84 @@ static esker_status make_room(esker_device *dev)
     return ESKER_OK;
 }
 
-esker_status esker__kernel_get(esker_device *dev, const char *name, const char *defines, const esker__kernel **out)
+static uint64_t hash_of(const char *name, const char *defines)
 {
-    *out = NULL;
-    if (!defines) defines = "";
-    uint64_t hash = esker__hash_text(esker__hash_text(ESKER__HASH_START, name), defines);
+    return esker__hash_text(esker__hash_text(ESKER__HASH_START, name), defines);
+}
+
+static bool is_it(const esker__kernel *kernel, uint64_t hash, const char *name, const char *defines)
+{
+    if (kernel->hash != hash || strcmp(kernel->name, name) != 0 || strcmp(kernel->defines, defines) != 0) return false;
+    /* The name may have been given up and taken again, for another source. */
+    return !kernel->registered || esker__kernel_registered_is(name, kernel->registered);
+}
+
+static const esker__kernel *find_kernel(const esker_device *dev, const char *name, const char *defines)
+{
+    uint64_t hash = hash_of(name, defines);
     for (size_t i = 0; i < dev->n_kernel_slots; i++) {
         const esker__kernel *found = dev->kernels[(hash + i) & (dev->n_kernel_slots - 1)];
         if (!found) break;
-        if (found->hash != hash || strcmp(found->name, name) != 0 || strcmp(found->defines, defines) != 0) continue;
-        /* The name may have been given up and taken again, for another source. */
-        if (found->registered && !esker__kernel_registered_is(name, found->registered)) continue;
-        *out = found;
-        return ESKER_OK;
+        if (is_it(found, hash, name, defines)) return found;
     }
+    return NULL;
+}
+
+static esker_status create(esker_device *dev, const char *name, const char *defines, esker__kernel **out)
+{
+    esker__kernel *kernel = esker__calloc(1, sizeof *kernel);
+    if (!kernel) return esker__fail_memory(sizeof *kernel, name);
+    kernel->hash = hash_of(name, defines);
+    kernel->name = esker__strdup(name);
+    kernel->defines = esker__strdup(defines);
+    esker_status st = kernel->name && kernel->defines ? ESKER_OK : esker__fail_memory(strlen(name) + strlen(defines), name);
+    if (st == ESKER_OK && is_registered_name(name)) st = esker__kernel_registered_text(name, &kernel->registered);
+    if (st == ESKER_OK) st = start_build(dev, kernel);
+    if (st == ESKER_OK)
+        *out = kernel;
+    else
+        free_kernel(kernel, true);
+    return st;
+}
+
+/* Takes it off the list. */
+static esker__kernel *take_started(esker_device *dev, const char *name, const char *defines)
+{
+    uint64_t hash = hash_of(name, defines);
+    for (size_t i = 0; i < dev->n_started; i++) {
+        esker__kernel *kernel = dev->started[i];
+        if (!is_it(kernel, hash, name, defines)) continue;
+        dev->started[i] = dev->started[--dev->n_started];
+        return kernel;
+    }
+    return NULL;
+}
+
+void esker__kernel_start(esker_device *dev, const char *name, const char *defines)
+{
+    esker__kernel *kernel;
+    if (!defines) defines = "";
+    if (find_kernel(dev, name, defines) || esker__device_enter(dev) != ESKER_OK) return;
+    kernel = take_started(dev, name, defines);
+    if (!kernel && create(dev, name, defines, &kernel) != ESKER_OK) return;
+    if (esker__grow((void **)&dev->started, &dev->started_capacity, dev->n_started, sizeof(esker__kernel *)))
+        dev->started[dev->n_started++] = kernel;
+    else
+        free_kernel(kernel, true);
+}
+
+esker_status esker__kernel_get(esker_device *dev, const char *name, const char *defines, const esker__kernel **out)
+{
+    if (!defines) defines = "";
+    *out = find_kernel(dev, name, defines);
+    if (*out) return ESKER_OK;
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_OK) st = make_room(dev);
     if (st != ESKER_OK) return st;
-    esker__kernel *kernel = esker__calloc(1, sizeof *kernel);
-    if (!kernel) return esker__fail_memory(sizeof *kernel, name);
-    kernel->hash = hash;
-    kernel->name = esker__strdup(name);
-    kernel->defines = esker__strdup(defines);
-    st = kernel->name && kernel->defines ? ESKER_OK : esker__fail_memory(strlen(name) + strlen(defines), name);
-    if (st == ESKER_OK && is_registered_name(name)) st = esker__kernel_registered_text(name, &kernel->registered);
-    if (st == ESKER_OK) st = build(dev, kernel);
+    esker__kernel *kernel = take_started(dev, name, defines);
+    if (!kernel) st = create(dev, name, defines, &kernel);
+    if (st != ESKER_OK) return st;
+    st = finish_build(dev, kernel);
     if (st != ESKER_OK) {
         free_kernel(kernel, true);
         return st;

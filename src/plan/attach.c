@@ -151,6 +151,7 @@ esker_status esker__plan_attach(esker_plan *plan, esker_device *dev)
 {
     esker_status st = ESKER_OK;
     plan->device = plan->open ? dev : esker__device_hold(dev);
+    for (size_t i = 0; i < plan->n_kernels; i++) esker__kernel_start(dev, plan->kernels[i].name, plan->kernels[i].defines);
     for (size_t i = 0; st == ESKER_OK && i < plan->n_kernels; i++)
         st = esker__kernel_get(dev, plan->kernels[i].name, plan->kernels[i].defines, &plan->kernels[i].kernel);
     if (st == ESKER_OK) st = take_memory(plan, dev);
