@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/philox.h"
 
 /* ---- Intervals ---- */
 
@@ -83,6 +84,44 @@ static uint64_t place_in_order(const order_entry *order, const esker__interval *
     return total;
 }
 
+/*
+ * From the best order so far: one entry moved to another place, kept where the result is no larger. The numbers are drawn from a fixed seed, so that a plan
+ * is the same each time; the work is bounded, and most plans are at their lower bound before it begins.
+ */
+#define SEARCH_STEPS 4000
+#define SEARCH_WORK  20000000u /* pairs of intervals looked at */
+
+static void search(order_entry *order, esker__interval *intervals, size_t n, uint64_t bound, uint64_t *offsets,
+                   size_t *placed, uint64_t *best)
+{
+    esker__random random;
+    esker__random_init(&random, 1, n);
+    for (size_t step = 0; step < SEARCH_STEPS && (step + 1) * n * n<SEARCH_WORK && * best> bound; step++) {
+        size_t from = esker__random_below(&random, (uint32_t)n), to = esker__random_below(&random, (uint32_t)n);
+        order_entry moved = order[from];
+        size_t at = from;
+        for (; at < to; at++) order[at] = order[at + 1];
+        for (; at > to; at--) order[at] = order[at - 1];
+        order[to] = moved;
+        uint64_t total = place_in_order(order, intervals, n, offsets, placed);
+        if (total <= *best) {
+            if (total < *best)
+                for (size_t i = 0; i < n; i++) intervals[i].offset = offsets[i];
+            *best = total;
+            continue;
+        }
+        for (at = to; at < from; at++) order[at] = order[at + 1];
+        for (; at > from; at--) order[at] = order[at - 1];
+        order[from] = moved;
+    }
+}
+
+static void sort(order_entry *order, const esker__interval *intervals, size_t n, int (*compare)(const void *, const void *))
+{
+    for (size_t i = 0; i < n; i++) order[i] = (order_entry){&intervals[i], i};
+    qsort(order, n, sizeof *order, compare);
+}
+
 esker_status esker__place_intervals(esker__interval *intervals, size_t n, uint64_t *out_bytes)
 {
     int (*const orders[])(const void *, const void *) = {by_size, by_lifetime, by_first};
@@ -96,13 +135,21 @@ esker_status esker__place_intervals(esker__interval *intervals, size_t n, uint64
         st = esker__fail_memory(n * sizeof *order, "memory plan");
         goto done;
     }
+    uint64_t bound;
+    size_t best = 0;
+    st = esker__intervals_lower_bound(intervals, n, &bound);
+    if (st != ESKER_OK) goto done;
     for (size_t k = 0; k < sizeof orders / sizeof orders[0]; k++) {
-        for (size_t i = 0; i < n; i++) order[i] = (order_entry){&intervals[i], i};
-        qsort(order, n, sizeof *order, orders[k]);
+        sort(order, intervals, n, orders[k]);
         uint64_t total = place_in_order(order, intervals, n, offsets, placed);
         if (k > 0 && total >= *out_bytes) continue;
+        best = k;
         *out_bytes = total;
         for (size_t i = 0; i < n; i++) intervals[i].offset = offsets[i];
+    }
+    if (*out_bytes > bound) {
+        sort(order, intervals, n, orders[best]);
+        search(order, intervals, n, bound, offsets, placed, out_bytes);
     }
 done:
     esker__free(order);
@@ -238,7 +285,7 @@ esker_status esker__plan_place(esker_plan *plan)
     apply(plan, loose, loose_bytes);
     if (loose_bytes > plan->arena_lower_bound + plan->arena_lower_bound / 20) {
         st = esker__place_intervals(tight, (size_t)n_blocks, &tight_bytes);
-        if (st == ESKER_OK && tight_bytes < loose_bytes - loose_bytes / 20) apply(plan, tight, tight_bytes);
+        if (st == ESKER_OK && tight_bytes < loose_bytes) apply(plan, tight, tight_bytes);
     }
 done:
     esker__free(lives);
