@@ -17,7 +17,8 @@
  * esker_lbfgs_create(), which takes (4 + 2 history) times the memory of the parameters that are not frozen.
  *
  * Source     Liu, Nocedal, On the limited memory BFGS method for large scale optimization, 1989; the line search of Nocedal,
- *            Wright, Numerical Optimization, chapter 3. Decisions are those of torch.optim.LBFGS; see each.
+ *            Wright, Numerical Optimization, chapter 3. It decides as torch.optim.LBFGS does (2.11), so that the
+ *            same steps are made, but for losses that are no finite numbers.
  * Bits       Sums are fixed trees: the same start, inputs, desc, device and driver give the same bits.
  * Threads    The thread that owns the device.
  */
@@ -44,11 +45,12 @@ typedef enum esker_line_search {
 /** Zero means the usual value, PyTorch's but for `history` and the line search (which it has not, if not asked for). */
 typedef struct esker_lbfgs_desc {
     esker_device *device; /* referenced */
-    float lr;             /* of the very first direction: lr min(1, 1 / sum |gradient|). > 0; 0: 1 */
+    float lr;             /* the first trial of a direction, 1 being all of it; of the very first one times min(1, 1 / sum
+                             |gradient|). > 0; 0: 1 */
     int history;          /* pairs of steps and gradient changes that the direction is made of, 1 to 1000; 0: 10 */
     int iterations;       /* directions of one step at most, >= 1; 0: 20 */
-    int evaluations;      /* of a step: it begins no direction more, and a line search takes the best there is, >= 1; 0: 25,
-                                 or 5/4 of the iterations if that is more */
+    int evaluations; /* of one step, >= 1: then it begins no direction any more, and a line search takes the best point it
+                             has; 0: 25, or 5/4 of the iterations if that is more */
     float tolerance_gradient; /* no element of the gradient is larger: done; 0: 1e-7 */
     float tolerance_change;   /* nothing moves by more, nor does the loss change by more: done; 0: 1e-9 */
     esker_line_search search;
