@@ -254,7 +254,7 @@ ESKER_API esker_status esker_eager_set_max_plans(esker_device *dev, int max_plan
 
 /* Those whose arguments are of another kind, below: no line of the table would describe them. */
 #define ESKER_TENSOR_OTHER_OPERATIONS(NAME)                                                                                  \
-    NAME(split_axis) NAME(concat) NAME(stack) NAME(recurrent) NAME(batch_norm) NAME(batch_norm_infer) NAME(dropout)          \
+    NAME(split_axis) NAME(concat) NAME(stack) NAME(recurrent) NAME(recurrent_cell) NAME(batch_norm) NAME(batch_norm_infer) NAME(dropout)          \
     NAME(random_uniform) NAME(random_normal) NAME(random_bernoulli) NAME(random_permutation)
 
 #define ESKER__DECLARE(name, params, tensors, n_needed, arguments) ESKER_API esker_tensor *esker_tensor_##name params;
@@ -275,6 +275,8 @@ typedef struct esker_tensor_recurrent_desc {
     bool reverse, batch_first;
 } esker_tensor_recurrent_desc;
 ESKER_API esker_tensor *esker_tensor_recurrent(esker_tensor *x, const esker_tensor_recurrent_desc *desc);
+/** As esker_recurrent_cell(); to be called before y is computed, since nothing keeps the cell state until then. */
+ESKER_API esker_tensor *esker_tensor_recurrent_cell(esker_tensor *y);
 
 /** esker_batch_norm_desc, with tensors. */
 typedef struct esker_tensor_batch_norm_desc {

@@ -129,9 +129,20 @@ static bool is_there(const pass *p, const esker_tensor *t)
     return !memcmp(node->inputs, p->inputs, (size_t)h->n_inputs * sizeof *p->inputs);
 }
 
+static esker_status lay_down_output(pass *p, esker_tensor *t)
+{
+    const esker__history *h = t->trace.history;
+    const esker__trace *producer = &h->inputs[0]->trace;
+    t->trace.shadow = esker__output(producer->shadow, h->output);
+    if (producer->shadow == producer->node || !has_value(p, t)) return ESKER_OK;
+    esker_node *value = esker__eager_node(p->e, t);
+    return value ? stand_in_for(p, t->trace.shadow, value, NULL) : ESKER_ERR_NO_MEMORY;
+}
+
 static esker_status lay_down(pass *p, esker_tensor *t)
 {
     const esker__history *h = t->trace.history;
+    if (t->trace.tracked && h->op == &esker__op_output) return lay_down_output(p, t);
     if (!t->trace.tracked) {
         t->trace.shadow = esker__eager_node(p->e, t);
         return t->trace.shadow ? ESKER_OK : ESKER_ERR_INVALID;

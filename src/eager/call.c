@@ -140,7 +140,7 @@ static bool begin(esker__call *call, esker__eager *e)
 {
     if (!e) return false;
     if (!e->busy) esker__device_collect(e->dev);
-    if (e->graph->n_nodes >= ESKER__EAGER_MOST_NODES && esker__eager_run(e) != ESKER_OK) return false;
+    if (e->graph->n_nodes >= ESKER__EAGER_MOST_NODES && esker__eager_run(e, false) != ESKER_OK) return false;
     e->counters.calls++;
     e->busy++;
     *call = (esker__call){.eager = e, .first = e->graph->n_nodes, .n_draws = e->graph->n_draws};
@@ -220,7 +220,8 @@ static bool is_tracked(const esker__eager *e, const esker_node *node)
 {
     if (node->op == &esker__op_output || (node->op->flags & ESKER__OP_SHAPE_ONLY)) return false;
     for (int i = 0; i < node->n_inputs; i++) {
-        const esker_tensor *owner = e->owners[node->inputs[i]->id];
+        const esker_node *producer = esker__eager_producer(node->inputs[i]);
+        const esker_tensor *owner = e->owners[producer ? producer->id : node->inputs[i]->id];
         if (owner && esker__eager_tracks(owner)) return true;
     }
     return false;

@@ -26,15 +26,19 @@
 #define ESKER__EAGER_MOST_NODES 600
 /** Runs in flight; one more waits for the oldest. */
 #define ESKER__EAGER_RUNS 8
+/** Results of so many bytes lie where the CPU reads them at once, if the device has such memory: losses, most of all. */
+#ifndef ESKER__EAGER_SHARED_BYTES
+#define ESKER__EAGER_SHARED_BYTES 64
+#endif
 
 /**
  * How a tensor was computed. Only its own tensor refers to it, and it refers to its inputs: what nobody can ask gradients
  * of goes away by itself.
  */
 typedef struct esker__history {
-    const esker__op *op;
+    const esker__op *op; /* esker__op_output: a further output, through which gradients flow to its input, the producer */
     void *attr;
-    int n_inputs, n_extras;
+    int n_inputs, n_extras, output;
     esker_tensor **inputs;       /* referenced */
     uint64_t *versions;          /* of the inputs, then */
     esker_tensor **extras;       /* referenced: the values of outputs 1 and up */
@@ -89,6 +93,9 @@ typedef struct esker__eager {
     /* Runs. */
     uint64_t seed, first_run; /* the run that is step 0 under the seed */
     esker__memory steps;      /* ESKER__EAGER_RUNS step blocks */
+    bool maps_for_good;       /* the device has memory that CPU and GPU share */
+    bool unfenced;            /* the last run has no fence: its reader was to wait */
+    int last_slot;
     esker__fence fences[ESKER__EAGER_RUNS];
     esker__range *ranges; /* of inputs and outputs */
     size_t ranges_capacity;
@@ -161,7 +168,8 @@ esker_status esker__eager_make_key(esker__eager *eager);
 /** The plan for what is pending, compiled if there is none. */
 esker_status esker__eager_find_plan(esker__eager *eager, esker__cached **out);
 void esker__eager_drop_plans(esker__eager *eager, size_t n_left);
-esker_status esker__eager_run(esker__eager *eager);
+/** `waits`: the caller goes on to wait for the device. */
+esker_status esker__eager_run(esker__eager *eager, bool waits);
 
 /* ---- host.c ---- */
 
@@ -179,6 +187,12 @@ static inline bool esker__eager_tracks(const esker_tensor *tensor)
 static inline uint64_t esker__eager_version(const esker_tensor *tensor)
 {
     return tensor->trace.base ? tensor->trace.base->trace.version : tensor->trace.version;
+}
+
+/** What `node` is computed by, where it is a further output that gradients flow through; else NULL. */
+static inline esker_node *esker__eager_producer(const esker_node *node)
+{
+    return node->op == &esker__op_output && node->producer->op->gradients ? node->producer : NULL;
 }
 
 /** Remember how the tensor of `node` is computed. */

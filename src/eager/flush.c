@@ -16,7 +16,11 @@ static esker_status next_slot(esker__eager *e, int *out_slot)
 {
     int slot = (int)(e->run % ESKER__EAGER_RUNS);
     *out_slot = slot;
-    esker_status st = esker__fence_wait(e->dev, &e->fences[slot], true);
+    esker_status st = ESKER_OK;
+    /* The reader did not get as far as waiting. */
+    if (e->unfenced && !esker__device_is_idle(e->dev)) st = esker__fence_put(e->dev, &e->fences[e->last_slot]);
+    if (st == ESKER_OK) e->unfenced = false;
+    if (st == ESKER_OK) st = esker__fence_wait(e->dev, &e->fences[slot], true);
     if (st == ESKER_OK) esker__fence_drop(e->dev, &e->fences[slot]);
     return st;
 }
@@ -47,7 +51,11 @@ static esker_tensor *tensor_at(const esker__eager *e, uint32_t place)
 static esker_status give_memory(esker__eager *e, const esker__cached *c)
 {
     esker_status st = ESKER_OK;
-    for (int i = 0; st == ESKER_OK && i < c->n_outputs; i++) st = esker__tensor_give_memory(tensor_at(e, c->outputs[i]));
+    for (int i = 0; st == ESKER_OK && i < c->n_outputs; i++) {
+        esker_tensor *t = tensor_at(e, c->outputs[i]);
+        if (t->n_bytes <= ESKER__EAGER_SHARED_BYTES && e->maps_for_good) t->use = ESKER_MEMORY_SHARED;
+        st = esker__tensor_give_memory(t);
+    }
     for (int i = 0; st != ESKER_OK && i < c->n_outputs; i++) esker__tensor_take_memory(tensor_at(e, c->outputs[i]));
     return st;
 }
@@ -63,7 +71,7 @@ static esker_status find_ranges(esker__eager *e, const esker__cached *c)
     return ESKER_OK;
 }
 
-static esker_status queue(esker__eager *e, esker__cached *c)
+static esker_status queue(esker__eager *e, esker__cached *c, bool waits)
 {
     esker__memory arena = {0}; /* given back at once: the device's work is in order */
     esker__range step = {0};
@@ -80,7 +88,9 @@ static esker_status queue(esker__eager *e, esker__cached *c)
                                                                  .outputs = e->ranges + c->n_inputs,
                                                                  .arena = esker__memory_range(&arena, 0, arena.n_bytes),
                                                                  .step = step});
-        if (st == ESKER_OK) st = esker__fence_put(e->dev, &e->fences[slot]);
+        e->last_slot = slot;
+        e->unfenced = st == ESKER_OK && waits;
+        if (st == ESKER_OK && !waits) st = esker__fence_put(e->dev, &e->fences[slot]);
         for (int i = 0; st != ESKER_OK && i < c->n_outputs; i++) esker__tensor_take_memory(tensor_at(e, c->outputs[i]));
     }
     esker__memory_give(&arena);
@@ -103,7 +113,7 @@ static bool anything_wanted(const esker__eager *e)
     return false;
 }
 
-esker_status esker__eager_run(esker__eager *e)
+esker_status esker__eager_run(esker__eager *e, bool waits)
 {
     esker__cached *c;
     if (!e->n_pending) return ESKER_OK;
@@ -112,7 +122,7 @@ esker_status esker__eager_run(esker__eager *e)
     if (st != ESKER_OK) return st;
     if (anything_wanted(e)) {
         st = esker__eager_find_plan(e, &c);
-        if (st == ESKER_OK) st = queue(e, c);
+        if (st == ESKER_OK) st = queue(e, c, waits);
         /* Some may be freed, and then it will do. Nothing else comes right by itself. */
         if (st == ESKER_ERR_NO_MEMORY) return st;
     }

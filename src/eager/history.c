@@ -12,8 +12,32 @@ static void let_go(esker_tensor *t)
     esker_tensor_unref(t);
 }
 
+/* The producer's history holds the values of its outputs: a further output refers to the producer, not to its own value. */
+static esker_status make_of_output(esker__eager *e, esker_tensor *tensor, const esker_node *output)
+{
+    esker__history *h = esker__calloc(1, sizeof *h + sizeof(esker_tensor *) + sizeof(uint64_t));
+    if (!h) return esker__fail_memory(sizeof *h, "histories");
+    *h = (esker__history){.op = &esker__op_output, .output = output->output};
+    h->attr = h->versions = (uint64_t *)(h + 1);
+    h->inputs = h->extras = (esker_tensor **)(h->versions + 1);
+    tensor->trace.history = h;
+    tensor->trace.tracked = true;
+    h->inputs[0] = esker__eager_owner(e, output->producer);
+    if (!h->inputs[0]) return ESKER_ERR_NO_MEMORY;
+    h->n_inputs = 1;
+    h->inputs[0]->trace.n_held++;
+    h->versions[0] = h->inputs[0]->trace.version;
+    return ESKER_OK;
+}
+
 esker_status esker__history_make(esker__eager *e, esker_tensor *tensor, esker_node *node)
 {
+    for (int i = 0; i < node->n_inputs; i++) {
+        if (!esker__eager_producer(node->inputs[i])) continue;
+        if (node->op == &esker__op_same) return make_of_output(e, tensor, node->inputs[i]);
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: reads a further output of %s, through which its gradient would be lost",
+                           node->op->name, node->inputs[i]->producer->op->name);
+    }
     size_t n_inputs = (size_t)node->n_inputs, n_extras = node->op->n_outputs > 1 ? (size_t)node->op->n_outputs - 1 : 0;
     size_t n_bytes = sizeof(esker__history) + (n_inputs + n_extras) * sizeof(esker_tensor *) + n_inputs * sizeof(uint64_t) +
                      esker__round_up(node->op->attr_bytes, 8);
@@ -106,12 +130,14 @@ static void mark_read(const esker_graph *graph, const esker_node *from, size_t n
     }
 }
 
-/* `inputs` are the probe's, `copy` the operation on them, `grad` the node behind all these. */
+/* `inputs` are the probe's, `copy` the operation on them; `grad` and the nodes behind it are the gradients of its outputs. */
 static esker_status probe_input(esker_node *const *inputs, esker_node *copy, esker_node *grad, int i,
                                 const esker_node *node, bool *needed)
 {
     esker_graph *graph = copy->graph;
-    esker_node *result = node->op->gradient(copy, grad, i);
+    esker_node *grads[ESKER__MAX_OUTPUTS];
+    for (int j = 0; j < node->op->n_outputs; j++) grads[j] = graph->nodes[grad->id + j];
+    esker_node *result = node->op->gradients ? node->op->gradients(copy, grads, i) : node->op->gradient(copy, grad, i);
     if (!result) {
         esker__graph_truncate(graph, graph->n_nodes); /* the backward pass will say why */
         return ESKER_OK;
@@ -128,7 +154,7 @@ static esker_status probe_input(esker_node *const *inputs, esker_node *copy, esk
 esker_status esker__history_needs(esker__eager *e, const esker_node *node, bool *needed)
 {
     esker_graph *graph = NULL;
-    if (!node->op->gradient || !node->n_inputs) return ESKER_OK;
+    if ((!node->op->gradient && !node->op->gradients) || !node->n_inputs) return ESKER_OK;
     esker_node **inputs = esker__calloc((size_t)node->n_inputs, sizeof *inputs);
     esker_status st = inputs ? esker_graph_create(NULL, &graph) : esker__fail_memory(sizeof *inputs, "histories");
     for (int i = 0; st == ESKER_OK && i < node->n_inputs; i++) {
@@ -138,6 +164,8 @@ esker_status esker__history_needs(esker__eager *e, const esker_node *node, bool 
     esker_node *copy = NULL, *grad = NULL;
     if (st == ESKER_OK) copy = esker__record_in(graph, node->op, node->attr, inputs, node->n_inputs);
     if (copy) grad = given(graph, &node->type, node->n_inputs);
+    for (int i = 1; grad && i < node->op->n_outputs; i++)
+        if (!given(graph, &esker__output(copy, i)->type, node->n_inputs + i)) grad = NULL;
     if (st == ESKER_OK && !grad) st = esker_graph_status(graph);
     for (int i = 0; st == ESKER_OK && i < node->n_inputs; i++) {
         const esker_tensor *owner = e->owners[node->inputs[i]->id];

@@ -128,6 +128,18 @@ esker_tensor *esker_tensor_recurrent(esker_tensor *x, const esker_tensor_recurre
                                                                                 .batch_first = d->batch_first}));
 }
 
+esker_tensor *esker_tensor_recurrent_cell(esker_tensor *y)
+{
+    esker__call call;
+    esker_node *n;
+    if (y && esker__tensor_has_memory(y)) {
+        esker__fail_message("recurrent_cell: y is computed already; call this behind esker_tensor_recurrent() at once");
+        return NULL;
+    }
+    if (!esker__call_begin(&call, "recurrent_cell", &y, 1, 1, &n)) return NULL;
+    return esker__call_end(&call, esker_recurrent_cell(n));
+}
+
 static esker_tensor *batch_norm(esker_tensor *x, const esker_tensor_batch_norm_desc *d, bool infer)
 {
     esker__call call;

@@ -58,6 +58,9 @@ esker__eager *esker__eager_of(esker_device *dev)
         return NULL;
     }
     *e = (esker__eager){.dev = dev, .run = 1, .first_run = 1, .max_plans = USUAL_PLANS};
+    esker_device_info info;
+    esker_device_get_info(dev, &info);
+    e->maps_for_good = info.buffer_storage;
     if (esker_graph_create(NULL, &e->graph) != ESKER_OK) {
         esker__free(e);
         return NULL;
@@ -68,10 +71,10 @@ esker__eager *esker__eager_of(esker_device *dev)
 
 /* ---- Pending tensors ---- */
 
-static esker_status settle(esker_tensor *t)
+static esker_status settle(esker_tensor *t, bool waits)
 {
     esker__eager *e = esker__eager_of(t->device);
-    return e ? esker__eager_run(e) : ESKER_ERR_INVALID;
+    return e ? esker__eager_run(e, waits) : ESKER_ERR_INVALID;
 }
 
 static esker_status before_change(esker_tensor *t)
@@ -80,7 +83,7 @@ static esker_status before_change(esker_tensor *t)
     if (!e) return ESKER_ERR_INVALID;
     t->trace.version++;
     /* What was recorded with it must see what it holds now. */
-    return t->trace.node && t->trace.run == e->run ? esker__eager_run(e) : ESKER_OK;
+    return t->trace.node && t->trace.run == e->run ? esker__eager_run(e, false) : ESKER_OK;
 }
 
 static void drop(esker_tensor *t)
@@ -191,13 +194,13 @@ esker_status esker_scope_close(esker_device *dev)
     if (!e) return ESKER_ERR_INVALID;
     if (!e->n_scopes) return esker__fail(ESKER_ERR_INVALID, "scope: none is open on this device");
     esker__scope_pop(e);
-    return e->n_scopes ? ESKER_OK : esker__eager_run(e);
+    return e->n_scopes ? ESKER_OK : esker__eager_run(e, false);
 }
 
 esker_status esker_eager_flush(esker_device *dev)
 {
     esker__eager *e = esker__eager_of(dev);
-    return e ? esker__eager_run(e) : ESKER_ERR_INVALID;
+    return e ? esker__eager_run(e, false) : ESKER_ERR_INVALID;
 }
 
 /* ---- Settings ---- */
@@ -205,7 +208,7 @@ esker_status esker_eager_flush(esker_device *dev)
 esker_status esker_eager_set_seed(esker_device *dev, uint64_t seed)
 {
     esker__eager *e = esker__eager_of(dev);
-    esker_status st = e ? esker__eager_run(e) : ESKER_ERR_INVALID;
+    esker_status st = e ? esker__eager_run(e, false) : ESKER_ERR_INVALID;
     if (st != ESKER_OK) return st;
     /* Draws count anew, too: what is recorded without being wanted goes. */
     esker__eager_reset(e);

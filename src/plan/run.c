@@ -244,7 +244,7 @@ static esker_status check_inputs(const esker_plan *plan)
         const esker__plan_input *in = &plan->inputs[i];
         if (in->tensor) {
             st = esker__tensor_need_unmapped(in->tensor, "plan");
-            if (st == ESKER_OK) st = esker__tensor_settle(in->tensor);
+            if (st == ESKER_OK) st = esker__tensor_settle(in->tensor, false);
         } else if (!in->written)
             st = esker__fail(ESKER_ERR_INVALID, "plan: input %s was not written for this step", in->name);
     }

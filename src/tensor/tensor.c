@@ -172,21 +172,21 @@ esker_status esker__tensor_need_unmapped(const esker_tensor *tensor, const char 
     return esker__fail(ESKER_ERR_INVALID, "%s: %s is mapped; unmap it first", what, esker__tensor_name(tensor, name));
 }
 
-esker_status esker__tensor_settle(esker_tensor *tensor)
+esker_status esker__tensor_settle(esker_tensor *tensor, bool waits)
 {
     char name[NAME_BYTES];
     if (esker__tensor_has_memory(tensor)) return ESKER_OK;
-    esker_status st = tensor->trace.rules ? tensor->trace.rules->settle(tensor) : ESKER_OK;
+    esker_status st = tensor->trace.rules ? tensor->trace.rules->settle(tensor, waits) : ESKER_OK;
     if (st != ESKER_OK || esker__tensor_has_memory(tensor)) return st;
     return esker__fail(ESKER_ERR_INVALID, "%s has no value: what it was to be computed by failed",
                        esker__tensor_name(tensor, name));
 }
 
 /* Before the CPU or another kernel reads the tensor, or writes to it if it is to `change`. */
-static esker_status begin_access(esker_tensor *t, const char *what, bool change)
+static esker_status begin_access(esker_tensor *t, const char *what, bool change, bool waits)
 {
     esker_status st = esker__tensor_need_unmapped(t, what);
-    if (st == ESKER_OK) st = esker__tensor_settle(t);
+    if (st == ESKER_OK) st = esker__tensor_settle(t, waits);
     if (st == ESKER_OK && change && t->trace.rules) st = t->trace.rules->before_change(t);
     return st;
 }
@@ -207,7 +207,7 @@ static esker_status find_range(esker_tensor *t, const char *what, bool change, i
     *out_tensor = t->trace.base ? t->trace.base : t;
     *out_offset = (uint64_t)(first + t->trace.base_first) * elem_bytes;
     *out_bytes = (uint64_t)n * elem_bytes;
-    return begin_access(*out_tensor, what, change);
+    return begin_access(*out_tensor, what, change, !change);
 }
 
 static esker_status begin_public(const esker_tensor *tensor, const char *what)
@@ -266,8 +266,8 @@ esker_status esker_tensor_copy(esker_tensor *dst, const esker_tensor *src)
     if (st == ESKER_OK) esker__device_collect(dst->device);
     if (st == ESKER_OK) st = esker__device_enter(dst->device);
     /* A pending value is the same before and after it is computed. */
-    if (st == ESKER_OK) st = esker__tensor_settle((esker_tensor *)src);
-    if (st == ESKER_OK && dst != src) st = begin_access(dst, "copying to a tensor", true);
+    if (st == ESKER_OK) st = esker__tensor_settle((esker_tensor *)src, false);
+    if (st == ESKER_OK && dst != src) st = begin_access(dst, "copying to a tensor", true, false);
     if (st != ESKER_OK || dst == src) return st;
     return esker__memory_copy(&dst->memory, &src->memory, src->n_bytes);
 }

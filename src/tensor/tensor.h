@@ -12,7 +12,8 @@
  * it shows some of another tensor's.
  */
 typedef struct esker__tensor_rules {
-    esker_status (*settle)(esker_tensor *tensor);        /* give it memory, with its value */
+    /* Give it memory, with its value; `waits`: the caller goes on to wait for the device. */
+    esker_status (*settle)(esker_tensor *tensor, bool waits);
     esker_status (*before_change)(esker_tensor *tensor); /* somebody else is about to write to its memory */
     void (*drop)(esker_tensor *tensor);                  /* the last reference is gone */
 } esker__tensor_rules;
@@ -76,8 +77,8 @@ static inline esker__range esker__tensor_range(const esker_tensor *tensor)
 {
     return esker__memory_range(&tensor->memory, 0, tensor->memory.n_bytes);
 }
-/** See to it that the tensor has memory with its value. */
-esker_status esker__tensor_settle(esker_tensor *tensor);
+/** See to it that the tensor has memory with its value; `waits`: the caller goes on to wait for the device. */
+esker_status esker__tensor_settle(esker_tensor *tensor, bool waits);
 
 /** "tensor weights uint8 [3, 4]": for messages. */
 #define ESKER__TENSOR_NAME_BYTES 320

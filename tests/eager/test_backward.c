@@ -452,6 +452,63 @@ static void operations_with_several_outputs(void **state)
     for (int i = 0; i < 160; i++) assert_true(fabs((double)got[0][i] - (double)got[1][i]) <= 1e-5 * largest);
 }
 
+/* The last cell state of an lstm: a further output that gradients flow through, alone and with the first. */
+static void gradients_flow_through_further_outputs(void **state)
+{
+    (void)state;
+    esker_device *dev = test_device();
+    enum { STEPS = 3, BATCH = 2, INPUTS = 4, UNITS = 5 };
+    const esker_shape x_shape = {3, {STEPS, BATCH, INPUTS}}, w_shape = {2, {4 * UNITS, INPUTS}},
+                      u_shape = {2, {4 * UNITS, UNITS}};
+    float x[STEPS * BATCH * INPUTS], w[4 * UNITS * INPUTS], u[4 * UNITS * UNITS], got[4 * UNITS * UNITS];
+    double exact[3][4 * UNITS * UNITS], **values;
+    test_uniform(x, STEPS * BATCH * INPUTS, -1, 1, 1);
+    test_uniform(w, 4 * UNITS * INPUTS, -1, 1, 2);
+    test_uniform(u, 4 * UNITS * UNITS, -1, 1, 3);
+    for (int i = 0; i < STEPS * BATCH * INPUTS; i++) exact[0][i] = x[i];
+    for (int i = 0; i < 4 * UNITS * INPUTS; i++) exact[1][i] = w[i];
+    for (int i = 0; i < 4 * UNITS * UNITS; i++) exact[2][i] = u[i];
+    for (int way = 0; way < 6; way++) { /* cell alone or both; nothing read, some in between, everything */
+        bool both = way % 2;
+        esker_graph *graph;
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *in[3] = {esker_input(graph, "x", ESKER_DTYPE_F32, &x_shape),
+                             esker_input(graph, "w", ESKER_DTYPE_F32, &w_shape),
+                             esker_input(graph, "u", ESKER_DTYPE_F32, &u_shape)};
+        esker_node *h = esker_recurrent(
+            in[0], &(esker_recurrent_desc){.kind = ESKER_RECURRENT_LSTM, .weight_ih = in[1], .weight_hh = in[2]});
+        esker_node *node = esker_mean(esker_square(esker_recurrent_cell(h)), NULL, 0, false), *grad;
+        if (both) node = esker_add(node, esker_mean(esker_square(h), NULL, 0, false));
+        assert_ok(esker_gradients(node, &in[2], 1, &grad));
+        const double **given = calloc(graph->n_nodes, sizeof *given);
+        for (int i = 0; i < 3; i++) given[in[i]->id] = exact[i];
+        assert_ok(esker__evaluate(graph, given, &grad, 1, &values, NULL));
+        assert_ok(esker_scope_open(dev));
+        esker_tensor *tu = parameter(&u_shape, u), *tx = esker_tensor_from_data(dev, ESKER_DTYPE_F32, &x_shape, x);
+        esker_tensor *y = esker_tensor_recurrent(
+            tx, &(esker_tensor_recurrent_desc){.kind = ESKER_RECURRENT_LSTM,
+                                               .weight_ih = esker_tensor_from_data(dev, ESKER_DTYPE_F32, &w_shape, w),
+                                               .weight_hh = tu});
+        esker_tensor *cell = esker_tensor_recurrent_cell(y);
+        assert_non_null(cell);
+        if (way / 2 == 1) {
+            assert_ok(esker_eager_flush(dev));
+            assert_null(esker_tensor_recurrent_cell(y));
+            assert_non_null(strstr(esker_last_error(), "computed already"));
+        }
+        esker_tensor *loss = esker_tensor_mean(esker_tensor_square(cell), NULL, 0, false);
+        if (both) loss = esker_tensor_add(loss, esker_tensor_mean(esker_tensor_square(y), NULL, 0, false));
+        if (way / 2 == 2) item(loss);
+        assert_ok(esker_tensor_backward(loss, false));
+        assert_ok(esker_tensor_read(esker_tensor_get_grad(tu), 0, ESKER_TENSOR_REST, got));
+        assert_close(got, values[grad->id], NULL, 1e-6, 4 * UNITS * UNITS);
+        assert_ok(esker_scope_close(dev));
+        esker__evaluate_free(graph, values);
+        free(given);
+        esker_graph_destroy(graph);
+    }
+}
+
 static void running_statistics_are_assigned(void **state)
 {
     (void)state;
@@ -498,6 +555,7 @@ int main(void)
         cmocka_unit_test(assignments_stop_gradients),
         cmocka_unit_test(dropout_keeps_its_mask),
         cmocka_unit_test(operations_with_several_outputs),
+        cmocka_unit_test(gradients_flow_through_further_outputs),
         cmocka_unit_test(running_statistics_are_assigned),
         cmocka_unit_test(a_training_step_is_one_plan_that_is_compiled_once),
         cmocka_unit_test(reading_in_between_changes_nothing),
