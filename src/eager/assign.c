@@ -57,8 +57,11 @@ esker_status esker_tensor_assign(esker_tensor *x, esker_tensor *value)
     esker__call call;
     esker_node *nodes[2];
     if (!x || !value) return ESKER_ERR_INVALID;
+    esker_status st = esker__tensor_check(x, "assign");
+    if (st == ESKER_OK) st = esker__tensor_check(value, "assign");
+    if (st != ESKER_OK) return st;
     if (x->device != value->device) return esker__fail(ESKER_ERR_INVALID, "assign: the tensors are on different devices");
-    esker_status st = check(x, value);
+    st = check(x, value);
     if (st != ESKER_OK || x == value) return st;
     if (!esker__call_begin(&call, "assign", &value, 1, 1, nodes)) return ESKER_ERR_INVALID;
     esker__eager *e = call.eager;

@@ -312,17 +312,17 @@ esker_status esker_tensor_set_requires_grad(esker_tensor *x, bool requires_grad)
 
 bool esker_tensor_requires_grad(const esker_tensor *x)
 {
-    return x && esker__eager_tracks(x);
+    return x && esker__tensor_check(x, "requires_grad") == ESKER_OK && esker__eager_tracks(x);
 }
 
 esker_tensor *esker_tensor_get_grad(const esker_tensor *x)
 {
-    return x ? x->trace.grad : NULL;
+    return x && esker__tensor_check(x, "get_grad") == ESKER_OK ? x->trace.grad : NULL;
 }
 
 void esker_tensor_zero_grad(esker_tensor *x)
 {
-    if (!x) return;
+    if (!x || esker__tensor_check(x, "zero_grad") != ESKER_OK) return;
     esker_tensor *grad = x->trace.grad;
     x->trace.grad = NULL;
     esker_tensor_unref(grad);

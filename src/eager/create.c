@@ -126,7 +126,7 @@ static esker_tensor *view(esker_tensor *x, const esker_shape *shape, int64_t fir
 esker_tensor *esker_tensor_rows(esker_tensor *x, int64_t first, int64_t n)
 {
     char text[ESKER_SHAPE_TEXT_BYTES];
-    if (!x) return NULL;
+    if (!x || esker__tensor_check(x, "rows") != ESKER_OK) return NULL;
     esker_shape shape = x->shape;
     if (shape.rank < 1 || first < 0 || n < 1 || first > shape.dims[0] - n) {
         esker__fail_message("rows: %lld from row %lld on, of %s", (long long)n, (long long)first,
@@ -140,5 +140,5 @@ esker_tensor *esker_tensor_rows(esker_tensor *x, int64_t first, int64_t n)
 
 esker_tensor *esker_tensor_detach(esker_tensor *x)
 {
-    return x ? view(x, &x->shape, 0) : NULL;
+    return x && esker__tensor_check(x, "detach") == ESKER_OK ? view(x, &x->shape, 0) : NULL;
 }

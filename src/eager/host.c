@@ -38,7 +38,7 @@ esker_status esker_tensor_item(esker_tensor *x, double *out)
 {
     char text[ESKER_SHAPE_TEXT_BYTES];
     *out = NAN;
-    if (!x) return ESKER_ERR_INVALID;
+    if (!x || esker__tensor_check(x, "item") != ESKER_OK) return ESKER_ERR_INVALID;
     if (x->n_elems != 1)
         return esker__fail(ESKER_ERR_INVALID, "item: the tensor is %s, not one element", esker_shape_text(&x->shape, text));
     uint32_t word = 0;
@@ -68,7 +68,7 @@ esker_status esker_tensor_at(esker_tensor *x, const int64_t *index, double *out)
     int64_t at;
     uint32_t word = 0;
     *out = NAN;
-    if (!x) return ESKER_ERR_INVALID;
+    if (!x || esker__tensor_check(x, "at") != ESKER_OK) return ESKER_ERR_INVALID;
     esker_status st = find_element(x, "at", index, &at);
     if (st == ESKER_OK) st = esker_tensor_read(x, at, 1, &word);
     if (st == ESKER_OK) *out = to_double(x->dtype, &word, 0);
@@ -98,13 +98,18 @@ esker_status esker_tensor_set(esker_tensor *x, const int64_t *index, double valu
 {
     int64_t at;
     uint32_t word = 0;
-    if (!x) return ESKER_ERR_INVALID;
+    if (!x || esker__tensor_check(x, "set") != ESKER_OK) return ESKER_ERR_INVALID;
     esker_status st = find_element(x, "set", index, &at);
     if (st == ESKER_OK) st = from_double(x->dtype, value, &word);
     return st == ESKER_OK ? esker_tensor_write(x, at, 1, &word) : st;
 }
 
 /* ---- Comparisons ---- */
+
+static bool are_tensors(const esker_tensor *a, const esker_tensor *b, const char *what)
+{
+    return a && b && esker__tensor_check(a, what) == ESKER_OK && esker__tensor_check(b, what) == ESKER_OK;
+}
 
 static bool is_close(double a, double b, double rtol, double atol)
 {
@@ -130,14 +135,14 @@ static esker_status compare(esker_tensor *a, esker_tensor *b, double rtol, doubl
 esker_status esker_tensor_array_equal(esker_tensor *a, esker_tensor *b, bool *out)
 {
     *out = false;
-    if (!a || !b) return ESKER_ERR_INVALID;
+    if (!are_tensors(a, b, "array_equal")) return ESKER_ERR_INVALID;
     return a->dtype == b->dtype ? compare(a, b, 0, 0, out) : ESKER_OK;
 }
 
 esker_status esker_tensor_all_close(esker_tensor *a, esker_tensor *b, double rtol, double atol, bool *out)
 {
     *out = false;
-    if (!a || !b) return ESKER_ERR_INVALID;
+    if (!are_tensors(a, b, "all_close")) return ESKER_ERR_INVALID;
     if (!(rtol >= 0) || !(atol >= 0))
         return esker__fail(ESKER_ERR_INVALID, "all_close: tolerances %g and %g, they must not be negative", rtol, atol);
     return compare(a, b, rtol, atol, out);

@@ -269,7 +269,7 @@ esker_status esker_tensor_text(esker_tensor *x, char *buffer, size_t n_bytes, si
 {
     if (buffer && n_bytes) buffer[0] = 0;
     if (out_length) *out_length = 0;
-    if (!x) return ESKER_ERR_INVALID;
+    if (!x || esker__tensor_check(x, "text") != ESKER_OK) return ESKER_ERR_INVALID;
     double *values, *shown = esker__malloc((size_t)x->n_elems * sizeof *shown);
     if (!shown) return esker__fail_memory((size_t)x->n_elems * sizeof *shown, "the text of a tensor");
     esker_status st = esker__eager_read_all(x, &values);

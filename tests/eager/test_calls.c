@@ -488,6 +488,65 @@ static void mapped_tensors_and_other_devices_are_refused(void **state)
     esker_tensor_unref(y);
 }
 
+static void *release(void *x)
+{
+    esker_tensor_unref(x);
+    return NULL;
+}
+
+/* The last reference to something pending, and to a history, returned by a thread that does not have the device. */
+static void pending_tensors_may_be_released_anywhere(void **state)
+{
+    (void)state;
+    esker_tensor *x = esker_tensor_scalar(test_device(), 1);
+    assert_ok(esker_tensor_set_requires_grad(x, true));
+    for (int i = 0; i < 60; i++) {
+        pthread_t thread;
+        esker_tensor *y = esker_tensor_neg(x), *z = esker_tensor_exp(y);
+        esker_tensor_unref(y);
+        if (i % 2) item(z);
+        assert_int_equal(pthread_create(&thread, NULL, release, z), 0);
+        if (i % 3 == 0) pthread_join(thread, NULL);
+        esker_tensor *w = esker_tensor_square(x);
+        assert_true(item(w) == 1);
+        esker_tensor_unref(w);
+        if (i % 3) pthread_join(thread, NULL);
+    }
+    assert_ok(esker_eager_flush(test_device()));
+    esker_tensor_unref(x);
+}
+
+static void released_tensors_are_refused(void **state)
+{
+    (void)state;
+    esker_tensor *x = esker_tensor_scalar(test_device(), 1), *other = esker_tensor_scalar(test_device(), 2), *out;
+    double value;
+    bool same;
+    char text[32];
+    esker_tensor_unref(x);
+    assert_null(esker_tensor_add(other, x));
+    assert_non_null(strstr(esker_last_error(), "add: tensor float32 [] was released before"));
+    assert_null(esker_tensor_stack((esker_tensor *const[]){x, other}, 2, 0));
+    assert_null(esker_tensor_rows(x, 0, 1));
+    assert_null(esker_tensor_detach(x));
+    assert_null(esker_tensor_get_grad(x));
+    esker_tensor_zero_grad(x);
+    assert_false(esker_tensor_requires_grad(x));
+    assert_fails(esker_tensor_item(x, &value), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_at(x, NULL, &value), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_set(x, NULL, 1), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_text(x, text, sizeof text, NULL), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_array_equal(other, x, &same), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_all_close(x, other, 0, 0, &same), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_assign(other, x), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_assign(x, other), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_backward(x, false), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_set_requires_grad(x, true), ESKER_ERR_INVALID, "released before");
+    assert_fails(esker_tensor_split_axis(x, 0, NULL, 1, &out), ESKER_ERR_INVALID, "released before");
+    assert_true(item(other) == 2);
+    esker_tensor_unref(other);
+}
+
 /* A plan that cannot be made: its results have no value, and say so; the device goes on. */
 static void a_plan_that_fails_takes_only_what_was_pending(void **state)
 {
@@ -630,6 +689,8 @@ int main(void)
         cmocka_unit_test(failures_are_told_once_and_leave_the_rest_alone),
         cmocka_unit_test(mapped_tensors_and_other_devices_are_refused),
         cmocka_unit_test(a_plan_that_fails_takes_only_what_was_pending),
+        cmocka_unit_test(pending_tensors_may_be_released_anywhere),
+        cmocka_unit_test(released_tensors_are_refused),
         cmocka_unit_test(running_out_of_memory_loses_nothing),
         cmocka_unit_test(other_threads_are_refused),
         cmocka_unit_test(a_device_closes_with_calls_pending),
