@@ -26,10 +26,6 @@
 #define ESKER__EAGER_MOST_NODES 600
 /** Runs in flight; one more waits for the oldest. */
 #define ESKER__EAGER_RUNS 8
-/** Results of so many bytes lie where the CPU reads them at once, if the device has such memory: losses, most of all. */
-#ifndef ESKER__EAGER_SHARED_BYTES
-#define ESKER__EAGER_SHARED_BYTES 64
-#endif
 
 /**
  * How a tensor was computed. Only its own tensor refers to it, and it refers to its inputs: what nobody can ask gradients
@@ -93,7 +89,6 @@ typedef struct esker__eager {
     /* Runs. */
     uint64_t seed, first_run; /* the run that is step 0 under the seed */
     esker__memory steps;      /* ESKER__EAGER_RUNS step blocks */
-    bool maps_for_good;       /* the device has memory that CPU and GPU share */
     bool unfenced;            /* the last run has no fence: its reader was to wait */
     int last_slot;
     esker__fence fences[ESKER__EAGER_RUNS];

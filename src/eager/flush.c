@@ -51,11 +51,7 @@ static esker_tensor *tensor_at(const esker__eager *e, uint32_t place)
 static esker_status give_memory(esker__eager *e, const esker__cached *c)
 {
     esker_status st = ESKER_OK;
-    for (int i = 0; st == ESKER_OK && i < c->n_outputs; i++) {
-        esker_tensor *t = tensor_at(e, c->outputs[i]);
-        if (t->n_bytes <= ESKER__EAGER_SHARED_BYTES && e->maps_for_good) t->use = ESKER_MEMORY_SHARED;
-        st = esker__tensor_give_memory(t);
-    }
+    for (int i = 0; st == ESKER_OK && i < c->n_outputs; i++) st = esker__tensor_give_memory(tensor_at(e, c->outputs[i]));
     for (int i = 0; st != ESKER_OK && i < c->n_outputs; i++) esker__tensor_take_memory(tensor_at(e, c->outputs[i]));
     return st;
 }

@@ -58,9 +58,6 @@ esker__eager *esker__eager_of(esker_device *dev)
         return NULL;
     }
     *e = (esker__eager){.dev = dev, .run = 1, .first_run = 1, .max_plans = USUAL_PLANS};
-    esker_device_info info;
-    esker_device_get_info(dev, &info);
-    e->maps_for_good = info.buffer_storage;
     if (esker_graph_create(NULL, &e->graph) != ESKER_OK) {
         esker__free(e);
         return NULL;
