@@ -212,7 +212,7 @@ struct esker_plan {
 /* One past the last value of storage numbers in use. */
 static inline int esker__plan_n_storages(const esker_plan *plan)
 {
-    return ESKER__STORAGE_INPUTS + (int)plan->n_inputs;
+    return ESKER__STORAGE_INPUTS + (int)plan->n_inputs + (plan->open ? plan->n_outputs : 0);
 }
 uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage);
 
