@@ -1,4 +1,4 @@
-/* device test: the tuner takes the fastest candidate that is right, and its results are what later plans use. */
+/* device test that measures time: the tuner takes the fastest candidate that is right, and its results are what later plans use. */
 #include "support/test.h"
 
 #include <esker/tune.h>
@@ -6,7 +6,7 @@
 
 #include "plan/plan.h"
 
-/* An op that copies: "fast" with one dispatch, "slow" with a hundred, and "wrong" adds a little. */
+/* An op that copies: "fast" with one dispatch, "slow" with two hundred, and "wrong" adds a little. */
 enum { SLOW, WRONG, FAST };
 static const char *const names[] = {"slow", "wrong", "fast"};
 static int usual;
@@ -38,7 +38,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     snprintf(problem, sizeof problem, "copy n=%u flops=%g", n, flops);
     int way = esker__choose(lowering, problem, names, 3, usual);
     esker_status st = ESKER_OK;
-    for (int i = 0; st == ESKER_OK && i < (way == SLOW ? 100 : 1); i++)
+    for (int i = 0; st == ESKER_OK && i < (way == SLOW ? 200 : 1); i++)
         st = esker__emit(lowering,
                          &(esker__dispatch_desc){
                              .kernel = "elementwise/map",
