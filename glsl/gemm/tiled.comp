@@ -114,6 +114,9 @@ layout(std140, binding = 0) uniform Params {
 #define LOADS_A ((UNITS_A + N_HERE - 1) / N_HERE)
 #define LOADS_B ((UNITS_B + N_HERE - 1) / N_HERE)
 #endif
+#if LOADS_A > 2 || LOADS_B > 2
+#error an invocation moves at most two blocks of each tile: fewer values of p at a time, or more invocations
+#endif
 
 uint at_a = 0u, at_b = 0u; // where this batch's matrices begin, in elements
 
