@@ -29,6 +29,14 @@
 #ifndef PACKED
 #define PACKED 0
 #endif
+#ifndef BETWEEN
+#define BETWEEN 0 // 1: `between` is not 1
+#endif
+#if BETWEEN
+#define BETWEEN_ROWS between
+#else
+#define BETWEEN_ROWS 1u
+#endif
 #ifndef LSE
 #define LSE 0
 #endif
@@ -112,17 +120,15 @@ void main()
     uint group = gl_WorkGroupID.x + group_base.x + first_group;
     uint head = group / tiles;
     uint first_q = (group - head * tiles) * BQ;
+#if BETWEEN && !PACKED
+#define APART between
     uint outer = head / between;
-    uint place = head - outer * between;
-    uint result_row = outer * tq * between + place; // the first of this head; others follow `between` rows apart
-#if PACKED
-    const uint apart = 1u;
+    uint q_row = outer * tq * between + head - outer * between; // the first of this head; others follow `between` rows apart
+    uint k_row = outer * tk * between + head - outer * between;
+#else
+#define APART 1u
     uint q_row = head * tq;
     uint k_row = head * tk;
-#else
-    uint apart = between;
-    uint q_row = result_row;
-    uint k_row = outer * tk * between + place;
 #endif
     uint t = gl_LocalInvocationIndex;
     uint block_q = t % (BQ / 2u) * 2u;
@@ -133,8 +139,8 @@ void main()
     uint lane_q = t / uint(COLS) * uint(ROWS);
 
     // Queries past the last do the last one's work again, and keep it to themselves.
-    uint q0 = (q_row + min(first_q + block_q, tq - 1u) * apart) * d4;
-    uint q1 = (q_row + min(first_q + block_q + 1u, tq - 1u) * apart) * d4;
+    uint q0 = (q_row + min(first_q + block_q, tq - 1u) * APART) * d4;
+    uint q1 = (q_row + min(first_q + block_q + 1u, tq - 1u) * APART) * d4;
 #if CAUSAL
     uint end_k = min(tk, first_q + BQ);
 #else
@@ -150,8 +156,8 @@ void main()
 
     for (uint first_k = 0u; first_k < end_k; first_k += block) {
         uint key = first_k + block_k;
-        uint k0 = (k_row + min(key, tk - 1u) * apart) * d4;
-        uint k1 = (k_row + min(key + 1u, tk - 1u) * apart) * d4;
+        uint k0 = (k_row + min(key, tk - 1u) * APART) * d4;
+        uint k1 = (k_row + min(key + 1u, tk - 1u) * APART) * d4;
         vec4 s = vec4(0.0); // (q0, k0), (q0, k1), (q1, k0), (q1, k1)
         for (uint i = 0u; i < d4; i++) {
             vec4 a = READ_Q(q0 + i);
@@ -202,7 +208,7 @@ void main()
         }
         uint n = min(block, end_k - first_k);
         for (uint j = 0u; j < n; j++) {
-            vec4 x = READ_V((k_row + (first_k + j) * apart) * d4 + c);
+            vec4 x = READ_V((k_row + (first_k + j) * APART) * d4 + c);
             for (int i = 0; i < ROWS; i++) {
                 float p = scores[(lane_q + uint(i)) * BK + j];
                 acc[i] += p * x;
@@ -212,12 +218,23 @@ void main()
         memoryBarrierShared();
         barrier(); // nobody overwrites the scores before all have read
     }
+    // Made of q_row only here: Midgard has no register to keep more in.
+#if BETWEEN && PACKED
+    uint head_now = q_row / tq;
+    uint outer_now = head_now / between;
+    uint result_row = outer_now * tq * between + head_now - outer_now * between, lse_row = q_row;
+#elif BETWEEN
+    uint outer_now = q_row / (tq * between);
+    uint result_row = q_row, lse_row = (outer_now * between + q_row - outer_now * tq * between) * tq;
+#else
+    uint result_row = q_row, lse_row = q_row;
+#endif
     for (int i = 0; i < ROWS; i++) {
         uint query = first_q + lane_q + uint(i);
         if (query >= tq || lane_c >= d4) continue;
-        write_result(result_row + query * between, c, acc[i] / sum[i]);
+        write_result(result_row + query * BETWEEN_ROWS, c, acc[i] / sum[i]);
 #if LSE
-        if (lane_c == 0u) lse[head * tq + query] = row_max[lane_q + uint(i)] + log(sum[i]);
+        if (lane_c == 0u) lse[lse_row + query] = row_max[lane_q + uint(i)] + log(sum[i]);
 #endif
     }
 }

@@ -32,6 +32,14 @@
 #ifndef WANT
 #define WANT 0
 #endif
+#ifndef BETWEEN
+#define BETWEEN 0 // 1: `between` is not 1
+#endif
+#if BETWEEN
+#define BETWEEN_ROWS between
+#else
+#define BETWEEN_ROWS 1u
+#endif
 #ifndef PACKED
 #define PACKED 1
 #endif
@@ -161,17 +169,15 @@ void main()
     uint group = gl_WorkGroupID.x + group_base.x + first_group;
     uint head = group / tiles;
     uint first_own = (group - head * tiles) * OWN;
+#if BETWEEN && !PACKED
+#define APART between
     uint outer = head / between;
-    uint place = head - outer * between;
-    uint result_row = outer * own_n * between + place; // the first of this head; others follow `between` rows apart
-#if PACKED
-    const uint apart = 1u;
+    uint own_row = outer * own_n * between + head - outer * between; // the first of this head; others follow `between` rows apart
+    uint other_row = outer * other_n * between + head - outer * between;
+#else
+#define APART 1u
     uint own_row = head * own_n;
     uint other_row = head * other_n;
-#else
-    uint apart = between;
-    uint own_row = result_row;
-    uint other_row = outer * other_n * between + place;
 #endif
     uint t = gl_LocalInvocationIndex;
     uint block_own = t % (OWN / 2u) * 2u;
@@ -185,9 +191,9 @@ void main()
 
     uint at_a = min(first_own + block_own, own_n - 1u);
     uint at_b = min(first_own + block_own + 1u, own_n - 1u);
-    uint a = own_row + at_a * apart;
-    uint b = own_row + at_b * apart;
-#if !WANT
+    uint a = own_row + at_a * APART;
+    uint b = own_row + at_b * APART;
+#if !WANT && !PACKED // else they are read where they are needed: boards lack the registers
     float lse_a = lse_of(head, at_a, own_n, a);
     float lse_b = lse_of(head, at_b, own_n, b);
     float delta_a = delta_of(a);
@@ -210,14 +216,18 @@ void main()
         uint at = first_other + block_other;
         uint at_x = min(at, other_n - 1u);
         uint at_y = min(at + 1u, other_n - 1u);
-        uint x = other_row + at_x * apart;
-        uint y = other_row + at_y * apart;
+        uint x = other_row + at_x * APART;
+        uint y = other_row + at_y * APART;
         vec4 s = products(a * d4, b * d4, x * d4, y * d4) * scale;
 #if WANT
         float lse_x = lse_of(head, at_x, other_n, x);
         float lse_y = lse_of(head, at_y, other_n, y);
         s -= vec4(lse_x, lse_y, lse_x, lse_y);
 #else
+#if PACKED
+        float lse_a = lse_of(head, at_a, own_n, a);
+        float lse_b = lse_of(head, at_b, own_n, b);
+#endif
         s -= vec4(lse_a, lse_a, lse_b, lse_b);
 #endif
         uint row = first_own + block_own;
@@ -233,6 +243,10 @@ void main()
         float delta_y = delta_of(y);
         e -= vec4(delta_x, delta_y, delta_x, delta_y);
 #else
+#if PACKED
+        float delta_a = delta_of(a);
+        float delta_b = delta_of(b);
+#endif
         e -= vec4(delta_a, delta_a, delta_b, delta_b);
 #endif
         e *= scale;
@@ -245,16 +259,23 @@ void main()
         barrier();
         uint n = min(block, end - first_other);
         for (uint j = 0u; j < n; j++) {
-            vec4 value = SUMMED((other_row + (first_other + j) * apart) * d4 + c);
+            vec4 value = SUMMED((other_row + (first_other + j) * APART) * d4 + c);
             for (int i = 0; i < ROWS; i++) acc[i] += pairs[(lane_own + uint(i)) * BLOCK + j] * value;
         }
         memoryBarrierShared();
         barrier(); // nobody overwrites the pairs before all have read
     }
+#if BETWEEN && PACKED
+    uint head_now = own_row / own_n;
+    uint outer_now = head_now / between;
+    uint result_row = outer_now * own_n * between + head_now - outer_now * between;
+#else
+    uint result_row = own_row;
+#endif
     for (int i = 0; i < ROWS; i++) {
         uint row = first_own + lane_own + uint(i);
         if (row >= own_n || lane_c >= d4) continue;
-        uint at = result_row + row * between;
+        uint at = result_row + row * BETWEEN_ROWS;
 #if VEC
         result[at * d4 + c] = acc[i];
 #else

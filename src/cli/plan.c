@@ -21,7 +21,10 @@ static esker_status compile(esker_model *net, const request *r, esker_plan **out
         net, &(esker_instance_desc){.batch = r->batch, .mode = ESKER_MODE_INFER, .input_dtype = r->input}, &graph, NULL,
         &output);
     if (st == ESKER_OK)
-        st = esker_plan_compile(graph, &(esker_plan_desc){.limits = &r->limits, .outputs = &output, .n_outputs = 1}, out);
+        st = esker_plan_compile(
+            graph,
+            &(esker_plan_desc){.limits = &r->limits, .outputs = &output, .n_outputs = 1, .no_fusion = r->trainer.no_fusion},
+            out);
     esker_graph_destroy(graph);
     return st;
 }
@@ -154,6 +157,10 @@ static int run(const cli_command *command, int argc, char **argv)
          .lo = 1,
          .hi = CLI_MAX_BATCH,
          .help = "samples a step; 64"},
+        {.name = "--no-fusion",
+         .kind = CLI_FLAG,
+         .out = &r.trainer.no_fusion,
+         .help = "dispatches of its own for every operation"},
         {.name = "--infer", .kind = CLI_FLAG, .out = &r.infer, .help = "the forward pass alone, not a training step"},
         {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = &optimizer, .help = CLI_OPTIMIZERS "; adam"},
         {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = CLI_LOSSES},

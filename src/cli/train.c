@@ -259,6 +259,10 @@ static bool read_options(session *s, int argc, char **argv, int *status)
          .kind = CLI_FLAG,
          .out = &s->desc.check,
          .help = "compare every operation of every step with its reference; slow"},
+        {.name = "--no-fusion",
+         .kind = CLI_FLAG,
+         .out = &s->desc.no_fusion,
+         .help = "dispatches of its own for every operation"},
         {.name = "--stats", .kind = CLI_FLAG, .out = &s->stats, .help = "print what a step costs, as JSON, to stdout"},
         {.name = "--quiet", .kind = CLI_FLAG, .out = &s->quiet, .help = "no progress, only warnings and errors"},
     };

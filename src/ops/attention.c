@@ -321,13 +321,16 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     esker_status st = make_layout(node, &l);
     if (st != ESKER_OK) return st;
     bool lse = esker__output_is_used(lowering, node, 1);
-    bool packed = !l.vec || (lse && esker__lowering_limits(lowering)->storage_blocks < 5);
+    /* The logarithms need a fifth block, and more registers than Midgard has beside four addresses; it has groups of 128 alone. */
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    bool small = limits->group_invocations < 256;
+    bool packed = !l.vec || (lse && limits->storage_blocks < 5) || (small && (lse || l.s.between > 1));
     uint64_t rows_q = (uint64_t)(l.s.heads * l.s.tq), rows_k = (uint64_t)(l.s.heads * l.s.tk);
     uint64_t k_at = rows_q * l.d4, v_at = k_at + rows_k * l.d4; /* in vec4 */
     int own = GROUP / l.cols * 2;
     char defines[96];
-    snprintf(defines, sizeof defines, "COLS %d\nROWS 2\nVEC %d\nCAUSAL %d\nPACKED %d\nLSE %d\n", l.cols, l.vec, l.s.causal,
-             packed, lse);
+    snprintf(defines, sizeof defines, "COLS %d\nROWS 2\nVEC %d\nCAUSAL %d\nPACKED %d\nLSE %d\nBETWEEN %d\n", l.cols, l.vec,
+             l.s.causal, packed, lse, l.s.between > 1);
     uint32_t params[] = {0,
                          0,
                          (uint32_t)l.s.tq,
@@ -370,8 +373,8 @@ static esker_status lower_one(esker__lowering *lowering, const esker_node *node,
     int64_t own_n = want ? s->tk : s->tq, other_n = want ? s->tq : s->tk;
     int lane_rows = want == 2 || l->cols == 64 ? 2 : 1, own = GROUP / l->cols * lane_rows;
     char defines[96];
-    snprintf(defines, sizeof defines, "COLS %d\nROWS %d\nVEC %d\nCAUSAL %d\nWANT %d\nPACKED %d\n", l->cols, lane_rows,
-             l->vec, s->causal, want, in->packed);
+    snprintf(defines, sizeof defines, "COLS %d\nROWS %d\nVEC %d\nCAUSAL %d\nWANT %d\nPACKED %d\nBETWEEN %d\n", l->cols,
+             lane_rows, l->vec, s->causal, want, in->packed, s->between > 1);
     uint32_t params[] = {0,
                          0,
                          (uint32_t)own_n,
@@ -405,7 +408,10 @@ static esker_status lower_grad(esker__lowering *lowering, const esker_node *node
     esker_node *const *in = node->inputs;
     uint64_t rows_q = (uint64_t)(l.s.heads * l.s.tq), rows_k = (uint64_t)(l.s.heads * l.s.tk);
     uint64_t second_q = 4 * rows_q * l.d4, second_k = 4 * rows_k * l.d4, stats = 2 * second_q; /* in floats */
-    grad_inputs from = {.packed = !l.vec || esker__lowering_limits(lowering)->storage_blocks < 7};
+    /* Heads beyond 128 elements spill on V3D like that. */
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    grad_inputs from = {.packed = !l.vec || limits->storage_blocks < 7 ||
+                                  (l.cols == 64 && limits->group_invocations < 1024)};
     if (from.packed) {
         from.qg = esker__scratch(lowering, 4 * (stats + 4 * rows_q));
         from.kv = esker__scratch(lowering, 8 * second_k);

@@ -33,8 +33,9 @@ typedef struct layout {
 } layout;
 
 #define GROUP_SIZE         64
-#define ENOUGH_INVOCATIONS 8192        /* more lanes for one output bring nothing beyond this */
-#define ENOUGH_GROUPS      64          /* a chunked reduction aims at so many */
+#define ENOUGH_INVOCATIONS 8192        /* more lanes for one output bring nothing beyond this, */
+#define ENOUGH_GROUPS      64          /* and a chunked reduction aims at so many; */
+#define LARGER             16          /* times that on GPUs that allow groups of 1024 */
 #define SHORT_ROW          16          /* with outputs enough, one lane reads such a row: it stays in its cache */
 #define LONG_LOOP          128         /* rounds of one lane that are worth a second dispatch to shorten */
 #define LONGEST_LOOP       1024        /* rounds of one lane, never more: watchdogs, and rounding errors of long sums */
@@ -47,8 +48,10 @@ static uint32_t power_of_two_within(uint64_t n, uint32_t most)
     return p;
 }
 
-static layout lay_out(const job *j)
+static layout lay_out(const job *j, const esker_limits *limits)
 {
+    uint64_t scale = limits->group_invocations >= 1024 ? LARGER : 1, enough_invocations = scale * ENOUGH_INVOCATIONS,
+             enough_groups = scale * ENOUGH_GROUPS;
     layout l = {.n_out = 1, .n_terms = 1};
     const axis *last = &j->axes[j->n_axes - 1];
     l.rows = last->reduced;
@@ -61,12 +64,12 @@ static layout lay_out(const job *j)
     /* Several terms for each lane before the tree, as long as that leaves the GPU enough to do at once. */
     if (l.rows) {
         l.ty = power_of_two_within(l.n_terms / 4, GROUP_SIZE);
-        if (l.n_terms <= SHORT_ROW && l.n_out >= ENOUGH_INVOCATIONS) l.ty = 1;
-        while (l.ty < GROUP_SIZE && 2 * l.ty <= l.n_terms && 2 * l.ty * l.n_out <= ENOUGH_INVOCATIONS) l.ty *= 2;
+        if (l.n_terms <= SHORT_ROW && l.n_out >= enough_invocations) l.ty = 1;
+        while (l.ty < GROUP_SIZE && 2 * l.ty <= l.n_terms && 2 * l.ty * l.n_out <= enough_invocations) l.ty *= 2;
     } else {
         uint32_t width = power_of_two_within(2 * l.n_out - 1, l.v == 4 ? 16 : 32); /* rounded up */
         l.ty = power_of_two_within(l.n_terms, GROUP_SIZE / width);
-        while (l.ty > 1 && l.ty * l.n_out > ENOUGH_INVOCATIONS) l.ty /= 2;
+        while (l.ty > 1 && l.ty * l.n_out > enough_invocations) l.ty /= 2;
     }
     uint64_t shared_bytes = GROUP_SIZE * (l.rows ? 4 : 4 * l.v);
     while (l.ty > 1 && esker__ceil_div(l.n_out, GROUP_SIZE / l.ty) * shared_bytes > SHARED_TOTAL_BYTES) l.ty /= 2;
@@ -74,8 +77,8 @@ static layout lay_out(const job *j)
     l.n_blocks = esker__ceil_div(l.n_out, l.tx);
 
     uint64_t rounds = esker__ceil_div(l.n_terms, l.ty), wanted = 1;
-    if (rounds > LONG_LOOP && l.n_blocks < ENOUGH_GROUPS) {
-        wanted = esker__ceil_div(ENOUGH_GROUPS, l.n_blocks);
+    if (rounds > LONG_LOOP && l.n_blocks < enough_groups) {
+        wanted = esker__ceil_div(enough_groups, l.n_blocks);
         if (wanted > rounds / 32) wanted = rounds / 32;
     }
     if (wanted < esker__ceil_div(rounds, LONGEST_LOOP)) wanted = esker__ceil_div(rounds, LONGEST_LOOP);
@@ -153,7 +156,7 @@ static esker_status emit(esker__lowering *lowering, const job *j, const layout *
 
 static esker_status lower_job(esker__lowering *lowering, const job *j)
 {
-    layout l = lay_out(j);
+    layout l = lay_out(j, esker__lowering_limits(lowering));
     if (l.n_chunks == 1) return emit(lowering, j, &l, j->r.out, j->r.out);
     uint64_t n_out = l.n_out * (l.rows ? 1 : l.v); /* in elements */
     esker__operand partial = {.value = esker__scratch(lowering, 4 * n_out * l.n_chunks), .write = true}, numbers = {{0}};

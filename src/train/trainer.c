@@ -42,6 +42,7 @@ esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc
                                                .n_outputs = norm ? 3 : 2,
                                                .seed = desc->seed,
                                                .check = desc->check,
+                                               .no_fusion = desc->no_fusion,
                                                .tune_seconds = desc->tune_seconds},
                             out);
     esker_graph_destroy(step.graph);

@@ -99,6 +99,7 @@ static void transpositions_go_away(void **state)
     esker_limits_es31(&limits);
     limits.reports_reset = true;
     limits.storage_blocks = 8;
+    limits.group_invocations = 256;
     assert_ok(esker_graph_create(NULL, &graph));
     esker_node *in[3], *outputs[4];
     for (int i = 0; i < 3; i++) {
