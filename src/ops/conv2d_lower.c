@@ -14,6 +14,13 @@ static bool is_large(const esker_limits *limits)
     return limits->group_invocations >= 1024 && limits->shared_bytes >= 32768;
 }
 
+/* Where convolutions from tiles in shared memory are the usual choice: CPUs have no such memory, and Adrenos spill (a660: 20 of 8 x 8). */
+static bool prefers_tiles(const esker__lowering *lowering)
+{
+    esker__family family = esker__lowering_family(lowering);
+    return is_large(esker__lowering_limits(lowering)) && family != ESKER__FAMILY_LLVMPIPE && family != ESKER__FAMILY_ADRENO;
+}
+
 /* Weights, one for each of 8 channels, that conv/direct shares at a time: vec4 pairs. */
 #define SHARED_TAPS 256
 
@@ -42,9 +49,10 @@ static way choose_way(esker__lowering *lowering, const char *problem, double ter
     int n = 0, usual = 0;
     for (int i = 0; i < 6; i++)
         if (can[i]) names[n] = all[i], ways[n++] = (way)i;
-    /* CPUs have no shared memory to gain from; and on them small problems are not worth compiling large kernels for. */
+    /* On CPUs small problems are not worth compiling large kernels for. */
     bool is_cpu = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE, is_small = terms < 1e6;
-    const bool suits[] = {large && !(is_cpu && is_small), large && !is_cpu && pays, is_cpu && !is_small, large, true, true};
+    bool tiles = prefers_tiles(lowering);
+    const bool suits[] = {tiles || (is_cpu && !is_small), tiles && pays, is_cpu && !is_small, large, true, true};
     while (!suits[ways[usual]]) usual++;
     return ways[esker__choose(lowering, problem, names, n, usual)];
 }
@@ -298,8 +306,8 @@ esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esk
                      "conv_input_grad n=%lld c=%lld h=%lld w=%lld f=%lld oh=%lld ow=%lld k=%lldx%lld s=2x2", (long long)s.n,
                      (long long)s.c, (long long)s.h, (long long)s.w, (long long)s.f, (long long)s.oh, (long long)s.ow,
                      (long long)s.kh, (long long)s.kw);
-            bool is_cpu = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE;
-            if (!esker__choose(lowering, problem, names, 2, is_cpu)) return esker__conv2d_emit_phases(lowering, d);
+            if (!esker__choose(lowering, problem, names, 2, !prefers_tiles(lowering)))
+                return esker__conv2d_emit_phases(lowering, d);
         }
     }
     for (int64_t ry = 0; ry < s.sy; ry++)
