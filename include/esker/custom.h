@@ -113,7 +113,8 @@ typedef struct esker_custom_op_desc {
      * The same in double precision on the CPU, as plainly as can be: what check mode compares with. `inputs` are
      * row-major, as is `out`. `out_magnitude`, if it is not NULL, may be given for each element the sum of the absolute
      * values of the terms it is made of; what is left untouched there counts as |out|. The device may differ by
-     * (tolerance * 2^-24) of that. NULL member: plans in check mode refuse the operation.
+     * (tolerance * 2^-24) of that. NULL member: check mode cannot compare the operation, and a plan
+     * logs a warning that says so; what reads its result is compared all the same.
      */
     void (*reference)(const esker_custom_call *call, const double *const *inputs, double *out, double *out_magnitude);
     double tolerance; /* 0: 4; for sums of n terms about 4 + 2 sqrt(n) */
