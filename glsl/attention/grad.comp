@@ -61,6 +61,7 @@ layout(std140, binding = 0) uniform Params {
     uint block;
     float scale;
     uint between; // rows from one of a head to the next
+    uint first_column; // COLS 32: vec4 columns before the first lane's
 };
 
 #if VEC
@@ -183,7 +184,11 @@ void main()
     uint block_own = t % (OWN / 2u) * 2u;
     uint block_other = t / (OWN / 2u) * 2u;
     uint block_at = block_own * BLOCK + block_other;
+#if COLS == 32
+    uint lane_c = first_column + t % 32u;
+#else
     uint lane_c = t % uint(COLS);
+#endif
     uint c = min(lane_c, d4 - 1u);
     uint lane_own = t / uint(COLS) * uint(ROWS);
     own_second = own_rows * d4;

@@ -371,9 +371,14 @@ static esker_status lower_one(esker__lowering *lowering, const esker_node *node,
     if (!esker__output_is_used(lowering, node, want)) return ESKER_OK;
     const sizes *s = &l->s;
     int64_t own_n = want ? s->tk : s->tq, other_n = want ? s->tq : s->tk;
-    int lane_rows = want == 2 || l->cols == 64 ? 2 : 1, own = GROUP / l->cols * lane_rows;
+    /*
+     * A group of 64 lanes for a row would need two rows, whose sums spill on V3D beside the products of dq and dk: packed, the
+     * row is done in two pieces there, each of which makes the products again.
+     */
+    int cols = in->packed && want < 2 && l->cols > 32 ? 32 : l->cols;
+    int lane_rows = want == 2 || cols == 64 ? 2 : 1, own = GROUP / cols * lane_rows;
     char defines[96];
-    snprintf(defines, sizeof defines, "COLS %d\nROWS %d\nVEC %d\nCAUSAL %d\nWANT %d\nPACKED %d\nBETWEEN %d\n", l->cols,
+    snprintf(defines, sizeof defines, "COLS %d\nROWS %d\nVEC %d\nCAUSAL %d\nWANT %d\nPACKED %d\nBETWEEN %d\n", cols,
              lane_rows, l->vec, s->causal, want, in->packed, s->between > 1);
     uint32_t params[] = {0,
                          0,
@@ -385,8 +390,9 @@ static esker_status lower_one(esker__lowering *lowering, const esker_node *node,
                          l->d4,
                          (uint32_t)(PAIRS / own),
                          bits(s->scale),
-                         (uint32_t)s->between};
-    esker__dispatch_desc desc = {.kernel = "attention/grad", .defines = defines, .n_params = 11};
+                         (uint32_t)s->between,
+                         0};
+    esker__dispatch_desc desc = {.kernel = "attention/grad", .defines = defines, .n_params = 12};
     if (in->packed) {
         desc.operands[desc.n_operands++] = (esker__operand){.value = want ? in->kv : in->qg};
         desc.operands[desc.n_operands++] = (esker__operand){.value = want ? in->qg : in->kv};
@@ -397,7 +403,12 @@ static esker_status lower_one(esker__lowering *lowering, const esker_node *node,
                 desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[order[i]]);
     }
     desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, want));
-    return emit_tiles(lowering, l, &desc, params, own_n, own, (want == 2 ? 4 : 6) * (double)s->d + 8);
+    esker_status st = ESKER_OK;
+    for (uint32_t first = 0; st == ESKER_OK && first < l->d4; first += (uint32_t)cols) {
+        params[11] = first;
+        st = emit_tiles(lowering, l, &desc, params, own_n, own, (want == 2 ? 4 : 6) * (double)s->d + 8);
+    }
+    return st;
 }
 
 static esker_status lower_grad(esker__lowering *lowering, const esker_node *node)
