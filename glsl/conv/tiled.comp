@@ -47,6 +47,9 @@
 #ifndef WHOLE
 #define WHOLE 0 // the channels of every split are a multiple of CC
 #endif
+#ifndef BY_F
+#define BY_F 1 // w_f is larger than w_c
+#endif
 #ifndef VY
 #define VY 0
 #endif
@@ -104,11 +107,12 @@ uint phase;
 #define TILE_W ((LX * PX - 1) * SX + KW)
 #define WIDTH4 ((TILE_W + 3) / 4 + 1 - (TILE_W + 3) / 4 % 2) // odd, so that neighbouring rows begin in different banks
 #define F4 (CH * LZ / 4)
+#define PITCH4 (F4 + BY_F) // so that neighbouring taps begin in different banks
 #define TAPS (KH * KW)
 #define N_TILE (CC * TILE_H * WIDTH4 * 4)
 #define N_WEIGHTS (CC * TAPS * CH * LZ)
 shared vec4 tile[CC * TILE_H * WIDTH4];
-shared vec4 weights[CC * TAPS * F4]; // [c][p][q][channels / 4]
+shared vec4 weights[CC * TAPS * PITCH4]; // [c][p][q][channels / 4]
 
 uint c, c_end; // the first channel of these tiles, and the end of this split's
 uint f_first;  // of the group
@@ -122,25 +126,34 @@ int place_x(uint e)
     bool inside = row >= 0 && row < x_h && at >= 0 && at < x_w && e < uint(N_TILE);
     return inside ? (int(d) * x_h + row) * x_w + at : -1;
 }
-// Where element e of the weights (channel of x, tap, channel of y) lies behind w_first; steps may be negative: OUTSIDE if there is none.
+// Where element e of the weights lies behind w_first; steps may be negative: OUTSIDE if there is none. Neighbours are neighbouring taps where those
+// lie together in memory (BY_F), else neighbouring channels of y. In shared memory a tap's channels of y are neighbours.
+#if BY_F
+#define TAP_OF(e) ((e) % uint(TAPS))
+#define D_OF(e) ((e) / uint(TAPS) % uint(CC))
+#define F_OF(e) ((e) / uint(TAPS * CC))
+#else
+#define TAP_OF(e) ((e) / uint(CH * LZ) % uint(TAPS))
+#define D_OF(e) ((e) / uint(CH * LZ * TAPS))
+#define F_OF(e) ((e) % uint(CH * LZ))
+#endif
 #define OUTSIDE (-2147483647 - 1)
 int place_w(uint e)
 {
-    uint t = e / uint(CH * LZ), f = f_first + e - t * uint(CH * LZ), d = t / uint(TAPS);
-    t -= d * uint(TAPS);
-    uint p = t / uint(KW), q = t - p * uint(KW);
+    uint t = TAP_OF(e), p = t / uint(KW), q = t - p * uint(KW), d = D_OF(e), f = f_first + F_OF(e);
     bool inside = f < f_out && e < uint(N_WEIGHTS);
 #if PHASES
     inside = inside && int(p) < phase_taps_y[phase] && int(q) < phase_taps_x[phase];
 #endif
     return inside ? int(f) * w_f + int(d) * w_c + int(p) * w_p + int(q) * w_q : OUTSIDE;
 }
+uint to_w(uint e) { return (D_OF(e) * uint(TAPS) + TAP_OF(e)) * uint(4 * PITCH4) + F_OF(e); }
 #if WHOLE
 #define PRESENT_X(e)
 #define PRESENT_W(e)
 #else
 #define PRESENT_X(e) && c + (e) / uint(TILE_H * WIDTH4 * 4) < c_end
-#define PRESENT_W(e) && c + (e) / uint(TAPS * CH * LZ) < c_end
+#define PRESENT_W(e) && c + D_OF(e) < c_end
 #endif
 #define PLACE_X(I, O, E) O = place_x(here + I * uint(N_GROUP));
 #define PLACE_W(I, K, E) K = place_w(here + I * uint(N_GROUP));
@@ -153,7 +166,10 @@ int place_w(uint e)
 #define WRITE_X(I, O, E)                                                                                                         \
     if (here + I * uint(N_GROUP) < uint(N_TILE)) tile[(here + I * uint(N_GROUP)) >> 2][here + I * uint(N_GROUP) & 3u] = E;
 #define WRITE_W(I, K, E)                                                                                                         \
-    if (here + I * uint(N_GROUP) < uint(N_WEIGHTS)) weights[(here + I * uint(N_GROUP)) >> 2][here + I * uint(N_GROUP) & 3u] = E;
+    if (here + I * uint(N_GROUP) < uint(N_WEIGHTS)) {                                                                         \
+        uint to = to_w(here + I * uint(N_GROUP));                                                                                \
+        weights[to >> 2][to & 3u] = E;                                                                                           \
+    }
 // What an invocation moves of each: elements here, here + N_GROUP, ..., at most 16, whose places in memory it works out once.
 #define SLOTS_X_0(DO) DO(0u, o0, e0)
 #if N_TILE > 1 * N_GROUP
@@ -396,7 +412,7 @@ void main()
         for (uint d = 0u; d < uint(CC); d++)
             for (uint p = 0u; p < uint(KH); p++) {
                 uint from = (d * uint(TILE_H) + ty * uint(SY) + p) * uint(WIDTH4) + tx * uint(PX * SX / 4);
-                uint from_w = (d * uint(TAPS) + p * uint(KW)) * uint(F4) + tz * uint(CH / 4);
+                uint from_w = (d * uint(TAPS) + p * uint(KW)) * uint(PITCH4) + tz * uint(CH / 4);
                 vec4 v0 = tile[from];
 #if LOADED > 1
                 vec4 v1 = tile[from + 1u];
@@ -424,7 +440,7 @@ void main()
 #endif
 #if CH == 8
 #define MORE_ROWS(q)                                                                                                             \
-    vec4 m = weights[from_w + q * uint(F4) + 1u];                                                                                     \
+    vec4 m = weights[from_w + q * uint(PITCH4) + 1u];                                                                                     \
     ROW(m.x, s4, t4) ROW(m.y, s5, t5) ROW(m.z, s6, t6) ROW(m.w, s7, t7)
 #else
 #define MORE_ROWS(q)
@@ -432,7 +448,7 @@ void main()
 #define TAP(q, FOUR)                                                                                                             \
     {                                                                                                                            \
         PIXELS(FOUR)                                                                                                             \
-        vec4 l = weights[from_w + q * uint(F4)];                                                                                      \
+        vec4 l = weights[from_w + q * uint(PITCH4)];                                                                                      \
         ROW(l.x, s0, t0) ROW(l.y, s1, t1) ROW(l.z, s2, t2) ROW(l.w, s3, t3) MORE_ROWS(q)                                         \
     }
                 TAP(0u, FOUR_0)

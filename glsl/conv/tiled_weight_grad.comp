@@ -11,8 +11,8 @@
 // Uniforms  across, down: tiles of an image; n_tiles = images down across, of which split s takes [s chunk, (s + 1) chunk); blocks_c, blocks_f:
 //           ceil(c_in / LX), ceil(f_out / (FB LY)); n_elems: of gw
 // Groups    (blocks_c, blocks_f, splits)
-// Limits    LX LY LZ invocations, LZ = SLICES ceil(KH / PB); shared memory 16 (FB LY ROWS COLS4 + LX HEIGHT WIDTH4) bytes, with
-//           LY ceil(KH / PB) FB at most HEIGHT WIDTH4; FB 8 with PB 3 and
+// Limits    LX LY LZ invocations, LZ = SLICES ceil(KH / PB); shared memory 16 (FB LY ROWS COLS4 + LX HEIGHT WIDTH4) bytes, or
+//           LX LY ceil(KH / PB) FB in place of the second, if that is more; FB 8 with PB 3 and
 //           KW 3 needs about 120 registers
 #ifndef LX
 #define LX 16 // literals for layout()
@@ -72,7 +72,12 @@ layout(std140, binding = 0) uniform Params {
 #define WIDTH ((4 * COLS4 - 1) * SX + KW)
 #define WIDTH4 ((WIDTH + 3) / 4)
 #define PLANE4 (HEIGHT * WIDTH4 + 1 - HEIGHT * WIDTH4 % 2) // odd, so that neighbouring channels lie in different banks
+#define SUMS (LY * (LZ / SLICES) * FB) // of a slice and channel, which are added up in this memory, too
+#if SLICES > 1 && SUMS > PLANE4
+shared vec4 tile_x[LX * SUMS];
+#else
 shared vec4 tile_x[LX * PLANE4];
+#endif
 shared vec4 tile_g[FB * LY * ROWS * COLS4];
 
 // A term: four pixels of g, in k, by those of x that each of KW taps meets, in the row v0, v1, v2.

@@ -26,7 +26,7 @@ static uint32_t shared_bytes(const esker__conv2d_direct *d, const tiling *t)
 {
     uint32_t rows = (t->ly - 1) * (uint32_t)d->stride_y + (uint32_t)d->taps_y,
              width = (t->lx * t->px - 1) * (uint32_t)d->stride_x + (uint32_t)d->taps_x;
-    return 16 * (rows * ((width + 3) / 4 | 1) + (uint32_t)(d->taps_y * d->taps_x) * t->ch * t->lz / 4);
+    return 16 * (rows * ((width + 3) / 4 | 1) + (uint32_t)(d->taps_y * d->taps_x) * (t->ch * t->lz / 4 + 1));
 }
 
 /* Elements of x, or of the filters, whichever are more, that an invocation moves for each channel, rounded up. */
@@ -125,9 +125,10 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     desc.params = params;
     desc.n_params = phases ? 57 : 25;
     esker__text defines = {0};
-    esker__text_add(&defines, "LX %u\nLY %u\nLZ %u\nCH %u\nPX %u\nKH %d\nKW %d\nSY %d\nSX %d\nCC %u\nVY %d\nWHOLE %d\n",
+    esker__text_add(&defines,
+                    "LX %u\nLY %u\nLZ %u\nCH %u\nPX %u\nKH %d\nKW %d\nSY %d\nSX %d\nCC %u\nVY %d\nWHOLE %d\nBY_F %d\n",
                     t.lx, t.ly, t.lz, t.ch, t.px, (int)d->taps_y, (int)d->taps_x, (int)d->stride_y, (int)d->stride_x, t.cc,
-                    vy, d->c_in % t.cc == 0 && chunk % t.cc == 0);
+                    vy, d->c_in % t.cc == 0 && chunk % t.cc == 0, d->w_f > d->w_c);
     if (phases) esker__text_add(&defines, "PHASES 1\n");
     if (splits > 1) esker__text_add(&defines, "SPLIT 1\n");
     desc.operands[desc.n_operands++] = esker__read(lowering, d->x);

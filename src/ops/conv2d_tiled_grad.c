@@ -5,7 +5,7 @@
 #include "ops/ops.h"
 
 #define SHARED_BYTES  24576u
-#define GROUPS_WANTED 528u       /* four for each multiprocessor of a large GPU */
+#define GROUPS_WANTED 264u       /* two for each multiprocessor of a large GPU: more were slower */
 #define PARTIAL_BYTES (8u << 20) /* of partial sums: more would take longer to add up than they save */
 
 typedef struct tiling {
@@ -17,19 +17,12 @@ static uint32_t at_most(uint64_t a, uint32_t b)
     return a < b ? (uint32_t)a : b;
 }
 
-/* What the kernel adds its slices up in. */
-static bool has_room_for_sums(const esker__conv2d_size *s, const tiling *t)
-{
-    uint32_t height = (t->rows - 1) * (uint32_t)s->sy + (uint32_t)s->kh,
-             width = (4 * t->cols4 - 1) * (uint32_t)s->sx + (uint32_t)s->kw;
-    return t->ly * t->parts * t->fb <= (height * ((width + 3) / 4) | 1);
-}
-
 static uint32_t shared_bytes(const esker__conv2d_size *s, const tiling *t)
 {
     uint32_t height = (t->rows - 1) * (uint32_t)s->sy + (uint32_t)s->kh,
              width = (4 * t->cols4 - 1) * (uint32_t)s->sx + (uint32_t)s->kw;
-    return 16 * (t->fb * t->ly * t->rows * t->cols4 + t->lx * (height * ((width + 3) / 4) | 1));
+    uint32_t plane = height * ((width + 3) / 4) | 1, sums = t->slices > 1 ? t->ly * t->parts * t->fb : 0;
+    return 16 * (t->fb * t->ly * t->rows * t->cols4 + t->lx * (plane > sums ? plane : sums));
 }
 
 static tiling choose_tiling(const esker__conv2d_size *s)
@@ -40,9 +33,9 @@ static tiling choose_tiling(const esker__conv2d_size *s)
     t.ly = at_most(esker__ceil_div((uint64_t)s->fg, t.fb), 4);
     uint32_t most = 128 / (t.lx * t.ly * t.parts);
     t.slices = most < 1 ? 1 : at_most((uint64_t)s->oh, most < 8 ? most : 8);
-    t.cols4 = at_most(esker__ceil_div((uint64_t)s->ow, 4), 8);
+    t.cols4 = at_most(esker__ceil_div((uint64_t)s->ow, 4), s->cg == 1 ? 4 : 8);
     t.rows = t.slices;
-    while (t.slices > 1 && (shared_bytes(s, &t) > SHARED_BYTES || !has_room_for_sums(s, &t))) t.rows = --t.slices;
+    while (t.slices > 1 && shared_bytes(s, &t) > SHARED_BYTES) t.rows = --t.slices;
     /* More rows to a tile read fewer of x twice. */
     for (;;) {
         tiling more = t;
