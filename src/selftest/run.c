@@ -142,15 +142,6 @@ static esker_status quarantine(const session *s, const trial *t, int i)
     return esker__kernel_quarantine(s->dev, t->plan->kernels[i].name, t->plan->kernels[i].defines, t->message);
 }
 
-static bool uses(const esker_plan *plan, const esker__plan_kernel *kernel)
-{
-    for (size_t p = 0; p < plan->n_dispatches; p++) {
-        const esker__plan_kernel *k = &plan->kernels[plan->dispatches[p].kernel];
-        if (!strcmp(k->name, kernel->name) && !strcmp(k->defines, kernel->defines)) return true;
-    }
-    return false;
-}
-
 /* ---- Cases ---- */
 
 static esker_status tell(session *s, const esker__case *c, const trial *t, bool quarantined)
@@ -197,7 +188,8 @@ static void release_all(const session *s, const trial *trials, const int *suspec
     }
 }
 
-/* With one suspect back, a plan that uses it and is right clears it. *out_guilty: how many are left. */
+/* A suspect that is back while all stays right is cleared: nothing says that it is wrong, and it may be what stands in elsewhere. *out_guilty: how
+   many are left. */
 static esker_status clear_innocent(const session *s, const esker__case *c, const trial *trials, const int *suspects, int n,
                                    int *out_guilty)
 {
@@ -208,7 +200,7 @@ static esker_status clear_innocent(const session *s, const esker__case *c, const
         trial t = {0};
         esker__kernel_release(s->dev, kernel->name, kernel->defines);
         st = try(s, c, &t);
-        if (st == ESKER_OK && is_right(&t) && uses(t.plan, kernel))
+        if (st == ESKER_OK && is_right(&t))
             (*out_guilty)--;
         else if (!is_fatal(st))
             st = quarantine(s, &trials[i], suspects[i]);
