@@ -64,7 +64,7 @@ bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_d
     if (d->groups != 1 || d->step_y != 1 || d->step_x != 1 || d->f_out < 4) return false;
     if (d->stride_x > 2 || d->taps_x < 1 || d->taps_x > MAX_TAPS_X || d->taps_y < 1) return false;
     tiling t = choose_tiling(d);
-    return shared_bytes(d, &t) <= 16384 && moved_at_once(d, &t) <= 16;
+    return t.lx * t.ly * t.lz >= ESKER__CONV2D_TILED_LEAST && shared_bytes(d, &t) <= 16384 && moved_at_once(d, &t) <= 16;
 }
 
 /* `phases`: NULL, or the four that `d` covers. */

@@ -32,7 +32,11 @@ static tiling choose_tiling(const esker__conv2d_size *s)
     t.lx = at_most((uint64_t)s->cg, 16);
     t.ly = at_most(esker__ceil_div((uint64_t)s->fg, t.fb), 4);
     uint32_t most = 128 / (t.lx * t.ly * t.parts);
-    t.slices = most < 1 ? 1 : at_most((uint64_t)s->oh, most < 8 ? most : 8);
+    uint32_t wanted = (uint32_t)esker__ceil_div(ESKER__CONV2D_TILED_LEAST, t.lx * t.ly * t.parts);
+    if (wanted < 8) wanted = 8;
+    if (wanted * t.parts > 64) wanted = 64 / t.parts; /* invocations along z */
+    if (wanted < 1) wanted = 1;
+    t.slices = most < 1 ? 1 : at_most((uint64_t)s->oh, most < wanted ? most : wanted);
     t.cols4 = at_most(esker__ceil_div((uint64_t)s->ow, 4), s->cg == 1 ? 4 : 8);
     t.rows = t.slices;
     while (t.slices > 1 && shared_bytes(s, &t) > SHARED_BYTES) t.rows = --t.slices;
@@ -50,7 +54,8 @@ bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esk
     if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
     if (s->groups != 1 || s->dy != 1 || s->dx != 1 || s->sx > 2 || s->kw < 2 || s->kw > 4 || s->kh > 16) return false;
     tiling t = choose_tiling(s);
-    return shared_bytes(s, &t) <= SHARED_BYTES && t.lx * t.ly * t.parts * t.slices <= 256;
+    uint32_t invocations = t.lx * t.ly * t.parts * t.slices;
+    return shared_bytes(s, &t) <= SHARED_BYTES && invocations >= ESKER__CONV2D_TILED_LEAST && invocations <= 256;
 }
 
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
