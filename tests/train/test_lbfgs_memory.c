@@ -1,41 +1,9 @@
 /* device test, memory test: whichever allocation of L-BFGS fails, the message says so, nothing leaks, and the next try works. */
+#include "support/failing_heap.h"
 #include "support/test.h"
 
 #include <esker/lbfgs.h>
 #include <esker/ops.h>
-
-/* Calls until one allocation fails; negative: none does. The wrappers are what the linker puts in place of the originals. */
-static long left = -1;
-static bool failed;
-
-void *__real_malloc(size_t n_bytes);
-void *__real_calloc(size_t n_items, size_t item_bytes);
-void *__real_realloc(void *old, size_t n_bytes);
-void *__wrap_malloc(size_t n_bytes);
-void *__wrap_calloc(size_t n_items, size_t item_bytes);
-void *__wrap_realloc(void *old, size_t n_bytes);
-
-static bool fails_now(void)
-{
-    if (left < 0 || left-- > 0) return false;
-    failed = true;
-    return true;
-}
-
-void *__wrap_malloc(size_t n_bytes)
-{
-    return fails_now() ? NULL : __real_malloc(n_bytes);
-}
-
-void *__wrap_calloc(size_t n_items, size_t item_bytes)
-{
-    return fails_now() ? NULL : __real_calloc(n_items, item_bytes);
-}
-
-void *__wrap_realloc(void *old, size_t n_bytes)
-{
-    return fails_now() ? NULL : __real_realloc(old, n_bytes);
-}
 
 static esker_status everything(esker_device *dev)
 {
