@@ -10,6 +10,10 @@
  * ESKER_PLAN_SLOTS steps are in flight, and submitting one more waits for the oldest. Results of a step stay readable until
  * ESKER_PLAN_SLOTS - 1 later steps were submitted.
  *
+ * What depends on constants and on parameters that the plan does not itself change is computed once, not in every step: such dispatches are
+ * the plan's prologue, which runs in front of the first step, and in front of the next one after a parameter that it reads was
+ * changed, by a step of another plan, esker_params_write() or whatever else. Nobody has to ask for it.
+ *
  * Callbacks, dependencies and events: submission.h. Callbacks of submissions run inside the functions below that write, submit,
  * wait, poll, read or destroy.
  *
@@ -128,9 +132,12 @@ typedef struct esker_plan_info {
     uint64_t arena_bytes;       /* temporaries, as placed */
     uint64_t arena_lower_bound; /* most bytes of temporaries alive at one dispatch: no placement needs less */
     uint64_t parameter_bytes, gradient_bytes, state_bytes;
-    uint64_t io_bytes;   /* inputs, outputs, constants and uniform blocks, all slots */
-    uint64_t peak_bytes; /* all of these: what plan and parameters take from the pools of memory.h, rounding apart */
+    uint64_t io_bytes; /* inputs, outputs, constants and uniform blocks, all slots */
+    uint64_t
+        peak_bytes; /* all of these, and prologue_bytes: what plan and parameters take from the pools of memory.h, rounding apart */
     double flops, bytes; /* of one step, as the operations estimate them */
+    int n_prologue; /* dispatches at the front that are no part of a step; in n_dispatches, but not in n_barriers, flops and bytes */
+    uint64_t prologue_bytes; /* what they leave for the steps */
 } esker_plan_info;
 
 ESKER_API void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out);
@@ -138,14 +145,14 @@ ESKER_API void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
 #define ESKER_PLAN_MAX_BINDINGS 8
 
 typedef struct esker_binding_info {
-    const char *storage; /* "arena", "parameters", "gradients", "state0", "constants", "outputs", "input:NAME" */
+    const char *storage; /* "arena", "parameters", "gradients", "state0", "constants", "hoisted", "outputs", "input:NAME" */
     uint64_t offset, n_bytes;
     bool write;
 } esker_binding_info;
 
 /** One dispatch, for printing. Texts are borrowed from the plan. */
 typedef struct esker_dispatch_info {
-    const char *kernel, *defines, *op, *label, *phase; /* phase: "forward", "backward" or "update" */
+    const char *kernel, *defines, *op, *label, *phase; /* phase: "prologue", "forward", "backward" or "update" */
     uint32_t groups[3], group_base[3];                 /* a slice of a longer dispatch starts at group_base */
     int n_bindings;
     esker_binding_info bindings[ESKER_PLAN_MAX_BINDINGS];

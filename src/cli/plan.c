@@ -83,6 +83,7 @@ static int print_json(const cli_command *command, const esker_model *net, const 
     }
     cli_json_close(&json, ']');
     cli_json_int(&json, "n_dispatches", info.n_dispatches);
+    cli_json_int(&json, "n_prologue", info.n_prologue);
     cli_json_int(&json, "n_barriers", info.n_barriers);
     cli_json_int(&json, "n_kernels", info.n_kernels);
     cli_json_uint(&json, "arena_bytes", info.arena_bytes);
@@ -91,6 +92,7 @@ static int print_json(const cli_command *command, const esker_model *net, const 
     cli_json_uint(&json, "gradient_bytes", info.gradient_bytes);
     cli_json_uint(&json, "state_bytes", info.state_bytes);
     cli_json_uint(&json, "io_bytes", info.io_bytes);
+    cli_json_uint(&json, "prologue_bytes", info.prologue_bytes);
     cli_json_uint(&json, "peak_bytes", info.peak_bytes);
     cli_json_number(&json, "flops", info.flops);
     cli_json_number(&json, "bytes", info.bytes);
@@ -130,8 +132,11 @@ static void print_table(const esker_model *net, const request *r, const esker_pl
         print_bindings(&d);
         printf("\n");
     }
-    printf("\n%d dispatches, %d barriers (|: before the dispatch), %d kernels\n", info.n_dispatches, info.n_barriers,
-           info.n_kernels);
+    printf("\n%d dispatches, %d barriers (|: before the dispatch), %d kernels\n", info.n_dispatches - info.n_prologue,
+           info.n_barriers, info.n_kernels);
+    if (info.n_prologue)
+        printf("before the first step, and once parameters have changed: %d dispatches, which leave %s\n", info.n_prologue,
+               cli_bytes_text((double)info.prologue_bytes, a));
     printf("temporaries %s in one arena", cli_bytes_text((double)info.arena_bytes, a));
     if (info.arena_lower_bound)
         printf(", %.3f times the lower bound of %s", (double)info.arena_bytes / (double)info.arena_lower_bound,

@@ -21,7 +21,7 @@ typedef struct profile {
     double *seconds; /* by dispatch */
     bool timers;
     double total, step_seconds; /* of all dispatches; of a step of many in flight */
-    group *ops, phases[3];
+    group *ops, phases[4];
     int n_ops;
 } profile;
 
@@ -56,15 +56,16 @@ static int by_seconds(const void *a, const void *b)
 
 static void sum_up(profile *p)
 {
-    static const char *const phases[] = {"forward", "backward", "update"};
-    for (int i = 0; i < 3; i++) p->phases[i].name = phases[i];
+    static const char *const phases[] = {"forward", "backward", "update", "prologue"};
+    for (int i = 0; i < 4; i++) p->phases[i].name = phases[i];
     for (int i = 0; i < p->plan.info.n_dispatches; i++) {
         esker_dispatch_info d;
         if (esker_plan_get_dispatch(p->plan.plan, i, &d) != ESKER_OK) continue;
+        for (int k = 0; k < 4; k++)
+            if (!strcmp(d.phase, phases[k])) add_to(&p->phases[k], p, &d, p->seconds[i]);
+        if (i < p->plan.info.n_prologue) continue; /* no part of a step */
         p->total += p->seconds[i];
         add_to(find_group(p->ops, &p->n_ops, d.op), p, &d, p->seconds[i]);
-        for (int k = 0; k < 3; k++)
-            if (!strcmp(d.phase, phases[k])) add_to(&p->phases[k], p, &d, p->seconds[i]);
     }
     qsort(p->ops, (size_t)p->n_ops, sizeof *p->ops, by_seconds);
 }
@@ -143,7 +144,7 @@ static void print_table(const profile *p, const char *model, int64_t batch, bool
         printf("\n");
     }
     print_groups(p, "by operation", p->ops, p->n_ops);
-    print_groups(p, "by phase", p->phases, 3);
+    print_groups(p, "by phase", p->phases, 4);
     printf("\nall dispatches %.1f us; a step of many in flight %.1f us; limits %.1f Gflop/s, %.1f GB/s\n", p->total * 1e6,
            p->step_seconds * 1e6, p->rates.flops_per_second * 1e-9, p->rates.bytes_per_second * 1e-9);
 }
@@ -198,7 +199,7 @@ static int print_json(const profile *p, const char *model, int64_t batch, bool t
     }
     cli_json_close(&json, ']');
     add_groups(&json, "by_op", p, p->ops, p->n_ops);
-    add_groups(&json, "by_phase", p, p->phases, 3);
+    add_groups(&json, "by_phase", p, p->phases, 4);
     cli_json_close(&json, '}');
     return cli_json_print(&json, p->command);
 }

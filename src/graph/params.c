@@ -203,6 +203,13 @@ static void fill(const esker__param *p, uint64_t seed, uint64_t stream, float *v
     }
 }
 
+void esker__params_changed(esker_params *params, const int *indices, size_t n)
+{
+    params->clock++;
+    if (!indices) n = params->n;
+    for (size_t i = 0; i < n; i++) params->list[indices ? (size_t)indices[i] : i].changed = params->clock;
+}
+
 static esker_status need_host(esker_params *params)
 {
     size_t n_bytes;
@@ -229,6 +236,7 @@ esker_status esker_params_init_values(esker_params *params, uint64_t seed)
         esker__free(values);
     }
     if (st == ESKER_OK) params->initialised = true;
+    esker__params_changed(params, NULL, 0);
     return st;
 }
 
@@ -262,9 +270,12 @@ esker_status esker_params_write(esker_params *params, int index, const float *va
     if (st != ESKER_OK) return st;
     const esker__param *p = &params->list[index];
     size_t n_bytes = (size_t)n_elems * sizeof(float);
-    if (params->values.buffer) return esker__memory_write(&params->values, p->offset * sizeof(float), values, n_bytes);
-    memcpy(params->host + p->offset, values, n_bytes);
-    return ESKER_OK;
+    if (params->values.buffer)
+        st = esker__memory_write(&params->values, p->offset * sizeof(float), values, n_bytes);
+    else
+        memcpy(params->host + p->offset, values, n_bytes);
+    esker__params_changed(params, &index, 1);
+    return st;
 }
 
 esker_status esker_params_read_gradient(esker_params *params, int index, float *out, int64_t n_elems)

@@ -21,7 +21,8 @@ typedef struct esker__param {
     bool frozen;
     int group;
     int64_t n_elems;
-    uint64_t offset; /* elements from the start of the arena; set when the layout is fixed */
+    uint64_t offset;  /* elements from the start of the arena; set when the layout is fixed */
+    uint64_t changed; /* what the set's clock said when the values were last changed */
 } esker__param;
 
 struct esker_params {
@@ -33,6 +34,7 @@ struct esker_params {
     bool initialised;       /* values were chosen */
     uint64_t trained_elems; /* the part of the arena before the frozen parameters */
     uint64_t total_elems;
+    uint64_t clock; /* counts changes of values, in the order of the device's queue */
     uint64_t
         group_begin[ESKER_MAX_PARAM_GROUPS + 1]; /* group g has the elements group_begin[g] .. group_begin[g + 1] - 1 */
     float *host;                                 /* total_elems values, until a device holds them */
@@ -45,6 +47,12 @@ esker_status esker__params_add(esker_params *params, const esker_param_desc *des
 
 /** Fix the layout: offsets and totals are valid afterwards. */
 void esker__params_fix(esker_params *params);
+
+/**
+ * The values of these parameters (all of them: NULL) were changed, or dispatches were queued that do. Whoever writes values says so, so that
+ * what plans keep of them is made again.
+ */
+void esker__params_changed(esker_params *params, const int *indices, size_t n);
 
 /** Move the values to `dev` (choosing them first if nobody did) and make the gradient arena and `n_state` state arenas there. */
 esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gradients, int n_state);

@@ -13,6 +13,8 @@ static esker_status take_memory(esker_plan *plan, esker_device *dev)
     esker_status st = ESKER_OK;
     if (plan->constants_bytes)
         st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, plan->constants_bytes, false, &plan->constants_memory);
+    if (st == ESKER_OK && plan->hoisted_bytes)
+        st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, plan->hoisted_bytes, false, &plan->hoisted);
     if (st == ESKER_OK && plan->uniform_bytes)
         st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, plan->uniform_bytes, false, &plan->uniforms);
     if (plan->open) return st;
@@ -70,6 +72,7 @@ const esker__memory *esker__plan_storage_memory(const esker_plan *plan, int stor
     if (storage == ESKER__STORAGE_PARAMETERS) return &plan->params->values;
     if (storage == ESKER__STORAGE_GRADIENTS) return &plan->params->gradients;
     if (storage == ESKER__STORAGE_CONSTANTS) return &plan->constants_memory;
+    if (storage == ESKER__STORAGE_HOISTED) return &plan->hoisted;
     if (storage == ESKER__STORAGE_OUTPUTS) return &plan->outputs_staging.slots[slot];
     if (storage >= ESKER__STORAGE_INPUTS) {
         const esker__plan_input *input = &plan->inputs[storage - ESKER__STORAGE_INPUTS];
@@ -174,6 +177,7 @@ void esker__plan_detach(esker_plan *plan)
     }
     esker__memory_give(&plan->arena);
     esker__memory_give(&plan->constants_memory);
+    esker__memory_give(&plan->hoisted);
     esker__memory_give(&plan->uniforms);
     esker__free(plan->launches);
     esker__free(plan->patches);

@@ -64,8 +64,12 @@ static int add_value(esker_plan *plan, int storage, uint64_t offset, uint64_t n_
         esker__fail_memory(sizeof *plan->values, "plan");
         return -1;
     }
-    plan->values[plan->n_values] = (esker__plan_value){
-        .storage = storage, .offset = offset, .n_bytes = esker__round_up(n_bytes, 16), .block = -1, .label = label};
+    plan->values[plan->n_values] = (esker__plan_value){.storage = storage,
+                                                       .offset = offset,
+                                                       .n_bytes = esker__round_up(n_bytes, 16),
+                                                       .block = -1,
+                                                       .last_write = -1,
+                                                       .label = label};
     return (int)plan->n_values++;
 }
 
@@ -78,6 +82,7 @@ static int add_constant(esker_plan *plan, esker__plan_constant constant, const c
     constant.offset = plan->constants_bytes;
     plan->constants[plan->n_constants++] = constant;
     int value = add_value(plan, ESKER__STORAGE_CONSTANTS, constant.offset, constant.n_elems * 4, label);
+    if (value >= 0) plan->values[value].fixed = true;
     plan->constants_bytes += esker__round_up(constant.n_elems * 4, ESKER__VALUE_ALIGN);
     return value;
 }
@@ -99,7 +104,9 @@ static int add_parameter(esker__lowering *l, const esker_node *node)
     const esker__parameter_attr *attr = node->attr;
     const esker__param *p = &l->plan->params->list[attr->index];
     char *name = esker__pool_strdup(&l->plan->pool, p->name);
-    return add_value(l->plan, ESKER__STORAGE_PARAMETERS, p->offset * 4, (uint64_t)p->n_elems * 4, name);
+    int value = add_value(l->plan, ESKER__STORAGE_PARAMETERS, p->offset * 4, (uint64_t)p->n_elems * 4, name);
+    if (value >= 0) l->plan->values[value].fixed = !l->changed[attr->index];
+    return value;
 }
 
 /* The value of a node, made when first asked for. */
@@ -320,6 +327,7 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
                               .n_operands = desc->n_operands,
                               .n_params = desc->n_params,
                               .uses_step = desc->uses_step,
+                              .prepares = -1,
                               .in_place = {-1, -1},
                               .choice = l->node && plan->n_choices > l->first_choice ? (int)plan->n_choices - 1 : -1,
                               .node = l->node ? l->node->id : -1,
@@ -349,6 +357,13 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
     }
     if (l->node && l->node->label && !(d.label = esker__pool_strdup(&plan->pool, l->node->label)))
         return esker__fail_memory(strlen(l->node->label) + 1, "plan");
+    for (int i = 0; i < d.n_operands; i++) {
+        esker__plan_value *value = &plan->values[d.operands[i].value];
+        if (!d.operands[i].write) continue;
+        /* Until the node is lowered and it is known what becomes of its dispatches. */
+        if (value->last_write < 0) value->fixed = value->storage == ESKER__STORAGE_ARENA;
+        value->last_write = d.sequence;
+    }
     plan->dispatches[plan->n_dispatches++] = d;
     return ESKER_OK;
 }
@@ -498,6 +513,7 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
     if (node->op->flags & ESKER__OP_UPDATE) l->plan->has_gradients = true;
     note_in_place(l, node);
     share_cost(l, node);
+    esker__hoist_node(l);
     return ESKER_OK;
 }
 
@@ -522,6 +538,7 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
     esker_graph *graph = l->graph;
     esker_status st = ESKER_OK;
     esker__mark_needed(graph, outputs, n_outputs, l->needed);
+    st = esker__hoist_begin(l);
     for (int i = 0; i < n_outputs; i++) l->used[outputs[i]->id] = true;
     for (size_t i = 0; i < graph->n_nodes; i++)
         for (int j = 0; l->needed[i] && j < graph->nodes[i]->n_inputs; j++) l->used[graph->nodes[i]->inputs[j]->id] = true;
@@ -559,7 +576,8 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     l->needed = esker__calloc(n_nodes, sizeof *l->needed);
     l->used = esker__calloc(n_nodes, sizeof *l->used);
     l->effect = esker__calloc(n_nodes, sizeof *l->effect);
-    if (!l->value_of || !l->claim || !l->needed || !l->used || !l->effect) {
+    l->changed = esker__calloc(l->plan->params->n, sizeof *l->changed);
+    if (!l->value_of || !l->claim || !l->needed || !l->used || !l->effect || !l->changed) {
         st = esker__fail_memory(n_nodes * sizeof *l->value_of, "plan");
         goto done;
     }
@@ -577,6 +595,7 @@ done:
     esker__free(l->needed);
     esker__free(l->used);
     esker__free(l->effect);
+    esker__free(l->changed);
     esker__free(l->bars);
     return st;
 }

@@ -18,6 +18,7 @@ struct esker__lowering {
     int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
     bool *needed, *used; /* by node id: must be computed; is read by somebody */
     bool *effect;        /* by node id: changes stored state, or needs what such a node computes */
+    bool *changed;       /* by parameter: a step of this plan changes it */
     const esker_node *node;              /* being lowered */
     size_t first_dispatch, first_choice; /* of that node */
     int params_value, gradients_value, state_values[ESKER__MAX_STATE];
@@ -26,6 +27,11 @@ struct esker__lowering {
     size_t n_bars, bars_capacity;
     esker_status status;
 };
+
+/** Which parameters the needed nodes of the graph change: fills l->changed and the plan's list of them. */
+esker_status esker__hoist_begin(esker__lowering *l);
+/** Of the node that was lowered last: which of its dispatches may be done in the prologue, and whether what they write is fixed. */
+void esker__hoist_node(esker__lowering *l);
 
 /** Call node's lowering, again as long as a choice that it made led to a quarantined kernel and another candidate is left. */
 esker_status esker__lower_choosing(esker__lowering *l, const esker_node *node);

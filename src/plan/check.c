@@ -58,6 +58,8 @@ static esker_status check_access(map *m, const access *now)
         if (old->storage != now->storage || old->begin >= now->end || now->begin >= old->end) continue;
         bool conflict = (old->write || now->write) && !same_dispatch(plan, old->dispatch, now->dispatch);
         if (conflict && old->run == m->run) return fail_pair(m, "no barrier between", old, now);
+        if (now->storage == ESKER__STORAGE_HOISTED && old->value != now->value)
+            return fail_pair(m, "kept bytes shared", old, now);
         if (now->storage != ESKER__STORAGE_ARENA || old->value == now->value) continue;
         /* Another value has these bytes. A write may take them over once it is dead, or as an in-place result at its death.
          */
@@ -71,10 +73,39 @@ static esker_status check_access(map *m, const access *now)
     return ESKER_OK;
 }
 
+static bool is_prologue(const esker_plan *plan, int dispatch)
+{
+    return (size_t)dispatch < plan->n_prologue;
+}
+
+/* The prologue is not run in every step, and has no step to look at: it writes temporaries and what is kept, which steps do not write. */
+static esker_status check_prologue(const esker_plan *plan, const access *now)
+{
+    bool given = now->storage == ESKER__STORAGE_PARAMETERS || now->storage == ESKER__STORAGE_CONSTANTS,
+         kept = now->storage == ESKER__STORAGE_HOISTED, inside = is_prologue(plan, now->dispatch);
+    const esker__plan_dispatch *d = &plan->dispatches[now->dispatch];
+    if (inside != d->prologue || (inside && d->uses_step) || (kept && now->write && !inside) ||
+        (inside && !kept && now->storage != ESKER__STORAGE_ARENA && (!given || now->write)))
+        return esker__fail(ESKER_ERR_INTERNAL, "plan check: dispatch %d (%s) %s bytes %llu to %llu of storage %d %s",
+                           now->dispatch, name_of(plan, now->dispatch), now->write ? "writes" : "reads",
+                           (unsigned long long)now->begin, (unsigned long long)now->end, now->storage,
+                           inside ? "in the prologue" : "outside of the prologue");
+    for (size_t p = plan->n_prologue; inside && given && p < plan->n_dispatches; p++)
+        for (int i = 0; i < plan->dispatches[p].n_operands; i++) {
+            esker__extent extent = esker__operand_extent(plan, &plan->dispatches[p].operands[i]);
+            if (plan->dispatches[p].operands[i].write && extent.storage == now->storage && extent.begin < now->end &&
+                now->begin < extent.end)
+                return esker__fail(ESKER_ERR_INTERNAL,
+                                   "plan check: the prologue reads what dispatch %zu (%s) of a step writes", p,
+                                   name_of(plan, (int)p));
+        }
+    return ESKER_OK;
+}
+
 /* A temporary that is read must have been written by its own dispatches, and by nobody else since. */
 static esker_status check_read(const map *m, const access *now)
 {
-    if (now->storage != ESKER__STORAGE_ARENA) return ESKER_OK;
+    if (now->storage != ESKER__STORAGE_ARENA && now->storage != ESKER__STORAGE_HOISTED) return ESKER_OK;
     bool written = false;
     for (size_t i = m->n; i-- > 0;) {
         const access *old = &m->list[i];
@@ -83,7 +114,11 @@ static esker_status check_read(const map *m, const access *now)
             if (written) break;
             return fail_pair(m, "bytes of another value read", old, now);
         }
-        if (old->value == now->value) written = true;
+        if (old->value != now->value) continue;
+        written = true;
+        if (now->storage == ESKER__STORAGE_ARENA &&
+            is_prologue(m->plan, old->dispatch) != is_prologue(m->plan, now->dispatch))
+            return fail_pair(m, "a step reads what the prologue left in memory that steps write", old, now);
     }
     if (!written)
         return esker__fail(ESKER_ERR_INTERNAL, "plan check: dispatch %d (%s) reads bytes %llu to %llu that nobody wrote",
@@ -145,6 +180,10 @@ static esker_status check_dispatch(map *m, int p)
     const esker__plan_dispatch *d = &plan->dispatches[p];
     if (d->barrier) m->run++;
     esker_status st = ESKER_OK;
+    if (!d->barrier && (p == 0 || (size_t)p == plan->n_prologue))
+        return esker__fail(ESKER_ERR_INTERNAL,
+                           "plan check: dispatch %d (%s), at which a step may begin, has no barrier before it", p,
+                           name_of(plan, p));
     size_t n_before = m->n;
     for (int i = 0; st == ESKER_OK && i < d->n_operands; i++) {
         esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
@@ -152,6 +191,7 @@ static esker_status check_dispatch(map *m, int p)
         st = check_bounds(plan, p, &now);
         size_t n_all = m->n;
         m->n = n_before; /* not against its own other operands */
+        if (st == ESKER_OK) st = check_prologue(plan, &now);
         if (st == ESKER_OK) st = check_access(m, &now);
         if (st == ESKER_OK && !now.write) st = check_read(m, &now);
         m->n = n_all;

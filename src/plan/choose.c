@@ -55,6 +55,13 @@ static int pick(esker__lowering *l, const char *problem, const char *const *name
     return best >= 0 ? best : usual;
 }
 
+static uint32_t fixed_inputs(esker__lowering *l)
+{
+    uint32_t fixed = 0;
+    for (int i = 0; i < l->node->n_inputs && i < 32; i++) fixed |= (uint32_t)esker__is_fixed(l, l->node->inputs[i]) << i;
+    return fixed;
+}
+
 int esker__choose(esker__lowering *l, const char *problem, const char *const *names, int n, int usual)
 {
     esker_plan *plan = l->plan;
@@ -69,7 +76,8 @@ int esker__choose(esker__lowering *l, const char *problem, const char *const *na
                                  .n = n,
                                  .chosen = pick(l, problem, names, n, usual),
                                  .usual = usual,
-                                 .node = l->node->id};
+                                 .node = l->node->id,
+                                 .fixed_inputs = fixed_inputs(l)};
     bool kept = choice.problem && choice.names &&
                 esker__grow((void **)&plan->choices, &plan->choices_capacity, plan->n_choices, sizeof *plan->choices);
     for (int i = 0; kept && i < n; i++) kept = (choice.names[i] = esker__pool_strdup(&plan->pool, names[i]));

@@ -124,6 +124,7 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
     plan->chosen_for = desc->device;
     plan->family = desc->device ? esker__device_family(desc->device) : ESKER__FAMILY_UNKNOWN;
     if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion, desc->check);
+    if (st == ESKER_OK) st = esker__plan_hoist(plan);
     if (st == ESKER_OK) st = order_and_place(plan);
     if (st == ESKER_OK) st = esker__plan_barriers(plan);
     if (st == ESKER_OK) st = esker__plan_slice(plan);
@@ -211,6 +212,7 @@ uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage)
     if (storage == ESKER__STORAGE_ARENA) return plan->arena_bytes;
     if (storage == ESKER__STORAGE_PARAMETERS) return plan->params->total_elems * 4;
     if (storage == ESKER__STORAGE_CONSTANTS) return plan->constants_bytes;
+    if (storage == ESKER__STORAGE_HOISTED) return plan->hoisted_bytes;
     if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_bytes;
     if (storage >= ESKER__STORAGE_INPUTS + (int)plan->n_inputs)
         return esker__round_up(plan->outputs[storage - ESKER__STORAGE_INPUTS - (int)plan->n_inputs].n_bytes, 16);
@@ -228,7 +230,9 @@ void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
                              .n_params = (int)plan->params->n,
                              .arena_bytes = plan->arena_bytes,
                              .arena_lower_bound = plan->arena_lower_bound,
-                             .parameter_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_PARAMETERS)};
+                             .parameter_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_PARAMETERS),
+                             .n_prologue = (int)plan->n_prologue,
+                             .prologue_bytes = plan->hoisted_bytes};
     uint64_t trained_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_GRADIENTS);
     if (plan->has_gradients) out->gradient_bytes = trained_bytes;
     out->state_bytes = (uint64_t)plan->n_state * trained_bytes;
@@ -236,8 +240,9 @@ void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
                     ESKER_PLAN_SLOTS * (plan->outputs_bytes + sizeof(esker__step_block));
     for (size_t i = 0; i < plan->n_inputs; i++)
         out->io_bytes += ESKER_PLAN_SLOTS * esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i);
-    out->peak_bytes = out->arena_bytes + out->parameter_bytes + out->gradient_bytes + out->state_bytes + out->io_bytes;
-    for (size_t p = 0; p < plan->n_dispatches; p++) {
+    out->peak_bytes = out->arena_bytes + out->parameter_bytes + out->gradient_bytes + out->state_bytes + out->io_bytes +
+                      out->prologue_bytes;
+    for (size_t p = plan->n_prologue; p < plan->n_dispatches; p++) {
         out->n_barriers += plan->dispatches[p].barrier;
         out->flops += plan->dispatches[p].cost.flops;
         out->bytes += plan->dispatches[p].cost.bytes;
@@ -246,8 +251,8 @@ void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
 
 static const char *storage_name(const esker_plan *plan, int storage)
 {
-    static const char *const names[] = {"arena",  "parameters", "gradients", "state0", "state1",
-                                        "state2", "state3",     "constants", "outputs"};
+    static const char *const names[] = {"arena",  "parameters", "gradients", "state0",  "state1",
+                                        "state2", "state3",     "constants", "hoisted", "outputs"};
     _Static_assert(sizeof names / sizeof names[0] == ESKER__STORAGE_INPUTS, "a name for each storage");
     if (storage < ESKER__STORAGE_INPUTS) return names[storage];
     size_t input = (size_t)(storage - ESKER__STORAGE_INPUTS);
@@ -265,7 +270,7 @@ esker_status esker_plan_get_dispatch(const esker_plan *plan, int index, esker_di
                                  .defines = kernel->defines,
                                  .op = d->op,
                                  .label = d->label ? d->label : "",
-                                 .phase = phases[d->phase],
+                                 .phase = d->prologue ? "prologue" : phases[d->phase],
                                  .n_bindings = d->n_operands,
                                  .barrier = d->barrier,
                                  .flops = d->cost.flops,

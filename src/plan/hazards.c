@@ -22,8 +22,8 @@ esker_status esker__plan_barriers(esker_plan *plan)
     size_t since = 0; /* the first dispatch behind the newest barrier */
     for (size_t p = 0; p < plan->n_dispatches; p++) {
         esker__plan_dispatch *d = &plan->dispatches[p];
-        /* The first waits for the step before; the mark for everything, since it stands for everything. */
-        d->barrier = p == 0 || d->last;
+        /* The first, with and without the prologue, waits for the step before; the mark for everything, since it stands for everything. */
+        d->barrier = p == 0 || p == plan->n_prologue || d->last;
         for (size_t i = since; i < p && !d->barrier; i++) d->barrier = dispatches_meet(plan, &plan->dispatches[i], d);
         if (d->barrier) since = p;
     }
@@ -75,6 +75,7 @@ esker_status esker__plan_slice(esker_plan *plan)
     esker__free(plan->dispatches);
     plan->dispatches = sliced;
     plan->n_dispatches = plan->dispatches_capacity = out;
+    for (plan->n_prologue = 0; plan->n_prologue < out && sliced[plan->n_prologue].prologue;) plan->n_prologue++;
     return ESKER_OK;
 }
 

@@ -81,6 +81,29 @@ esker__value esker__state_value(esker__lowering *lowering, int slot);
 uint64_t esker__params_value_elems(esker__lowering *lowering);
 /** The elements of parameter group `group` in each of these arenas: from *out_first, a multiple of 64 of them, or 0. */
 void esker__params_group(esker__lowering *lowering, int group, uint64_t *out_first, uint64_t *out_n);
+/*
+ * What is the same in every step is done once. A dispatch that reads constants, parameters that no step of this plan changes, and what such
+ * dispatches wrote, and that writes temporaries, is no part of the steps: it runs in the plan's prologue, before the first step and before
+ * the first one after any of these parameters was changed (by another plan, by esker_params_write(), ...), and what it wrote for the steps
+ * is kept in memory of the plan's own. A lowering need not ask for that. In plans for inference, where nothing changes parameters, all of
+ * them are fixed; in plans that train, the frozen ones that no operation writes.
+ */
+
+/**
+ * Whether `node`'s value is fixed in that sense, so that work on it alone is free: a lowering asks before it takes a way that needs an operand
+ * in another form (filters by blocks of 16 channels, or transformed for Winograd), and takes a way without where it is not. An op with such a
+ * way among its candidates says in esker__choose()'s `problem` that the operand is fixed, so that what was tuned for training stays apart.
+ */
+bool esker__is_fixed(esker__lowering *lowering, const esker_node *node);
+/**
+ * An operand in another form: emits `desc`, all of whose operands are read and to which one more is appended, behind them, that it writes:
+ * *out, memory of `n_bytes` to be read by the node's other dispatches as {.value = *out}. Where the operands are fixed it is done in the prologue,
+ * and who asks for the same again gets the same memory; else it is a dispatch of every step. A result more than 16 times as large as what it
+ * is made from is not kept either. With no cost given: the bytes that it reads and writes.
+ */
+esker_status esker__prepare(esker__lowering *lowering, const esker__dispatch_desc *desc, uint64_t n_bytes,
+                            esker__value *out);
+
 /** Reserve two vec4 of the step block for this node's op->step; returns the index of the first in `slots`. */
 esker_status esker__step_slot(esker__lowering *lowering, uint32_t *out_slot);
 

@@ -75,11 +75,16 @@ esker_status esker_plan_measure(esker_plan *plan, int first, int n, const esker_
         return esker__fail(ESKER_ERR_INVALID, "measuring dispatches %d to %d of %zu", first, first + n - 1,
                            plan->n_dispatches);
     esker__plan_point_at_slot(plan, 0);
+    esker_status st = esker__plan_prepare(plan);
+    if (st != ESKER_OK) return st;
     esker__launch *launches = esker__malloc((size_t)n * sizeof *launches);
     if (!launches) return esker__fail_memory((size_t)n * sizeof *launches, "measuring");
     memcpy(launches, plan->launches + first, (size_t)n * sizeof *launches);
     launches[0].barrier = true;
-    esker_status st = measure(&(work){plan->device, launches, n}, desc, out);
+    st = measure(&(work){plan->device, launches, n}, desc, out);
+    esker__plan_note_run(plan, plan->n_prologue);
+    if ((size_t)first < plan->n_prologue)
+        plan->prepared = false; /* without the rest of it, on whatever its temporaries hold now */
     esker__free(launches);
     return st;
 }

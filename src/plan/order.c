@@ -70,11 +70,16 @@ static void accesses_finish(accesses *all)
     esker__free(all->writes);
 }
 
-/* As lowered, but changes of stored state behind everything that reads it, and the mark behind those. */
+static int rank_of(const esker__plan_dispatch *d)
+{
+    return d->last ? 3 : d->effect ? 2 : !d->prologue;
+}
+
+/* As lowered, but the prologue in front, changes of stored state behind everything that reads it, and the mark behind those. */
 static int compare_program(const void *left, const void *right)
 {
     const esker__plan_dispatch *a = left, *b = right;
-    int rank_a = a->last ? 2 : a->effect, rank_b = b->last ? 2 : b->effect;
+    int rank_a = rank_of(a), rank_b = rank_of(b);
     if (rank_a != rank_b) return rank_a - rank_b;
     return a->sequence - b->sequence;
 }
@@ -93,10 +98,12 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     qsort(d, n, sizeof *d, compare_program);
     accesses all;
     esker_status st = accesses_init(plan, &all);
-    int newest = 0;
+    int newest = 0, first = 0; /* the first epoch of the step */
     if (st != ESKER_OK) goto done;
+    for (plan->n_prologue = 0; plan->n_prologue < n && d[plan->n_prologue].prologue;) plan->n_prologue++;
     for (size_t j = 0; j < n; j++) {
-        int epoch = by_epochs ? 0 : newest;
+        if (j && j == plan->n_prologue) first = ++newest;
+        int epoch = by_epochs ? first : newest;
         if (d[j].last) epoch = newest + (j > 0);
         for (int o = 0; o < d[j].n_operands; o++) {
             int bucket = bucket_of(plan, &d[j].operands[o]);

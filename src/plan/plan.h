@@ -2,6 +2,7 @@
  * The inside of a plan. It is built in stages, each in a file of its own:
  *   build.c    passes, then values and dispatches from the ops' lowerings; which value lives in which storage
  *   choose.c   which of several kernels does a job
+ *   hoist.c    what does not change from step to step, and so is done in a prologue
  *   order.c    the order of dispatches, in epochs without a barrier inside
  *   memory.c   offsets of temporaries in the arena
  *   hazards.c  barriers, and the cutting of long dispatches
@@ -37,6 +38,7 @@ enum {
     ESKER__STORAGE_GRADIENTS,
     ESKER__STORAGE_STATE, /* ESKER__MAX_STATE of them */
     ESKER__STORAGE_CONSTANTS = ESKER__STORAGE_STATE + ESKER__MAX_STATE,
+    ESKER__STORAGE_HOISTED, /* what the prologue leaves for the steps */
     ESKER__STORAGE_OUTPUTS,
     ESKER__STORAGE_INPUTS
 };
@@ -59,6 +61,8 @@ typedef struct esker__plan_value {
     uint64_t offset;  /* in the storage; of an arena value it is set by memory.c */
     uint64_t n_bytes; /* as the kernels see it */
     int block;        /* arena values: values of one block share its bytes one after the other; -1 else */
+    bool fixed;     /* the same in every step, until a parameter changes: constants, parameters, what the prologue writes */
+    int last_write; /* the last dispatch, as lowered, that writes it; -1: none */
     const char *label;
 } esker__plan_value;
 
@@ -77,10 +81,12 @@ typedef struct esker__plan_dispatch {
     int n_params;
     bool uses_step;
     bool barrier;
+    bool prologue;   /* before every other dispatch, and not in every step */
     bool effect;     /* changes stored state: after every other dispatch */
     bool last;       /* the mark, behind everything */
     int in_place[2]; /* values whose bytes output 0 may take over, or -1 */
     int epoch;
+    int prepares; /* the value, of one that esker__prepare() asked for; -1 else */
     int choice;   /* index in plan->choices; -1: there was none */
     int node;     /* whose lowering emitted it; -1: the plan's own */
     int sequence; /* order of lowering */
@@ -100,7 +106,8 @@ typedef struct esker__plan_choice {
     const char *problem;
     const char **names;
     int n, chosen, usual;
-    int node; /* being lowered */
+    int node;              /* being lowered */
+    uint32_t fixed_inputs; /* bit i: its input i is fixed (lowering.h) */
 } esker__plan_choice;
 
 /* A candidate to be taken for a problem, whatever tuning says: how the tuner tries one. */
@@ -178,11 +185,14 @@ struct esker_plan {
     esker__plan_constant *constants;
     size_t n_constants, constants_capacity;
     int n_state;
+    size_t n_prologue;             /* dispatches at the front that only run where a parameter has changed */
+    int *prologue_reads, *changes; /* parameters that the prologue reads; that steps write */
+    size_t n_prologue_reads, n_changes;
     bool open; /* inputs, outputs, arena and step block are the caller's, given for each run: esker__plan_run_open */
     bool has_gradients;
     bool marks; /* the last dispatch writes run[0] into the outputs' head */
 
-    uint64_t arena_bytes, arena_lower_bound, constants_bytes, outputs_bytes;
+    uint64_t arena_bytes, arena_lower_bound, constants_bytes, hoisted_bytes, outputs_bytes;
     uint64_t uniform_bytes;    /* one dispatch's block, rounded to the alignment, times n_dispatches */
     uint64_t *uniform_offsets; /* by dispatch */
 
@@ -196,7 +206,10 @@ struct esker_plan {
 
     /* On a device. */
     esker_device *device; /* held, but by an open plan */
-    esker__memory arena, constants_memory, uniforms;
+    esker__memory arena, constants_memory, hoisted, uniforms;
+    bool
+        prepared; /* the prologue ran, when the parameters' clock stood at prologue_clock or nothing it reads has changed since */
+    uint64_t prologue_clock;
     esker__staging outputs_staging, step_staging;
     esker__plan_slot slots[ESKER_PLAN_SLOTS];
     bool mark_seen, mark_missed; /* the device ever wrote a mark; a warning was logged that it does not */
@@ -219,6 +232,7 @@ uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage);
 /* The stages. */
 esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse,
                                bool check);
+esker_status esker__plan_hoist(esker_plan *plan);
 esker_status esker__plan_order(esker_plan *plan, bool by_epochs);
 esker_status esker__plan_place(esker_plan *plan);
 esker_status esker__plan_barriers(esker_plan *plan);
@@ -238,6 +252,13 @@ typedef struct esker__plan_io {
     esker__range arena;          /* of an open plan: arena_bytes */
     esker__range step;           /* the step's block; of an open plan that has no use for it (uses_step) empty */
 } esker__plan_io;
+
+/** Whether the prologue must run before the next step: it never did, or a parameter that it reads has changed. */
+bool esker__plan_is_stale(esker_plan *plan);
+/** Run the prologue, for those who then run dispatches of a step alone; the launches point at a slot. */
+esker_status esker__plan_prepare(esker_plan *plan);
+/** Dispatches from `first` on were queued, in order: the prologue has run if it is among them, and parameters have changed. */
+void esker__plan_note_run(esker_plan *plan, size_t first);
 
 /** Let the launches use one slot of the staging rings. */
 void esker__plan_point_at_slot(esker_plan *plan, int slot);

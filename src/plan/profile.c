@@ -87,10 +87,13 @@ esker_status esker_plan_profile(esker_plan *plan, const esker_profile_desc *desc
     esker_device_get_info(plan->device, &info);
     esker__plan_point_at_slot(plan, 0);
     esker_status st = esker__launches_check(plan->device, plan->launches, (int)plan->n_dispatches);
+    if (st == ESKER_OK) st = esker__plan_prepare(plan);
     if (st != ESKER_OK) return st;
     if (info.timer_query && !(desc && desc->isolated)) {
         if (out_timers) *out_timers = true;
-        return by_timers(plan, steps, out_seconds);
+        st = by_timers(plan, steps, out_seconds);
+        esker__plan_note_run(plan, plan->n_prologue);
+        return st;
     }
     for (size_t p = 0; st == ESKER_OK && p < plan->n_dispatches; p++) {
         esker_timing timing;

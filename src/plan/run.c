@@ -226,7 +226,10 @@ static esker_status submit_slot(esker_plan *plan, int slot)
         if (st != ESKER_OK) return st;
         plan->checked_slots |= bit;
     }
-    return esker__submit_checked(plan->device, plan->launches, (int)plan->n_dispatches);
+    size_t first = esker__plan_is_stale(plan) ? 0 : plan->n_prologue;
+    esker_status st = esker__submit_checked(plan->device, plan->launches + first, (int)(plan->n_dispatches - first));
+    if (st == ESKER_OK) esker__plan_note_run(plan, first);
+    return st;
 }
 
 static esker_status start_step(void *owner, uint64_t ticket)

@@ -34,11 +34,17 @@ typedef struct task {
     const char *problem;
     const char **names;
     int n, usual;
-    float *want; /* what the usual candidate computed */
+    uint32_t fixed_inputs; /* those are parameters of the small plan, and what is made of them is in its prologue */
+    float *want;           /* what the usual candidate computed */
     int64_t n_elems;
 } task;
 
 /* ---- One candidate's plan ---- */
+
+static bool is_parameter(const task *job, int i)
+{
+    return (job->fixed_inputs >> i & 1) && job->node->inputs[i]->type.dtype == ESKER_DTYPE_F32;
+}
 
 static esker_status record(const task *job, esker_graph **out_graph, esker_node **out)
 {
@@ -49,6 +55,10 @@ static esker_status record(const task *job, esker_graph **out_graph, esker_node 
         char name[16];
         const esker__type *type = &job->node->inputs[i]->type;
         snprintf(name, sizeof name, "x%d", i);
+        if (is_parameter(job, i)) {
+            inputs[i] = esker_parameter(*out_graph, &(esker_param_desc){.name = name, .shape = type->shape});
+            continue;
+        }
         esker_node *x = esker_input(*out_graph, name, type->dtype, &type->shape);
         inputs[i] = esker__record(&esker__op_copy, NULL, &x, 1);
     }
@@ -84,7 +94,10 @@ static esker_status write_inputs(const task *job, esker_plan *plan)
         void *data = esker__malloc(n_bytes);
         if (!data) return esker__fail_memory(n_bytes, "tuning");
         fill(data, type->dtype, n, (uint64_t)i);
-        st = esker_plan_write(plan, esker_plan_find_input(plan, name), data, n_bytes);
+        if (is_parameter(job, i))
+            st = esker_params_write(plan->params, esker_params_find(plan->params, name), data, n);
+        else
+            st = esker_plan_write(plan, esker_plan_find_input(plan, name), data, n_bytes);
         esker__free(data);
     }
     return st;
@@ -208,7 +221,7 @@ static esker_status time_one(const task *job, esker_tune_candidate *c, int candi
     esker_status st = make_plan(job, candidate, false, &plan);
     if (st != ESKER_OK || !plan) return st;
     for (size_t p = 0; p < plan->n_dispatches; p++) {
-        if (plan->dispatches[p].choice < 0) continue; /* a copy */
+        if (plan->dispatches[p].choice < 0 || plan->dispatches[p].prologue) continue; /* a copy; no part of a step */
         if (first < 0) first = (int)p;
         last = (int)p;
     }
@@ -287,16 +300,27 @@ static esker_status tune_job(task *job, esker_tune_summary *sum, const esker_tun
     return st;
 }
 
-/* The node with the fewest inputs among those that ask this question first asked by choices[first]; NULL: it was asked before. */
-static const esker_node *node_for(const esker_plan *plan, const esker_graph *graph, size_t first)
+/* What of the prologue is not worth a measurement. */
+static bool is_prologue(const esker_graph *graph, const esker__plan_choice *choice)
+{
+    int n = graph->nodes[choice->node]->n_inputs;
+    return n > 0 && n < 32 && choice->fixed_inputs == (1u << n) - 1;
+}
+
+/* The node with the fewest inputs among those that ask the question first asked by choices[first]; NULL: it was asked before. */
+static const esker__plan_choice *choice_for(const esker_plan *plan, const esker_graph *graph, size_t first)
 {
     const char *problem = plan->choices[first].problem;
-    const esker_node *found = NULL;
+    const esker__plan_choice *found = NULL;
+    int n_inputs = 0;
     for (size_t i = 0; i < first; i++)
         if (!strcmp(plan->choices[i].problem, problem)) return NULL;
     for (size_t i = first; i < plan->n_choices; i++) {
-        const esker_node *node = graph->nodes[plan->choices[i].node];
-        if (!strcmp(plan->choices[i].problem, problem) && (!found || node->n_inputs < found->n_inputs)) found = node;
+        const esker__plan_choice *choice = &plan->choices[i];
+        int n = graph->nodes[choice->node]->n_inputs;
+        if (strcmp(choice->problem, problem) || is_prologue(graph, choice) || (found && n >= n_inputs)) continue;
+        found = choice;
+        n_inputs = n;
     }
     return found;
 }
@@ -307,15 +331,16 @@ static esker_status tune_plan(const esker_plan *plan, const esker_graph *graph, 
     double budget = desc->budget_seconds > 0 ? desc->budget_seconds : BUDGET_SECONDS;
     esker_status st = ESKER_OK;
     for (size_t i = 0; st == ESKER_OK && i < plan->n_choices; i++) {
-        const esker__plan_choice *choice = &plan->choices[i];
-        const esker_node *node = choice->n > 1 ? node_for(plan, graph, i) : NULL;
-        if (!node) continue;
+        const esker__plan_choice *choice = plan->choices[i].n > 1 ? choice_for(plan, graph, i) : NULL;
+        if (!choice) continue;
+        const esker_node *node = graph->nodes[choice->node];
         task job = {.dev = plan->device,
                     .node = node,
                     .problem = choice->problem,
                     .names = choice->names,
                     .n = choice->n,
-                    .usual = choice->usual};
+                    .usual = choice->usual,
+                    .fixed_inputs = choice->fixed_inputs};
         if (!desc->again && esker__tuning_find(plan->device, choice->problem))
             sum->n_known++;
         else if (!can_run_alone(node) || (double)(esker__now_ns() - start) * 1e-9 > budget)

@@ -215,6 +215,7 @@ static esker_status tell(run *r, const verdict *v)
 {
     static const char *const phases[] = {"forward", "backward", "update"};
     esker__checker *c = r->checker;
+    bool prologue = (size_t)r->last[r->node->id] < r->plan->n_prologue;
     const esker_node *node = r->node;
     esker__text kernels = {0};
     char message[ESKER__ERROR_BYTES], signature[ESKER__SIGNATURE_BYTES];
@@ -232,8 +233,9 @@ static esker_status tell(run *r, const verdict *v)
         (unsigned long long)r->plan->step, r->first[node->id],
         node->n_inputs ? esker__signature(signature, node->op->name, node->inputs, node->n_inputs > 6 ? 6 : node->n_inputs)
                        : node->op->name,
-        node->label ? " \"" : "", node->label ? node->label : "", node->label ? "\"" : "", phases[node->phase],
-        kernels.chars ? kernels.chars : "", (long long)v->at, v->where, v->got, v->want, fabs(v->got - v->want), v->bound);
+        node->label ? " \"" : "", node->label ? node->label : "", node->label ? "\"" : "",
+        prologue ? "prologue" : phases[node->phase], kernels.chars ? kernels.chars : "", (long long)v->at, v->where, v->got,
+        v->want, fabs(v->got - v->want), v->bound);
     esker_status st = ESKER_OK;
     if (c->observe)
         c->observe(&(esker__check_result){.node = node,
@@ -594,11 +596,32 @@ static esker_status run_dispatch(run *r, int p)
     return st;
 }
 
+/* What the prologue makes now must be what it made when it last had to run. */
+static esker_status need_kept(const run *r, const unsigned char *then)
+{
+    const esker_plan *plan = r->plan;
+    unsigned char *now;
+    esker_status st = read_range(r, ESKER__STORAGE_HOISTED, 0, (size_t)plan->hoisted_bytes, &now);
+    for (size_t v = 0; st == ESKER_OK && v < plan->n_values; v++) {
+        const esker__plan_value *value = &plan->values[v];
+        if (value->storage == ESKER__STORAGE_HOISTED && memcmp(now + value->offset, then + value->offset, value->n_bytes))
+            st = esker__fail(
+                ESKER_ERR_MISMATCH,
+                "check: step %llu: %s, %llu bytes that the prologue keeps, is not what it would compute now: a "
+                "parameter has changed without a word, or something wrote over it",
+                (unsigned long long)plan->step, value->label ? value->label : "a value",
+                (unsigned long long)value->n_bytes);
+    }
+    esker__free(now);
+    return st;
+}
+
 esker_status esker__plan_run_checked(esker_plan *plan, int slot)
 {
     esker__checker *c = plan->checker;
     size_t n_nodes = c->graph->n_nodes;
     run r = {.plan = plan, .checker = c, .slot = slot};
+    unsigned char *kept = NULL;
     esker_status st = ESKER_OK;
     r.first = esker__malloc(n_nodes * sizeof *r.first);
     r.last = esker__malloc(n_nodes * sizeof *r.last);
@@ -613,7 +636,15 @@ esker_status esker__plan_run_checked(esker_plan *plan, int slot)
         if (r.first[id] < 0) r.first[id] = (int)p;
         r.last[id] = (int)p;
     }
-    for (size_t p = 0; st == ESKER_OK && p < plan->n_dispatches; p++) st = run_dispatch(&r, (int)p);
+    /* The prologue in every step; where it would not have run, nothing may come of that. */
+    bool stale = esker__plan_is_stale(plan);
+    if (!stale && plan->hoisted_bytes) st = read_range(&r, ESKER__STORAGE_HOISTED, 0, (size_t)plan->hoisted_bytes, &kept);
+    for (size_t p = 0; st == ESKER_OK && p < plan->n_dispatches; p++) {
+        st = run_dispatch(&r, (int)p);
+        if (st == ESKER_OK && kept && p + 1 == plan->n_prologue) st = need_kept(&r, kept);
+    }
+    if (st == ESKER_OK) esker__plan_note_run(plan, 0);
+    esker__free(kept);
     for (size_t i = 0; i < n_nodes; i++) forget(&c->records[i], c->graph->nodes[i]);
     for (size_t v = 0; v < plan->n_values; v++) {
         esker__free(c->left[v]);

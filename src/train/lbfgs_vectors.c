@@ -130,6 +130,7 @@ static uint32_t bits(double value)
 
 void esker__lbfgs_combine(esker__lbfgs_vectors *v, int out, double a, int u, double b, int w)
 {
+    if (out == ESKER__LBFGS_PARAMETERS) v->moves_parameters = true;
     for (uint64_t at = 0; at < v->n_elems; at += v->part_elems) {
         uint64_t n = part_length(v, at);
         esker__range storage[3] = {range_of(v, out, at, n), range_of(v, u, at, n)};
@@ -222,6 +223,8 @@ esker_status esker__lbfgs_submit(esker__lbfgs_vectors *v)
     esker_status st = esker__staging_write(&v->uniforms, slot, 0, v->blocks, (size_t)n * BLOCK_BYTES);
     if (st == ESKER_OK) st = esker__submit(v->device, v->launches, (int)n);
     if (st != ESKER_OK) return st;
+    if (v->moves_parameters) esker__params_changed(v->params, NULL, 0);
+    v->moves_parameters = false;
     esker__count_transfer(v->device, (uint64_t)n * BLOCK_BYTES, 0);
     v->slot = (slot + 1) % ESKER__STAGING_SLOTS;
     v->n_unfinished++;

@@ -48,6 +48,7 @@ typedef struct esker__lbfgs_vectors {
     uint32_t region; /* which half of the sums the last product is in */
     uint32_t mark;
     bool mark_seen;
+    bool moves_parameters; /* what is queued does */
 } esker__lbfgs_vectors;
 
 /**

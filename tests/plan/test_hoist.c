@@ -1,0 +1,543 @@
+/* device test: what depends on parameters alone runs in front of the first step, and again once they have changed. */
+#include "support/test.h"
+
+#include <math.h>
+
+#include <esker/measure.h>
+#include <esker/ops.h>
+#include <esker/submission.h>
+#include "base/memory.h"
+#include "plan/plan.h"
+
+#define N 96
+
+static esker_node *parameter(esker_graph *graph, const char *name, bool frozen)
+{
+    return esker_parameter(
+        graph, &(esker_param_desc){
+                   .name = name, .shape = {1, {N}}, .init = {ESKER_INIT_UNIFORM, .value = 0.5f}, .frozen = frozen});
+}
+
+static esker_node *input(esker_graph *graph)
+{
+    return esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){1, {N}});
+}
+
+static esker_plan *compile(esker_device *dev, esker_graph *graph, esker_node *y, bool check)
+{
+    esker_plan *plan;
+    assert_ok(esker_plan_compile(
+        graph, &(esker_plan_desc){.device = dev, .outputs = &y, .n_outputs = 1, .no_fusion = true, .check = check}, &plan));
+    return plan;
+}
+
+/* x + exp(w) * exp(v): three dispatches that only parameters go into, and the sum. */
+static esker_plan *forward(esker_device *dev, esker_params *params, bool check)
+{
+    esker_graph *graph;
+    assert_ok(esker_graph_create(params, &graph));
+    esker_node *w = parameter(graph, "w", false), *v = parameter(graph, "v", true);
+    esker_plan *plan = compile(dev, graph, esker_add(input(graph), esker_mul(esker_exp(w), esker_exp(v))), check);
+    esker_graph_destroy(graph);
+    return plan;
+}
+
+/* One step of gradient descent on w. */
+static esker_plan *training(esker_device *dev, esker_params *params)
+{
+    esker_graph *graph;
+    assert_ok(esker_graph_create(params, &graph));
+    esker_node *w = parameter(graph, "w", false), *v = parameter(graph, "v", true), *x = input(graph);
+    esker_node *loss = esker_sum(esker_mul(esker_mul(x, esker_exp(v)), esker_exp(w)), NULL, 0, false);
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.01f}));
+    esker_plan *plan = compile(dev, graph, loss, false);
+    esker_graph_destroy(graph);
+    return plan;
+}
+
+static esker_params *new_params(void)
+{
+    esker_params *params;
+    assert_ok(esker_params_create(&params));
+    return params;
+}
+
+static void give(esker_plan *plan, float value)
+{
+    float x[N];
+    for (int i = 0; i < N; i++) x[i] = value + (float)i / N;
+    assert_ok(esker_plan_write(plan, 0, x, sizeof x));
+}
+
+static uint64_t submit(esker_plan *plan, float value)
+{
+    uint64_t ticket;
+    give(plan, value);
+    assert_ok(esker_plan_submit(plan, &ticket));
+    return ticket;
+}
+
+/* What forward() computes with the values that the parameters have now. */
+static void expect(esker_params *params, float value, const float *got)
+{
+    float w[N], v[N];
+    double want[N];
+    assert_ok(esker_params_read(params, esker_params_find(params, "w"), w, N));
+    assert_ok(esker_params_read(params, esker_params_find(params, "v"), v, N));
+    for (int i = 0; i < N; i++) want[i] = (double)(value + (float)i / N) + exp((double)w[i]) * exp((double)v[i]);
+    assert_close(got, want, NULL, 4e-6, N);
+}
+
+static void run_and_expect(esker_plan *plan, esker_params *params, float value)
+{
+    float y[N];
+    assert_ok(esker_plan_read(plan, submit(plan, value), 0, y, sizeof y));
+    expect(params, value, y);
+}
+
+static uint64_t dispatches(void)
+{
+    esker_counters c;
+    esker_device_get_counters(test_device(), &c);
+    return c.dispatches;
+}
+
+/* ---- When ---- */
+
+static void once_until_a_parameter_changes(void **state)
+{
+    (void)state;
+    esker_params *params = new_params();
+    esker_plan *plan = forward(test_device(), params, false);
+    esker_plan_info info;
+    esker_plan_get_info(plan, &info);
+    uint64_t all = (uint64_t)info.n_dispatches, step = all - 3, before = dispatches();
+    assert_int_equal(info.n_prologue, 3);
+    assert_int_equal(info.prologue_bytes, 512); /* 384, to the alignment; exp(w) and exp(v) are the prologue's own */
+    for (int i = 0; i < 3; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        assert_string_equal(d.phase, "prologue");
+    }
+    for (int i = 0; i < 6; i++) run_and_expect(plan, params, (float)i);
+    assert_int_equal(dispatches() - before, 3 + 6 * step);
+
+    /* Either of those that it reads, one by one and all. */
+    float values[N];
+    const char *const names[] = {"w", "v"};
+    for (int i = 0; i < 2; i++) {
+        test_uniform(values, N, -1, 1, (uint64_t)i);
+        assert_ok(esker_params_write(params, esker_params_find(params, names[i]), values, N));
+        before = dispatches();
+        for (int k = 0; k < 3; k++) run_and_expect(plan, params, 7);
+        assert_int_equal(dispatches() - before, 3 + 3 * step);
+    }
+    assert_ok(esker_params_init_values(params, 99));
+    run_and_expect(plan, params, 7);
+    esker_plan_destroy(plan);
+    esker_params_unref(params);
+}
+
+static void not_for_parameters_that_it_does_not_read(void **state)
+{
+    (void)state;
+    esker_params *params = new_params();
+    esker_graph *graph;
+    float values[N];
+    assert_ok(esker_graph_create(params, &graph));
+    parameter(graph, "other", true);
+    esker_plan *plan = compile(test_device(), graph, esker_add(input(graph), esker_exp(parameter(graph, "w", false))),
+                               false);
+    esker_graph_destroy(graph);
+    assert_int_equal(plan->n_prologue, 1);
+    assert_ok(esker_plan_read(plan, submit(plan, 1), 0, values, sizeof values));
+    assert_ok(esker_params_write(params, esker_params_find(params, "other"), values, N));
+    uint64_t before = dispatches();
+    submit(plan, 1);
+    assert_int_equal(dispatches() - before, plan->n_dispatches - 1);
+    assert_ok(esker_params_write(params, esker_params_find(params, "w"), values, N));
+    before = dispatches();
+    submit(plan, 1);
+    assert_int_equal(dispatches() - before, plan->n_dispatches);
+    esker_plan_destroy(plan);
+    esker_params_unref(params);
+}
+
+/* Another plan trains; steps of both are in flight, in turns. */
+static void behind_the_steps_that_train(void **state)
+{
+    (void)state;
+    float waited[8][N], y[N];
+    for (int way = 0; way < 2; way++) {
+        esker_params *params = new_params();
+        esker_plan *infer = forward(test_device(), params, false), *train = training(test_device(), params);
+        uint64_t tickets[2];
+        for (int i = 0; i < 8; i++) {
+            tickets[i % 2] = submit(infer, (float)i);
+            submit(train, 1);
+            if (way == 0) {
+                assert_ok(esker_plan_read(infer, tickets[i % 2], 0, waited[i], sizeof y));
+                run_and_expect(infer, params, 0.5f); /* which waits, and so sees what was trained */
+            } else if (i % 2 == 1) {
+                for (int k = 0; k < 2; k++) {
+                    assert_ok(esker_plan_read(infer, tickets[k], 0, y, sizeof y));
+                    assert_memory_equal(y, waited[i - 1 + k], sizeof y);
+                }
+            }
+        }
+        for (int i = 1; way == 0 && i < 8; i++) assert_true(waited[i][0] - (float)i != waited[i - 1][0] - (float)(i - 1));
+        esker_plan_destroy(infer);
+        esker_plan_destroy(train);
+        esker_params_unref(params);
+    }
+}
+
+/* Held back for an event, the prologue is decided on when the step starts. */
+static void behind_steps_that_are_held_back(void **state)
+{
+    (void)state;
+    esker_params *params = new_params();
+    esker_plan *infer = forward(test_device(), params, false), *train = training(test_device(), params);
+    esker_event *event;
+    esker_submission first, then;
+    float y[2][N];
+    run_and_expect(infer, params, 0);
+    assert_ok(esker_event_create("later", &event));
+    give(train, 1);
+    assert_ok(esker_plan_submit_with(train, &(esker_submit_desc){.events = &event, .n_events = 1}, &first));
+    give(infer, 2);
+    assert_ok(esker_plan_submit_with(infer, NULL, &then));
+    assert_ok(esker_event_signal(event, ESKER_OK));
+    assert_ok(esker_plan_read(infer, then.ticket, 0, y[0], sizeof y[0]));
+    expect(params, 2, y[0]);
+    /* A write waits for what is held back, which still sees the values from before it. */
+    esker_event_unref(event);
+    assert_ok(esker_event_create("soon", &event));
+    give(infer, 3);
+    assert_ok(esker_plan_submit_with(infer, &(esker_submit_desc){.events = &event, .n_events = 1}, &then));
+    assert_ok(esker_event_signal(event, ESKER_OK));
+    float w[N];
+    assert_ok(esker_params_read(params, 0, w, N));
+    for (int i = 0; i < N; i++) w[i] += 1;
+    assert_ok(esker_params_write(params, 0, w, N));
+    assert_ok(esker_plan_read(infer, then.ticket, 0, y[1], sizeof y[1]));
+    assert_true(y[1][0] > y[0][0] + 0.999f && y[1][0] < y[0][0] + 1.001f);
+    run_and_expect(infer, params, 4);
+    esker_event_unref(event);
+    esker_plan_destroy(infer);
+    esker_plan_destroy(train);
+    esker_params_unref(params);
+}
+
+static void a_step_allocates_nothing(void **state)
+{
+    (void)state;
+    esker_params *params = new_params();
+    uint64_t in_use = test_memory_in_use();
+    esker_plan *infer = forward(test_device(), params, false), *train = training(test_device(), params);
+    for (int i = 0; i < 2 * ESKER_PLAN_SLOTS; i++) submit(infer, 1), submit(train, 1);
+    uint64_t before = esker__heap_allocations();
+    for (int i = 0; i < 2 * ESKER_PLAN_SLOTS; i++) submit(infer, 1), submit(train, 1);
+    assert_int_equal(esker__heap_allocations(), before);
+    esker_plan_destroy(infer);
+    esker_plan_destroy(train);
+    esker_params_unref(params);
+    assert_int_equal(test_memory_in_use(), in_use);
+}
+
+static void measuring_leaves_it_right(void **state)
+{
+    (void)state;
+    esker_params *params = new_params();
+    esker_plan *plan = forward(test_device(), params, false);
+    double seconds[16];
+    esker_timing timing;
+    give(plan, 1);
+    assert_ok(esker_plan_profile(plan, &(esker_profile_desc){.steps = 1, .isolated = true}, seconds, NULL));
+    run_and_expect(plan, params, 1);
+    assert_ok(esker_plan_measure(plan, 2, 1, &(esker_measure_desc){.rounds = 1, .round_seconds = 1e-4}, &timing));
+    run_and_expect(plan, params, 1);
+    esker_plan_destroy(plan);
+    esker_params_unref(params);
+}
+
+/* ---- What ---- */
+
+static int n_prologue_of(esker_graph *graph, esker_node *y)
+{
+    esker_plan *plan = compile(NULL, graph, y, false);
+    assert_ok(esker_plan_check(plan));
+    int n = (int)plan->n_prologue;
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n;
+}
+
+static esker_graph *new_graph(void)
+{
+    esker_graph *graph;
+    assert_ok(esker_graph_create(NULL, &graph));
+    return graph;
+}
+
+static void what_changes_stays_in_the_step(void **state)
+{
+    (void)state;
+    esker_graph *graph = new_graph();
+    esker_node *x = input(graph);
+    /* Of constants alone, too. */
+    assert_int_equal(n_prologue_of(graph, esker_add(x, esker_exp(esker_full(graph, &(esker_shape){1, {N}}, 1)))), 1);
+    /* Other numbers in every step. */
+    graph = new_graph();
+    x = input(graph);
+    assert_int_equal(n_prologue_of(graph, esker_add(x, esker_random_uniform(graph, &(esker_shape){1, {N}}, 0, 1))), 0);
+    /* Read by the CPU after every step, from another place. */
+    graph = new_graph();
+    assert_int_equal(n_prologue_of(graph, esker_exp(parameter(graph, "w", false))), 0);
+    /* 40000 times as large as what it is made from. */
+    graph = new_graph();
+    x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {40000, N}});
+    esker_node *wide = esker_expand(esker_exp(parameter(graph, "w", false)), &(esker_shape){2, {40000, N}});
+    assert_int_equal(n_prologue_of(graph, esker_matmul(x, wide, &(esker_matmul_desc){.transpose_a = true})), 1);
+    /* Weights that are trained, and frozen ones. */
+    graph = new_graph();
+    x = input(graph);
+    esker_node *y = esker_mul(esker_mul(x, esker_exp(parameter(graph, "v", true))),
+                              esker_exp(parameter(graph, "w", false)));
+    y = esker_sum(y, NULL, 0, false);
+    assert_ok(esker_optimize(y, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.1f}));
+    int n = n_prologue_of(graph, y);
+    assert_true(n >= 1);
+    /* Running statistics are frozen, but each step moves them. */
+    for (int moved = 0; moved < 2; moved++) {
+        graph = new_graph();
+        x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {4, N}});
+        esker_node *mean = parameter(graph, "mean", true), *variance = parameter(graph, "variance", true);
+        esker_batch_norm_desc desc = {.running_mean = mean, .running_var = variance};
+        y = esker_mul(moved ? esker_batch_norm(x, &desc) : x, esker_exp(mean));
+        assert_int_equal(n_prologue_of(graph, y), !moved);
+    }
+}
+
+/* ---- Operands in another form ---- */
+
+/* How the op goes about x + 2 w, x + w and x + 3 w. */
+static enum { PREPARED, OVERWRITTEN, USED_AGAIN } way;
+static bool expect_fixed;
+
+static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    (void)attr;
+    (void)n_inputs;
+    *out = inputs[0]->type;
+    return ESKER_OK;
+}
+
+static void reference(const esker__reference *r)
+{
+    double factor = way == PREPARED ? 2 : way == OVERWRITTEN ? 1 : 3;
+    for (int i = 0; i < N; i++) {
+        r->out[0][i] = r->in[0][i] + factor * r->in[1][i];
+        r->magnitude[0][i] = fabs(r->in[0][i]) + factor * fabs(r->in[1][i]);
+    }
+}
+
+static esker__dispatch_desc map(const char *defines, esker__operand a, esker__operand b)
+{
+    static const uint32_t params[] = {N, 1, 1, 1, 1};
+    return (esker__dispatch_desc){.kernel = "elementwise/map",
+                                  .defines = defines,
+                                  .groups = {1, 1, 1},
+                                  .operands = {a, b},
+                                  .n_operands = 2,
+                                  .params = params,
+                                  .n_params = 5};
+}
+
+static esker_status one(esker__lowering *l, const char *expr, esker__operand a, esker__operand y)
+{
+    esker__dispatch_desc d = map(expr, a, y);
+    return esker__emit(l, &d);
+}
+
+static esker_status sum(esker__lowering *l, esker__operand a, esker__operand b, esker__operand y)
+{
+    esker__dispatch_desc d = map("EXPR a + b\nOPERANDS 2\nWG 32\n", a, b);
+    d.operands[d.n_operands++] = y;
+    return esker__emit(l, &d);
+}
+
+static esker_status lower(esker__lowering *l, const esker_node *node)
+{
+    static const char same[] = "EXPR a\nOPERANDS 1\nWG 32\n", twice[] = "EXPR a * 2.0\nOPERANDS 1\nWG 32\n";
+    esker__operand x = esker__read(l, node->inputs[0]), w = esker__read(l, node->inputs[1]), y = esker__write(l, node);
+    assert_true(esker__is_fixed(l, node->inputs[1]) == expect_fixed);
+    assert_false(esker__is_fixed(l, node->inputs[0]));
+    if (way == PREPARED) {
+        esker__dispatch_desc d = map(twice, w, w);
+        esker__value packed;
+        d.n_operands = 1;
+        esker_status st = esker__prepare(l, &d, N * 4, &packed);
+        return st == ESKER_OK ? sum(l, x, (esker__operand){.value = packed}, y) : st;
+    }
+    esker__operand s = {.value = esker__scratch(l, N * 4)}, t = {.value = esker__scratch(l, N * 4)}, s_out = s, t_out = t;
+    s_out.write = t_out.write = true;
+    esker_status st = one(l, same, w, s_out);
+    if (st == ESKER_OK) st = sum(l, x, s, way == OVERWRITTEN ? s_out : t_out);
+    if (way == OVERWRITTEN) return st == ESKER_OK ? one(l, same, s, y) : st;
+    if (st == ESKER_OK) st = one(l, twice, w, s_out);
+    return st == ESKER_OK ? sum(l, t, s, y) : st;
+}
+
+static const esker__op op_packed = {
+    .name = "packed", .n_inputs = 2, .n_outputs = 1, .infer = infer, .lower = lower, .reference = reference};
+
+static esker_node *packed(esker_node *x, esker_node *w)
+{
+    return esker__record(&op_packed, NULL, (esker_node *[]){x, w}, 2);
+}
+
+/* x + f (2 p + q), with f by the way that is gone, on a plan of three ops; weights change now and then. */
+static void packed_three_times(bool check, int factor, int n_prologue)
+{
+    esker_params *params = new_params();
+    esker_graph *graph;
+    float w[N], got[N];
+    double want[N];
+    expect_fixed = true;
+    assert_ok(esker_graph_create(params, &graph));
+    esker_node *p = parameter(graph, "p", false), *q = parameter(graph, "q", false), *x = input(graph);
+    esker_plan *plan = compile(test_device(), graph, packed(packed(packed(x, p), q), p), check);
+    esker_graph_destroy(graph);
+    assert_int_equal(plan->n_prologue, n_prologue);
+    assert_int_equal(plan->hoisted_bytes, n_prologue * 512);
+    for (int round = 0; round < 4; round++) {
+        assert_ok(esker_plan_read(plan, submit(plan, 1), 0, got, sizeof got));
+        for (int i = 0; i < N; i++) want[i] = 1 + (double)i / N;
+        for (int k = 0; k < 2; k++) {
+            assert_ok(esker_params_read(params, k, w, N));
+            for (int i = 0; i < N; i++) want[i] += factor * (k ? 1 : 2) * (double)w[i];
+        }
+        assert_close(got, want, NULL, 4e-6, N);
+        for (int i = 0; i < N; i++) w[i] += 0.25f;
+        if (round) assert_ok(esker_params_write(params, 1, w, N));
+    }
+    esker_plan_destroy(plan);
+    esker_params_unref(params);
+}
+
+static void prepared_operands_are_shared(void **state)
+{
+    way = PREPARED;
+    packed_three_times(*state != NULL, 2, 2);
+}
+
+static void memory_that_steps_write_is_not_kept(void **state)
+{
+    way = OVERWRITTEN;
+    packed_three_times(*state != NULL, 1, 0);
+}
+
+static void memory_that_is_used_again_is_not_kept(void **state)
+{
+    way = USED_AGAIN;
+    packed_three_times(*state != NULL, 3, 0);
+}
+
+/* In a plan that trains the weights it is a dispatch like others. */
+static void prepared_in_every_step_of_training(void **state)
+{
+    (void)state;
+    esker_graph *graph = new_graph();
+    esker_node *w = parameter(graph, "w", false), *x = input(graph);
+    way = PREPARED;
+    expect_fixed = false;
+    esker_node *loss = esker_sum(esker_mul(x, w), NULL, 0, false), *y = packed(x, w);
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.1f}));
+    esker_plan *plan = compile(NULL, graph, y, false);
+    int n = 0;
+    for (size_t p = 0; p < plan->n_dispatches; p++)
+        n += !strcmp(plan->dispatches[p].op, "packed") && !plan->dispatches[p].prologue;
+    assert_int_equal(n, 2);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
+/* ---- Proofs ---- */
+
+static void the_checker_knows_the_rules(void **state)
+{
+    (void)state;
+    esker_params *params = new_params();
+    esker_plan *plan = forward(NULL, params, false);
+    assert_ok(esker_plan_check(plan));
+    esker__plan_dispatch *step = &plan->dispatches[plan->n_prologue];
+    step->barrier = false;
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "a step may begin");
+    step->barrier = true;
+    int kept = -1;
+    for (size_t v = 0; v < plan->n_values; v++)
+        if (plan->values[v].storage == ESKER__STORAGE_HOISTED) kept = (int)v;
+    assert_true(kept >= 0);
+    plan->values[kept].storage = ESKER__STORAGE_ARENA;
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, NULL);
+    plan->values[kept].storage = ESKER__STORAGE_HOISTED;
+    for (int i = 0; i < step->n_operands; i++) {
+        if (step->operands[i].value != kept) continue;
+        step->operands[i].write = true;
+        assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "outside of the prologue");
+        step->operands[i].write = false;
+    }
+    plan->dispatches[1].uses_step = true;
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "in the prologue");
+    plan->dispatches[1].uses_step = false;
+    plan->n_prologue--;
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, NULL);
+    plan->n_prologue++;
+    assert_ok(esker_plan_check(plan));
+    esker_plan_destroy(plan);
+    esker_params_unref(params);
+}
+
+/* Check mode compares what the prologue computes, and sees values that changed behind everybody's back. */
+static void check_mode_sees_the_prologue(void **state)
+{
+    (void)state;
+    esker_params *params = new_params();
+    esker_plan *plan = forward(test_device(), params, true);
+    float w[N];
+    for (int i = 0; i < 3; i++) run_and_expect(plan, params, (float)i);
+    assert_ok(esker_params_read(params, 0, w, N));
+    for (int i = 0; i < N; i++) w[i] -= 0.5f;
+    assert_ok(esker__memory_write(&params->values, params->list[0].offset * 4, w, sizeof w));
+    give(plan, 1);
+    assert_fails(esker_plan_run(plan), ESKER_ERR_MISMATCH, "changed without a word");
+    assert_ok(esker_params_write(params, 0, w, N));
+    run_and_expect(plan, params, 1);
+    esker_plan_destroy(plan);
+    esker_params_unref(params);
+}
+
+int main(void)
+{
+    static char checked[] = "check";
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(once_until_a_parameter_changes),
+        cmocka_unit_test(not_for_parameters_that_it_does_not_read),
+        cmocka_unit_test(behind_the_steps_that_train),
+        cmocka_unit_test(behind_steps_that_are_held_back),
+        cmocka_unit_test(a_step_allocates_nothing),
+        cmocka_unit_test(measuring_leaves_it_right),
+        cmocka_unit_test(what_changes_stays_in_the_step),
+        cmocka_unit_test(prepared_operands_are_shared),
+        cmocka_unit_test(memory_that_steps_write_is_not_kept),
+        cmocka_unit_test(memory_that_is_used_again_is_not_kept),
+        {.name = "shared, in check mode", .test_func = prepared_operands_are_shared, .initial_state = checked},
+        {.name = "written, in check mode", .test_func = memory_that_steps_write_is_not_kept, .initial_state = checked},
+        {.name = "used again, in check mode", .test_func = memory_that_is_used_again_is_not_kept, .initial_state = checked},
+        cmocka_unit_test(prepared_in_every_step_of_training),
+        cmocka_unit_test(the_checker_knows_the_rules),
+        cmocka_unit_test(check_mode_sees_the_prologue),
+    };
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
