@@ -1,12 +1,14 @@
 #version 310 es
-// clip: gradients into [-most, most] (CLAMP 1), and the sums of their squares by groups, as the first of two passes (SQUARES 1)
+// clip: gradients into [-most, most] (CLAMP 1), left so (KEEP 1), and the sums of their squares by groups, as the first of two passes
+//       (SQUARES 1)
 // Source    as torch.nn.utils.clip_grad_value_ and clip_grad_norm_; a value that is not a number stays one
-// Bindings  0 in (CLAMP 1: in out) g f32, whole vec4; gaps hold zeros    1 out sums f32 (SQUARES 1): sums[first + group] is the group's
-// Uniforms  n_quads: vec4 in g;  first: the number of the first group's sum;  most > 0
-// Groups    linear, folded over x and y; a group does 128 * 16 vec4, groups * 2048 >= n_quads
+// Bindings  0 in (KEEP 1: in out) g f32, whole vec4; gaps hold zeros    1 out sums f32 (SQUARES 1): sums[first + group] is the group's
+// Uniforms  n_quads: vec4 in g;  first: the number of the first group's sum;  most > 0;  rounds: a group does 128 * rounds vec4
+// Groups    linear, folded over x and y, groups * 128 * rounds >= n_quads
 // Limits    512 bytes shared. The tree is fixed: the same bits every run
 #ifndef CLAMP
 #define CLAMP   1
+#define KEEP    1
 #define SQUARES 1
 #endif
 precision highp float;
@@ -21,9 +23,10 @@ layout(std140, binding = 0) uniform Params {
     uint first;
     uint n_groups;
     float most;
+    uint rounds;
 };
 
-#if CLAMP
+#if KEEP
 layout(std430, binding = 0) buffer G { vec4 g[]; };
 #else
 layout(std430, binding = 0) readonly buffer G { vec4 g[]; };
@@ -37,14 +40,16 @@ void main()
 {
     uint group = (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x;
     uint lane = gl_LocalInvocationIndex;
-    uint at = group * 2048u + lane;
+    uint at = group * (rounds * 128u) + lane;
     float sum = 0.0;
-    for (uint k = 0u; k < 16u; k++, at += 128u) {
+    for (uint k = 0u; k < rounds; k++, at += 128u) {
         if (at >= n_quads) break;
         vec4 grad = g[at];
 #if CLAMP
         grad = mix(grad, vec4(most), greaterThan(grad, vec4(most)));
         grad = mix(grad, vec4(-most), lessThan(grad, vec4(-most)));
+#endif
+#if KEEP
         g[at] = grad;
 #endif
         sum += dot(grad, grad);

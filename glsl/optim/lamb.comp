@@ -12,10 +12,14 @@
 // Uniforms  n_quads: vec4 in each;  first: the number of the range's first block;  of the range's group: lr_scale, decay
 //           slots[slot] (a) and slots[slot + 1] (b), new for every step: a = 1 / (1 - b1^n), 1 / sqrt(1 - b2^n), eps, lr;
 //           b = b1, 1 - b1, b2, 1 - b2
+//           CLIPPING 1 (PART 1): most_value, most_norm, and block 2, for optim/clipping, which this text is put behind
 // Groups    linear, folded over x and y, groups * 128 >= n_quads
 // Limits    128 invocations, 4 storage blocks, 1 KiB shared in PART 2. The tree is fixed: the same bits every run
 #ifndef PART
 #define PART 2
+#endif
+#ifndef CLIPPING
+#define CLIPPING 0
 #endif
 precision highp float;
 precision highp int;
@@ -30,6 +34,10 @@ layout(std140, binding = 0) uniform Params {
     float lr_scale;
     float decay;
     uint first;
+#if CLIPPING
+    float most_value;
+    float most_norm;
+#endif
 };
 layout(std140, binding = 1) uniform Step {
     uvec4 random;
@@ -63,6 +71,9 @@ void main()
     if (i >= n_quads) return;
     vec4 b = slots[slot + 1u];
     vec4 grad = g[i];
+#if CLIPPING
+    grad = clip(grad, most_value, clip_factor(most_norm));
+#endif
     s[i] = b.x * s[i] + b.y * grad;
     t[i] = b.z * t[i] + b.w * grad * grad;
 #elif PART == 2

@@ -1,9 +1,12 @@
 #version 310 es
-// norm: the second pass: norm = sqrt(sum of sums)
-// Bindings  0 in sums f32 [n_sums]    1 out norm f32, one element
+// norm: the second pass: norm = sqrt(sum of sums), and with TOTAL 1 the sum itself
+// Bindings  0 in sums f32 [n_sums]    1 out norm f32, one element    2 out total f32, one element (TOTAL 1)
 // Uniforms  n_sums >= 1
 // Groups    (1, 1, 1); lane l adds sums l, l + 128, ..., then a fixed tree
 // Limits    512 bytes shared
+#ifndef TOTAL
+#define TOTAL 1
+#endif
 precision highp float;
 precision highp int;
 
@@ -16,6 +19,9 @@ layout(std140, binding = 0) uniform Params {
 
 layout(std430, binding = 0) readonly buffer Sums { float sums[]; };
 layout(std430, binding = 1) writeonly buffer Norm { float norm[]; };
+#if TOTAL
+layout(std430, binding = 2) writeonly buffer Total { float total[]; };
+#endif
 shared float lanes[128];
 
 void main()
@@ -29,5 +35,9 @@ void main()
         barrier();
         if (lane < half_lanes) lanes[lane] += lanes[lane + half_lanes];
     }
-    if (lane == 0u) norm[0] = sqrt(lanes[0]);
+    if (lane != 0u) return;
+    norm[0] = sqrt(lanes[0]);
+#if TOTAL
+    total[0] = lanes[0];
+#endif
 }

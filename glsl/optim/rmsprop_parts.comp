@@ -7,10 +7,14 @@
 // Bindings  PART 1: 0 in x  1 in g  2 in out m  3 out e    PART 2: 0 in e  1 in m  2 in out v  3 in out u    PART 3: 0 in out x  1 in u
 //           f32, whole vec4; gaps between parameters hold zeros and keep them
 // Uniforms  as optim/update: slots[slot]: lr, mu, eps    slots[slot + 1].xy: al, 1 - al
+//           CLIPPING 1 (PART 1): most_value, most_norm, and block 2, for optim/clipping, which this text is put behind
 // Groups    linear, folded over x and y, groups * 128 >= n_quads
 // Limits    128 invocations, 4 storage blocks
 #ifndef PART
 #define PART 2
+#endif
+#ifndef CLIPPING
+#define CLIPPING 0
 #endif
 precision highp float;
 precision highp int;
@@ -24,6 +28,10 @@ layout(std140, binding = 0) uniform Params {
     uint slot;
     float lr_scale;
     float decay;
+#if CLIPPING
+    float most_value;
+    float most_norm;
+#endif
 };
 layout(std140, binding = 1) uniform Step {
     uvec4 random;
@@ -54,7 +62,11 @@ void main()
     vec4 b = slots[slot + 1u];
 #if PART == 1
     vec4 mean = m[i];
-    vec4 from_mean = g[i] + decay * x[i] - mean;
+    vec4 grad = g[i];
+#if CLIPPING
+    grad = clip(grad, most_value, clip_factor(most_norm));
+#endif
+    vec4 from_mean = grad + decay * x[i] - mean;
     m[i] = mean + b.y * from_mean;
     e[i] = from_mean;
 #elif PART == 2

@@ -18,6 +18,7 @@
 //           ADAM, ADAMW, NADAM, LION    a.yzw: 1 / sqrt(1 - b2^n), eps, lr (NADAM: c2, and a.x is c1)    b: b1, 1 - b1, b2, 1 - b2
 //           RMSPROP, CENTERED, ADADELTA    a.yz: mu, eps    b.xy: al, 1 - al
 //           ADAGRAD   a.yz: start, eps
+//           CLIPPING 1: most_value, most_norm, and block 2, for optim/clipping, which this text is put behind: g is clipped as it is read
 // Groups    linear, folded over x and y, groups * 128 >= n_quads
 // Limits    128 invocations, 4 storage blocks
 #define SGD      0
@@ -39,6 +40,9 @@
 #ifndef MOMENTUM
 #define MOMENTUM 0
 #endif
+#ifndef CLIPPING
+#define CLIPPING 0
+#endif
 precision highp float;
 precision highp int;
 
@@ -51,6 +55,10 @@ layout(std140, binding = 0) uniform Params {
     uint slot;
     float lr_scale;
     float decay;
+#if CLIPPING
+    float most_value;
+    float most_norm;
+#endif
 };
 layout(std140, binding = 1) uniform Step {
     uvec4 random;
@@ -76,6 +84,9 @@ void main()
     float lr = a.x * lr_scale;
     vec4 old = x[i];
     vec4 grad = g[i];
+#if CLIPPING
+    grad = clip(grad, most_value, clip_factor(most_norm));
+#endif
 #if RULE == ADAMW || RULE == LION
     old -= a.w * lr_scale * decay * old;
 #else

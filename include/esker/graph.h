@@ -188,8 +188,9 @@ typedef struct esker_optimizer_desc {
  * over the contiguous parameters of each group with settings of its own (centered rmsprop with momentum: three; lamb: three,
  * and one for the lengths of all parameters), before it
  * those that clip, if any. The plan's step number and learning rate (plan.h) drive it. All parameters must be in the set by
- * now.  After clipping esker_params_read_gradient() gives what the update used; gradient nodes that are outputs of the plan
- * show the gradients before.
+ * now.  Clipping is part of the update, which scales what it reads: esker_params_read_gradient() gives the gradients before it.
+ * (In a plan with no_fusion dispatches of their own clip in place, and it gives those behind it.) Gradient nodes that are
+ * outputs of the plan show the gradients before it.
  * Errors     (sticky) ESKER_ERR_INVALID: a NaN, infinite or negative setting, or one that the optimizer does not have; a
  *            parameter that `loss` does not reach. The plan is refused if a parameter was added since.
  */

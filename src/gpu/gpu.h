@@ -137,7 +137,7 @@ typedef struct esker__range {
 } esker__range;
 
 #define ESKER__MAX_STORAGE 8
-#define ESKER__MAX_UNIFORM 2
+#define ESKER__MAX_UNIFORM 3
 
 /** One dispatch. Storage range i binds to storage block i, uniform range i to uniform block i. */
 typedef struct esker__launch {
@@ -145,7 +145,7 @@ typedef struct esker__launch {
     uint32_t groups[3];
     int n_storage, n_uniform;
     esker__range storage[ESKER__MAX_STORAGE], uniform[ESKER__MAX_UNIFORM];
-    bool barrier; /* a storage barrier before it */
+    bool barrier; /* a storage barrier before it; where uniform[2] is bound, for what that reads, too */
 } esker__launch;
 
 /**

@@ -79,20 +79,22 @@ static esker_status find_source(const char *name, source *out)
                        folder && folder[0] ? folder : "");
 }
 
-/* The kernel whose text the definition FUNCTIONS 1 puts in front of another's. */
-#define FUNCTIONS_NAME   "elementwise/functions"
-#define FUNCTIONS_DEFINE "FUNCTIONS 1"
+/* Kernels whose text a definition puts in front of another's. */
+static const struct part {
+    const char *define, *name;
+} parts[] = {{"FUNCTIONS 1", "elementwise/functions"}, {"CLIPPING 1", "optim/clipping"}};
+enum { N_PARTS = sizeof parts / sizeof parts[0] };
 
-static esker_status add_functions(esker__text *out)
+static esker_status add_part(const char *name, esker__text *out)
 {
-    source functions;
-    esker_status st = find_source(FUNCTIONS_NAME, &functions);
+    source part;
+    esker_status st = find_source(name, &part);
     if (st != ESKER_OK) return st;
-    const char *newline = memchr(functions.text, '\n', functions.n_bytes);
-    size_t first = newline ? (size_t)(newline - functions.text) + 1 : functions.n_bytes;
+    const char *newline = memchr(part.text, '\n', part.n_bytes);
+    size_t first = newline ? (size_t)(newline - part.text) + 1 : part.n_bytes;
     esker__text_add(out, "#line 2\n");
-    esker__text_add_bytes(out, functions.text + first, functions.n_bytes - first);
-    esker__free(functions.memory);
+    esker__text_add_bytes(out, part.text + first, part.n_bytes - first);
+    esker__free(part.memory);
     return ESKER_OK;
 }
 
@@ -103,16 +105,17 @@ static esker_status assemble(const source *from, const char *defines, esker__tex
     if (!newline || strncmp(from->text, "#version ", 9) != 0)
         return esker__fail(ESKER_ERR_COMPILE, "%s:1: the first line must be #version 310 es", from->path);
     size_t first = (size_t)(newline - from->text) + 1;
-    bool functions = false;
+    unsigned wanted = 0; /* bit i: parts[i] */
     esker__text_add_bytes(out, from->text, first);
     for (const char *line = defines; *line;) {
         size_t n = strcspn(line, "\n");
         if (n) esker__text_add(out, "#define %.*s\n", (int)n, line);
-        functions |= n == strlen(FUNCTIONS_DEFINE) && !memcmp(line, FUNCTIONS_DEFINE, n);
+        for (int i = 0; i < N_PARTS; i++)
+            if (n == strlen(parts[i].define) && !memcmp(line, parts[i].define, n)) wanted |= 1u << i;
         line += n + (line[n] == '\n');
     }
-    if (functions) {
-        esker_status st = add_functions(out);
+    for (int i = 0; i < N_PARTS; i++) {
+        esker_status st = wanted >> i & 1 ? add_part(parts[i].name, out) : ESKER_OK;
         if (st != ESKER_OK) return st;
     }
     esker__text_add(out, "#line 2\n");

@@ -118,7 +118,9 @@ static void queue(esker_device *dev, const esker__launch *launch)
     bind(GL_SHADER_STORAGE_BUFFER, dev->bound_storage, launch->storage, launch->n_storage);
     bind(GL_UNIFORM_BUFFER, dev->bound_uniform, launch->uniform, launch->n_uniform);
     if (launch->barrier) {
-        glMemoryBarrier(GL_SHADER_STORAGE_BARRIER_BIT);
+        /* The third uniform block, if there is one, is what other kernels wrote. */
+        glMemoryBarrier(launch->n_uniform > 2 ? GL_SHADER_STORAGE_BARRIER_BIT | GL_UNIFORM_BARRIER_BIT
+                                              : GL_SHADER_STORAGE_BARRIER_BIT);
         dev->counters.barriers++;
     }
     glDispatchCompute(launch->groups[0], launch->groups[1], launch->groups[2]);
@@ -128,9 +130,11 @@ static void queue(esker_device *dev, const esker__launch *launch)
 static esker_status settle(esker_device *dev, const esker__launch *launches, int n)
 {
     esker_status st = ESKER_OK;
-    for (int i = 0; st == ESKER_OK && esker__queue_holds(dev) && i < n; i++)
+    for (int i = 0; st == ESKER_OK && esker__queue_holds(dev) && i < n; i++) {
         for (int k = 0; st == ESKER_OK && k < launches[i].n_storage; k++)
             st = esker__queue_settle(dev, &launches[i].storage[k]);
+        if (st == ESKER_OK && launches[i].n_uniform > 2) st = esker__queue_settle(dev, &launches[i].uniform[2]);
+    }
     return st;
 }
 

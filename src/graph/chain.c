@@ -251,10 +251,10 @@ static esker_status record_all(pass *p)
     return st;
 }
 
-esker_status esker__pass_chain(const esker_graph *graph, uint32_t storage_blocks, esker_node *const *outputs, int n_outputs,
-                               esker_graph **out_graph, esker_node **out_outputs)
+esker_status esker__pass_chain(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
+                               int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
 {
-    pass p = {.old = graph, .storage_blocks = storage_blocks < 8 ? storage_blocks : 8};
+    pass p = {.old = graph, .storage_blocks = limits->storage_blocks < 8 ? limits->storage_blocks : 8};
     *out_graph = NULL;
     esker_status st = esker_graph_create(graph->params, &p.graph);
     if (st != ESKER_OK) return st;

@@ -5,6 +5,7 @@
 #ifndef ESKER_GRAPH_OP_H
 #define ESKER_GRAPH_OP_H
 
+#include <esker/device.h>
 #include <esker/graph.h>
 
 typedef struct esker__op esker__op;
@@ -16,6 +17,7 @@ typedef struct esker__text esker__text; /* src/base/text.h */
 /** What fusion may do. */
 typedef struct esker__fusion {
     uint32_t storage_blocks;
+    const esker_limits *limits;
     bool keep;
 } esker__fusion;
 
@@ -142,6 +144,12 @@ struct esker__op {
      */
     bool (*absorb)(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr);
     const esker__op *keeping; /* NULL: it cannot */
+    /**
+     * What `node` becomes in a plan with fusion if it is nobody's tail, recorded in `graph` with `inputs`, what its own became (a clipping
+     * that leaves the gradients alone, an update that clips them). NULL: itself. Must have those outputs of `node` that others read.
+     */
+    esker_node *(*fused)(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                         const esker__fusion *fusion);
     /**
      * Chains of elementwise operations (src/graph/chain.c): whether `node` can be part of one, and the node that does the work
      * of one. NULL: the op is not elementwise.

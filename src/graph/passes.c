@@ -220,11 +220,11 @@ static bool further_outputs_wait(const rewrite *r, const users *all, const esker
  * `user` computed in the tail of the node that its input `which` became, or NULL. If others read that node, too, the fused one must keep
  * the value for them, and none of them may have been copied yet.
  */
-static esker_node *try_absorb(rewrite *r, uint32_t storage_blocks, const users *all, const esker_node *user, int which)
+static esker_node *try_absorb(rewrite *r, const esker_limits *limits, const users *all, const esker_node *user, int which)
 {
     esker_node *node = r->inputs[which];
     const users *of_input = &all[user->inputs[which]->id];
-    esker__fusion fusion = {.storage_blocks = storage_blocks, .keep = of_input->n > 1};
+    esker__fusion fusion = {.storage_blocks = limits->storage_blocks, .limits = limits, .keep = of_input->n > 1};
     if (!node->op->absorb || node->producer != node || (fusion.keep && !node->op->keeping)) return NULL;
     if (of_input->first != user->id || (fusion.keep && of_input->last == user->id)) return NULL;
     if (!further_outputs_wait(r, all, node, user)) return NULL;
@@ -247,8 +247,18 @@ static esker_node *try_absorb(rewrite *r, uint32_t storage_blocks, const users *
     return fused && label ? esker_label(fused, label) : fused;
 }
 
-esker_status esker__pass_fuse(const esker_graph *graph, uint32_t storage_blocks, esker_node *const *outputs, int n_outputs,
-                              esker_graph **out_graph, esker_node **out_outputs)
+/* What the node at hand is with fusion, or NULL. */
+static esker_node *try_fused(rewrite *r, const esker_limits *limits, const esker_node *node)
+{
+    if (!node->op->fused) return NULL;
+    r->graph->phase = node->phase;
+    esker_node *made = node->op->fused(r->graph, node, r->inputs,
+                                       &(esker__fusion){.storage_blocks = limits->storage_blocks, .limits = limits});
+    return made && node->label ? esker_label(made, node->label) : made;
+}
+
+esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
+                              int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
 {
     rewrite r;
     *out_graph = NULL;
@@ -264,7 +274,8 @@ esker_status esker__pass_fuse(const esker_graph *graph, uint32_t storage_blocks,
         const esker_node *node = graph->nodes[i];
         if (!r.needed[i] || comes_last(node) != (turn >= graph->n_nodes)) continue;
         gather_inputs(&r, node);
-        for (int j = 0; j < node->n_inputs && !r.map[i]; j++) r.map[i] = try_absorb(&r, storage_blocks, all, node, j);
+        for (int j = 0; j < node->n_inputs && !r.map[i]; j++) r.map[i] = try_absorb(&r, limits, all, node, j);
+        if (!r.map[i]) r.map[i] = try_fused(&r, limits, node);
         if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
     }
     esker__free(all);

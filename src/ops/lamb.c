@@ -4,6 +4,7 @@
  * parameter's blocks, which a table names. Source  You et al. 2020, algorithm 2, with corrected moments and phi(z) = z.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -17,9 +18,8 @@
 
 static esker_status infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
-    (void)attr;
     (void)out;
-    return esker__infer_gradients("lamb", inputs, n_inputs);
+    return esker__infer_gradients("lamb", inputs, n_inputs - (((const esker__optimizer_attr *)attr)->has_clip != 0));
 }
 
 static void step(const void *attr, const esker__step *now, float out[8])
@@ -29,14 +29,15 @@ static void step(const void *attr, const esker__step *now, float out[8])
 }
 
 /* One parameter, `n` elements of each array. */
-static void update(const esker__optimizer_attr *a, int group, double lr, double step_number, int64_t n, double *x,
-                   const double *g, double *s, double *t)
+static void update(const esker__optimizer_attr *a, int group, double lr, double step_number, double factor, int64_t n,
+                   double *x, const double *gradients, double *s, double *t)
 {
     double b1 = a->beta1, b2 = a->beta2, decay = a->groups[group].weight_decay, size = 0, length = 0;
     double correct1 = 1 - pow(b1, step_number), correct2 = 1 - pow(b2, step_number);
     for (int64_t i = 0; i < n; i++) {
-        s[i] = b1 * s[i] + (1 - b1) * g[i];
-        t[i] = b2 * t[i] + (1 - b2) * g[i] * g[i];
+        double g = esker__clip(a, factor, gradients[i]);
+        s[i] = b1 * s[i] + (1 - b1) * g;
+        t[i] = b2 * t[i] + (1 - b2) * g * g;
         double r = s[i] / correct1 / (sqrt(t[i] / correct2) + a->eps) + decay * x[i];
         size += x[i] * x[i];
         length += r * r;
@@ -52,10 +53,11 @@ static void reference(const esker__reference *r)
 {
     const esker__optimizer_attr *a = r->node->attr;
     const esker_params *params = r->node->graph->params;
+    double factor = esker__clip_factor(r);
     for (size_t i = 0; i < params->n; i++) {
         const esker__param *p = &params->list[i];
         if (p->frozen) continue;
-        update(a, p->group, r->lr > 0 ? r->lr : a->lr, (double)r->step + 1, p->n_elems, r->params + p->offset,
+        update(a, p->group, r->lr > 0 ? r->lr : a->lr, (double)r->step + 1, factor, p->n_elems, r->params + p->offset,
                r->gradients + p->offset, r->state[0] + p->offset, r->state[1] + p->offset);
     }
 }
@@ -63,7 +65,7 @@ static void reference(const esker__reference *r)
 static double count(const esker_node *node)
 {
     double n = 0;
-    for (int i = 0; i < node->n_inputs; i++) n += (double)esker__elems(&node->inputs[i]->type.shape);
+    for (int i = 0; i < esker__optimizer_gradients(node); i++) n += (double)esker__elems(&node->inputs[i]->type.shape);
     return n;
 }
 
@@ -88,6 +90,7 @@ typedef struct lamb {
     esker__value x, g, s, t, sums;
     uint64_t n_elems, most; /* of all; of a dispatch */
     uint32_t slot;
+    esker__clipping clipping;
 } lamb;
 
 static esker__operand part_of(esker__value value, bool write, uint64_t first, uint64_t n)
@@ -97,20 +100,22 @@ static esker__operand part_of(esker__value value, bool write, uint64_t first, ui
 
 static esker_status emit_pass(const lamb *u, int pass, int group, uint64_t first, uint64_t n)
 {
-    static const char *const defines[] = {NULL, "PART 1\n", "PART 2\n", "PART 3\n"};
     static const double arrays[] = {0, 5, 3, 4};
-    esker__dispatch_desc desc = {
-        .kernel = "optim/lamb", .defines = defines[pass], .n_operands = 3, .n_params = 6, .uses_step = true};
+    esker__dispatch_desc desc = {.kernel = "optim/lamb", .n_operands = 3, .n_params = 6, .uses_step = true};
+    char defines[16 + sizeof u->clipping.defines];
+    snprintf(defines, sizeof defines, "PART %d\n%s", pass, pass == 1 ? u->clipping.defines : "");
+    desc.defines = defines;
     desc.cost = (esker__cost){.flops = 10 * (double)n, .bytes = 4 * arrays[pass] * (double)n};
     desc.operands[0] = pass == 1 ? part_of(u->g, false, first, n) : part_of(u->x, pass == 3, first, n);
     desc.operands[1] = part_of(u->s, pass == 1, first, n);
     desc.operands[2] = part_of(u->t, pass == 1, first, n);
     if (pass > 1) desc.operands[desc.n_operands++] = (esker__operand){.value = u->sums, .write = pass == 2};
     esker_status st = esker__fold_groups(u->l, esker__ceil_div(n / 4, GROUP), desc.groups);
-    uint32_t params[] = {desc.groups[0], (uint32_t)(n / 4), u->slot, 0, 0, (uint32_t)(first / BLOCK_ELEMS)};
+    uint32_t params[8] = {desc.groups[0], (uint32_t)(n / 4), u->slot, 0, 0, (uint32_t)(first / BLOCK_ELEMS)};
     memcpy(&params[3], &u->attr->groups[group].lr_scale, 4);
     memcpy(&params[4], &u->attr->groups[group].weight_decay, 4);
     desc.params = params;
+    if (pass == 1) desc.n_params += esker__clipping_add(&u->clipping, &desc, params + 6);
     return st == ESKER_OK ? esker__emit(u->l, &desc) : st;
 }
 
@@ -161,6 +166,7 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
     u.most = esker__lowering_limits(l)->storage_block_bytes / (4 * BLOCK_ELEMS) * BLOCK_ELEMS;
     esker_status st = esker__step_slot(l, &u.slot);
     if (st != ESKER_OK) return st;
+    esker__clipping_init(l, node, &u.clipping);
     u.x = esker__params_value(l);
     u.g = esker__gradients_value(l);
     u.s = esker__state_value(l, 0);
@@ -182,4 +188,5 @@ const esker__op esker__op_lamb = {
     .cost = cost,
     .lower = lower,
     .step = step,
+    .fused = esker__optimizer_fused,
 };

@@ -98,9 +98,19 @@ typedef struct update {
 static bool record_update(esker_node *const *grads, int n, const void *user)
 {
     const update *u = user;
-    if ((u->clip.value > 0 || u->clip.norm > 0) && !esker__record(&esker__op_clip_gradients, &u->clip, grads, n))
+    const esker__op *op = esker__optimizer_ops[u->attr.kind];
+    if (!(u->clip.value > 0) && !(u->clip.norm > 0)) return esker__record(op, &u->attr, grads, n) != NULL;
+    /* The update reads clipped gradients: what clips them is one more input. */
+    esker__optimizer_attr attr = u->attr;
+    esker_node **inputs = esker__pool_alloc(&grads[0]->graph->pool, ((size_t)n + 1) * sizeof *inputs);
+    attr.has_clip = 1;
+    if (!inputs) {
+        esker__graph_fail(grads[0]->graph, esker__fail_memory(((size_t)n + 1) * sizeof *inputs, "optimizer"));
         return false;
-    return esker__record(esker__optimizer_ops[u->attr.kind], &u->attr, grads, n) != NULL;
+    }
+    for (int i = 0; i < n; i++) inputs[i] = grads[i];
+    inputs[n] = esker__record(&esker__op_clip_gradients, &u->clip, grads, n);
+    return inputs[n] && esker__record(op, &attr, inputs, n + 1) != NULL;
 }
 
 esker_status esker_optimize(esker_node *loss, const esker_optimizer_desc *desc)

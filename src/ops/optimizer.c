@@ -6,6 +6,7 @@
  */
 #include "ops/optimizer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -45,7 +46,8 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
 {
     (void)out;
     const esker__optimizer_attr *a = attr;
-    return esker__infer_gradients(esker_optimizer_name((esker_optimizer_kind)a->kind), inputs, n_inputs);
+    return esker__infer_gradients(esker_optimizer_name((esker_optimizer_kind)a->kind), inputs,
+                                  n_inputs - (a->has_clip != 0));
 }
 
 /* ---- Reference, and what changes from step to step ---- */
@@ -54,12 +56,13 @@ static void reference(const esker__reference *r)
 {
     const esker__optimizer_attr *a = r->node->attr;
     const uint64_t *begin = r->node->graph->params->group_begin;
-    double lr = r->lr > 0 ? r->lr : a->lr;
+    double lr = r->lr > 0 ? r->lr : a->lr, factor = esker__clip_factor(r);
     for (int group = 0; group < ESKER_MAX_PARAM_GROUPS; group++)
         for (int64_t i = (int64_t)begin[group]; i < (int64_t)begin[group + 1] && i < r->n_update; i++) {
             double *state[3] = {NULL};
             for (int s = 0; s < esker__optimizer_states(a); s++) state[s] = &r->state[s][i];
-            esker__optimizer_element(a, group, lr, (double)r->step + 1, &r->params[i], r->gradients[i], state);
+            esker__optimizer_element(a, group, lr, (double)r->step + 1, &r->params[i],
+                                     esker__clip(a, factor, r->gradients[i]), state);
         }
 }
 
@@ -77,7 +80,7 @@ static void cost(const esker_node *node, esker__cost *out)
         [ESKER_OPTIMIZER_NADAM] = 18,   [ESKER_OPTIMIZER_LION] = 12};
     const esker__optimizer_attr *a = node->attr;
     double n = 0;
-    for (int i = 0; i < node->n_inputs; i++) {
+    for (int i = 0; i < esker__optimizer_gradients(node); i++) {
         int64_t n_elems = 0;
         if (esker_shape_elems(&node->inputs[i]->type.shape, &n_elems) == ESKER_OK) n += (double)n_elems;
     }
@@ -107,21 +110,29 @@ static esker__value value_of(esker__lowering *l, int operand, esker__value tempo
 }
 
 static esker_status emit(esker__lowering *l, const esker__optimizer_attr *a, const pass *p, const esker__update_range *r,
-                         uint32_t slot, esker__value temporary, esker__cost cost)
+                         uint32_t slot, esker__value temporary, const esker__clipping *clipping, esker__cost cost)
 {
     esker__dispatch_desc desc = {
         .kernel = p->kernel, .defines = p->defines, .n_operands = p->n_operands, .uses_step = true, .cost = cost};
+    char defines[64 + sizeof clipping->defines];
+    bool reads_gradients = false;
+    for (int i = 0; i < p->n_operands; i++) reads_gradients |= p->operands[i] == G;
     for (int i = 0; i < p->n_operands; i++)
         desc.operands[i] = (esker__operand){.value = value_of(l, p->operands[i], temporary),
                                             .write = p->operands[i] & W,
                                             .offset_bytes = r->first * 4,
                                             .n_bytes = r->n * 4};
     esker_status st = esker__fold_groups(l, esker__ceil_div(r->n / 4, GROUP), desc.groups);
-    uint32_t params[] = {desc.groups[0], (uint32_t)(r->n / 4), slot, 0, 0};
+    uint32_t params[7] = {desc.groups[0], (uint32_t)(r->n / 4), slot, 0, 0};
     memcpy(&params[3], &a->groups[r->group].lr_scale, 4);
     memcpy(&params[4], &a->groups[r->group].weight_decay, 4);
     desc.params = params;
     desc.n_params = 5;
+    if (reads_gradients) {
+        snprintf(defines, sizeof defines, "%s%s", p->defines, clipping->defines);
+        desc.defines = defines;
+        desc.n_params += esker__clipping_add(clipping, &desc, params + 5);
+    }
     return st == ESKER_OK ? esker__emit(l, &desc) : st;
 }
 
@@ -183,6 +194,7 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
     pass passes[3];
     esker__update_range ranges[ESKER_MAX_PARAM_GROUPS];
     uint32_t slot;
+    esker__clipping clipping;
     int n_passes = choose_passes(a, passes), n_ranges = esker__update_ranges(l, a, ranges);
     uint64_t n_elems = esker__params_value_elems(l);
     uint64_t most = esker__lowering_limits(l)->storage_block_bytes / (4 * ESKER__PARAM_ALIGN) * ESKER__PARAM_ALIGN;
@@ -190,6 +202,7 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
     esker__cost all;
     node->op->cost(node, &all);
     esker_status st = esker__step_slot(l, &slot);
+    esker__clipping_init(l, node, &clipping);
     if (n_passes > 1) temporary = esker__scratch(l, n_elems * 4);
     for (int i = 0; i < n_ranges; i++) {
         const esker__update_range *r = &ranges[i];
@@ -197,7 +210,8 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
             esker__update_range part = {r->group, r->first + at, r->n - at < most ? r->n - at : most};
             double share = (double)part.n / (double)n_elems / n_passes;
             for (int p = 0; st == ESKER_OK && p < n_passes; p++)
-                st = emit(l, a, &passes[p], &part, slot, temporary, (esker__cost){all.flops * share, all.bytes * share});
+                st = emit(l, a, &passes[p], &part, slot, temporary, &clipping,
+                          (esker__cost){all.flops * share, all.bytes * share});
         }
     }
     return st;
@@ -216,6 +230,7 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
         .cost = cost,                                 \
         .lower = lower,                               \
         .step = step,                                 \
+        .fused = esker__optimizer_fused,              \
     }
 OPTIMIZER(sgd);
 OPTIMIZER(adam);

@@ -92,20 +92,25 @@ static void write_launch(esker_plan *plan, size_t p)
 {
     const esker__plan_dispatch *d = &plan->dispatches[p];
     esker__launch *launch = &plan->launches[p];
+    bool uniform = d->operands[d->n_operands - 1].uniform;
     *launch = (esker__launch){.kernel = plan->kernels[d->kernel].kernel,
-                              .n_storage = d->n_operands,
-                              .n_uniform = d->uses_step ? 2 : 1,
+                              .n_storage = d->n_operands - uniform,
+                              .n_uniform = uniform        ? 3
+                                           : d->uses_step ? 2
+                                                          : 1,
                               .barrier = d->barrier};
     memcpy(launch->groups, d->groups, sizeof launch->groups);
     for (int i = 0; i < d->n_operands; i++) {
         esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
-        launch->storage[i].n_bytes = extent.end - extent.begin;
+        esker__range *range = d->operands[i].uniform ? &launch->uniform[2] : &launch->storage[i];
+        range->n_bytes = extent.end - extent.begin;
         if (varies(plan, extent.storage)) {
-            plan->patches[plan->n_patches++] = (esker__plan_patch){(uint32_t)p, i, extent.storage, extent.begin};
+            plan->patches[plan->n_patches++] = (esker__plan_patch){(uint32_t)p, d->operands[i].uniform ? -2 : i,
+                                                                   extent.storage, extent.begin};
             continue;
         }
-        launch->storage[i] = esker__memory_range(esker__plan_storage_memory(plan, extent.storage, 0), extent.begin,
-                                                 extent.end - extent.begin);
+        *range = esker__memory_range(esker__plan_storage_memory(plan, extent.storage, 0), extent.begin,
+                                     extent.end - extent.begin);
     }
     launch->uniform[0] = esker__memory_range(&plan->uniforms, plan->uniform_offsets[p], uniform_block_bytes(d));
     launch->uniform[1].n_bytes = d->uses_step ? sizeof(esker__step_block) : 0;
@@ -138,13 +143,13 @@ void esker__plan_point(esker_plan *plan, const esker__plan_io *io)
     for (size_t i = 0; i < plan->n_patches; i++) {
         const esker__plan_patch *patch = &plan->patches[i];
         esker__launch *launch = &plan->launches[patch->launch];
-        const esker__range *from = patch->range < 0                 ? &io->step
+        const esker__range *from = patch->range == -1               ? &io->step
                                    : patch->storage >= first_output ? &io->outputs[patch->storage - first_output]
                                    : patch->storage >= ESKER__STORAGE_INPUTS
                                        ? &io->inputs[patch->storage - ESKER__STORAGE_INPUTS]
                                    : patch->storage == ESKER__STORAGE_OUTPUTS ? io->outputs
                                                                               : &io->arena;
-        esker__range *range = patch->range < 0 ? &launch->uniform[1] : &launch->storage[patch->range];
+        esker__range *range = patch->range < 0 ? &launch->uniform[-patch->range] : &launch->storage[patch->range];
         range->buffer = from->buffer;
         range->offset = from->offset + patch->offset;
     }

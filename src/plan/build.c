@@ -293,11 +293,16 @@ static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc 
                                  .offset = operand->offset_bytes,
                                  .n_bytes = operand->n_bytes ? esker__round_up(operand->n_bytes, 16)
                                                              : value->n_bytes - operand->offset_bytes,
-                                 .write = operand->write};
+                                 .write = operand->write,
+                                 .uniform = operand->uniform};
     if (operand->offset_bytes % l->plan->limits.storage_align || out->offset + out->n_bytes > value->n_bytes)
         return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d: bytes %llu to %llu of %llu", desc->kernel, i,
                            (unsigned long long)out->offset, (unsigned long long)(out->offset + out->n_bytes),
                            (unsigned long long)value->n_bytes);
+    if (operand->uniform && (operand->write || i + 1 < desc->n_operands || !desc->uses_step ||
+                             out->n_bytes > l->plan->limits.uniform_block_bytes))
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d of %d, %llu bytes, cannot be a uniform block", desc->kernel,
+                           i, desc->n_operands, (unsigned long long)out->n_bytes);
     if (out->n_bytes > l->plan->limits.storage_block_bytes)
         return esker__fail(ESKER_ERR_LIMIT, "%s%s%s: a tensor of %llu bytes, one storage block holds %llu",
                            l->node ? l->node->op->name : desc->kernel, value->label ? " " : "",
@@ -311,8 +316,10 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
     esker_plan *plan = l->plan;
     const esker_limits *limits = &plan->limits;
     if (l->status != ESKER_OK) return l->status;
-    if (desc->n_operands < 1 || desc->n_operands > 8 || (uint32_t)desc->n_operands > limits->storage_blocks)
-        return esker__fail(ESKER_ERR_LIMIT, "%s: %d storage blocks, this device takes %u", desc->kernel, desc->n_operands,
+    int n_storage = desc->n_operands;
+    if (n_storage > 0 && n_storage <= 8) n_storage -= desc->operands[n_storage - 1].uniform;
+    if (n_storage < 1 || desc->n_operands > 8 || (uint32_t)n_storage > limits->storage_blocks)
+        return esker__fail(ESKER_ERR_LIMIT, "%s: %d storage blocks, this device takes %u", desc->kernel, n_storage,
                            limits->storage_blocks);
     if (desc->n_params < 0 || desc->n_params > ESKER__MAX_PARAM_WORDS)
         return esker__fail(ESKER_ERR_INTERNAL, "%s: %d parameter words", desc->kernel, desc->n_params);
@@ -540,8 +547,10 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
     esker__mark_needed(graph, outputs, n_outputs, l->needed);
     st = esker__hoist_begin(l);
     for (int i = 0; i < n_outputs; i++) l->used[outputs[i]->id] = true;
-    for (size_t i = 0; i < graph->n_nodes; i++)
-        for (int j = 0; l->needed[i] && j < graph->nodes[i]->n_inputs; j++) l->used[graph->nodes[i]->inputs[j]->id] = true;
+    for (size_t i = 0; i < graph->n_nodes; i++) {
+        bool reads = l->needed[i] && graph->nodes[i]->op != &esker__op_output; /* that is a further output of its input */
+        for (int j = 0; reads && j < graph->nodes[i]->n_inputs; j++) l->used[graph->nodes[i]->inputs[j]->id] = true;
+    }
     for (size_t i = 0; st == ESKER_OK && i < graph->n_nodes; i++) {
         const esker_node *node = graph->nodes[i];
         uint64_t offset;
@@ -608,11 +617,11 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
     if (!mapped) return esker__fail_memory((size_t)n_outputs * sizeof *mapped, "plan");
     esker__params_fix(plan->params);
     plan->outputs_bytes = ESKER__OUTPUTS_HEAD_BYTES;
-    esker_status (*const passes[])(const esker_graph *, uint32_t, esker_node *const *, int, esker_graph **,
+    esker_status (*const passes[])(const esker_graph *, const esker_limits *, esker_node *const *, int, esker_graph **,
                                    esker_node **) = {esker__pass_fuse, esker__pass_chain};
     esker_status st = esker__pass_simplify(graph, outputs, n_outputs, &simple, mapped);
     for (int i = 0; i < 2 && st == ESKER_OK && fuse; i++) {
-        st = passes[i](simple, plan->limits.storage_blocks, mapped, n_outputs, &fused, mapped);
+        st = passes[i](simple, &plan->limits, mapped, n_outputs, &fused, mapped);
         if (st != ESKER_OK) break;
         esker_graph_destroy(simple);
         simple = fused;

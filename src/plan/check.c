@@ -9,7 +9,7 @@
 /* An access that the map remembers: the newest write of a range, or a read since. */
 typedef struct access {
     int dispatch, value, run; /* run: counts barriers */
-    bool write;
+    bool write, uniform;      /* read as a uniform block */
     int storage;
     uint64_t begin, end;
 } access;
@@ -19,7 +19,7 @@ typedef struct map {
     access *list;
     size_t n, capacity;
     int *last_use, *first_use; /* by value */
-    int run;
+    int run, uniform_run;      /* of the newest barrier; of the newest one for uniform blocks */
 } map;
 
 static esker_status remember(map *m, access a)
@@ -57,7 +57,8 @@ static esker_status check_access(map *m, const access *now)
         const access *old = &m->list[i];
         if (old->storage != now->storage || old->begin >= now->end || now->begin >= old->end) continue;
         bool conflict = (old->write || now->write) && !same_dispatch(plan, old->dispatch, now->dispatch);
-        if (conflict && old->run == m->run) return fail_pair(m, "no barrier between", old, now);
+        int run = now->uniform && old->write ? m->uniform_run : m->run;
+        if (conflict && old->run >= run) return fail_pair(m, "no barrier between", old, now);
         if (now->storage == ESKER__STORAGE_HOISTED && old->value != now->value)
             return fail_pair(m, "kept bytes shared", old, now);
         if (now->storage != ESKER__STORAGE_ARENA || old->value == now->value) continue;
@@ -130,8 +131,9 @@ static esker_status check_read(const map *m, const access *now)
 static esker_status check_bounds(const esker_plan *plan, int dispatch, const access *a)
 {
     const esker_limits *limits = &plan->limits;
-    if (a->end > esker__plan_storage_bytes(plan, a->storage) || a->begin % limits->storage_align ||
-        a->end - a->begin > limits->storage_block_bytes)
+    uint32_t align = a->uniform ? limits->uniform_align : limits->storage_align;
+    uint64_t most = a->uniform ? limits->uniform_block_bytes : limits->storage_block_bytes;
+    if (a->end > esker__plan_storage_bytes(plan, a->storage) || a->begin % align || a->end - a->begin > most)
         return esker__fail(ESKER_ERR_INTERNAL,
                            "plan check: dispatch %d (%s): bytes %llu to %llu of storage %d with %llu bytes", dispatch,
                            name_of(plan, dispatch), (unsigned long long)a->begin, (unsigned long long)a->end, a->storage,
@@ -179,6 +181,7 @@ static esker_status check_dispatch(map *m, int p)
     const esker_plan *plan = m->plan;
     const esker__plan_dispatch *d = &plan->dispatches[p];
     if (d->barrier) m->run++;
+    if (d->barrier && d->operands[d->n_operands - 1].uniform) m->uniform_run = m->run;
     esker_status st = ESKER_OK;
     if (!d->barrier && (p == 0 || (size_t)p == plan->n_prologue))
         return esker__fail(ESKER_ERR_INTERNAL,
@@ -187,7 +190,14 @@ static esker_status check_dispatch(map *m, int p)
     size_t n_before = m->n;
     for (int i = 0; st == ESKER_OK && i < d->n_operands; i++) {
         esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
-        access now = {p, d->operands[i].value, m->run, d->operands[i].write, extent.storage, extent.begin, extent.end};
+        access now = {p,
+                      d->operands[i].value,
+                      m->run,
+                      d->operands[i].write,
+                      d->operands[i].uniform,
+                      extent.storage,
+                      extent.begin,
+                      extent.end};
         st = check_bounds(plan, p, &now);
         size_t n_all = m->n;
         m->n = n_before; /* not against its own other operands */
@@ -200,7 +210,7 @@ static esker_status check_dispatch(map *m, int p)
     if (st == ESKER_OK) st = check_own(plan, p);
     for (int i = 0; st == ESKER_OK && i < d->n_operands; i++) {
         esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
-        access now = {p, d->operands[i].value, m->run, true, extent.storage, extent.begin, extent.end};
+        access now = {p, d->operands[i].value, m->run, true, false, extent.storage, extent.begin, extent.end};
         if (d->operands[i].write) forget(m, &now);
     }
     return st;

@@ -5,6 +5,12 @@
 
 #include "base/fail.h"
 
+/* The operand that is read as a uniform block, or -1. */
+static int uniform_operand(const esker__plan_dispatch *d)
+{
+    return d->n_operands && d->operands[d->n_operands - 1].uniform ? d->n_operands - 1 : -1;
+}
+
 static bool dispatches_meet(const esker_plan *plan, const esker__plan_dispatch *a, const esker__plan_dispatch *b)
 {
     for (int i = 0; i < a->n_operands; i++) {
@@ -17,15 +23,30 @@ static bool dispatches_meet(const esker_plan *plan, const esker__plan_dispatch *
     return false;
 }
 
+static bool writes_operand(const esker_plan *plan, const esker__plan_dispatch *d, const esker__plan_operand *read)
+{
+    for (int i = 0; i < d->n_operands; i++)
+        if (d->operands[i].write &&
+            esker__extents_meet(esker__operand_extent(plan, &d->operands[i]), esker__operand_extent(plan, read)))
+            return true;
+    return false;
+}
+
+/* A barrier is one for uniform blocks, too, where the dispatch behind it has an operand that is read as one. */
 esker_status esker__plan_barriers(esker_plan *plan)
 {
-    size_t since = 0; /* the first dispatch behind the newest barrier */
+    size_t since = 0,
+           since_uniform = 0; /* the first dispatch behind the newest barrier, and behind the newest for uniform blocks */
     for (size_t p = 0; p < plan->n_dispatches; p++) {
         esker__plan_dispatch *d = &plan->dispatches[p];
         /* The first, with and without the prologue, waits for the step before; the mark for everything, since it stands for everything. */
         d->barrier = p == 0 || p == plan->n_prologue || d->last;
+        int uniform = uniform_operand(d);
         for (size_t i = since; i < p && !d->barrier; i++) d->barrier = dispatches_meet(plan, &plan->dispatches[i], d);
+        for (size_t i = since_uniform; uniform >= 0 && i < p && !d->barrier; i++)
+            d->barrier = writes_operand(plan, &plan->dispatches[i], &d->operands[uniform]);
         if (d->barrier) since = p;
+        if (d->barrier && uniform >= 0) since_uniform = p;
     }
     return ESKER_OK;
 }

@@ -16,6 +16,7 @@ typedef struct esker__operand {
     bool write;            /* the kernel writes it (whether or not it also reads it) */
     uint64_t offset_bytes; /* into the value; a multiple of the limits' storage_align, as 256 is */
     uint64_t n_bytes;      /* 0: to the value's end */
+    bool uniform;          /* read as uniform block 2 in place of a storage block: one of a dispatch, its last operand */
 } esker__operand;
 
 #define ESKER__MAX_PARAM_WORDS 60
@@ -31,13 +32,15 @@ typedef struct esker__operand {
  *   - uniform block 1, std140, only if `uses_step`:
  *     layout(std140, binding = 1) uniform Step { uvec4 random; vec4 slots[16]; };  random = seed low, seed high, step low,
  * step high. (A last member, uvec4 run, is for the plan itself.)
+ *   - uniform block 2, std140, only if the last operand says so (and `uses_step`): a few numbers that another kernel made, for kernels
+ * whose storage blocks are all taken.
  */
 typedef struct esker__dispatch_desc {
     const char *kernel;  /* file of glsl/ without ".comp" */
     const char *defines; /* "NAME value\n" lines; NULL for none; copied */
     uint32_t groups[3];  /* each 1 .. limits->groups[i]: the lowering folds long grids itself */
     esker__operand operands[8];
-    int n_operands; /* at most limits->storage_blocks */
+    int n_operands; /* at most limits->storage_blocks, and the uniform one */
     const void *params;
     int n_params; /* 32-bit words */
     bool uses_step;

@@ -70,6 +70,7 @@ typedef struct esker__plan_operand {
     int value;
     uint64_t offset, n_bytes; /* inside the value */
     bool write;
+    bool uniform; /* uniform block 2; the last one only */
 } esker__plan_operand;
 
 typedef struct esker__plan_dispatch {
@@ -146,7 +147,7 @@ typedef struct esker__plan_constant {
 /* A range of a launch whose buffer is another one in every step. */
 typedef struct esker__plan_patch {
     uint32_t launch;
-    int range;   /* a storage binding; -1: the step's block */
+    int range;   /* a storage binding; -1: the step's block; -2: uniform block 2 */
     int storage; /* which memory, and from where in it */
     uint64_t offset;
 } esker__plan_patch;

@@ -154,7 +154,7 @@ static const struct refused_case {
     {FEWER_STORAGE, ESKER_ERR_INVALID, "scale: its storage block \"Output\" has binding 1, but the launch binds 1"},
     {NO_UNIFORM, ESKER_ERR_INVALID, "scale: its uniform block \"Step\" has binding 0, but the launch binds 0"},
     {TOO_MANY_STORAGE, ESKER_ERR_LIMIT, "storage bindings"},
-    {TOO_MANY_UNIFORM, ESKER_ERR_LIMIT, "3 uniform bindings"},
+    {TOO_MANY_UNIFORM, ESKER_ERR_LIMIT, "4 uniform bindings"},
     {NO_BUFFER, ESKER_ERR_INVALID, "storage binding 1 has no buffer"},
     {EMPTY_RANGE, ESKER_ERR_INVALID, "takes 0 bytes at 0"},
     {PAST_THE_END, ESKER_ERR_INVALID, "of a buffer of 1024 bytes"},
@@ -187,7 +187,7 @@ static void bad_launches_are_refused(void **state)
             launch->n_storage = limits->storage_blocks < ESKER__MAX_STORAGE ? (int)limits->storage_blocks + 1
                                                                             : ESKER__MAX_STORAGE + 1;
             break;
-        case TOO_MANY_UNIFORM: launch->n_uniform = 3; break;
+        case TOO_MANY_UNIFORM: launch->n_uniform = ESKER__MAX_UNIFORM + 1; break;
         case NO_BUFFER: launch->storage[1].buffer = NULL; break;
         case EMPTY_RANGE: launch->storage[0].n_bytes = 0; break;
         case PAST_THE_END: launch->storage[1].n_bytes = 1025; break;

@@ -28,7 +28,10 @@ static uint32_t storage_blocks = 4;
 static esker_status fuse(const esker_graph *graph, esker_node *const *outputs, int n, esker_graph **out,
                          esker_node **mapped)
 {
-    return esker__pass_fuse(graph, storage_blocks, outputs, n, out, mapped);
+    esker_limits limits;
+    esker_limits_es31(&limits);
+    limits.storage_blocks = storage_blocks;
+    return esker__pass_fuse(graph, &limits, outputs, n, out, mapped);
 }
 
 static esker_graph *run(pass p, esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_node **mapped)

@@ -366,6 +366,20 @@ static void the_reference_agrees(void **state)
 /* ---- The dispatch ---- */
 
 /* Dispatches of the update in a plan, checked to follow each other over the whole arena in aligned ranges. */
+/* Dispatches by kernels whose names begin like that. */
+static int count_kernels(const esker_plan *plan, const char *begin)
+{
+    esker_plan_info info;
+    esker_plan_get_info(plan, &info);
+    int n = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        n += !strncmp(d.kernel, begin, strlen(begin));
+    }
+    return n;
+}
+
 static int count_updates(const esker_plan *plan, const char *op, int n_bindings, uint64_t n_bytes)
 {
     esker_plan_info info;
@@ -551,16 +565,17 @@ static double start_gradient(const problem *p, int part, int64_t i, double clip_
     return clip_value > 0 ? fmax(-clip_value, fmin(clip_value, g)) : g;
 }
 
-/* One step of sgd at rate 1: what the parameters lose is the clipped gradient, and it is what can be read. */
-static void gradients_are_clipped(void **state)
+/* One step of sgd at rate 1: what the parameters lose is the clipped gradient; without fusion it is what can be read, too. */
+static void clip_gradients(bool no_fusion)
 {
-    (void)state;
     static const struct {
         float value, norm;
         bool scales;
         size_t block; /* 0: the device's */
     } rows[] = {{0.01f, 0, false, 0}, {0, 0.5f, true, 0},          {0.05f, 0.125f, true, 0},
                 {0, 1000, false, 0},  {0.05f, 0.125f, true, 5400}, {0, INFINITY, false, 0}};
+    const int n_dispatches[][2] = {{1, 2}, {3, 4}, {3, 4},
+                                   {3, 4}, {0, 0}, {3, 3}}; /* of clipping and update: fused, or not */
     esker_limits *real = (esker_limits *)(uintptr_t)esker__device_limits(test_device()), kept = *real;
     for (size_t row = 0; row < sizeof rows / sizeof *rows; row++) {
         problem p;
@@ -577,10 +592,15 @@ static void gradients_are_clipped(void **state)
         }
         if (rows[row].block) real->storage_block_bytes = rows[row].block;
         esker_status st = esker_plan_compile(
-            p.graph, &(esker_plan_desc){.device = test_device(), .outputs = outputs, .n_outputs = n_outputs}, &plan);
+            p.graph,
+            &(esker_plan_desc){
+                .device = test_device(), .outputs = outputs, .n_outputs = n_outputs, .no_fusion = no_fusion, .check = true},
+            &plan);
         *real = kept;
         assert_ok(st);
         assert_ok(esker_plan_check(plan));
+        if (n_dispatches[row][no_fusion]) assert_int_equal(count_kernels(plan, "optim/"), n_dispatches[row][no_fusion]);
+        bool in_place = no_fusion || rows[row].block;
         double sum = 0;
         for (int part = 0; part < PARTS; part++)
             for (int64_t i = 0; !parts[part].frozen && i < p.n[part]; i++)
@@ -602,8 +622,10 @@ static void gradients_are_clipped(void **state)
             double *want = malloc((size_t)p.n[part] * sizeof *want);
             assert_true(got && want);
             for (int64_t i = 0; i < p.n[part]; i++) want[i] = scale * start_gradient(&p, part, i, rows[row].value);
+            for (int64_t i = 0; i < p.n[part] && !in_place; i++) want[i] = start_gradient(&p, part, i, 0);
             assert_ok(esker_params_read_gradient(p.params, part, got, p.n[part]));
             assert_close(got, want, NULL, 2e-6, p.n[part]);
+            for (int64_t i = 0; i < p.n[part]; i++) want[i] = scale * start_gradient(&p, part, i, rows[row].value);
             for (int64_t i = 0; i < p.n[part]; i++) want[i] = p.start[part][i] - want[i];
             assert_ok(esker_params_read(p.params, part, got, p.n[part]));
             assert_close(got, want, NULL, 2e-6, p.n[part]);
@@ -613,6 +635,90 @@ static void gradients_are_clipped(void **state)
         esker_plan_destroy(plan);
         problem_finish(&p);
     }
+}
+
+static void gradients_are_clipped(void **state)
+{
+    (void)state;
+    clip_gradients(false);
+    clip_gradients(true);
+}
+
+/* Three steps, in check mode, of which the clipping is part of the update or not. */
+static void run_clipped(problem *p, const esker_optimizer_desc *desc, bool no_fusion, int n_updates)
+{
+    esker_plan *plan;
+    problem_init(p);
+    assert_ok(esker_optimize(p->loss, desc));
+    assert_ok(esker_plan_compile(
+        p->graph,
+        &(esker_plan_desc){
+            .device = test_device(), .outputs = &p->loss, .n_outputs = 1, .no_fusion = no_fusion, .check = true},
+        &plan));
+    bool second_pass = no_fusion || (desc->clip_value > 0 && esker__device_limits(test_device())->group_invocations < 1024);
+    assert_int_equal(count_kernels(plan, "optim/"), n_updates + 1 + second_pass + no_fusion);
+    for (int step = 0; step < 3; step++) {
+        write_inputs(p, plan);
+        assert_ok(esker_plan_submit(plan, NULL));
+    }
+    assert_ok(esker_device_finish(test_device()));
+    esker_plan_destroy(plan);
+}
+
+static void clip_update(const struct optimizer_case *c, int which)
+{
+    esker_optimizer_desc desc = c->desc;
+    desc.clip_value = which ? 0.05f : 0;
+    desc.clip_norm = 0.125f;
+    int n_updates = desc.kind == ESKER_OPTIMIZER_LAMB ? 4 : c->n_state == 3 ? 3 : 1;
+    problem fused, apart;
+    run_clipped(&fused, &desc, false, n_updates);
+    run_clipped(&apart, &desc, true, n_updates);
+    for (int part = 0; part < PARTS; part++) {
+        float *got = malloc((size_t)fused.n[part] * sizeof *got), *want = malloc((size_t)fused.n[part] * sizeof *want);
+        assert_true(got && want);
+        assert_ok(esker_params_read(fused.params, part, got, fused.n[part]));
+        assert_ok(esker_params_read(apart.params, part, want, fused.n[part]));
+        for (int64_t i = 0; i < fused.n[part]; i++)
+            if (!(fabsf(got[i] - want[i]) <= 1e-5f * (1 + fabsf(want[i]))))
+                fail_msg("%s: element %lld of %s is %.9g, apart it was %.9g", c->name, (long long)i, parts[part].name,
+                         (double)got[i], (double)want[i]);
+        free(got);
+        free(want);
+    }
+    problem_finish(&fused);
+    problem_finish(&apart);
+}
+
+static void every_update_clips(void **state)
+{
+    for (int which = 0; which < 2; which++) clip_update(*state, which);
+}
+
+/* More sums of squares than an invocation adds up: then a second pass does. */
+static void many_parameters_are_clipped(void **state)
+{
+    (void)state;
+    enum { N = 2100001 };
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *w = esker_parameter(graph, &(esker_param_desc){.name = "w", .shape = {1, {N}}});
+    esker_node *loss = esker_sum(esker_affine(w, 2, 0), NULL, 0, false); /* every gradient is 2 */
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.lr = 1, .clip_norm = 3}));
+    assert_ok(esker_plan_compile(
+        graph, &(esker_plan_desc){.device = test_device(), .outputs = &loss, .n_outputs = 1, .slice_seconds = -1}, &plan));
+    assert_int_equal(count_kernels(plan, "optim/"), 3);
+    assert_ok(esker_plan_submit(plan, NULL));
+    float *got = malloc(N * sizeof *got), want = (float)(-3 / sqrt(N));
+    assert_non_null(got);
+    assert_ok(esker_params_read(esker_graph_get_params(graph), 0, got, N));
+    for (int i = 0; i < N; i++)
+        if (!(fabsf(got[i] - want) <= 1e-5f * fabsf(want)))
+            fail_msg("element %d is %.9g, not %.9g", i, (double)got[i], (double)want);
+    free(got);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
 }
 
 static void the_reference_of_clipping(void **state)
@@ -655,8 +761,8 @@ static void parameters_that_share_a_gradient(void **state)
     esker_node *in = esker_input(graph, "x", ESKER_DTYPE_F32, &shape);
     esker_node *loss = esker_sum(esker_mul(esker_add(v, w), in), NULL, 0, false);
     assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.lr = 0.5f}));
-    assert_ok(
-        esker_plan_compile(graph, &(esker_plan_desc){.device = test_device(), .outputs = &loss, .n_outputs = 1}, &plan));
+    assert_ok(esker_plan_compile(
+        graph, &(esker_plan_desc){.device = test_device(), .outputs = &loss, .n_outputs = 1, .slice_seconds = -1}, &plan));
     assert_ok(esker_plan_check(plan));
     test_uniform(x, N, -1, 1, 5);
     assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, sizeof x));
@@ -805,19 +911,25 @@ static void names(void **state)
 
 int main(void)
 {
-    static char titles[3 * CASES][80];
-    struct CMUnitTest tests[3 * CASES + 16];
+    static const struct optimizer_case lamb = {"lamb", {.kind = ESKER_OPTIMIZER_LAMB, .weight_decay = 0.1f}, 2};
+    static char titles[4 * CASES][80];
+    struct CMUnitTest tests[4 * CASES + 18];
     size_t n = 0;
     const struct {
         const char *what;
         CMUnitTestFunction run;
-    } kinds[] = {{"50 steps", fifty_steps}, {"reference", the_reference_agrees}, {"plan", one_dispatch_for_all_parameters}};
-    for (size_t k = 0; k < 3; k++)
+    } kinds[] = {{"50 steps", fifty_steps},
+                 {"reference", the_reference_agrees},
+                 {"plan", one_dispatch_for_all_parameters},
+                 {"clipped", every_update_clips}};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
         for (size_t i = 0; i < CASES; i++, n++) {
             snprintf(titles[n], sizeof titles[n], "%s: %s", kinds[k].what, cases[i].name);
             tests[n] = (struct CMUnitTest){titles[n], kinds[k].run, NULL, NULL, (void *)(uintptr_t)&cases[i]};
         }
     const struct CMUnitTest more[] = {
+        {"clipped: lamb", every_update_clips, NULL, NULL, (void *)(uintptr_t)&lamb},
+        cmocka_unit_test(many_parameters_are_clipped),
         cmocka_unit_test(an_arena_larger_than_a_block_is_cut),
         cmocka_unit_test(groups_have_their_own_settings),
         cmocka_unit_test(equal_groups_are_one_dispatch),
