@@ -20,13 +20,13 @@ layout(local_size_x = 64) in;
 
 // Four elements: as they lie in memory, and V, as numbers.
 #if FROM == 0
-#define X_T vec4
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
 #elif FROM == 1
-#define X_T ivec4
+layout(std430, binding = 0) readonly buffer X { ivec4 x[]; };
 #elif FROM == 3
-#define X_T uvec2
+layout(std430, binding = 0) readonly buffer X { uvec2 x[]; };
 #else
-#define X_T uint
+layout(std430, binding = 0) readonly buffer X { uint x[]; };
 #endif
 #if TO == 0
 #define Y_T vec4
@@ -42,7 +42,6 @@ layout(local_size_x = 64) in;
 #else
 #define V ivec4
 #endif
-layout(std430, binding = 0) readonly buffer X { X_T x[]; };
 layout(std430, binding = 1) writeonly buffer Y { Y_T y[]; };
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;

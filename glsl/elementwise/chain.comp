@@ -15,14 +15,14 @@
 #define RANK 1
 #define INNER4 0 // 1: the last axis is a multiple of four; axes[RANK - 1] then has a quarter of its length and four times its strides
 #define BLOCKS                                                                                                                   \
-    layout(std430, binding = 0) readonly buffer X0 { vec4 x0[]; };                                                               \
-    layout(std430, binding = 1) readonly buffer X1 { float x1[]; };                                                              \
-    layout(std430, binding = 2) writeonly buffer Y0 { vec4 y0[]; };
-#define LOADS vec4 a0 = x0[i]; vec4 a1 = vec4(0.0);
-#define GATHER(e) a1.e = x1[at.x]; // of strided operands without INNER4, one element after the other
+    layout(std430, binding = 0) readonly buffer P0 { vec4 p0[]; };                                                               \
+    layout(std430, binding = 1) readonly buffer P1 { float p1[]; };                                                              \
+    layout(std430, binding = 2) writeonly buffer Q0 { vec4 q0[]; };
+#define LOADS vec4 a0 = p0[i]; vec4 a1 = vec4(0.0);
+#define GATHER(e) a1.e = p1[at.x]; // of strided operands without INNER4, one element after the other
 #define RESULTS vec4 r0;
 #define VALUES(e) { float v0 = a0.e; float v1 = a1.e; float v2 = v0 + v1; float v3 = tanh(v2); r0.e = v3; }
-#define STORES if (valid < 4u) r0.w = 0.0; if (valid < 3u) r0.z = 0.0; if (valid < 2u) r0.y = 0.0; y0[i] = r0;
+#define STORES if (valid < 4u) r0.w = 0.0; if (valid < 3u) r0.z = 0.0; if (valid < 2u) r0.y = 0.0; q0[i] = r0;
 #endif
 precision highp float;
 precision highp int;

@@ -115,14 +115,23 @@ uvec4 halves(uint low, uint high)
     return uvec4(low & 0xffffu, low >> 16u, high & 0xffffu, high >> 16u);
 }
 
-layout(std430, binding = 0) readonly buffer A {
 #if TYPE_A != 2 && TYPE_A != 5 && (MODE_A == 0 || MODE_A == 3)
-    TA4 a_data[];
-};
+#if TYPE_A == 0
+layout(std430, binding = 0) readonly buffer A { vec4 a_data[]; };
+#elif TYPE_A == 1
+layout(std430, binding = 0) readonly buffer A { ivec4 a_data[]; };
+#else
+layout(std430, binding = 0) readonly buffer A { uvec4 a_data[]; };
+#endif
 TA4 a_quad(uint quad) { return a_data[quad]; }
 #else
-    TA a_data[];
-};
+#if TYPE_A == 0
+layout(std430, binding = 0) readonly buffer A { float a_data[]; };
+#elif TYPE_A == 1
+layout(std430, binding = 0) readonly buffer A { int a_data[]; };
+#else
+layout(std430, binding = 0) readonly buffer A { uint a_data[]; };
+#endif
 #if TYPE_A == 2
 TA4 a_quad(uint quad) { return bytes(a_data[quad]); }
 TA a_at(uint i) { return a_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }
@@ -134,14 +143,23 @@ TA a_at(uint i) { return a_data[i]; }
 #endif
 #endif
 #if OPERANDS > 1
-layout(std430, binding = 1) readonly buffer B {
 #if TYPE_B != 2 && TYPE_B != 5 && (MODE_B == 0 || MODE_B == 3)
-    TB4 b_data[];
-};
+#if TYPE_B == 0
+layout(std430, binding = 1) readonly buffer B { vec4 b_data[]; };
+#elif TYPE_B == 1
+layout(std430, binding = 1) readonly buffer B { ivec4 b_data[]; };
+#else
+layout(std430, binding = 1) readonly buffer B { uvec4 b_data[]; };
+#endif
 TB4 b_quad(uint quad) { return b_data[quad]; }
 #else
-    TB b_data[];
-};
+#if TYPE_B == 0
+layout(std430, binding = 1) readonly buffer B { float b_data[]; };
+#elif TYPE_B == 1
+layout(std430, binding = 1) readonly buffer B { int b_data[]; };
+#else
+layout(std430, binding = 1) readonly buffer B { uint b_data[]; };
+#endif
 #if TYPE_B == 2
 TB4 b_quad(uint quad) { return bytes(b_data[quad]); }
 TB b_at(uint i) { return b_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }
@@ -154,14 +172,23 @@ TB b_at(uint i) { return b_data[i]; }
 #endif
 #endif
 #if OPERANDS > 2
-layout(std430, binding = 2) readonly buffer C {
 #if TYPE_C != 2 && TYPE_C != 5 && (MODE_C == 0 || MODE_C == 3)
-    TC4 c_data[];
-};
+#if TYPE_C == 0
+layout(std430, binding = 2) readonly buffer C { vec4 c_data[]; };
+#elif TYPE_C == 1
+layout(std430, binding = 2) readonly buffer C { ivec4 c_data[]; };
+#else
+layout(std430, binding = 2) readonly buffer C { uvec4 c_data[]; };
+#endif
 TC4 c_quad(uint quad) { return c_data[quad]; }
 #else
-    TC c_data[];
-};
+#if TYPE_C == 0
+layout(std430, binding = 2) readonly buffer C { float c_data[]; };
+#elif TYPE_C == 1
+layout(std430, binding = 2) readonly buffer C { int c_data[]; };
+#else
+layout(std430, binding = 2) readonly buffer C { uint c_data[]; };
+#endif
 #if TYPE_C == 2
 TC4 c_quad(uint quad) { return bytes(c_data[quad]); }
 TC c_at(uint i) { return c_data[i >> 2u] >> ((i & 3u) << 3u) & 0xffu; }

@@ -31,12 +31,14 @@ layout(local_size_x = 16, local_size_y = 4) in;
 #if V4
 #define V vec4
 #define WIDTH 4u
+layout(std430, binding = 0) readonly buffer A { vec4 a[]; };
+layout(std430, binding = 1) readonly buffer B { vec4 b[]; };
 #else
 #define V float
 #define WIDTH 1u
+layout(std430, binding = 0) readonly buffer A { float a[]; };
+layout(std430, binding = 1) readonly buffer B { float b[]; };
 #endif
-layout(std430, binding = 0) readonly buffer A { V a[]; };
-layout(std430, binding = 1) readonly buffer B { V b[]; };
 #if BIAS
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif

@@ -48,7 +48,11 @@ layout(std140, binding = 0) uniform Params {
 #endif
 
 layout(std430, binding = 0) readonly buffer X { float x[]; };
-layout(std430, binding = 1) readonly buffer Weight { VALUE weight[]; };
+#if KIND < 2
+layout(std430, binding = 1) readonly buffer Weight { float weight[]; };
+#else
+layout(std430, binding = 1) readonly buffer Weight { vec4 weight[]; };
+#endif
 layout(std430, binding = 2) buffer Kept { float kept[]; };
 layout(std430, binding = 3) writeonly buffer Y { float y[]; };
 

@@ -48,9 +48,17 @@ layout(local_size_x = 64) in; // TX * TY, which only a literal can say here
 #define R T
 #endif
 
-layout(std430, binding = 0) readonly buffer X { T x[]; };
+#if V == 4
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+#else
+layout(std430, binding = 0) readonly buffer X { float x[]; };
+#endif
 #if CENTRE == 1
-layout(std430, binding = 1) readonly buffer C { R c[]; };
+#if ROWS == 0 && V == 4
+layout(std430, binding = 1) readonly buffer C { vec4 c[]; };
+#else
+layout(std430, binding = 1) readonly buffer C { float c[]; };
+#endif
 layout(std430, binding = 2) writeonly buffer Y { R y[]; };
 #else
 layout(std430, binding = 1) writeonly buffer Y { R y[]; };

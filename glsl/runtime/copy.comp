@@ -18,10 +18,11 @@ layout(std140, binding = 0) uniform Params {
 };
 #ifdef VEC4
 #define UNIT uvec4
+layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
 #else
 #define UNIT uint
+layout(std430, binding = 0) readonly buffer X { uint x[]; };
 #endif
-layout(std430, binding = 0) readonly buffer X { UNIT x[]; };
 layout(std430, binding = 1) writeonly buffer Y { UNIT y[]; };
 
 void main()

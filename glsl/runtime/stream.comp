@@ -17,10 +17,11 @@ layout(std140, binding = 0) uniform Params {
 };
 #if V == 4
 #define PIECE uvec4
+layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
 #else
 #define PIECE uvec2
+layout(std430, binding = 0) readonly buffer X { uvec2 x[]; };
 #endif
-layout(std430, binding = 0) readonly buffer X { PIECE x[]; };
 layout(std430, binding = 1) writeonly buffer Y { PIECE y[]; };
 
 void main()

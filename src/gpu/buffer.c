@@ -59,6 +59,8 @@ static esker_status allocate(esker__buffer *buffer)
 {
     esker_device *dev = buffer->dev;
     GLsizeiptr n_bytes = (GLsizeiptr)buffer->n_bytes;
+    /* llvmpipe compiles a kernel anew for textures of a buffer whose length is a power of two: 16 bytes more, which nobody sees. */
+    if (dev->texels && !(n_bytes & (n_bytes - 1))) n_bytes += 16;
     if (is_absurd(dev, buffer->n_bytes)) return ESKER_ERR_NO_MEMORY;
     static const GLenum usages[] = {[ESKER__BUFFER_DEVICE] = GL_DYNAMIC_COPY,
                                     [ESKER__BUFFER_UPLOAD] = GL_STREAM_DRAW,
@@ -135,6 +137,7 @@ void esker__buffer_destroy(esker__buffer *buffer)
     forget_bindings(dev->bound_uniform, ESKER__MAX_UNIFORM, buffer->name);
     /* Deleting unmaps. On a lost device the names still go back; only another thread's context is out of reach. */
     if (esker__device_borrow(dev)) {
+        esker__texels_forget(dev, buffer);
         glDeleteBuffers(1, &buffer->name);
         esker__device_return(dev);
     }

@@ -20,13 +20,13 @@
 #include "base/text.h"
 
 #define MAX_FILE_BYTES ((size_t)64 << 20)
-#define CACHE_VERSION  1u
+#define CACHE_VERSION  2u
 
 /* As the machine lays it out: the files are for this machine, and the magic word tells another byte order. */
 typedef struct cache_header {
     uint32_t magic, version;
-    uint32_t format, storage_mask, uniform_mask;
-    uint32_t driver_bytes, source_bytes, binary_bytes;
+    uint32_t format, storage_mask, uniform_mask, texel_mask;
+    uint32_t driver_bytes, source_bytes, binary_bytes, reserved;
     uint64_t checksum; /* over the file with this field 0 */
 } cache_header;
 
@@ -87,7 +87,8 @@ static const char *parse(const esker_device *dev, const char *source, size_t sou
                            .n_bytes = header.binary_bytes,
                            .format = header.format,
                            .storage_mask = header.storage_mask,
-                           .uniform_mask = header.uniform_mask};
+                           .uniform_mask = header.uniform_mask,
+                           .texel_mask = header.texel_mask};
     return NULL;
 }
 
@@ -154,6 +155,7 @@ void esker__cache_store(esker_device *dev, const char *source, size_t source_byt
                            .format = binary->format,
                            .storage_mask = binary->storage_mask,
                            .uniform_mask = binary->uniform_mask,
+                           .texel_mask = binary->texel_mask,
                            .driver_bytes = (uint32_t)strlen(dev->driver),
                            .source_bytes = (uint32_t)source_bytes,
                            .binary_bytes = binary->n_bytes};

@@ -57,6 +57,9 @@ static esker_status load_extensions(esker_device *dev, const esker_device_desc *
             dev->gl.query_counter = (PFNGLQUERYCOUNTEREXTPROC)esker__platform_get_proc("glQueryCounterEXT");
         if (!dev->gl.query_counter && elapsed_bits <= 0) dev->gl.get_query_u64 = NULL;
     }
+    if (!dev->info.limits_capped && esker__texels_wanted(dev))
+        dev->gl.tex_buffer_range = (PFNGLTEXBUFFERRANGEEXTPROC)get_proc(have, "GL_EXT_texture_buffer",
+                                                                        "glTexBufferRangeEXT", &in_use);
     PFNGLMAXSHADERCOMPILERTHREADSKHRPROC threads = NULL;
     if (!dev->info.limits_capped)
         threads = (PFNGLMAXSHADERCOMPILERTHREADSKHRPROC)get_proc(have, "GL_KHR_parallel_shader_compile",
@@ -104,6 +107,8 @@ static esker_status query_info(esker_device *dev, const esker_device_desc *desc)
     info->native_limits.reports_reset = info->robust;
     info->limits = info->native_limits;
     if (info->limits_capped) esker__limits_cap(&info->limits);
+    if (dev->gl.tex_buffer_range) st = esker__texels_create(dev);
+    if (st != ESKER_OK) return st;
 
     GLint n_formats = 0;
     glGetIntegerv(GL_NUM_PROGRAM_BINARY_FORMATS, &n_formats);

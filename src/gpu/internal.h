@@ -18,6 +18,7 @@ typedef struct esker__gl_procs {
     PFNGLGETQUERYOBJECTUI64VEXTPROC get_query_u64;
     PFNGLQUERYCOUNTEREXTPROC query_counter; /* only where timestamps have bits */
     PFNGLDEBUGMESSAGECALLBACKKHRPROC debug_callback;
+    PFNGLTEXBUFFERRANGEEXTPROC tex_buffer_range;
 } esker__gl_procs;
 
 /** What is bound to an indexed binding point; buffer 0 is nothing. */
@@ -25,6 +26,20 @@ typedef struct esker__bound {
     GLuint buffer;
     uint64_t offset, n_bytes;
 } esker__bound;
+
+#define ESKER__MAX_TEXEL_BLOCKS 16
+
+/** Of a kernel whose source was changed: the arrays that it reads by texel fetches. */
+typedef struct esker__texel_block {
+    char name[40], sampler[48]; /* the array; the uniform that stands for it */
+    GLenum format;
+    bool direct;
+} esker__texel_block;
+
+typedef struct esker__texel_blocks {
+    esker__texel_block blocks[ESKER__MAX_TEXEL_BLOCKS];
+    int n;
+} esker__texel_blocks;
 
 struct esker__kernel {
     uint64_t hash;
@@ -34,6 +49,8 @@ struct esker__kernel {
     struct esker__started *started;      /* until it is first asked for (kernel.c) */
     uint32_t storage_mask, uniform_mask; /* bit i: an active block has binding i */
     uint32_t uniform_bytes[ESKER__MAX_UNIFORM];
+    uint32_t texel_mask; /* bit i: what a launch binds as storage range i is read by texel fetches */
+    GLenum texel_formats[ESKER__MAX_STORAGE];
 };
 
 struct esker__buffer {
@@ -72,6 +89,7 @@ struct esker_device {
     esker__bound bound_storage[ESKER__MAX_STORAGE], bound_uniform[ESKER__MAX_UNIFORM];
 
     struct esker__queue *queue;
+    struct esker__texels *texels; /* NULL: kernels read from storage blocks alone */
 
     esker__kernel **started; /* esker__kernel_start */
     size_t n_started, started_capacity;
@@ -133,6 +151,21 @@ esker_status esker__kernel_registered_text(const char *name, char **out);
 /** Whether that is its source now. */
 bool esker__kernel_registered_is(const char *name, const char *text);
 
+/* texel_source.c */
+/** The source with all reads that can be texel fetches made so, and which they are. `out` fails like any text. */
+void esker__texel_source(const char *source, esker__text *out, esker__texel_blocks *out_blocks);
+
+/* texels.c */
+/** Whether this device's kernels should read by texel fetches: llvmpipe's, or what ESKER_TEXELS says (0 or 1). */
+bool esker__texels_wanted(const esker_device *dev);
+/** Where buffer textures reach as far as storage blocks, have dev->texels. */
+esker_status esker__texels_create(esker_device *dev);
+void esker__texels_destroy(esker_device *dev, bool current); /* none is fine */
+/** Have a texture of the range, which was checked, and bind it to the unit, or (not `bind`) only see to it that there is one. */
+esker_status esker__texels_get(esker_device *dev, int unit, const esker__range *range, GLenum format, bool bind);
+/** Before its buffer goes. */
+void esker__texels_forget(esker_device *dev, const esker__buffer *buffer);
+
 /* debug.c */
 /** Send KHR_debug messages to the log. False where the context has none. */
 bool esker__debug_start(esker_device *dev);
@@ -143,7 +176,7 @@ bool esker__debug_start(esker_device *dev);
 typedef struct esker__binary {
     unsigned char *memory; /* esker__free it */
     const void *bytes;     /* inside memory */
-    uint32_t n_bytes, format, storage_mask, uniform_mask;
+    uint32_t n_bytes, format, storage_mask, uniform_mask, texel_mask;
 } esker__binary;
 
 /** Where binaries are kept: desc, else the environment, else the user's cache folder. *out is "" for nowhere; esker__free

@@ -184,7 +184,8 @@ static void describe_defines(const char *defines, char *out, size_t room)
 struct esker__started {
     source from;
     esker__text text;
-    GLuint shader; /* 0: the program came from its binary, or nothing was begun */
+    esker__texel_blocks texels; /* if the source was changed */
+    GLuint shader;              /* 0: the program came from its binary, or nothing was begun */
 };
 
 static void start_compile(esker_device *dev, esker__kernel *kernel)
@@ -198,7 +199,6 @@ static void start_compile(esker_device *dev, esker__kernel *kernel)
     glProgramParameteri(kernel->program, GL_PROGRAM_BINARY_RETRIEVABLE_HINT, dev->cache_dir[0] ? GL_TRUE : GL_FALSE);
     glAttachShader(kernel->program, s->shader);
     glLinkProgram(kernel->program);
-    glDetachShader(kernel->program, s->shader);
 }
 
 /* A failed compile or link raises no GL error: their status must be asked for. */
@@ -218,6 +218,7 @@ static esker_status finish_compile(esker_device *dev, const esker__kernel *kerne
     }
     if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: %s", s->from.path, with, log);
     glGetProgramiv(kernel->program, GL_LINK_STATUS, &ok);
+    glDetachShader(kernel->program, s->shader); /* not before it was linked: that may go on in the driver's threads */
     get_log(kernel->program, true, log, sizeof log);
     if (!ok)
         return esker__fail(ESKER_ERR_COMPILE, "%s%s: linking: %s", s->from.path, with,
@@ -252,6 +253,26 @@ static esker_status reflect_blocks(const esker__kernel *kernel, const char *path
     return ESKER_OK;
 }
 
+/* Which of the arrays that are read by texel fetches the kernel really reads, and the texture unit of each: the binding that its block had. */
+static esker_status reflect_texels(esker__kernel *kernel, const char *path, const esker__texel_blocks *texels, uint32_t max)
+{
+    kernel->texel_mask = 0;
+    for (int i = 0; i < texels->n; i++) {
+        GLint at = glGetUniformLocation(kernel->program, texels->blocks[i].sampler), unit = -1;
+        if (at < 0) continue;
+        glGetUniformiv(kernel->program, at, &unit);
+        if (unit < 0 || (uint32_t)unit >= max)
+            return esker__fail(ESKER_ERR_LIMIT, "%s: its storage block of \"%s\" has binding %d; this device takes 0 to %u",
+                               path, texels->blocks[i].name, unit, max - 1);
+        uint32_t bit = 1u << unit;
+        if ((kernel->texel_mask | kernel->storage_mask) & bit)
+            return esker__fail(ESKER_ERR_COMPILE, "%s: two of its storage blocks have the binding %d", path, unit);
+        kernel->texel_mask |= bit;
+        kernel->texel_formats[unit] = texels->blocks[i].format;
+    }
+    return ESKER_OK;
+}
+
 /* What the kernel binds and how large its groups are, against what the device takes (which may be capped below the
  * driver's). */
 static esker_status reflect(esker_device *dev, const char *path, esker__kernel *kernel)
@@ -263,6 +284,7 @@ static esker_status reflect(esker_device *dev, const char *path, esker__kernel *
     if (st == ESKER_OK)
         st = reflect_blocks(kernel, path, GL_UNIFORM_BLOCK, "uniform", ESKER__MAX_UNIFORM, &kernel->uniform_mask,
                             kernel->uniform_bytes);
+    if (st == ESKER_OK) st = reflect_texels(kernel, path, &kernel->started->texels, max_storage);
     if (st != ESKER_OK) return st;
     GLint size[3] = {0, 0, 0};
     glGetProgramiv(kernel->program, GL_COMPUTE_WORK_GROUP_SIZE, size);
@@ -292,7 +314,8 @@ static bool load_binary(esker_device *dev, const char *path, const esker__text *
         kernel->program = program;
         ok = reflect(dev, path, kernel) == ESKER_OK;
         /* Some drivers forget the bindings of blocks when they load a binary. */
-        ok = ok && kernel->storage_mask == binary.storage_mask && kernel->uniform_mask == binary.uniform_mask;
+        ok = ok && kernel->storage_mask == binary.storage_mask && kernel->uniform_mask == binary.uniform_mask &&
+             kernel->texel_mask == binary.texel_mask;
     }
     if (!ok) {
         esker__log(ESKER_LOG_INFO, "%s: the driver does not take its cached binary; compiling from source", path);
@@ -318,12 +341,27 @@ static void keep_binary(esker_device *dev, const char *path, const esker__text *
                             .n_bytes = (uint32_t)got,
                             .format = format,
                             .storage_mask = kernel->storage_mask,
-                            .uniform_mask = kernel->uniform_mask};
+                            .uniform_mask = kernel->uniform_mask,
+                            .texel_mask = kernel->texel_mask};
     if (esker__gl_check(dev, path) == ESKER_OK && got > 0)
         esker__cache_store(dev, text->chars, text->n_chars, &binary);
     else
         esker__log(ESKER_LOG_INFO, "%s: the driver gives no binary: %s", path, esker_last_error());
     esker__free(memory);
+}
+
+/* Kernels that a program brought along are left as they are: they may say anything. */
+static esker_status use_texels(struct esker__started *s)
+{
+    esker__text changed = {0};
+    esker__texel_source(s->text.chars, &changed, &s->texels);
+    if (changed.failed) {
+        esker__text_finish(&changed);
+        return esker__fail_memory(s->text.n_chars, s->from.path);
+    }
+    esker__text_finish(&s->text);
+    s->text = changed;
+    return ESKER_OK;
 }
 
 static esker_status start_build(esker_device *dev, esker__kernel *kernel)
@@ -333,6 +371,7 @@ static esker_status start_build(esker_device *dev, esker__kernel *kernel)
     esker__kernel_dump(kernel->name, kernel->defines);
     esker_status st = find_source(kernel->name, &s->from);
     if (st == ESKER_OK) st = assemble(&s->from, kernel->defines, &s->text);
+    if (st == ESKER_OK && dev->texels && !kernel->registered) st = use_texels(s);
     if (st != ESKER_OK) return st;
     if (load_binary(dev, s->from.path, &s->text, kernel))
         dev->counters.binary_hits++;

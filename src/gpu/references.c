@@ -31,6 +31,7 @@ static void close_device(esker_device *dev)
             if (dev->parts[i].object) dev->parts[i].finish(dev->parts[i].object);
         esker__queue_destroy(dev, current);
         esker__kernels_finish(dev, current);
+        esker__texels_destroy(dev, current);
         esker__platform_close(dev->platform);
     }
     esker__tuning_finish(dev);

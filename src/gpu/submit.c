@@ -71,7 +71,11 @@ static esker_status check_launch(const esker_device *dev, const esker__launch *l
     if (launch->n_uniform < 0 || launch->n_uniform > ESKER__MAX_UNIFORM)
         return esker__fail(ESKER_ERR_LIMIT, "%s: %d uniform bindings, a launch takes %d", kernel->name, launch->n_uniform,
                            ESKER__MAX_UNIFORM);
-    uint32_t missing = kernel->storage_mask & above(launch->n_storage);
+    uint32_t missing = kernel->texel_mask & above(launch->n_storage);
+    if (missing)
+        return esker__fail(ESKER_ERR_INVALID, "%s: it reads storage binding %d, but the launch binds %d", kernel->name,
+                           __builtin_ctz(missing), launch->n_storage);
+    missing = kernel->storage_mask & above(launch->n_storage);
     if (missing) return fail_unbound(kernel, GL_SHADER_STORAGE_BLOCK, "storage", missing, launch->n_storage);
     missing = kernel->uniform_mask & above(launch->n_uniform);
     if (missing) return fail_unbound(kernel, GL_UNIFORM_BLOCK, "uniform", missing, launch->n_uniform);
@@ -91,9 +95,10 @@ static esker_status check_launch(const esker_device *dev, const esker__launch *l
     return ESKER_OK;
 }
 
-static void bind(GLenum target, esker__bound *bound, const esker__range *ranges, int n)
+static void bind(GLenum target, esker__bound *bound, const esker__range *ranges, int n, uint32_t skip)
 {
     for (int i = 0; i < n; i++) {
+        if (skip >> i & 1) continue;
         const esker__range *range = &ranges[i];
         GLuint name = range->buffer->name;
         if (bound[i].buffer == name && bound[i].offset == range->offset && bound[i].n_bytes == range->n_bytes) continue;
@@ -102,28 +107,44 @@ static void bind(GLenum target, esker__bound *bound, const esker__range *ranges,
     }
 }
 
+static esker_status get_texels(esker_device *dev, const esker__launch *launch, bool bind)
+{
+    const esker__kernel *kernel = launch->kernel;
+    esker_status st = ESKER_OK;
+    for (uint32_t left = kernel->texel_mask; st == ESKER_OK && left; left &= left - 1) {
+        int i = __builtin_ctz(left);
+        st = esker__texels_get(dev, i, &launch->storage[i], kernel->texel_formats[i], bind);
+    }
+    return st;
+}
+
 esker_status esker__launches_check(esker_device *dev, const esker__launch *launches, int n)
 {
     esker_status st = ESKER_OK;
     for (int i = 0; st == ESKER_OK && i < n; i++) st = check_launch(dev, &launches[i]);
+    /* Textures are made here, so that queueing makes none. */
+    for (int i = 0; st == ESKER_OK && dev->texels && i < n; i++) st = get_texels(dev, &launches[i], false);
     return st;
 }
 
-static void queue(esker_device *dev, const esker__launch *launch)
+static esker_status queue(esker_device *dev, const esker__launch *launch)
 {
+    esker_status st = launch->kernel->texel_mask ? get_texels(dev, launch, true) : ESKER_OK;
+    if (st != ESKER_OK) return st;
     if (dev->bound_program != launch->kernel->program) {
         glUseProgram(launch->kernel->program);
         dev->bound_program = launch->kernel->program;
     }
-    bind(GL_SHADER_STORAGE_BUFFER, dev->bound_storage, launch->storage, launch->n_storage);
-    bind(GL_UNIFORM_BUFFER, dev->bound_uniform, launch->uniform, launch->n_uniform);
+    bind(GL_SHADER_STORAGE_BUFFER, dev->bound_storage, launch->storage, launch->n_storage, launch->kernel->texel_mask);
+    bind(GL_UNIFORM_BUFFER, dev->bound_uniform, launch->uniform, launch->n_uniform, 0);
     if (launch->barrier) {
         /* The third uniform block, if there is one, is what other kernels wrote. */
-        glMemoryBarrier(launch->n_uniform > 2 ? GL_SHADER_STORAGE_BARRIER_BIT | GL_UNIFORM_BARRIER_BIT
-                                              : GL_SHADER_STORAGE_BARRIER_BIT);
+        glMemoryBarrier(GL_SHADER_STORAGE_BARRIER_BIT | (dev->texels ? GL_TEXTURE_FETCH_BARRIER_BIT : 0) |
+                        (launch->n_uniform > 2 ? GL_UNIFORM_BARRIER_BIT : 0));
         dev->counters.barriers++;
     }
     glDispatchCompute(launch->groups[0], launch->groups[1], launch->groups[2]);
+    return ESKER_OK;
 }
 
 /* Of submissions that were made before and are held back, those that touch the same memory go first. */
@@ -143,9 +164,12 @@ esker_status esker__submit_checked(esker_device *dev, const esker__launch *launc
     esker_status st = esker__device_enter(dev);
     if (st == ESKER_OK) st = settle(dev, launches, n);
     if (st != ESKER_OK || n <= 0) return st;
-    for (int i = 0; i < n; i++) queue(dev, &launches[i]);
-    dev->queued += (uint64_t)n;
-    dev->counters.dispatches += (uint64_t)n;
+    for (int i = 0; i < n; i++) {
+        st = queue(dev, &launches[i]);
+        if (st != ESKER_OK) return st;
+        dev->queued++;
+        dev->counters.dispatches++;
+    }
     st = esker__gl_check(dev, n == 1 ? launches[0].kernel->name : "queueing dispatches");
     if (st != ESKER_OK) {
         /* Which of the bindings took is not known any more. */

@@ -218,7 +218,7 @@ struct esker_plan {
     esker__plan_patch *patches;
     size_t n_patches;
     esker__range *input_ranges; /* room for those of a step, n_inputs */
-    uint32_t checked_slots;     /* bit i: the launches that slot i makes were checked against the device's limits */
+    bool checked;               /* what all slots bind was checked */
     uint64_t ticket, step;      /* of the next submission */
     float lr;
 };

@@ -166,7 +166,7 @@ esker_status esker_plan_bind_input(esker_plan *plan, int input, esker_tensor *te
     esker_tensor *old = in->tensor;
     in->tensor = esker_tensor_ref(tensor);
     in->written = false;
-    plan->checked_slots = 0;
+    plan->checked = false;
     esker_tensor_unref(old); /* what takes its memory next is queued behind the steps that read it */
     return ESKER_OK;
 }
@@ -215,17 +215,18 @@ void esker__plan_point_at_slot(esker_plan *plan, int slot)
     esker__plan_point(plan, &(esker__plan_io){.inputs = plan->input_ranges, .outputs = &outputs, .step = step});
 }
 
-/* What a slot binds is the same for every step, so it is checked for the first; but the memory of a bound tensor may be another one now. */
+/* What the slots bind is the same for every step, so all are checked for the first, which makes what checking makes; but the memory of a bound
+   tensor may be another one now. */
 static esker_status submit_slot(esker_plan *plan, int slot)
 {
-    uint32_t bit = 1u << slot;
-    for (size_t i = 0; i < plan->n_inputs; i++)
-        if (plan->inputs[i].tensor) plan->checked_slots &= ~bit;
-    if (!(plan->checked_slots & bit)) {
+    bool bound = false;
+    for (size_t i = 0; i < plan->n_inputs; i++) bound |= plan->inputs[i].tensor != NULL;
+    for (int k = bound ? ESKER_PLAN_SLOTS : 1; (bound || !plan->checked) && k <= ESKER_PLAN_SLOTS; k++) {
+        esker__plan_point_at_slot(plan, (slot + k) % ESKER_PLAN_SLOTS);
         esker_status st = esker__launches_check(plan->device, plan->launches, (int)plan->n_dispatches);
         if (st != ESKER_OK) return st;
-        plan->checked_slots |= bit;
     }
+    plan->checked = !bound;
     size_t first = esker__plan_is_stale(plan) ? 0 : plan->n_prologue;
     esker_status st = esker__submit_checked(plan->device, plan->launches + first, (int)(plan->n_dispatches - first));
     if (st == ESKER_OK) esker__plan_note_run(plan, first);

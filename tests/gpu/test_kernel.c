@@ -222,15 +222,17 @@ static void binaries_are_found_again(void **state)
         fixture_close(&f);
         skip();
     }
-    uint32_t storage = kernel->storage_mask, uniform = kernel->uniform_mask, bytes = kernel->uniform_bytes[0];
+    uint32_t storage = kernel->storage_mask, texels = kernel->texel_mask, uniform = kernel->uniform_mask,
+             bytes = kernel->uniform_bytes[0];
     fixture_reopen(&f);
     assert_ok(esker__kernel_get(f.dev, "scale", "SCALE 3u\n", &kernel));
     assert_int_equal(counters(&f).compiles, 1);
     assert_int_equal(counters(&f).binary_hits, 1);
     assert_int_equal(kernel->storage_mask, storage);
+    assert_int_equal(kernel->texel_mask, texels);
     assert_int_equal(kernel->uniform_mask, uniform);
     assert_int_equal(kernel->uniform_bytes[0], bytes);
-    assert_int_equal(storage, 3);
+    assert_int_equal(storage | texels, 3);
     assert_int_equal(uniform, 1);
     /* Other defines, and the same name with another text, are other programs. */
     assert_ok(esker__kernel_get(f.dev, "scale", "SCALE 4u\n", &kernel));
@@ -342,12 +344,18 @@ static void foreign_binaries_fall_back(void **state)
         const char *name;
         uint32_t format;
         bool bytes_of_zero;
-        uint32_t storage_mask;
+        uint32_t other_masks;
     } cases[] = {
-        {"an unknown format", 0x1234, false, 3},
-        {"bytes of zero in a known format", 0, true, 3},
-        {"other bindings than the program has", 0, false, 5},
+        {"an unknown format", 0x1234, false, 0},
+        {"bytes of zero in a known format", 0, true, 0},
+        {"other bindings than the program has", 0, false, 6},
     };
+    esker__text as_compiled = {0};
+    esker__texel_blocks blocks;
+    if (f.dev->texels)
+        esker__texel_source(text, &as_compiled, &blocks);
+    else
+        esker__text_add_bytes(&as_compiled, text, (size_t)n);
     GLint formats[8] = {0}, n_formats = 0, n_bytes = 0;
     glGetIntegerv(GL_NUM_PROGRAM_BINARY_FORMATS, &n_formats);
     assert_in_range(n_formats, 1, 8);
@@ -361,9 +369,10 @@ static void foreign_binaries_fall_back(void **state)
         esker__binary binary = {.bytes = bytes,
                                 .n_bytes = (uint32_t)got,
                                 .format = cases[i].format ? cases[i].format : (uint32_t)formats[0],
-                                .storage_mask = cases[i].storage_mask,
-                                .uniform_mask = 1};
-        esker__cache_store(f.dev, text, (size_t)n, &binary);
+                                .storage_mask = kernel->storage_mask ^ cases[i].other_masks,
+                                .uniform_mask = 1,
+                                .texel_mask = kernel->texel_mask};
+        esker__cache_store(f.dev, as_compiled.chars, as_compiled.n_chars, &binary);
         free(bytes);
         cache_file(&f, path, sizeof path); /* the same name as before: it was the same text */
         fixture_reopen(&f);
@@ -375,7 +384,8 @@ static void foreign_binaries_fall_back(void **state)
     /* The same file under another driver's name. */
     f.dev->driver[0] ^= 1;
     esker__binary binary;
-    assert_false(esker__cache_load(f.dev, text, (size_t)n, &binary));
+    assert_false(esker__cache_load(f.dev, as_compiled.chars, as_compiled.n_chars, &binary));
+    esker__text_finish(&as_compiled);
     fixture_close(&f);
 }
 

@@ -1,0 +1,226 @@
+/*
+ * Reads by texel fetches in place of loads from storage blocks, as a change of a kernel's source: a line
+ *     layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+ * becomes
+ *     layout(binding = 0) uniform highp samplerBuffer x_vec4;
+ *     #define TEXEL_x(i) texelFetch(x_vec4, int(i))
+ * and x[i] becomes TEXEL_x(i), so that the kernel's own conditions choose among several declarations of x; those that are written, or of other types,
+ * have TEXEL_x(i) mean x[i]. Inside a definition, where no line can be added, x[i] becomes the fetch itself, and x must mean one thing alone. Both ways read
+ * the same memory; a storage load is a loop over the lanes of a vector on llvmpipe, a texel fetch is not. Nothing is parsed but tokens and
+ * brackets: where such a name stands in front of a bracket it must be that array.
+ */
+#include "gpu/internal.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The element types that textures have, and what of a fetched texel is the element. */
+typedef struct element {
+    const char *type, *sampler, *part;
+    GLenum format;
+} element;
+
+static const element elements[] = {
+    {"float", "samplerBuffer", ".x", GL_R32F},    {"vec2", "samplerBuffer", ".xy", GL_RG32F},
+    {"vec4", "samplerBuffer", "", GL_RGBA32F},    {"int", "isamplerBuffer", ".x", GL_R32I},
+    {"ivec2", "isamplerBuffer", ".xy", GL_RG32I}, {"ivec4", "isamplerBuffer", "", GL_RGBA32I},
+    {"uint", "usamplerBuffer", ".x", GL_R32UI},   {"uvec2", "usamplerBuffer", ".xy", GL_RG32UI},
+    {"uvec4", "usamplerBuffer", "", GL_RGBA32UI},
+};
+
+typedef struct token {
+    const char *chars;
+    size_t n; /* 0: the end */
+} token;
+
+static bool is_word(char c)
+{
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* The token at or behind `at`: a word, or one other character. Spaces and comments are no tokens. */
+static token next_token(const char *at)
+{
+    for (;;) {
+        while (isspace((unsigned char)*at)) at++;
+        if (at[0] == '/' && at[1] == '/')
+            at += strcspn(at, "\n");
+        else if (at[0] == '/' && at[1] == '*') {
+            const char *end = strstr(at + 2, "*/");
+            at = end ? end + 2 : at + strlen(at);
+        } else
+            break;
+    }
+    size_t n = 0;
+    while (is_word(at[n])) n++;
+    return (token){at, n || !*at ? n : 1};
+}
+
+static bool is(token t, const char *text)
+{
+    return t.n == strlen(text) && !memcmp(t.chars, text, t.n);
+}
+
+static bool take(token *t, const char *text)
+{
+    if (!is(*t, text)) return false;
+    *t = next_token(t->chars + t->n);
+    return true;
+}
+
+static bool take_word(token *t, token *out)
+{
+    if (!t->n || !is_word(t->chars[0])) return false;
+    *out = *t;
+    *t = next_token(t->chars + t->n);
+    return true;
+}
+
+typedef struct declaration {
+    token binding, type, name;
+    const char *end;
+} declaration;
+
+/* Whether such a declaration begins with the token "layout". */
+static bool read_declaration(token t, declaration *out)
+{
+    token block;
+    if (!take(&t, "layout") || !take(&t, "(") || !take(&t, "std430") || !take(&t, ",") || !take(&t, "binding") ||
+        !take(&t, "=") || !take_word(&t, &out->binding))
+        return false;
+    while (t.n && !is(t, ")")) { /* a binding that is an expression */
+        out->binding.n = (size_t)(t.chars + t.n - out->binding.chars);
+        t = next_token(t.chars + t.n);
+    }
+    if (!take(&t, ")") || !take(&t, "readonly") || !take(&t, "buffer") || !take_word(&t, &block) || !take(&t, "{") ||
+        !take_word(&t, &out->type) || !take_word(&t, &out->name) || !take(&t, "[") || !take(&t, "]") || !take(&t, ";") ||
+        !take(&t, "}") || !is(t, ";"))
+        return false;
+    out->end = t.chars + 1;
+    return out->name.n < sizeof((esker__texel_block *)0)->name;
+}
+
+static const element *find_element(token type)
+{
+    for (size_t i = 0; i < sizeof elements / sizeof *elements; i++)
+        if (is(type, elements[i].type)) return &elements[i];
+    return NULL;
+}
+
+static const element *element_of(GLenum format)
+{
+    for (size_t i = 0; i < sizeof elements / sizeof *elements; i++)
+        if (elements[i].format == format) return &elements[i];
+    return NULL;
+}
+
+/* What a name of an array is to us; the first block of that name stands for all. */
+static esker__texel_block *find_block(esker__texel_blocks *blocks, token name)
+{
+    for (int i = 0; i < blocks->n; i++)
+        if (is(name, blocks->blocks[i].name)) return &blocks->blocks[i];
+    return NULL;
+}
+
+static bool is_definition(const char *source, const char *at)
+{
+    while (at > source && (at[-1] != '\n' || (at - source > 1 && at[-2] == '\\'))) at--;
+    return is(next_token(at), "#") && is(next_token(next_token(at).chars + 1), "define");
+}
+
+/* Whether nothing but a comment follows on this line. */
+static bool ends_line(const char *at)
+{
+    const char *end = at + strcspn(at, "\n");
+    return next_token(at).chars >= end;
+}
+
+/* NAME[] */
+static bool declares_array(token t)
+{
+    t = next_token(t.chars + t.n);
+    return take(&t, "[") && is(t, "]");
+}
+
+/* The names of arrays that can be read so, in all forms that they have. */
+static void collect(const char *source, esker__texel_blocks *out)
+{
+    out->n = 0;
+    for (token t = next_token(source); t.n; t = next_token(t.chars + t.n)) {
+        declaration d;
+        if (!is(t, "layout") || !read_declaration(t, &d) || !find_element(d.type)) continue;
+        bool direct = is_definition(source, t.chars) || !ends_line(d.end), known = false;
+        GLenum format = find_element(d.type)->format;
+        for (int i = 0; i < out->n; i++) known |= is(d.name, out->blocks[i].name) && out->blocks[i].format == format;
+        if (known || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
+        esker__texel_block *block = &out->blocks[out->n++];
+        *block = (esker__texel_block){.format = format, .direct = direct};
+        snprintf(block->name, sizeof block->name, "%.*s", (int)d.name.n, d.name.chars);
+        snprintf(block->sampler, sizeof block->sampler, direct ? "%s" : "%s_%s", block->name, find_element(d.type)->type);
+    }
+}
+
+/* The number of the line that `at` is on, as "#line" says. */
+static int line_of(const char *source, const char *at)
+{
+    int line = 1;
+    for (const char *c = source; c < at; c += strcspn(c, "\n") + 1) {
+        const char *next = c + strcspn(c, "\n") + 1;
+        if (next > at) break;
+        line = strncmp(c, "#line ", 6) ? line + 1 : atoi(c + 6);
+    }
+    return line;
+}
+
+#define MAX_DEPTH 32
+
+void esker__texel_source(const char *source, esker__text *out, esker__texel_blocks *blocks)
+{
+    const char *close[MAX_DEPTH]; /* of each bracket that is open: what closes it in place of "]", or NULL */
+    int depth = 0;
+    char before = 0;
+    const char *copied = source + (strncmp(source, "#version", 8) ? 0 : strcspn(source, "\n"));
+    collect(source, blocks);
+    esker__text_add_bytes(out, source, (size_t)(copied - source));
+    if (blocks->n) esker__text_add(out, "\n#extension GL_EXT_texture_buffer : require");
+    for (token t = next_token(copied); t.n; t = next_token(t.chars + t.n)) {
+        declaration d;
+        const esker__texel_block *block = is_word(t.chars[0]) && before != '.' ? find_block(blocks, t) : NULL;
+        before = t.chars[0];
+        if (is(t, "layout") && read_declaration(t, &d) && find_element(d.type) && (block = find_block(blocks, d.name))) {
+            const element *e = find_element(d.type);
+            esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
+            esker__text_add(out, "layout(binding = %.*s) uniform highp %s %s", (int)d.binding.n, d.binding.chars,
+                            e->sampler, block->name);
+            if (!block->direct)
+                esker__text_add(out, "_%s;\n#define TEXEL_%s(i) texelFetch(%s_%s, int(i))%s\n#line %d", e->type,
+                                block->name, block->name, e->type, e->part, line_of(source, d.end) + 1);
+            else
+                esker__text_add(out, ";");
+            copied = d.end;
+            t = (token){copied - 1, 1};
+        } else if (block && declares_array(t) && !block->direct) {
+            const char *end = t.chars + strcspn(t.chars, "\n");
+            esker__text_add_bytes(out, copied, (size_t)(end - copied));
+            esker__text_add(out, "\n#define TEXEL_%s(i) %s[i]\n#line %d", block->name, block->name,
+                            line_of(source, t.chars) + 1);
+            copied = end;
+            t = (token){end - 1, 1};
+        } else if (block && is(next_token(t.chars + t.n), "[") && depth < MAX_DEPTH) {
+            esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
+            esker__text_add(out, block->direct ? "texelFetch(%s, int(" : "TEXEL_%s(", block->name);
+            close[depth++] = block->direct ? element_of(block->format)->part : ")";
+            t = next_token(t.chars + t.n);
+            copied = t.chars + 1;
+        } else if (is(t, "[") && depth < MAX_DEPTH) {
+            close[depth++] = NULL;
+        } else if (is(t, "]") && depth > 0 && close[--depth]) {
+            esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
+            esker__text_add(out, close[depth][0] == ')' ? "%s" : "))%s", close[depth]);
+            copied = t.chars + 1;
+        }
+    }
+    esker__text_add(out, "%s", copied);
+}
