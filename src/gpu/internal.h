@@ -27,7 +27,7 @@ typedef struct esker__bound {
     uint64_t offset, n_bytes;
 } esker__bound;
 
-#define ESKER__MAX_TEXEL_BLOCKS 16
+#define ESKER__MAX_TEXEL_BLOCKS 24
 
 /** Of a kernel whose source was changed: the arrays that it reads by texel fetches. */
 typedef struct esker__texel_block {

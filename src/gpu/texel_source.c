@@ -124,6 +124,13 @@ static esker__texel_block *find_block(esker__texel_blocks *blocks, token name)
     return NULL;
 }
 
+static esker__texel_block *find_form(esker__texel_blocks *blocks, token name, GLenum format)
+{
+    for (int i = 0; i < blocks->n; i++)
+        if (is(name, blocks->blocks[i].name) && blocks->blocks[i].format == format) return &blocks->blocks[i];
+    return NULL;
+}
+
 static bool is_definition(const char *source, const char *at)
 {
     while (at > source && (at[-1] != '\n' || (at - source > 1 && at[-2] == '\\'))) at--;
@@ -151,10 +158,9 @@ static void collect(const char *source, esker__texel_blocks *out)
     for (token t = next_token(source); t.n; t = next_token(t.chars + t.n)) {
         declaration d;
         if (!is(t, "layout") || !read_declaration(t, &d) || !find_element(d.type)) continue;
-        bool direct = is_definition(source, t.chars) || !ends_line(d.end), known = false;
+        bool direct = is_definition(source, t.chars) || !ends_line(d.end);
         GLenum format = find_element(d.type)->format;
-        for (int i = 0; i < out->n; i++) known |= is(d.name, out->blocks[i].name) && out->blocks[i].format == format;
-        if (known || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
+        if (find_form(out, d.name, format) || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
         esker__texel_block *block = &out->blocks[out->n++];
         *block = (esker__texel_block){.format = format, .direct = direct};
         snprintf(block->name, sizeof block->name, "%.*s", (int)d.name.n, d.name.chars);
@@ -189,8 +195,8 @@ void esker__texel_source(const char *source, esker__text *out, esker__texel_bloc
         declaration d;
         const esker__texel_block *block = is_word(t.chars[0]) && before != '.' ? find_block(blocks, t) : NULL;
         before = t.chars[0];
-        if (is(t, "layout") && read_declaration(t, &d) && find_element(d.type) && (block = find_block(blocks, d.name))) {
-            const element *e = find_element(d.type);
+        const element *e = is(t, "layout") && read_declaration(t, &d) ? find_element(d.type) : NULL;
+        if (e && (block = find_form(blocks, d.name, e->format))) {
             esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
             esker__text_add(out, "layout(binding = %.*s) uniform highp %s %s", (int)d.binding.n, d.binding.chars,
                             e->sampler, block->name);
