@@ -77,6 +77,7 @@ enum {
                                  elements of input 0 before it writes them, and no others */
     ESKER__OP_IN_PLACE_1 = 16,     /* the same for input 1 */
     ESKER__OP_STORAGE_TYPES = 256, /* takes float16 and int8, too; all others are refused them */
+    ESKER__OP_SUM = 512,           /* the sum of its two inputs, which broadcast */
     ESKER__OP_SHAPE_ONLY = 128 /* reads no input, takes their shapes alone: no gradient flows there, which is no error */
 };
 
@@ -171,6 +172,16 @@ struct esker__op {
      * where nothing can be done.
      */
     unsigned (*untransposed)(void *attr, esker_node **inputs);
+
+    /**
+     * Plans fold normalisations whose statistics are given into what is in front of them (src/graph/fold.c). `channel_affine`: output 0 of
+     * `node` is scale[c] x + shift[c] for each channel c, axis 1 of input 0; record both, [channels], with what the node's inputs became.
+     * `scaled`: `node` recorded with weights, its input 1, such that channel c of the result, axis 1, is scale[c] times as large;
+     * NULL, with nothing recorded, where that is not its shape. Neither has a tail yet. NULL members: the op is neither.
+     */
+    bool (*channel_affine)(const esker_node *node, esker_node *const *inputs, esker_node **out_scale,
+                           esker_node **out_shift);
+    esker_node *(*scaled)(const esker_node *node, esker_node *const *inputs, esker_node *scale);
 
     /**
      * What `node` of a model becomes in a graph for inference, recorded there with `inputs` (a dropout is its input).

@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "base/hash.h"
+#include "graph/params.h"
 
 void esker__mark_needed(const esker_graph *graph, esker_node *const *outputs, int n_outputs, bool *needed)
 {
@@ -17,16 +18,23 @@ void esker__mark_needed(const esker_graph *graph, esker_node *const *outputs, in
     }
 }
 
-/* What a pass works with: the new graph, where each old node went, and room for one node's inputs. */
-typedef struct rewrite {
-    const esker_graph *old;
-    esker_graph *graph;
-    esker_node **map;    /* by old id */
-    bool *needed;        /* by old id */
-    esker_node **inputs; /* of the node at hand, in the new graph */
-} rewrite;
+void esker__mark_changed(const esker_graph *graph, const bool *needed, bool *changed)
+{
+    const esker_params *params = graph->params;
+    for (size_t i = 0; i < graph->n_nodes; i++) {
+        const esker_node *node = graph->nodes[i];
+        if (!needed[i] || !(node->op->flags & ESKER__OP_EFFECT)) continue;
+        for (size_t p = 0; (node->op->flags & ESKER__OP_UPDATE) && p < params->n; p++)
+            if (!params->list[p].frozen) changed[p] = true;
+        for (int j = 0; j < node->n_inputs; j++) {
+            const esker_node *x = node->inputs[j];
+            while (x->op->flags & ESKER__OP_VIEW) x = x->inputs[0];
+            if (x->op == &esker__op_parameter) changed[((const esker__parameter_attr *)x->attr)->index] = true;
+        }
+    }
+}
 
-static void rewrite_finish(rewrite *r)
+void esker__rewrite_finish(esker__rewrite *r)
 {
     esker__free(r->map);
     esker__free(r->needed);
@@ -34,9 +42,9 @@ static void rewrite_finish(rewrite *r)
     esker_graph_destroy(r->graph);
 }
 
-static esker_status rewrite_init(rewrite *r, const esker_graph *old, esker_node *const *outputs, int n_outputs)
+esker_status esker__rewrite_init(esker__rewrite *r, const esker_graph *old, esker_node *const *outputs, int n_outputs)
 {
-    *r = (rewrite){.old = old};
+    *r = (esker__rewrite){.old = old};
     esker_status st = esker_graph_create(old->params, &r->graph);
     if (st != ESKER_OK) return st;
     size_t max_inputs = 0;
@@ -46,19 +54,19 @@ static esker_status rewrite_init(rewrite *r, const esker_graph *old, esker_node 
     r->needed = esker__calloc(old->n_nodes, sizeof *r->needed);
     r->inputs = esker__calloc(max_inputs + 8, sizeof *r->inputs); /* a fused node has a few more */
     if (!r->map || !r->needed || !r->inputs) {
-        rewrite_finish(r);
+        esker__rewrite_finish(r);
         return esker__fail_memory(old->n_nodes * sizeof *r->map, "graph pass");
     }
     esker__mark_needed(old, outputs, n_outputs, r->needed);
     return ESKER_OK;
 }
 
-static void gather_inputs(rewrite *r, const esker_node *node)
+void esker__rewrite_gather(esker__rewrite *r, const esker_node *node)
 {
     for (int j = 0; j < node->n_inputs; j++) r->inputs[j] = r->map[node->inputs[j]->id];
 }
 
-static esker_status rewrite_result(rewrite *r, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
+esker_status esker__rewrite_result(esker__rewrite *r, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
                                    esker_node **out_outputs)
 {
     esker_status st = esker_graph_status(r->graph);
@@ -67,7 +75,7 @@ static esker_status rewrite_result(rewrite *r, esker_node *const *outputs, int n
         *out_graph = r->graph;
         r->graph = NULL;
     }
-    rewrite_finish(r);
+    esker__rewrite_finish(r);
     return st;
 }
 
@@ -102,7 +110,7 @@ static int *find_slot(const node_table *table, const esker_graph *graph, const e
 }
 
 /* The node of this op, attributes and inputs, recorded unless there is one. */
-static esker_node *find_or_record(rewrite *r, node_table *table, const esker_node *old, const void *attr,
+static esker_node *find_or_record(esker__rewrite *r, node_table *table, const esker_node *old, const void *attr,
                                   esker_node **inputs)
 {
     esker_node like = *old;
@@ -117,7 +125,7 @@ static esker_node *find_or_record(rewrite *r, node_table *table, const esker_nod
 }
 
 /* Maps all outputs of `old` if its op can do without transpositions: those that come out transposed are transposed back. */
-static bool untranspose_node(rewrite *r, node_table *table, const esker_node *old)
+static bool untranspose_node(esker__rewrite *r, node_table *table, const esker_node *old)
 {
     void *attr = esker__pool_alloc(&r->graph->pool, old->op->attr_bytes);
     esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)old->n_inputs * sizeof *inputs);
@@ -134,7 +142,7 @@ static bool untranspose_node(rewrite *r, node_table *table, const esker_node *ol
     return node != NULL;
 }
 
-static esker_node *simplify_node(rewrite *r, node_table *table, const esker_node *old)
+static esker_node *simplify_node(esker__rewrite *r, node_table *table, const esker_node *old)
 {
     if (r->map[old->id]) return r->map[old->id];
     if (old->op->untransposed && untranspose_node(r, table, old)) return r->map[old->id];
@@ -153,24 +161,24 @@ static esker_node *simplify_node(rewrite *r, node_table *table, const esker_node
 esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs,
                                   esker_graph **out_graph, esker_node **out_outputs)
 {
-    rewrite r;
+    esker__rewrite r;
     node_table table = {NULL, 16};
     *out_graph = NULL;
-    esker_status st = rewrite_init(&r, graph, outputs, n_outputs);
+    esker_status st = esker__rewrite_init(&r, graph, outputs, n_outputs);
     if (st != ESKER_OK) return st;
     while (table.n_slots < graph->n_nodes * 2) table.n_slots *= 2;
     table.slots = esker__calloc(table.n_slots, sizeof *table.slots);
     if (!table.slots) {
-        rewrite_finish(&r);
+        esker__rewrite_finish(&r);
         return esker__fail_memory(table.n_slots * sizeof *table.slots, "graph pass");
     }
     for (size_t i = 0; i < graph->n_nodes && r.graph->status == ESKER_OK; i++) {
         if (!r.needed[i]) continue;
-        gather_inputs(&r, graph->nodes[i]);
+        esker__rewrite_gather(&r, graph->nodes[i]);
         r.map[i] = simplify_node(&r, &table, graph->nodes[i]);
     }
     esker__free(table.slots);
-    return rewrite_result(&r, outputs, n_outputs, out_graph, out_outputs);
+    return esker__rewrite_result(&r, outputs, n_outputs, out_graph, out_outputs);
 }
 
 /* ---- Fuse ---- */
@@ -186,7 +194,7 @@ static bool comes_last(const esker_node *node)
     return (node->op->flags & ESKER__OP_EFFECT) && !node->op->n_outputs;
 }
 
-static users *find_users(const rewrite *r, esker_node *const *outputs, int n_outputs)
+static users *find_users(const esker__rewrite *r, esker_node *const *outputs, int n_outputs)
 {
     users *all = esker__calloc(r->old->n_nodes, sizeof *all);
     if (!all) return NULL;
@@ -208,7 +216,7 @@ static users *find_users(const rewrite *r, esker_node *const *outputs, int n_out
 }
 
 /* Whether none of the readers of further outputs of `node` was copied yet. */
-static bool further_outputs_wait(const rewrite *r, const users *all, const esker_node *node, const esker_node *user)
+static bool further_outputs_wait(const esker__rewrite *r, const users *all, const esker_node *node, const esker_node *user)
 {
     for (int id = 0; node->op->n_outputs > 1 && id < user->id; id++)
         if (r->map[id] && r->map[id] != node && r->map[id]->producer == node && all[id].n && all[id].first <= user->id)
@@ -220,7 +228,8 @@ static bool further_outputs_wait(const rewrite *r, const users *all, const esker
  * `user` computed in the tail of the node that its input `which` became, or NULL. If others read that node, too, the fused one must keep
  * the value for them, and none of them may have been copied yet.
  */
-static esker_node *try_absorb(rewrite *r, const esker_limits *limits, const users *all, const esker_node *user, int which)
+static esker_node *try_absorb(esker__rewrite *r, const esker_limits *limits, const users *all, const esker_node *user,
+                              int which)
 {
     esker_node *node = r->inputs[which];
     const users *of_input = &all[user->inputs[which]->id];
@@ -248,7 +257,7 @@ static esker_node *try_absorb(rewrite *r, const esker_limits *limits, const user
 }
 
 /* What the node at hand is with fusion, or NULL. */
-static esker_node *try_fused(rewrite *r, const esker_limits *limits, const esker_node *node)
+static esker_node *try_fused(esker__rewrite *r, const esker_limits *limits, const esker_node *node)
 {
     if (!node->op->fused) return NULL;
     r->graph->phase = node->phase;
@@ -260,24 +269,24 @@ static esker_node *try_fused(rewrite *r, const esker_limits *limits, const esker
 esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
                               int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
 {
-    rewrite r;
+    esker__rewrite r;
     *out_graph = NULL;
-    esker_status st = rewrite_init(&r, graph, outputs, n_outputs);
+    esker_status st = esker__rewrite_init(&r, graph, outputs, n_outputs);
     if (st != ESKER_OK) return st;
     users *all = find_users(&r, outputs, n_outputs);
     if (!all) {
-        rewrite_finish(&r);
+        esker__rewrite_finish(&r);
         return esker__fail_memory(graph->n_nodes * sizeof *all, "graph pass");
     }
     for (size_t turn = 0; turn < 2 * graph->n_nodes && r.graph->status == ESKER_OK; turn++) {
         size_t i = turn % graph->n_nodes;
         const esker_node *node = graph->nodes[i];
         if (!r.needed[i] || comes_last(node) != (turn >= graph->n_nodes)) continue;
-        gather_inputs(&r, node);
+        esker__rewrite_gather(&r, node);
         for (int j = 0; j < node->n_inputs && !r.map[i]; j++) r.map[i] = try_absorb(&r, limits, all, node, j);
         if (!r.map[i]) r.map[i] = try_fused(&r, limits, node);
         if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
     }
     esker__free(all);
-    return rewrite_result(&r, outputs, n_outputs, out_graph, out_outputs);
+    return esker__rewrite_result(&r, outputs, n_outputs, out_graph, out_outputs);
 }

@@ -8,12 +8,40 @@
 /** needed[id] (graph->n_nodes entries, zeroed by the caller): `outputs`, effects, and all they are computed from. */
 void esker__mark_needed(const esker_graph *graph, esker_node *const *outputs, int n_outputs, bool *needed);
 
+/** changed[index] (by parameter, zeroed by the caller): those that an update, or another effect among the needed nodes, changes. */
+void esker__mark_changed(const esker_graph *graph, const bool *needed, bool *changed);
+
+/* What a pass works with: the new graph, where each old node went, and room for one node's inputs. */
+typedef struct esker__rewrite {
+    const esker_graph *old;
+    esker_graph *graph;
+    esker_node **map;    /* by old id */
+    bool *needed;        /* by old id */
+    esker_node **inputs; /* of the node at hand, in the new graph */
+} esker__rewrite;
+
+esker_status esker__rewrite_init(esker__rewrite *r, const esker_graph *old, esker_node *const *outputs, int n_outputs);
+void esker__rewrite_finish(esker__rewrite *r);
+/** r->inputs: what the node's inputs became. */
+void esker__rewrite_gather(esker__rewrite *r, const esker_node *node);
+/** Hand the new graph and what the outputs became to the caller, or return its failure; finishes the rewrite. */
+esker_status esker__rewrite_result(esker__rewrite *r, esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
+                                   esker_node **out_outputs);
+
 /**
  * Drop what nobody needs, merge equal nodes (same op, attributes and inputs), and replace nodes by simpler equals
  * (op->simplify). Values stay the same to the bit.
  */
 esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs,
                                   esker_graph **out_graph, esker_node **out_outputs);
+
+/**
+ * Fold normalisations with given statistics (op->channel_affine), where these and the weights are parameters that no node here changes: into the
+ * weights of the linear operation in front, and a bias (op->scaled), or else to a product and a sum for each channel. What that makes of parameters
+ * alone is the same in every step of a plan. The limits do not matter.
+ */
+esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
+                              int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
 
 /**
  * Let contractions absorb the elementwise nodes that follow them (op->absorb), in kernels of at most limits->storage_blocks blocks, and

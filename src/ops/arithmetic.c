@@ -5,7 +5,7 @@
 
 /* clang-format off */
 #define NUMBER_ROWS(X) \
-    X(add, 2, ESKER__NUMBERS, "a + b", a + b, fabs(y) * ONE_EPS, gradient_add, 0, 0, ESKER__IN_01) \
+    X(add, 2, ESKER__NUMBERS, "a + b", a + b, fabs(y) * ONE_EPS, gradient_add, 0, 0, ESKER__IN_01 | ESKER__OP_SUM) \
     X(sub, 2, ESKER__NUMBERS, "a - b", a - b, fabs(y) * ONE_EPS, gradient_sub, 0, 0, ESKER__IN_01) \
     X(mul, 2, ESKER__NUMBERS, "a * b", a * b, fabs(y) * ONE_EPS, gradient_mul, 0, 0, ESKER__IN_01) \
     X(neg, 1, ESKER__NUMBERS, "-a", -a, 0, gradient_neg, 0, 0, ESKER__IN_0) \

@@ -199,6 +199,20 @@ const esker__op esker__op_batch_norm = {
     .inference = inference,
 };
 
+/* scale = weight / sqrt(variance + eps), shift = bias - mean scale. */
+static bool channel_affine(const esker_node *node, esker_node *const *inputs, esker_node **out_scale,
+                           esker_node **out_shift)
+{
+    const esker__norm_attr *a = node->attr;
+    places p = places_of(a);
+    esker_node *scale = esker_rsqrt(esker_affine(inputs[p.variance], 1, a->eps));
+    if (p.weight) scale = esker_mul(scale, inputs[p.weight]);
+    esker_node *moved = esker_mul(scale, inputs[p.mean]);
+    *out_scale = scale;
+    *out_shift = p.bias ? esker_sub(inputs[p.bias], moved) : esker_neg(moved);
+    return *out_shift != NULL;
+}
+
 const esker__op esker__op_batch_norm_infer = {
     .name = "batch_norm_infer",
     .n_inputs = -1,
@@ -212,6 +226,7 @@ const esker__op esker__op_batch_norm_infer = {
     .atol = 4 * ESKER__FLUSHED,
     .cost = cost_infer,
     .lower = lower_batch_norm_infer,
+    .channel_affine = channel_affine,
     .absorb = esker__norm_absorb,
     .title = esker__norm_title,
 };

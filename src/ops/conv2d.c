@@ -282,12 +282,18 @@ void esker__conv2d_title(const esker_node *node, esker__text *text)
     esker__tail_title(node, &((const esker__conv2d_attr *)node->attr)->tail, text);
 }
 
+static esker_node *scaled(const esker_node *node, esker_node *const *inputs, esker_node *scale)
+{
+    esker_node *w = esker_mul(inputs[1], esker_reshape(scale, &(esker_shape){4, {-1, 1, 1, 1}}));
+    return esker__record(node->op, node->attr, (esker_node *[]){inputs[0], w}, 2);
+}
+
 #define ESKER__CONV2D(n_outputs_, keeping_)                                                                               \
     {                                                                                                                     \
         .name = "conv2d", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__conv2d_attr),              \
         .infer = infer, .gradient = gradient, .reference = reference, .tolerance = esker__conv2d_tolerance,               \
         .atol = ESKER__FLUSHED, .cost = esker__conv2d_cost, .lower = esker__conv2d_lower, .absorb = esker__conv2d_absorb, \
-        .keeping = keeping_, .title = esker__conv2d_title,                                                                \
+        .keeping = keeping_, .title = esker__conv2d_title, .scaled = scaled,                                              \
     }
 
 /* With a tail that keeps a value there are two outputs. */

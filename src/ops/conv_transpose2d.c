@@ -98,6 +98,17 @@ static esker_node *gradient(esker_node *node, esker_node *g, int input)
     return input == 0 ? esker__conv2d_like(g, w, attr) : esker__conv2d_weight_grad(g, x, attr, &w->type.shape);
 }
 
+/* Filters [c, f / groups, kh, kw]: the channels of the result are those of group after group. */
+static esker_node *scaled(const esker_node *node, esker_node *const *inputs, esker_node *scale)
+{
+    const esker__conv2d_attr *attr = node->attr;
+    const int64_t *w = inputs[1]->type.shape.dims, groups = attr->groups;
+    esker_shape apart = {5, {groups, w[0] / groups, w[1], w[2], w[3]}};
+    esker_node *by_group = esker_reshape(scale, &(esker_shape){5, {groups, 1, w[1], 1, 1}});
+    esker_node *filters = esker_reshape(esker_mul(esker_reshape(inputs[1], &apart), by_group), &inputs[1]->type.shape);
+    return esker__record(node->op, attr, (esker_node *[]){inputs[0], filters}, 2);
+}
+
 const esker__op esker__op_conv_transpose2d = {
     .name = "conv_transpose2d",
     .n_inputs = -1,
@@ -112,4 +123,5 @@ const esker__op esker__op_conv_transpose2d = {
     .lower = esker__conv2d_input_grad_lower,
     .absorb = esker__conv2d_absorb,
     .title = esker__conv2d_title,
+    .scaled = scaled,
 };

@@ -192,11 +192,21 @@ static void cost(const esker_node *node, esker__cost *out)
     *out = (esker__cost){.flops = 2 * c * (double)s.k, .bytes = 4 * (a + b + c)};
 }
 
+/* Channels are columns: of results of two axes. */
+static esker_node *scaled(const esker_node *node, esker_node *const *inputs, esker_node *scale)
+{
+    const esker__matmul_attr *attr = node->attr;
+    if (node->type.shape.rank != 2) return NULL;
+    esker_node *b = esker_mul(inputs[1], attr->transpose_b ? esker_reshape(scale, &(esker_shape){2, {-1, 1}}) : scale);
+    return esker__record(node->op, attr, (esker_node *[]){inputs[0], b}, 2);
+}
+
 #define ESKER__MATMUL(n_outputs_, keeping_)                                                                           \
     {                                                                                                                 \
         .name = "matmul", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__matmul_attr),          \
         .infer = infer, .gradient = gradient, .reference = reference, .tolerance = tolerance, .atol = ESKER__FLUSHED, \
         .cost = cost, .lower = esker__matmul_lower, .absorb = absorb, .keeping = keeping_, .title = title,            \
+        .scaled = scaled,                                                                                             \
     }
 
 static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "graph/passes.h"
 #include "plan/build.h"
 
 /* What may be kept: results that are larger than this many times what they are made from cost more memory than the work is worth. */
@@ -19,17 +20,7 @@ esker_status esker__hoist_begin(esker__lowering *l)
 {
     esker_plan *plan = l->plan;
     const esker_params *params = plan->params;
-    for (size_t i = 0; i < l->graph->n_nodes; i++) {
-        const esker_node *node = l->graph->nodes[i];
-        if (!l->needed[i] || !(node->op->flags & ESKER__OP_EFFECT)) continue;
-        for (size_t p = 0; (node->op->flags & ESKER__OP_UPDATE) && p < params->n; p++)
-            if (!params->list[p].frozen) l->changed[p] = true;
-        for (int j = 0; j < node->n_inputs; j++) {
-            const esker_node *x = node->inputs[j];
-            while (x->op->flags & ESKER__OP_VIEW) x = x->inputs[0];
-            if (x->op == &esker__op_parameter) l->changed[((const esker__parameter_attr *)x->attr)->index] = true;
-        }
-    }
+    esker__mark_changed(l->graph, l->needed, l->changed);
     plan->changes = esker__pool_alloc(&plan->pool, params->n * sizeof *plan->changes);
     if (!plan->changes) return esker__fail_memory(params->n * sizeof *plan->changes, "plan");
     for (size_t p = 0; p < params->n; p++)

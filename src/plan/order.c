@@ -103,7 +103,7 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     for (plan->n_prologue = 0; plan->n_prologue < n && d[plan->n_prologue].prologue;) plan->n_prologue++;
     for (size_t j = 0; j < n; j++) {
         if (j && j == plan->n_prologue) first = ++newest;
-        int epoch = by_epochs ? first : newest;
+        int epoch = by_epochs && !d[j].prologue ? first : newest; /* what is made on the way to what is kept soon dies */
         if (d[j].last) epoch = newest + (j > 0);
         for (int o = 0; o < d[j].n_operands; o++) {
             int bucket = bucket_of(plan, &d[j].operands[o]);
