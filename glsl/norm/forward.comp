@@ -11,7 +11,8 @@
 //           PART 1: (mean, sum of squared distances) of each chunk to `partials` [lines, chunks], which norm/finish combines;
 //           PART 2: the result of each chunk from statistics that are there
 // Bindings  Each of these macros is the number of its block, or 0 where there is none. Block 0 in: x
-//           WEIGHT, BIAS in f32 tables, or TABLE in vec2 (weight, bias): indexed as AFFINE says
+//           WEIGHT, BIAS in f32 tables, or TABLE in vec2 (weight, bias): indexed as AFFINE says; UNIFORM_WEIGHT n: the weight, n
+//           floats, is uniform block 2
 //           Y out f32 as x, may be x: an invocation rereads only the elements that it alone writes, before it writes them
 //           STATS vec2 (mean, variance) [lines]: out in PART 0, in in PART 2; there MEAN and VARIANCE, f32 [s], may take its place
 //           PARTIALS out vec2 (PART 1)
@@ -40,6 +41,9 @@
 #endif
 #ifndef BIAS
 #define BIAS 0
+#endif
+#ifndef UNIFORM_WEIGHT
+#define UNIFORM_WEIGHT 0
 #endif
 #ifndef TABLE
 #define TABLE 0
@@ -81,6 +85,9 @@ layout(std140, binding = 0) uniform Params {
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 #if WEIGHT
 layout(std430, binding = WEIGHT) readonly buffer Weight { float weight[]; };
+#endif
+#if UNIFORM_WEIGHT
+layout(std140, binding = 2) uniform Weights { vec4 weights[(UNIFORM_WEIGHT + 3) / 4]; };
 #endif
 #if BIAS
 layout(std430, binding = BIAS) readonly buffer Bias { float bias[]; };
@@ -230,6 +237,9 @@ void main()
 #if WEIGHT
         affine.x = weight[index];
 #endif
+#if UNIFORM_WEIGHT
+        affine.x = weights[index >> 2u][index & 3u];
+#endif
 #if BIAS
         affine.y = bias[index];
 #endif
@@ -252,6 +262,9 @@ void main()
 #endif
 #if WEIGHT
             v *= weight[index];
+#endif
+#if UNIFORM_WEIGHT
+            v *= weights[index >> 2u][index & 3u];
 #endif
 #if BIAS
             v += bias[index];

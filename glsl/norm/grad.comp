@@ -9,7 +9,7 @@
 //           With AFFINE 2 the weight is the line's: the sums are then those of g and g h, and the weight joins at the end
 // Bindings  Each of these macros is the number of its block, or 0 where there is none. Block 0 in: x;  block 1 in: g, both f32
 //           STATS in vec2 (mean, variance): of the line. TERM_STATS 1: of a term: a * stats_a + s / per_stats, for sums over samples
-//           WEIGHT in f32.  COEFS in vec4 (a, b, c, mean) [lines]: dx = a g' + b (x - mean) + c (PART 2)
+//           WEIGHT in f32; UNIFORM_WEIGHT n: it is uniform block 2, n floats.  COEFS in vec4 (a, b, c, mean) [lines]: dx = a g' + b (x - mean) + c (PART 2)
 //           DX out f32 as x, may be x or g.  PARTIALS out vec2.  DGAMMA, DBETA out f32 [lines] (PARTS 0 and 3)
 // Groups    (x, y, chunks) with x * y * rounds * (128 / LANES) >= lines, folded over x and y
 // Limits    1024 bytes shared, 128 invocations
@@ -33,6 +33,9 @@
 #endif
 #ifndef WEIGHT
 #define WEIGHT 0
+#endif
+#ifndef UNIFORM_WEIGHT
+#define UNIFORM_WEIGHT 0
 #endif
 #ifndef COEFS
 #define COEFS 0
@@ -77,6 +80,10 @@ layout(std430, binding = STATS) readonly buffer Stats { vec2 stats[]; };
 #endif
 #if WEIGHT
 layout(std430, binding = WEIGHT) readonly buffer Weight { float weight[]; };
+#define WEIGHT_AT(i) weight[i]
+#elif UNIFORM_WEIGHT
+layout(std140, binding = 2) uniform Weights { vec4 weights[(UNIFORM_WEIGHT + 3) / 4]; };
+#define WEIGHT_AT(i) weights[(i) >> 2u][(i) & 3u]
 #endif
 #if COEFS
 layout(std430, binding = COEFS) readonly buffer Coefs { vec4 coefs[]; };
@@ -147,14 +154,14 @@ float rstd_of(float variance)
 #endif
 
 // The weight of a term, and the walk over it.
-#if WEIGHT && AFFINE == 1
+#if (WEIGHT || UNIFORM_WEIGHT) && AFFINE == 1
 #define WALK_WEIGHT uint index = first
 #define STEP_WEIGHT index += uint(LANES)
-#define WEIGHTED(v) ((v) * weight[index])
-#elif WEIGHT && AFFINE == 3
+#define WEIGHTED(v) ((v) * WEIGHT_AT(index))
+#elif (WEIGHT || UNIFORM_WEIGHT) && AFFINE == 3
 #define WALK_WEIGHT uint index = s % groups * per_group + first / spatial; uint rest = first % spatial
 #define STEP_WEIGHT index += step_c; rest += step_r; if (rest >= spatial) { rest -= spatial; index++; }
-#define WEIGHTED(v) ((v) * weight[index])
+#define WEIGHTED(v) ((v) * WEIGHT_AT(index))
 #else
 #define WALK_WEIGHT
 #define STEP_WEIGHT

@@ -114,6 +114,7 @@ typedef struct call {
     esker__dispatch_desc desc;
     const esker__tail *tail; /* NULL: none */
     int tail_block;
+    esker__operand uniform; /* the last operand, if it is one */
 } call;
 
 static void define(call *c, const char *name, int value)
@@ -130,6 +131,21 @@ static void bind(call *c, const char *name, const esker__operand *operand, bool 
     c->desc.operands[c->desc.n_operands++].write = write;
 }
 
+/* A weight of `n` elements as a uniform block: where there is no storage block for it. NULL: none. */
+static void bind_uniform(call *c, const esker__operand *weight, uint64_t n)
+{
+    if (!weight) return;
+    define(c, "UNIFORM_WEIGHT", (int)n);
+    c->uniform = *weight;
+    c->uniform.n_bytes = 4 * n;
+    c->uniform.uniform = true;
+}
+
+static bool fits_uniform(const esker__lowering *lowering, uint64_t n)
+{
+    return 4 * n <= esker__lowering_limits(lowering)->uniform_block_bytes;
+}
+
 /* What the tail of `node` reads comes next. */
 static void bind_tail(esker__lowering *lowering, call *c, const esker__tail *tail, const esker_node *node)
 {
@@ -144,6 +160,7 @@ static esker_status emit(esker__lowering *lowering, call *c)
     esker__text_add(&defines, "%s", c->defines);
     if (c->tail) esker__tail_code(c->tail, false, c->tail_block, &defines);
     c->desc.defines = defines.chars;
+    if (c->uniform.uniform) c->desc.operands[c->desc.n_operands++] = c->uniform;
     esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")
                                      : esker__emit(lowering, &c->desc);
     esker__text_finish(&defines);
@@ -240,7 +257,19 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
     esker__operand packed, own_stats, partials;
     const esker__operand *table = NULL, *stats = f->stats, *mean = f->mean, *variance = f->variance;
     bool given = f->mean != NULL, whole = l.chunks == 1 && !given;
+    const esker__operand *weight = f->weight, *uniform = NULL;
 
+    if (n_tables == 2 &&
+        2 + n_tables +
+                (given   ? 2
+                 : whole ? stats != NULL
+                         : 1) >
+            blocks &&
+        fits_uniform(lowering, table_elems(f->node))) {
+        uniform = weight;
+        weight = NULL;
+        n_tables = 1;
+    }
     if (n_tables == 2 && 2 + n_tables + (given ? 2 : whole ? stats != NULL : 1) > blocks) {
         packed = scratch(lowering, 8 * table_elems(f->node));
         st = pack(lowering, f->weight, f->bias, table_elems(f->node), &packed);
@@ -274,7 +303,7 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
     define(&c, "AFFINE", v.affine);
     bind(&c, NULL, &x, false);
     bind(&c, "TABLE", table, false);
-    if (!table) bind(&c, "WEIGHT", f->weight, false);
+    if (!table) bind(&c, "WEIGHT", weight, false);
     if (!table) bind(&c, "BIAS", f->bias, false);
     bind_tail(lowering, &c, f->tail, f->node);
     bind(&c, "Y", &y, true);
@@ -284,6 +313,7 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
     } else {
         bind(&c, "STATS", stats, whole);
     }
+    bind_uniform(&c, uniform, table_elems(f->node));
     return emit(lowering, &c);
 }
 
@@ -359,7 +389,11 @@ esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__
     esker__operand x = esker__read(lowering, b->node->inputs[0]), g = esker__read(lowering, b->node->inputs[1]);
     esker__operand stats = esker__read(lowering, b->node->inputs[2]), partials, coefs = {0}, *weight = b->weight;
 
-    if (weight && v.affine != 2 && blocks < 5) {
+    const esker__operand *uniform = NULL;
+    if (weight && v.affine != 2 && blocks < 5 && fits_uniform(lowering, table_elems(b->node))) {
+        uniform = weight;
+        weight = NULL;
+    } else if (weight && v.affine != 2 && blocks < 5) {
         esker__operand product = scratch(lowering, 4 * l.lines * l.n);
         product.write = true;
         st = multiply(lowering, b->node, &g, weight, &product);
@@ -378,6 +412,7 @@ esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__
         bind(&c, "DX", b->dx, true);
         bind(&c, "DGAMMA", b->dgamma, true);
         bind(&c, "DBETA", b->dbeta, true);
+        if (b->dx) bind_uniform(&c, uniform, table_elems(b->node));
         return emit(lowering, &c);
     }
 
@@ -390,6 +425,7 @@ esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__
     bind(&first, "STATS", &stats, false);
     bind(&first, "WEIGHT", of_terms, false);
     bind(&first, "PARTIALS", &partials, true);
+    bind_uniform(&first, uniform, table_elems(b->node));
     st = emit(lowering, &first);
     if (st == ESKER_OK) st = finish_sums(lowering, &l, kind, b, of_lines, &partials, &stats, b->dx ? &coefs : NULL);
     if (st != ESKER_OK || !b->dx) return st;
@@ -400,5 +436,6 @@ esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__
     bind(&last, "WEIGHT", of_terms, false);
     bind_tail(lowering, &last, b->tail, b->node);
     bind(&last, "DX", b->dx, true);
+    bind_uniform(&last, uniform, table_elems(b->node));
     return emit(lowering, &last);
 }

@@ -299,8 +299,8 @@ static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc 
         return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d: bytes %llu to %llu of %llu", desc->kernel, i,
                            (unsigned long long)out->offset, (unsigned long long)(out->offset + out->n_bytes),
                            (unsigned long long)value->n_bytes);
-    if (operand->uniform && (operand->write || i + 1 < desc->n_operands || !desc->uses_step ||
-                             out->n_bytes > l->plan->limits.uniform_block_bytes))
+    if (operand->uniform &&
+        (operand->write || i + 1 < desc->n_operands || out->n_bytes > l->plan->limits.uniform_block_bytes))
         return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d of %d, %llu bytes, cannot be a uniform block", desc->kernel,
                            i, desc->n_operands, (unsigned long long)out->n_bytes);
     if (out->n_bytes > l->plan->limits.storage_block_bytes)
@@ -333,7 +333,7 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
     esker__plan_dispatch d = {.kernel = find_kernel(plan, desc->kernel, desc->defines ? desc->defines : ""),
                               .n_operands = desc->n_operands,
                               .n_params = desc->n_params,
-                              .uses_step = desc->uses_step,
+                              .uses_step = desc->uses_step || desc->operands[desc->n_operands - 1].uniform,
                               .prepares = -1,
                               .in_place = {-1, -1},
                               .choice = l->node && plan->n_choices > l->first_choice ? (int)plan->n_choices - 1 : -1,

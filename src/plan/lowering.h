@@ -32,7 +32,7 @@ typedef struct esker__operand {
  *   - uniform block 1, std140, only if `uses_step`:
  *     layout(std140, binding = 1) uniform Step { uvec4 random; vec4 slots[16]; };  random = seed low, seed high, step low,
  * step high. (A last member, uvec4 run, is for the plan itself.)
- *   - uniform block 2, std140, only if the last operand says so (and `uses_step`): a few numbers that another kernel made, for kernels
+ *   - uniform block 2, std140, only if the last operand says so: a few numbers that another kernel made, for kernels
  * whose storage blocks are all taken.
  */
 typedef struct esker__dispatch_desc {

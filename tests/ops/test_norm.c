@@ -124,6 +124,8 @@ static const op_check_row rows[] = {
     AFFINE("layer norm, rows of 127", build_layer, axes1, X({2, {3, 127}}), {1, {127}}),
     AFFINE("layer norm, rows of 128", build_layer, axes1, X({2, {2, 128}}), {1, {128}}),
     AFFINE("layer norm, rows of 129", build_layer, axes1, X({2, {3, 129}}), {1, {129}}),
+    AFFINE("layer norm, a weight that no uniform block of 16 KiB holds", build_layer, axes1, X({2, {2, 4099}}),
+           {1, {4099}}),
     AFFINE("layer norm, rows of 513", build_layer, axes1, X({2, {2, 513}}), {1, {513}}),
     AFFINE("layer norm, 129 short rows", build_layer, axes1, X({2, {129, 3}}), {1, {3}}),
     AFFINE("layer norm, two axes of four", build_layer, axes2, X({4, {2, 3, 5, 7}}), {2, {5, 7}}),
