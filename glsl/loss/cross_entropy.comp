@@ -8,6 +8,8 @@
 //           2 out FINAL 1: the mean loss, f32 [1];  FINAL 0: scratch: a sum of losses for each group (f32 bits), then at word
 //             `total` the count as f32, which loss/finish divides by
 //             COUNTED 1: also in, from word total + 1: n_counts partial counts made by loss/count_labels
+//             RIGHT 1: also out, at word `right` (FINAL 1) or `right` + group: rows whose largest logit, the first of equals, stands
+//             at the label, as f32
 //           3 out GRAD 1: dlogits f32 [rows, classes]
 // Uniforms  rounds: blocks of rows that one group does, one after the other; nan: the bits of a NaN, out of the compiler's sight
 // Groups    linear, folded over x and y, groups * rounds * (128 / LANES) >= rows; FINAL 1: one group
@@ -20,6 +22,9 @@
 #endif
 #ifndef FINAL
 #define FINAL 0
+#endif
+#ifndef RIGHT
+#define RIGHT 1
 #endif
 #ifndef COUNTED
 #define COUNTED 0 // 1: the labels were counted by an earlier dispatch;  0: each group counts them itself
@@ -38,6 +43,7 @@ layout(std140, binding = 0) uniform Params {
     uint total;
     uint n_counts;
     uint nan;
+    uint right;
 };
 
 layout(std430, binding = 0) readonly buffer Logits { float logits[]; };
@@ -106,6 +112,9 @@ void main()
     if (t == 0u) count = counted; // in shared memory, not in a register of each invocation: T860 would spill
 
     float loss = 0.0;
+#if RIGHT
+    float correct = 0.0;
+#endif
     for (uint round = 0u; round < rounds; round++) {
         uint row = (group * rounds + round) * ROWS + place;
         bool live = row < rows;
@@ -120,6 +129,18 @@ void main()
         for (uint k = lane; k < end; k += uint(LANES)) s += exp(logits[base + k] - m);
 #if LANES > 1
         s = sum_of(s, lane, uint(LANES));
+#endif
+#if RIGHT
+        float beaten = 0.0; // by how many: those in front that are as large, those behind that are larger
+        float own = valid ? logits[base + uint(label)] : 0.0;
+        for (uint k = lane; k < end; k += uint(LANES)) {
+            float v = logits[base + k];
+            beaten += v > own || (v == own && k < uint(label)) ? 1.0 : 0.0;
+        }
+#if LANES > 1
+        beaten = sum_of(beaten, lane, uint(LANES));
+#endif
+        if (lane == 0u && valid && beaten == 0.0) correct += 1.0;
 #endif
         if (lane == 0u) {
             if (valid) loss += log(s) - (logits[base + uint(label)] - m);
@@ -138,7 +159,15 @@ void main()
     }
 
     float sum = sum_of(loss, t, 128u);
+#if RIGHT
+    correct = sum_of(correct, t, 128u);
+#endif
     if (t == 0u) {
+#if RIGHT && FINAL
+        losses[right] = floatBitsToUint(correct);
+#elif RIGHT
+        losses[right + group] = floatBitsToUint(correct);
+#endif
 #if FINAL
         losses[0] = floatBitsToUint(count > 0.0 ? sum / count : 0.0);
 #else

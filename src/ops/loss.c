@@ -9,6 +9,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "ops/ops.h"
 #include "ops/rows.h"
 #include "plan/lowering.h"
@@ -109,12 +110,24 @@ static esker_status emit_count(esker__lowering *lowering, const esker_node *node
                                                          .cost = {.flops = rows, .bytes = 4.0 * rows}});
 }
 
+/* Where the kernel leaves how many rows are right: behind the loss, if the two lie together. Else counting is a dispatch of its own. */
+#define RIGHT_BYTES 4096
+static bool counts_right(esker__lowering *lowering, const esker_node *node, uint32_t *out_word)
+{
+    uint64_t distance;
+    if (node->op->n_outputs < 3 || !esker__output_is_used(lowering, node, 2)) return false;
+    const esker_node *right = esker__output((esker_node *)node, 2);
+    if (!esker__lie_together(lowering, node, right, RIGHT_BYTES, &distance)) return false;
+    *out_word = (uint32_t)(distance / 4);
+    return true;
+}
+
 static esker_status lower_cross_entropy(esker__lowering *lowering, const esker_node *node)
 {
     esker__rows layout;
     esker_status st = esker__rows_layout(lowering, node, &layout);
     if (st != ESKER_OK) return st;
-    uint32_t partials = esker__rows_partials(&layout);
+    uint32_t partials = esker__rows_partials(&layout), right_at = 0;
     bool final = partials == 1, counted = !final && layout.rows > COUNT_IN_GROUP;
     bool grad = esker__output_is_used(lowering, node, 1);
 
@@ -123,17 +136,26 @@ static esker_status lower_cross_entropy(esker__lowering *lowering, const esker_n
         n_counts = (uint32_t)esker__ceil_div((uint64_t)layout.rows, COUNT_CHUNK);
         if (n_counts > MOST_COUNTS) n_counts = MOST_COUNTS;
     }
-    esker__operand losses = esker__write(lowering, node);
-    if (!final) {
-        losses.value = esker__scratch(lowering, 4 * ((uint64_t)partials + 1 + n_counts));
+    esker__operand losses = esker__write(lowering, node), result = losses;
+    bool right = counts_right(lowering, node, &right_at);
+    if (right) {
+        result.span = true;
+        result.n_bytes = 4 * (uint64_t)right_at + 4;
+    }
+    uint32_t second[2] = {partials + 1 + n_counts, right_at};
+    if (final) {
+        losses = result;
+    } else {
+        losses.value = esker__scratch(lowering, 4 * ((uint64_t)partials * (1 + right) + 1 + n_counts));
         if (counted) st = emit_count(lowering, node, losses.value, partials + 1, n_counts);
         if (st != ESKER_OK) return st;
     }
 
     char defines[96];
-    snprintf(defines, sizeof defines, "LANES %d\nGRAD %d\nFINAL %d\nCOUNTED %d\n", layout.lanes, grad, final, counted);
-    uint32_t params[] = {layout.groups[0], layout.rounds, (uint32_t)layout.rows, (uint32_t)layout.classes, partials,
-                         n_counts,         0x7fc00000u /* a quiet NaN */};
+    snprintf(defines, sizeof defines, "LANES %d\nGRAD %d\nFINAL %d\nRIGHT %d\nCOUNTED %d\n", layout.lanes, grad, final,
+             right, counted);
+    uint32_t params[] = {layout.groups[0], layout.rounds, (uint32_t)layout.rows,         (uint32_t)layout.classes,
+                         partials,         n_counts,      0x7fc00000u /* a quiet NaN */, final ? right_at : second[0]};
     esker__dispatch_desc desc = {
         .kernel = "loss/cross_entropy",
         .defines = defines,
@@ -141,13 +163,83 @@ static esker_status lower_cross_entropy(esker__lowering *lowering, const esker_n
         .operands = {esker__read(lowering, node->inputs[0]), esker__read(lowering, node->inputs[1]), losses},
         .n_operands = 3,
         .params = params,
-        .n_params = 7,
+        .n_params = 8,
     };
     cost_cross_entropy(node, &desc.cost);
     if (grad) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
     st = esker__emit(lowering, &desc);
-    if (st != ESKER_OK || final) return st;
-    return esker__finish_sum(lowering, losses.value, partials, true, esker__write(lowering, node));
+    if (st == ESKER_OK && !final)
+        st = esker__finish_sum(lowering, losses.value, partials, true, result, right ? second : NULL);
+    bool apart = !right && node->op->n_outputs > 2 && esker__output_is_used(lowering, node, 2);
+    return st == ESKER_OK && apart ? esker__lower_count_correct(lowering, node, 2) : st;
+}
+
+/* ---- With the count of those that are right ---- */
+
+static esker_status infer_counting(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    esker_status st = infer_cross_entropy(attr, inputs, n_inputs, out);
+    out[2] = (esker__type){.dtype = ESKER_DTYPE_F32};
+    return st;
+}
+
+static void reference_counting(const esker__reference *r)
+{
+    reference_cross_entropy(r);
+    if (r->out[2]) r->out[2][0] = esker__rows_correct(r);
+    if (r->magnitude[2]) r->magnitude[2][0] = 0;
+}
+
+static void title_counting(const esker_node *node, esker__text *text)
+{
+    (void)node;
+    esker__text_add(text, "cross_entropy+count_correct");
+}
+
+/* Cross-entropy and count_correct of the same logits and labels: output 2 is the count. */
+static const esker__op counting = {
+    .name = "cross_entropy",
+    .n_inputs = 2,
+    .n_outputs = 3,
+    .infer = infer_counting,
+    .reference = reference_counting,
+    .tolerance = tolerance_cross_entropy,
+    .atol = ESKER__FLUSHED,
+    .cost = cost_cross_entropy,
+    .lower = lower_cross_entropy,
+    .title = title_counting,
+};
+
+static bool has_inputs(const esker_node *node, const esker__op *op, esker_node *const *inputs)
+{
+    return node->op == op && node->inputs[0] == inputs[0] && node->inputs[1] == inputs[1];
+}
+
+/* The node that computes both: recorded when the first one's turn comes. `partner` is the other's op. */
+static esker_node *find_counting(esker_graph *graph, const esker_node *node, const esker__op *partner,
+                                 esker_node *const *inputs)
+{
+    const esker_node *other = NULL;
+    for (size_t i = 0; i < node->graph->n_nodes && !other; i++)
+        if (has_inputs(node->graph->nodes[i], partner, node->inputs)) other = node->graph->nodes[i];
+    if (!other) return NULL;
+    for (size_t i = graph->n_nodes; i-- > 0;)
+        if (has_inputs(graph->nodes[i], &counting, inputs)) return graph->nodes[i];
+    return other->id > node->id ? esker__record_in(graph, &counting, NULL, inputs, 2) : NULL;
+}
+
+static esker_node *fused_cross_entropy(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                       const esker__fusion *fusion)
+{
+    (void)fusion;
+    return find_counting(graph, node, &esker__op_count_correct, inputs);
+}
+
+esker_node *esker__fused_count(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                               const esker__fusion *fusion)
+{
+    (void)fusion;
+    return esker__output(find_counting(graph, node, &esker__op_cross_entropy, inputs), 2);
 }
 
 const esker__op esker__op_cross_entropy = {
@@ -162,6 +254,7 @@ const esker__op esker__op_cross_entropy = {
     .atol = ESKER__FLUSHED,
     .cost = cost_cross_entropy,
     .lower = lower_cross_entropy,
+    .fused = fused_cross_entropy,
 };
 
 esker_node *esker_cross_entropy(esker_node *logits, esker_node *labels)

@@ -14,7 +14,7 @@ static esker_status infer_count_correct(const void *attr, esker_node *const *inp
     return st;
 }
 
-static void reference_count_correct(const esker__reference *r)
+double esker__rows_correct(const esker__reference *r)
 {
     const esker_shape *shape = &r->node->inputs[0]->type.shape;
     int64_t rows = shape->dims[0], classes = shape->dims[1], correct = 0;
@@ -25,7 +25,12 @@ static void reference_count_correct(const esker__reference *r)
             if (x[k] > x[best]) best = k;
         correct += r->in[1][i] == (double)best;
     }
-    r->out[0][0] = (double)correct;
+    return (double)correct;
+}
+
+static void reference_count_correct(const esker__reference *r)
+{
+    r->out[0][0] = esker__rows_correct(r);
 }
 
 static void cost_count_correct(const esker_node *node, esker__cost *out)
@@ -36,13 +41,14 @@ static void cost_count_correct(const esker_node *node, esker__cost *out)
     out->bytes = 4 * n + 4 * (double)shape->dims[0];
 }
 
-static esker_status lower_count_correct(esker__lowering *lowering, const esker_node *node)
+esker_status esker__lower_count_correct(esker__lowering *lowering, const esker_node *node, int output)
 {
+    const esker_node *result = esker__output((esker_node *)node, output);
     esker__rows layout;
     esker_status st = esker__rows_layout(lowering, node, &layout);
     if (st != ESKER_OK) return st;
     uint32_t partials = esker__rows_partials(&layout);
-    esker__operand counts = esker__write(lowering, node);
+    esker__operand counts = esker__write(lowering, result);
     if (partials > 1) counts.value = esker__scratch(lowering, 4 * (uint64_t)partials);
     char defines[24];
     snprintf(defines, sizeof defines, "LANES %d\n", layout.lanes);
@@ -59,7 +65,12 @@ static esker_status lower_count_correct(esker__lowering *lowering, const esker_n
     cost_count_correct(node, &desc.cost);
     st = esker__emit(lowering, &desc);
     if (st != ESKER_OK || partials == 1) return st;
-    return esker__finish_sum(lowering, counts.value, partials, false, esker__write(lowering, node));
+    return esker__finish_sum(lowering, counts.value, partials, false, esker__write(lowering, result), NULL);
+}
+
+static esker_status lower_count_correct(esker__lowering *lowering, const esker_node *node)
+{
+    return esker__lower_count_correct(lowering, node, 0);
 }
 
 const esker__op esker__op_count_correct = {
@@ -72,6 +83,7 @@ const esker__op esker__op_count_correct = {
     .tolerance = esker__tolerance_exact,
     .cost = cost_count_correct,
     .lower = lower_count_correct,
+    .fused = esker__fused_count,
 };
 
 esker_node *esker_count_correct(esker_node *logits, esker_node *labels)

@@ -281,7 +281,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     if (grad) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
     esker_status st = esker__emit(lowering, &desc);
     if (st != ESKER_OK || final || each) return st;
-    return esker__finish_sum(lowering, sums.value, groups, true, esker__write(lowering, node));
+    return esker__finish_sum(lowering, sums.value, groups, true, esker__write(lowering, node), NULL);
 }
 
 #define DEFINE(id, glsl_value, glsl_slope, difference)                                                          \

@@ -45,14 +45,18 @@ esker_status esker__rows_layout(esker__lowering *lowering, const esker_node *nod
 }
 
 esker_status esker__finish_sum(esker__lowering *lowering, esker__value parts, uint32_t n_parts, bool mean,
-                               esker__operand out)
+                               esker__operand out, const uint32_t second[2])
 {
+    char defines[32];
+    uint32_t params[] = {n_parts, second ? second[0] : 0, second ? second[1] : 0};
+    snprintf(defines, sizeof defines, "MEAN %d\nRIGHT %d\n", mean, second != NULL);
+    double n = second ? 2.0 * n_parts : n_parts;
     return esker__emit(lowering, &(esker__dispatch_desc){.kernel = "loss/finish",
-                                                         .defines = mean ? "MEAN 1\n" : "MEAN 0\n",
+                                                         .defines = defines,
                                                          .groups = {1, 1, 1},
                                                          .operands = {{.value = parts}, out},
                                                          .n_operands = 2,
-                                                         .params = &n_parts,
-                                                         .n_params = 1,
-                                                         .cost = {.flops = n_parts, .bytes = 4.0 * n_parts}});
+                                                         .params = params,
+                                                         .n_params = 3,
+                                                         .cost = {.flops = n, .bytes = 4 * n}});
 }

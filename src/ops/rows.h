@@ -26,8 +26,19 @@ static inline uint32_t esker__rows_partials(const esker__rows *layout)
 /** Shape rule for (logits float32 [n, classes], labels int32 [n]). */
 esker_status esker__rows_infer(const char *op, esker_node *const *inputs);
 
-/** One dispatch of loss/finish: `n_parts` floats of `parts` added into `out`; `mean`: divided by the float after them. */
+/**
+ * One dispatch of loss/finish: `n_parts` floats of `parts` added into `out`; `mean`: divided by the float after them. `second`
+ * (NULL: none): as many floats of `parts` from float second[0] on added, to float second[1] of `out`.
+ */
 esker_status esker__finish_sum(esker__lowering *lowering, esker__value parts, uint32_t n_parts, bool mean,
-                               esker__operand out);
+                               esker__operand out, const uint32_t second[2]);
+
+/** Rows whose largest logit, the first of equals, stands at the label; the op count_correct. */
+double esker__rows_correct(const esker__reference *r);
+/** Describe the dispatches that count them for `node`, which has logits and labels first, in its output `output`. */
+esker_status esker__lower_count_correct(esker__lowering *lowering, const esker_node *node, int output);
+/** op->fused of count_correct: an output of the loss that counts them, too, if there is one (loss.c). */
+esker_node *esker__fused_count(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                               const esker__fusion *fusion);
 
 #endif

@@ -169,6 +169,20 @@ esker__operand esker__read(esker__lowering *l, const esker_node *node)
     return operand;
 }
 
+bool esker__lie_together(esker__lowering *l, const esker_node *a, const esker_node *b, uint64_t most,
+                         uint64_t *out_distance)
+{
+    esker__operand x = esker__read(l, a), y = esker__read(l, b);
+    if (l->status != ESKER_OK) return false;
+    const esker__plan_value *v = &l->plan->values[x.value.id], *w = &l->plan->values[y.value.id];
+    uint64_t at_x = v->offset + x.offset_bytes, at_y = w->offset + y.offset_bytes;
+    bool fixed = v->storage == ESKER__STORAGE_OUTPUTS || v->storage == ESKER__STORAGE_PARAMETERS ||
+                 v->storage == ESKER__STORAGE_GRADIENTS;
+    if (!fixed || v->storage != w->storage || at_y < at_x + node_bytes(a)) return false;
+    *out_distance = at_y - at_x;
+    return *out_distance + node_bytes(b) <= most;
+}
+
 esker__operand esker__write(esker__lowering *l, const esker_node *node)
 {
     return (esker__operand){.value = esker__value_of(l, node), .write = true};
@@ -295,7 +309,8 @@ static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc 
                                                              : value->n_bytes - operand->offset_bytes,
                                  .write = operand->write,
                                  .uniform = operand->uniform};
-    if (operand->offset_bytes % l->plan->limits.storage_align || out->offset + out->n_bytes > value->n_bytes)
+    if (operand->offset_bytes % l->plan->limits.storage_align ||
+        (out->offset + out->n_bytes > value->n_bytes && !operand->span))
         return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d: bytes %llu to %llu of %llu", desc->kernel, i,
                            (unsigned long long)out->offset, (unsigned long long)(out->offset + out->n_bytes),
                            (unsigned long long)value->n_bytes);

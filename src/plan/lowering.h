@@ -16,6 +16,7 @@ typedef struct esker__operand {
     bool write;            /* the kernel writes it (whether or not it also reads it) */
     uint64_t offset_bytes; /* into the value; a multiple of the limits' storage_align, as 256 is */
     uint64_t n_bytes;      /* 0: to the value's end */
+    bool span;             /* n_bytes may reach over what lies behind the value: esker__lie_together */
     bool uniform;          /* read as uniform block 2 in place of a storage block: one of a dispatch, its last operand */
 } esker__operand;
 
@@ -69,6 +70,12 @@ esker__value esker__value_of(esker__lowering *lowering, const esker_node *node);
 /** Read and write operands for nodes, the usual case. */
 esker__operand esker__read(esker__lowering *lowering, const esker_node *node);
 esker__operand esker__write(esker__lowering *lowering, const esker_node *node);
+/**
+ * Whether `b` has its memory behind that of `a` in one storage, *out_distance bytes from it, so that one operand can be both: the outputs of a
+ * plan or parameters, say, but never temporaries. At most `most` bytes of such an operand. Gives both their memory.
+ */
+bool esker__lie_together(esker__lowering *lowering, const esker_node *a, const esker_node *b, uint64_t most,
+                         uint64_t *out_distance);
 /** Whether anything reads output `output` of `node`: an op need not compute the others (pass no operand for them). */
 bool esker__output_is_used(const esker__lowering *lowering, const esker_node *node, int output);
 /** Memory that lives from this op's first dispatch that uses it to its last. */

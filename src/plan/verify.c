@@ -261,8 +261,9 @@ static bool binds(const run *r, const esker__plan_dispatch *d, int value, bool o
     for (int i = 0; i < d->n_operands; i++) {
         if (only_writes && !d->operands[i].write) continue;
         if (d->operands[i].value == value) return true;
-        bool shared = v->storage != ESKER__STORAGE_ARENA && v->storage != ESKER__STORAGE_OUTPUTS;
-        if (shared && esker__extents_meet(extent, esker__operand_extent(r->plan, &d->operands[i]))) return true;
+        if (v->storage != ESKER__STORAGE_ARENA &&
+            esker__extents_meet(extent, esker__operand_extent(r->plan, &d->operands[i])))
+            return true;
     }
     return false;
 }

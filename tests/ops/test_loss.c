@@ -285,12 +285,78 @@ static void count_correct_has_no_gradient(void **state)
     esker_graph_destroy(graph);
 }
 
+/* Loss, gradient and count of one plan; the labels have a -1, the logits ties. */
+static void run_counted(int n, int classes, bool grad, bool loss_first, bool no_fusion, int n_dispatches, float *out)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *x = esker_input(graph, "logits", ESKER_DTYPE_F32, &(esker_shape){2, {n, classes}});
+    esker_node *t = esker_input(graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {n}}), *outputs[3] = {NULL};
+    if (!loss_first) outputs[1] = esker_count_correct(x, t);
+    outputs[0] = esker_cross_entropy(x, t);
+    if (loss_first) outputs[1] = esker_count_correct(x, t);
+    if (grad) assert_ok(esker_gradients(outputs[0], &x, 1, &outputs[2]));
+    assert_ok(esker_plan_compile(graph,
+                                 &(esker_plan_desc){.device = test_device(),
+                                                    .outputs = outputs,
+                                                    .n_outputs = 2 + grad,
+                                                    .no_fusion = no_fusion,
+                                                    .check = true,
+                                                    .slice_seconds = -1},
+                                 &plan));
+    esker_plan_info info;
+    esker_dispatch_info d;
+    esker_plan_get_info(plan, &info);
+    int found = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        found += strncmp(d.kernel, "loss/", 5) == 0;
+        if (!no_fusion && i == 0) assert_non_null(strstr(d.op, "count_correct"));
+    }
+    assert_int_equal(found, n_dispatches);
+    float *logits = malloc((size_t)(n * classes) * sizeof *logits);
+    int32_t *labels = malloc((size_t)n * sizeof *labels);
+    assert_true(logits && labels);
+    test_uniform(logits, n * classes, -2, 2, 7);
+    for (int i = 0; i < n * classes; i++) logits[i] = roundf(logits[i]); /* of five values: many are equal */
+    logits[0] = 3;                                                       /* the first is right */
+    for (int i = 0; i < n; i++) labels[i] = i == n / 2 ? -1 : i % classes;
+    assert_ok(
+        esker_plan_write(plan, esker_plan_find_input(plan, "logits"), logits, (size_t)(n * classes) * sizeof *logits));
+    assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "labels"), labels, (size_t)n * sizeof *labels));
+    uint64_t ticket;
+    assert_ok(esker_plan_submit(plan, &ticket));
+    assert_ok(esker_plan_read(plan, ticket, 0, &out[0], sizeof *out));
+    assert_ok(esker_plan_read(plan, ticket, 1, &out[1], sizeof *out));
+    free(logits);
+    free(labels);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
+/* In the kernel of the loss, within four storage blocks: one group, several, and labels counted beforehand. */
+static void counting_is_part_of_the_loss(void **state)
+{
+    (void)state;
+    static const struct {
+        int n, classes, fused, apart;
+    } sizes[] = {{1, 1, 1, 2}, {64, 10, 1, 2}, {129, 3, 1, 2}, {7, 290, 1, 2}, {301, 11, 2, 4}, {4100, 5, 3, 5}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int way = 0; way < 4; way++) {
+            float want[2], got[2];
+            run_counted(sizes[i].n, sizes[i].classes, way & 1, way & 2, true, sizes[i].apart, want);
+            run_counted(sizes[i].n, sizes[i].classes, way & 1, way & 2, false, sizes[i].fused, got);
+            assert_true(got[1] == want[1] && got[0] == want[0]);
+            assert_true(want[1] > 0 || sizes[i].n == 1);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest more[] = {
-        cmocka_unit_test(a_bad_label_makes_the_loss_nan),
-        cmocka_unit_test(loss_and_gradient_are_one_kernel),
-        cmocka_unit_test(refuses_wrong_shapes),
+        cmocka_unit_test(a_bad_label_makes_the_loss_nan), cmocka_unit_test(loss_and_gradient_are_one_kernel),
+        cmocka_unit_test(counting_is_part_of_the_loss),   cmocka_unit_test(refuses_wrong_shapes),
         cmocka_unit_test(count_correct_has_no_gradient),
     };
     return op_check_main("loss", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
