@@ -1,4 +1,4 @@
-/* device test: the models of esker bench infer compute the same with and without fusion, whatever their running statistics are. */
+/* The models of esker bench infer compute the same with and without fusion, whatever their running statistics are. Skipped without a device. */
 #include "support/test.h"
 
 #include <math.h>
