@@ -40,6 +40,9 @@
 #ifndef WG
 #define WG 64
 #endif
+#ifndef HALVES
+#define HALVES 0 // 1: stores of two elements, not four, which V3D has room for with all its threads
+#endif
 // Element types: the numbers of esker_dtype, 0 float, 1 int, 2 bytes; for copies 3, words of any meaning (all, with WORDS), and 5,
 // halves of any meaning, two to a word, as uint.
 #ifdef WORDS
@@ -92,12 +95,15 @@
 #endif
 #if TYPE_Y == 0
 #define TY float
+#define TY2 vec2
 #define TY4 vec4
 #elif TYPE_Y == 1
 #define TY int
+#define TY2 ivec2
 #define TY4 ivec4
 #else
 #define TY uint
+#define TY2 uvec2
 #define TY4 uvec4
 #endif
 precision highp float;
@@ -202,6 +208,8 @@ TC c_at(uint i) { return c_data[i]; }
 #endif
 #if TYPE_Y == 2 || TYPE_Y == 5
 layout(std430, binding = OPERANDS) writeonly buffer Y { uint y_data[]; };
+#elif HALVES == 1
+layout(std430, binding = OPERANDS) writeonly buffer Y { TY2 y_data[]; };
 #else
 layout(std430, binding = OPERANDS) writeonly buffer Y { TY4 y_data[]; };
 #endif
@@ -402,6 +410,10 @@ void main()
 #elif TYPE_Y == 5
     y_data[2u * i] = y.x | y.y << 16u;
     y_data[2u * i + 1u] = y.z | y.w << 16u;
+#elif HALVES == 1
+    y_data[2u * i] = y.xy;
+    memoryBarrierBuffer(); // keeps the two from being joined again
+    y_data[2u * i + 1u] = y.zw;
 #else
     y_data[i] = y;
 #endif

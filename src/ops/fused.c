@@ -95,16 +95,18 @@ static void add_input(int i, int mode, int strided, bool inner4, esker__text *bl
 static void add_results(const esker_node *node, esker__text *blocks, esker__text *stores)
 {
     for (int o = 0; o < node->op->n_outputs; o++) {
-        esker__text_add(blocks, "layout(std430, binding = %d) writeonly buffer Y%d { vec4 y%d[]; }; ", node->n_inputs + o,
+        esker__text_add(blocks, "layout(std430, binding = %d) writeonly buffer Y%d { STORED y%d[]; }; ", node->n_inputs + o,
                         o, o);
         esker__text_add(
-            stores, "if (valid < 4u) r%d.w = 0.0; if (valid < 3u) r%d.z = 0.0; if (valid < 2u) r%d.y = 0.0; y%d[i] = r%d; ",
-            o, o, o, o, o);
+            stores,
+            "if (valid < 4u) r%d.w = 0.0; if (valid < 3u) r%d.z = 0.0; if (valid < 2u) r%d.y = 0.0; STORE(y%d, i, r%d) ", o,
+            o, o, o, o);
     }
 }
 
 /* The definitions of glsl/elementwise/chain.comp. */
-static void add_code(const esker_node *node, const esker__map *map, const int *modes, bool inner4, esker__text *defines)
+static void add_code(const esker_node *node, const esker__map *map, const int *modes, bool inner4, bool halves,
+                     esker__text *defines)
 {
     const fused_attr *a = node->attr;
     esker__text blocks = {0}, loads = {0}, gather = {0}, stores = {0};
@@ -114,6 +116,7 @@ static void add_code(const esker_node *node, const esker__map *map, const int *m
     }
     add_results(node, &blocks, &stores);
     if (esker__program_calls(&a->program)) esker__text_add(defines, "FUNCTIONS 1\n");
+    if (halves) esker__text_add(defines, "HALVES 1\n");
     esker__text_add(defines, "WG %d\nRANK %d\nINNER4 %d\nBLOCKS %s\nLOADS %s\nGATHER(e) %s\nRESULTS ", GROUP_SIZE,
                     map->rank, inner4, blocks.chars, loads.chars, gather.chars ? gather.chars : "");
     for (int o = 0; o < node->op->n_outputs; o++) esker__text_add(defines, "vec4 r%d; ", o);
@@ -161,7 +164,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
         for (int k = 0; k < map.n_operands; k++) params.axes[i][1 + k] = (uint32_t)map.strides[k][i] * quad;
     }
     esker__text defines = {0};
-    add_code(node, &map, modes, map.n_operands && inner4, &defines);
+    add_code(node, &map, modes, map.n_operands && inner4, esker__map_halves(lowering), &defines);
     esker__dispatch_desc desc = {
         .kernel = "elementwise/chain", .defines = defines.chars, .params = &params, .n_params = 5 + 4 * map.rank};
     esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : ESKER_OK;

@@ -75,6 +75,11 @@ static unsigned type_number(esker_dtype dtype)
     return dtype == ESKER_DTYPE_F16 ? 5 : (unsigned)dtype;
 }
 
+bool esker__map_halves(const esker__lowering *lowering)
+{
+    return esker__setting("halves", esker__lowering_family(lowering) == ESKER__FAMILY_V3D);
+}
+
 int esker__map_mode(const esker__map *map, int k, bool inner4)
 {
     bool own = true, one = true;
@@ -112,13 +117,14 @@ esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const e
     }
     int rank = strided ? map->rank : 0;
 
-    char types[sizeof "WORDS 1\n" + (ESKER__MAP_OPERANDS + 1) * sizeof "TYPE_A 1\n"] = "";
+    char types[sizeof "WORDS 1\nHALVES 1\n" + (ESKER__MAP_OPERANDS + 1) * sizeof "TYPE_A 1\n"] = "";
     if (map->words) strcpy(types, "WORDS 1\n");
     for (int k = 0; !map->words && k <= map->n_operands; k++)
         if (map->dtypes[k] != ESKER_DTYPE_F32)
             snprintf(types + strlen(types), sizeof "TYPE_A 1\n", "TYPE_%c %u\n", k == map->n_operands ? 'Y' : 'A' + k,
                      type_number(map->dtypes[k]) % 10);
 
+    if (esker__map_halves(lowering)) strcat(types, "HALVES 1\n");
     char defines[1024];
     int length = snprintf(defines, sizeof defines,
                           "EXPR %s\n%sOPERANDS %d\nRANK %d\nINNER4 %d\nMODE_A %d\nMODE_B %d\nMODE_C %d\nWG %d\n%s",

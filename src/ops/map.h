@@ -40,6 +40,8 @@ void esker__map_merge(esker__map *map);
 enum { ESKER__MODE_OWN = 0, ESKER__MODE_ONE = 1, ESKER__MODE_STRIDED = 2, ESKER__MODE_QUADS = 3, ESKER__MODE_CONSTANT = 4 };
 /** Of a merged map; `inner4`: the last axis is a multiple of four. */
 int esker__map_mode(const esker__map *map, int k, bool inner4);
+/** Whether results are stored two elements at a time: V3D has room for half as many threads where a store has four words. */
+bool esker__map_halves(const esker__lowering *lowering);
 
 /** Emit the dispatch: operands[0 .. n_operands-1] are read, operands[n_operands] is the result. Merges `map`. */
 esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const esker__operand *operands);

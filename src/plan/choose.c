@@ -29,6 +29,11 @@ static int wanted_by_environment(const char *const *names, int n)
     return -1;
 }
 
+bool esker__setting(const char *name, bool usual)
+{
+    return usual || wanted_by_environment(&name, 1) == 0;
+}
+
 static esker__bar *find_bar(const esker__lowering *l, const char *problem)
 {
     for (size_t i = 0; i < l->n_bars; i++)

@@ -65,6 +65,8 @@ esker__family esker__lowering_family(const esker__lowering *lowering);
  */
 #define ESKER__MAX_CANDIDATES 32
 int esker__choose(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
+/** A setting that what is known of a family decides, so that there is nothing to tune: `usual`, or true where ESKER_VARIANT names it, for tests. */
+bool esker__setting(const char *name, bool usual);
 /** The memory of a node's value (any input or output of the node being lowered). */
 esker__value esker__value_of(esker__lowering *lowering, const esker_node *node);
 /** Read and write operands for nodes, the usual case. */

@@ -30,6 +30,18 @@ static esker_node *build_product(esker_graph *graph, esker_node *const *in, cons
     return p->relu ? esker_relu(esker_add(y, in[2])) : y;
 }
 
+static esker_node *build_map(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_mul(in[0], in[1]);
+}
+
+static esker_node *build_chain(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_tanh(esker_mul(esker_sigmoid(esker_add(in[0], in[1])), in[0]));
+}
+
 typedef struct variant {
     const char *names; /* as ESKER_VARIANT takes them */
     op_check_row row;
@@ -84,6 +96,17 @@ static variant variants[] = {
     {"apart", CONV(2, 1, DIMS(2, 8, 9, 12), DIMS(8, 8, 3, 3))},
     {"huge", CONV(1, 1, DIMS(2, 3, 5, 18), DIMS(17, 3, 3, 3))},
     {"huge", CONV_TAIL(2, 1, DIMS(1, 3, 9, 40), DIMS(9, 3, 3, 3), DIMS(9, 1, 1))},
+    {"halves", PRODUCT_TAIL(0, 0, DIMS(5, 3), DIMS(3, 7), DIMS(7))},
+    {"halves",
+     {.name = "chain",
+      .build = build_chain,
+      .n_inputs = 2,
+      .in = {{.shape = DIMS(5, 7), .lo = -1, .hi = 1}, {.shape = DIMS(7), .lo = -1, .hi = 1}}}},
+    {"halves",
+     {.name = "map",
+      .build = build_map,
+      .n_inputs = 2,
+      .in = {{.shape = DIMS(5, 6), .lo = -1, .hi = 1}, {.shape = DIMS(5, 1), .lo = -1, .hi = 1}}}},
     {"wide", CONV(1, 1, DIMS(2, 8, 5, 18), DIMS(9, 8, 3, 3))},
 };
 
