@@ -63,7 +63,9 @@ static int pick(esker__lowering *l, const char *problem, const char *const *name
 static uint32_t fixed_inputs(esker__lowering *l)
 {
     uint32_t fixed = 0;
+    bool asked = l->plan->asks_fixed;
     for (int i = 0; i < l->node->n_inputs && i < 32; i++) fixed |= (uint32_t)esker__is_fixed(l, l->node->inputs[i]) << i;
+    l->plan->asks_fixed = asked; /* the plan's own question */
     return fixed;
 }
 

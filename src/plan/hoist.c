@@ -75,6 +75,7 @@ void esker__hoist_node(esker__lowering *l)
 
 bool esker__is_fixed(esker__lowering *l, const esker_node *node)
 {
+    l->plan->asks_fixed = true;
     int value = l->plan->open ? -1 : esker__value_of(l, node).id;
     return value >= 0 && l->plan->values[value].fixed;
 }

@@ -31,6 +31,7 @@ typedef struct esker__case_row {
     bool no_gradient;                /* forward only */
     unsigned fixed;                  /* bit i: the gradient of input i is not asked for */
     int n_steps;                     /* 0: one */
+    unsigned parameters; /* bit i: input i (float32) is a parameter that stands still, as weights do in inference */
 } esker__case_row;
 
 extern const esker__case_row esker__case_rows[];

@@ -34,7 +34,9 @@ static void add_input(esker__case *c, int i, const esker_shape *shape, const esk
     c->values[i] = *values;
     if (values->lo == 0 && values->hi == 0) c->values[i].lo = -2, c->values[i].hi = 2;
     snprintf(name, sizeof name, "x%d", i);
-    c->in[i] = esker_input(c->graph, name, values->dtype, shape);
+    c->in[i] = c->row->parameters >> i & 1
+                   ? esker_parameter(c->graph, &(esker_param_desc){.name = name, .shape = *shape, .frozen = true})
+                   : esker_input(c->graph, name, values->dtype, shape);
 }
 
 /* The gradients of sum(y w) with weights w in [0.5, 1.5), with respect to every float32 input. */
@@ -43,7 +45,8 @@ static void add_gradients(esker__case *c, esker_node *y)
     esker_node *wrt[ESKER__CASE_INPUTS];
     int n = 0;
     for (int i = 0; i < c->n_inputs; i++)
-        if (esker_node_get_dtype(c->in[i]) == ESKER_DTYPE_F32 && !(c->row->fixed >> i & 1)) wrt[n++] = c->in[i];
+        if (esker_node_get_dtype(c->in[i]) == ESKER_DTYPE_F32 && !((c->row->fixed | c->row->parameters) >> i & 1))
+            wrt[n++] = c->in[i];
     if (!n) return;
     add_input(c, c->n_inputs, esker_node_get_shape(y), &(esker__case_values){.lo = 0.5, .hi = 1.5});
     esker_node *loss = esker_sum(esker_mul(y, c->in[c->n_inputs++]), NULL, 0, false);

@@ -66,8 +66,8 @@ static esker_status write_input(const session *s, const esker__case *c, int i, t
     char name[16];
     int64_t n;
     snprintf(name, sizeof name, "x%d", i);
-    int input = esker_plan_find_input(t->plan, name);
-    if (input < 0) return ESKER_OK; /* only its shape is used */
+    int input = esker_plan_find_input(t->plan, name), parameter = esker_params_find(t->plan->params, name);
+    if (input < 0 && parameter < 0) return ESKER_OK; /* only its shape is used */
     esker_status st = esker_shape_elems(esker_node_get_shape(c->in[i]), &n);
     if (st != ESKER_OK) return st;
     size_t n_bytes = (size_t)n * esker_dtype_bytes(v->dtype);
@@ -88,7 +88,8 @@ static esker_status write_input(const session *s, const esker__case *c, int i, t
         else
             ((float *)bytes)[j] = v->whole ? (float)whole : esker__random_range(&random, (float)v->lo, (float)v->hi);
     }
-    st = esker_plan_write(t->plan, input, bytes, n_bytes);
+    st = parameter >= 0 ? esker_params_write(t->plan->params, parameter, (const float *)bytes, n)
+                        : esker_plan_write(t->plan, input, bytes, n_bytes);
     esker__free(bytes);
     return st;
 }

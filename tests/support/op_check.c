@@ -6,6 +6,7 @@
 #include <esker/plan.h>
 #include "base/philox.h"
 #include "graph/graph.h"
+#include "plan/plan.h"
 
 #define SAMPLES 200 /* of central differences for each input */
 #define WEIGHTS OP_CHECK_INPUTS
@@ -384,6 +385,51 @@ static void check_end_to_end(check *c)
     free(again);
 }
 
+/*
+ * With all float32 inputs but the first as parameters, which stand still in a plan without updates: some operations then have other kernels, for
+ * operands that are prepared once. In check mode, twice, with and without running the prologue.
+ */
+static void check_with_parameters(const check *c)
+{
+    esker_graph *graph;
+    esker_node *in[OP_CHECK_INPUTS];
+    esker_plan *plan;
+    int n_parameters = 0;
+    assert_ok(esker_graph_create(NULL, &graph));
+    for (int i = 0; i < c->row->n_inputs; i++) {
+        const op_check_input *spec = &c->row->in[i];
+        char name[16];
+        snprintf(name, sizeof name, "x%d", i);
+        bool parameter = i > 0 && spec->dtype == ESKER_DTYPE_F32;
+        n_parameters += parameter;
+        in[i] = parameter ? esker_parameter(graph, &(esker_param_desc){.name = name, .shape = spec->shape, .frozen = true})
+                          : esker_input(graph, name, spec->dtype, &spec->shape);
+    }
+    esker_node *y = n_parameters ? c->row->build(graph, in, c->row->args) : NULL;
+    if (!y) {
+        esker_graph_destroy(graph);
+        return;
+    }
+    assert_ok(esker_plan_compile(
+        graph, &(esker_plan_desc){.device = test_device(), .outputs = &y, .n_outputs = 1, .check = true}, &plan));
+    for (int run = 0; plan->asks_fixed && run < 2; run++) {
+        for (int i = 0; i < c->row->n_inputs; i++) {
+            char name[16];
+            snprintf(name, sizeof name, "x%d", i);
+            int input = esker_plan_find_input(plan, name), parameter = esker_params_find(plan->params, name);
+            if (input >= 0)
+                assert_ok(esker_plan_write(plan, input, c->bytes[i],
+                                           (size_t)elems(in[i]) * esker_dtype_bytes(in[i]->type.dtype)));
+            else if (parameter >= 0 && run == 0)
+                assert_ok(esker_params_write(plan->params, parameter, c->bytes[i], elems(in[i])));
+        }
+        assert_ok(esker_plan_run(plan));
+    }
+    if (plan->asks_fixed) list_kernels(plan);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
 /* ---- The tests ---- */
 
 void op_check(void **state)
@@ -394,6 +440,7 @@ void op_check(void **state)
     test_device(); /* skips the rest without one */
     check_each_node(&c);
     check_end_to_end(&c);
+    check_with_parameters(&c);
     esker__evaluate_free(c.graph, c.want);
     esker__evaluate_free(c.graph, c.magnitude);
     for (int i = 0; i <= WEIGHTS; i++) {

@@ -7,10 +7,12 @@
  *   3. compiled as users do (fusion on, only the results asked for), the value and the gradients agree end to end with
  *      the double reference: |got - want| <= end_to_end * (the largest magnitude in that tensor). Running a plan twice
  *      gives the same bits, and so does cutting its dispatches into slices;
- *   4. the gradients, in double, agree with central differences of the double reference: all elements up to 200, else
+ *   4. where a lowering asks whether operands stand still (esker__is_fixed), the operation is right, in check mode, with all float32
+ *      inputs but the first as parameters;
+ *   5. the gradients, in double, agree with central differences of the double reference: all elements up to 200, else
  *      200 of them.
  * The gradients are those of sum(y * w) with fixed random weights w in [0.5, 1.5), with respect to every float32 input.
- * Without a device 1 and 4 still run, and the test then counts as skipped.
+ * Without a device 1 and 5 still run, and the test then counts as skipped.
  *
  * ESKER_TEST_RATIOS=1 prints how much of its bound each op used; ESKER_TEST_KERNELS=file appends kernels and defines.
  *
@@ -76,7 +78,7 @@ typedef struct op_check_row {
     op_check_input in[OP_CHECK_INPUTS];
     const void *args;       /* passed to build; may be NULL */
     bool no_gradient;       /* forward only */
-    bool no_differences;    /* skip 4: inputs sit on kinks (ties, for instance) on purpose */
+    bool no_differences;    /* skip 5: inputs sit on kinks (ties, for instance) on purpose */
     double end_to_end;      /* 0: 1e-4 */
     double difference_rtol; /* 0: 1e-3 */
     double difference_atol; /* 0: 1e-5 */
