@@ -141,8 +141,16 @@ static esker_status check_bounds(const esker_plan *plan, int dispatch, const acc
     return ESKER_OK;
 }
 
-/* Old accesses that can no longer matter: before the newest barrier, of dead values, or hidden by a newer write of the same
- * range. */
+/* Behind a barrier nobody can be too early for a read before it, and whose the bytes are is known from the writes. */
+static void forget_reads(map *m)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < m->n; i++)
+        if (m->list[i].write) m->list[kept++] = m->list[i];
+    m->n = kept;
+}
+
+/* Old accesses that can no longer matter: before the newest barrier, and hidden by a newer write of the same range. */
 static void forget(map *m, const access *newer)
 {
     size_t kept = 0;
@@ -180,7 +188,10 @@ static esker_status check_dispatch(map *m, int p)
 {
     const esker_plan *plan = m->plan;
     const esker__plan_dispatch *d = &plan->dispatches[p];
-    if (d->barrier) m->run++;
+    if (d->barrier) {
+        m->run++;
+        forget_reads(m);
+    }
     if (d->barrier && d->operands[d->n_operands - 1].uniform) m->uniform_run = m->run;
     esker_status st = ESKER_OK;
     if (!d->barrier && (p == 0 || (size_t)p == plan->n_prologue))
