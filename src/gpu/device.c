@@ -57,7 +57,9 @@ static esker_status load_extensions(esker_device *dev, const esker_device_desc *
             dev->gl.query_counter = (PFNGLQUERYCOUNTEREXTPROC)esker__platform_get_proc("glQueryCounterEXT");
         if (!dev->gl.query_counter && elapsed_bits <= 0) dev->gl.get_query_u64 = NULL;
     }
-    if (!dev->info.limits_capped && esker__texels_wanted(dev))
+    bool texels;
+    esker_status st = esker__texels_wanted(dev, &texels);
+    if (!dev->info.limits_capped && texels)
         dev->gl.tex_buffer_range = (PFNGLTEXBUFFERRANGEEXTPROC)get_proc(have, "GL_EXT_texture_buffer",
                                                                         "glTexBufferRangeEXT", &in_use);
     PFNGLMAXSHADERCOMPILERTHREADSKHRPROC threads = NULL;
@@ -83,7 +85,11 @@ static esker_status load_extensions(esker_device *dev, const esker_device_desc *
     esker__text_finish(&all);
     dev->extensions = in_use.chars ? in_use.chars : esker__strdup("");
     if (failed || !dev->extensions) return esker__fail_memory(1024, "the list of GL extensions");
-    return ESKER_OK;
+    if (texels && !dev->gl.tex_buffer_range && getenv("ESKER_TEXELS"))
+        esker__log(ESKER_LOG_WARNING, "ESKER_TEXELS: not followed: %s",
+                   dev->info.limits_capped ? "the ES 3.1 minimum has no buffer textures"
+                                           : "the driver has no GL_EXT_texture_buffer");
+    return st;
 }
 
 static esker_status query_info(esker_device *dev, const esker_device_desc *desc)

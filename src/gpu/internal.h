@@ -156,8 +156,8 @@ bool esker__kernel_registered_is(const char *name, const char *text);
 void esker__texel_source(const char *source, esker__text *out, esker__texel_blocks *out_blocks);
 
 /* texels.c */
-/** Whether this device's kernels should read by texel fetches: llvmpipe's, or what ESKER_TEXELS says (0 or 1). */
-bool esker__texels_wanted(const esker_device *dev);
+/** Whether this device's kernels should read by texel fetches: llvmpipe's, or what ESKER_TEXELS says. ESKER_ERR_INVALID: neither 0 nor 1. */
+esker_status esker__texels_wanted(const esker_device *dev, bool *out);
 /** Where buffer textures reach as far as storage blocks, have dev->texels. */
 esker_status esker__texels_create(esker_device *dev);
 void esker__texels_destroy(esker_device *dev, bool current); /* none is fine */

@@ -25,11 +25,15 @@ struct esker__texels {
     GLuint bound[ESKER__MAX_STORAGE];
 };
 
-bool esker__texels_wanted(const esker_device *dev)
+esker_status esker__texels_wanted(const esker_device *dev, bool *out)
 {
     const char *wanted = getenv("ESKER_TEXELS");
-    if (wanted && wanted[0]) return strcmp(wanted, "0") != 0;
-    return esker__device_family(dev) == ESKER__FAMILY_LLVMPIPE;
+    *out = esker__device_family(dev) == ESKER__FAMILY_LLVMPIPE;
+    if (!wanted || !wanted[0]) return ESKER_OK;
+    *out = !strcmp(wanted, "1");
+    if (*out || !strcmp(wanted, "0")) return ESKER_OK;
+    return esker__fail(ESKER_ERR_INVALID, "ESKER_TEXELS is \"%s\"; it can be 1 (kernels read by texel fetches) or 0",
+                       wanted);
 }
 
 esker_status esker__texels_create(esker_device *dev)

@@ -84,6 +84,19 @@ static void capping_gives_exactly_the_minimum(void **state)
     assert_null(dev);
 }
 
+static void the_way_of_reading_is_0_or_1(void **state)
+{
+    (void)state;
+    esker_device *dev;
+    setenv("ESKER_TEXELS", "yes", 1);
+    assert_fails(esker_device_open(NULL, &dev), ESKER_ERR_INVALID, "ESKER_TEXELS is \"yes\"");
+    setenv("ESKER_TEXELS", "0", 1);
+    assert_ok(esker_device_open(NULL, &dev));
+    assert_null(dev->texels);
+    esker_device_unref(dev);
+    unsetenv("ESKER_TEXELS");
+}
+
 static void references_keep_a_device(void **state)
 {
     (void)state;
@@ -266,15 +279,11 @@ static void debug_messages_reach_the_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(limits_meet_the_minimum),
-        cmocka_unit_test(capping_gives_exactly_the_minimum),
-        cmocka_unit_test(references_keep_a_device),
-        cmocka_unit_test(a_device_moves_between_threads),
-        cmocka_unit_test(a_left_device_may_be_closed_anywhere),
-        cmocka_unit_test(threads_open_devices_at_once),
-        cmocka_unit_test(a_lost_device_stays_lost),
-        cmocka_unit_test(a_reset_is_noticed_at_a_fence),
-        cmocka_unit_test(debug_messages_reach_the_log),
+        cmocka_unit_test(limits_meet_the_minimum),        cmocka_unit_test(capping_gives_exactly_the_minimum),
+        cmocka_unit_test(the_way_of_reading_is_0_or_1),   cmocka_unit_test(references_keep_a_device),
+        cmocka_unit_test(a_device_moves_between_threads), cmocka_unit_test(a_left_device_may_be_closed_anywhere),
+        cmocka_unit_test(threads_open_devices_at_once),   cmocka_unit_test(a_lost_device_stays_lost),
+        cmocka_unit_test(a_reset_is_noticed_at_a_fence),  cmocka_unit_test(debug_messages_reach_the_log),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
