@@ -17,6 +17,9 @@ typedef struct esker__text esker__text; /* src/base/text.h */
 /** What fusion may do. */
 typedef struct esker__fusion {
     uint32_t storage_blocks;
+    const int *n_users; /* by id of the graph before: how many read a node */
+    esker_node **
+        map; /* by id of the graph before: what nodes became so far. op->fused may change it for nodes that nobody read yet */
     const esker_limits *limits;
     bool keep;
 } esker__fusion;
@@ -146,7 +149,7 @@ struct esker__op {
     bool (*absorb)(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr);
     const esker__op *keeping; /* NULL: it cannot */
     /**
-     * What `node` becomes in a plan with fusion if it is nobody's tail, recorded in `graph` with `inputs`, what its own became (a clipping
+     * What `node` becomes in a plan with fusion, recorded in `graph` with `inputs`, what its own became (a clipping
      * that leaves the gradients alone, an update that clips them). NULL: itself. Must have those outputs of `node` that others read.
      */
     esker_node *(*fused)(esker_graph *graph, const esker_node *node, esker_node *const *inputs,

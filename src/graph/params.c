@@ -154,9 +154,10 @@ void esker__params_fix(esker_params *params)
     uint64_t offset = 0;
     for (int group = 0; group <= ESKER_MAX_PARAM_GROUPS; group++) { /* the last: the frozen ones */
         params->group_begin[group] = offset;
-        for (size_t i = 0; i < params->n; i++) {
-            esker__param *p = &params->list[i];
-            if ((p->frozen ? ESKER_MAX_PARAM_GROUPS : p->group) != group) continue;
+        for (size_t i = 0; i < 2 * params->n; i++) { /* matrices, then what has one axis or none */
+            esker__param *p = &params->list[i % params->n];
+            if ((p->frozen ? ESKER_MAX_PARAM_GROUPS : p->group) != group || (p->shape.rank < 2) != (i >= params->n))
+                continue;
             p->offset = offset;
             offset += esker__round_up((uint64_t)p->n_elems, ESKER__PARAM_ALIGN);
         }

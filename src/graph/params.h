@@ -1,5 +1,6 @@
 /*
- * Parameter sets. Layout: those that are not frozen first, group by group, then the frozen ones, each in order of creation,
+ * Parameter sets. Layout: those that are not frozen first, group by group, then the frozen ones; in each, matrices (and what has more axes)
+ * first, so that those of neighbouring products lie beside each other (src/ops/matmul_stack.c), then vectors, in order of creation;
  * each start at a multiple of 64 elements; the gaps hold zeros. Until a device is bound the values are on the host.
  */
 #ifndef ESKER_GRAPH_PARAMS_H

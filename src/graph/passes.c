@@ -257,12 +257,13 @@ static esker_node *try_absorb(esker__rewrite *r, const esker_limits *limits, con
 }
 
 /* What the node at hand is with fusion, or NULL. */
-static esker_node *try_fused(esker__rewrite *r, const esker_limits *limits, const esker_node *node)
+static esker_node *try_fused(esker__rewrite *r, const esker_limits *limits, const int *n_users, const esker_node *node)
 {
     if (!node->op->fused) return NULL;
     r->graph->phase = node->phase;
-    esker_node *made = node->op->fused(r->graph, node, r->inputs,
-                                       &(esker__fusion){.storage_blocks = limits->storage_blocks, .limits = limits});
+    esker_node *made = node->op->fused(
+        r->graph, node, r->inputs,
+        &(esker__fusion){.storage_blocks = limits->storage_blocks, .limits = limits, .n_users = n_users, .map = r->map});
     return made && node->label ? esker_label(made, node->label) : made;
 }
 
@@ -274,19 +275,24 @@ esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limi
     esker_status st = esker__rewrite_init(&r, graph, outputs, n_outputs);
     if (st != ESKER_OK) return st;
     users *all = find_users(&r, outputs, n_outputs);
-    if (!all) {
+    int *n_users = esker__calloc(graph->n_nodes, sizeof *n_users);
+    if (!all || !n_users) {
+        esker__free(all);
+        esker__free(n_users);
         esker__rewrite_finish(&r);
         return esker__fail_memory(graph->n_nodes * sizeof *all, "graph pass");
     }
+    for (size_t i = 0; i < graph->n_nodes; i++) n_users[i] = all[i].n;
     for (size_t turn = 0; turn < 2 * graph->n_nodes && r.graph->status == ESKER_OK; turn++) {
         size_t i = turn % graph->n_nodes;
         const esker_node *node = graph->nodes[i];
-        if (!r.needed[i] || comes_last(node) != (turn >= graph->n_nodes)) continue;
+        if (!r.needed[i] || r.map[i] || comes_last(node) != (turn >= graph->n_nodes)) continue;
         esker__rewrite_gather(&r, node);
+        r.map[i] = try_fused(&r, limits, n_users, node);
         for (int j = 0; j < node->n_inputs && !r.map[i]; j++) r.map[i] = try_absorb(&r, limits, all, node, j);
-        if (!r.map[i]) r.map[i] = try_fused(&r, limits, node);
         if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
     }
     esker__free(all);
+    esker__free(n_users);
     return esker__rewrite_result(&r, outputs, n_outputs, out_graph, out_outputs);
 }

@@ -254,6 +254,28 @@ static esker_status make_layout(const esker_node *node, layout *out)
     return ESKER_OK;
 }
 
+/* Several of them, if they lie one behind the other: `n` of the node's inputs from `first` on, with equal shapes. */
+static bool lie_together(esker__lowering *lowering, const esker_node *node, int first, int n)
+{
+    uint64_t distance;
+    const esker_node *x = node->inputs[first];
+    uint64_t n_bytes = 4 * (uint64_t)esker__elems(&x->type.shape);
+    for (int i = 1; i < n; i++) {
+        const esker_node *y = node->inputs[first + i];
+        if (!esker_shape_equal(&x->type.shape, &y->type.shape) ||
+            !esker__lie_together(lowering, x, y, UINT64_MAX, &distance) || distance != (uint64_t)i * n_bytes)
+            return false;
+    }
+    return (uint64_t)n * n_bytes <= esker__lowering_limits(lowering)->storage_block_bytes;
+}
+
+/* The floats from `at` on where bindings may begin there, so that what is written beside them needs no barrier; else all. */
+static esker__operand write_rows(esker__value to, uint64_t at, uint64_t n)
+{
+    if (at % 64 || n % 64) return (esker__operand){.value = to, .write = true};
+    return (esker__operand){.value = to, .write = true, .offset_bytes = 4 * at, .n_bytes = 4 * n};
+}
+
 /* x's rows to float `at` of `to`; with side (1: copied, 2: multiplied) a number for each row, from float `side_at` on. */
 static esker_status pack(esker__lowering *lowering, const layout *l, const esker_node *x, int64_t rows, esker__value to,
                          uint64_t at, const esker_node *side, int how, uint64_t side_at)
@@ -265,19 +287,26 @@ static esker_status pack(esker__lowering *lowering, const layout *l, const esker
                          l->d4,
                          (uint32_t)at,
                          (uint32_t)side_at,
-                         (uint32_t)(rows / l->s.heads),
+                         (uint32_t)(esker__elems(&x->type.shape) / (l->s.heads * l->s.d)),
                          (uint32_t)l->s.between};
     double n = (double)rows * (double)l->s.d;
+    esker__operand from = esker__read(lowering, x), out = {.value = to, .write = true};
+    if (!side) out = write_rows(to, at, (uint64_t)rows * 4 * l->d4);
+    params[4] -= (uint32_t)(out.offset_bytes / 4);
+    if ((uint64_t)(rows * l->s.d) > (uint64_t)esker__elems(&x->type.shape)) { /* those behind it, too */
+        from.n_bytes = 4 * (uint64_t)(rows * l->s.d);
+        from.span = true;
+    }
     snprintf(defines, sizeof defines, "SIDE %d\n", side ? how : 0);
     esker__dispatch_desc desc = {.kernel = "attention/pack",
                                  .defines = defines,
-                                 .operands = {esker__read(lowering, x)},
+                                 .operands = {from},
                                  .n_operands = 1,
                                  .params = params,
                                  .n_params = 8,
                                  .cost = {n, 12 * n}};
     if (side) desc.operands[desc.n_operands++] = esker__read(lowering, side);
-    desc.operands[desc.n_operands++] = (esker__operand){.value = to, .write = true};
+    desc.operands[desc.n_operands++] = out;
     esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)rows, PACK_ROWS), desc.groups);
     if (st != ESKER_OK) return st;
     params[0] = desc.groups[0];
@@ -345,9 +374,12 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     esker__dispatch_desc desc = {.kernel = "attention/forward", .defines = defines, .n_params = 11};
     if (packed) {
         esker__value qkv = esker__scratch(lowering, (v_at + rows_k * l.d4) * 16);
-        st = pack(lowering, &l, node->inputs[0], (int64_t)rows_q, qkv, 0, NULL, 0, 0);
-        if (st == ESKER_OK) st = pack(lowering, &l, node->inputs[1], (int64_t)rows_k, qkv, 4 * k_at, NULL, 0, 0);
-        if (st == ESKER_OK) st = pack(lowering, &l, node->inputs[2], (int64_t)rows_k, qkv, 4 * v_at, NULL, 0, 0);
+        bool together = lie_together(lowering, node, 0, 3);
+        st = pack(lowering, &l, node->inputs[0], (int64_t)(together ? 3 * rows_q : rows_q), qkv, 0, NULL, 0, 0);
+        if (st == ESKER_OK && !together)
+            st = pack(lowering, &l, node->inputs[1], (int64_t)rows_k, qkv, 4 * k_at, NULL, 0, 0);
+        if (st == ESKER_OK && !together)
+            st = pack(lowering, &l, node->inputs[2], (int64_t)rows_k, qkv, 4 * v_at, NULL, 0, 0);
         if (st != ESKER_OK) return st;
         desc.operands[desc.n_operands++] = (esker__operand){.value = qkv};
     } else {
@@ -428,8 +460,10 @@ static esker_status lower_grad(esker__lowering *lowering, const esker_node *node
         from.kv = esker__scratch(lowering, 8 * second_k);
         st = pack(lowering, &l, in[0], (int64_t)rows_q, from.qg, 0, in[4], 1, stats);
         if (st == ESKER_OK) st = pack(lowering, &l, in[5], (int64_t)rows_q, from.qg, second_q, in[3], 2, stats + 1);
-        if (st == ESKER_OK) st = pack(lowering, &l, in[1], (int64_t)rows_k, from.kv, 0, NULL, 0, 0);
-        if (st == ESKER_OK) st = pack(lowering, &l, in[2], (int64_t)rows_k, from.kv, second_k, NULL, 0, 0);
+        bool together = lie_together(lowering, node, 1, 2);
+        if (st == ESKER_OK)
+            st = pack(lowering, &l, in[1], (int64_t)(together ? 2 * rows_k : rows_k), from.kv, 0, NULL, 0, 0);
+        if (st == ESKER_OK && !together) st = pack(lowering, &l, in[2], (int64_t)rows_k, from.kv, second_k, NULL, 0, 0);
     }
     for (int want = 0; st == ESKER_OK && want < 3; want++) st = lower_one(lowering, node, &l, &from, want);
     return st;

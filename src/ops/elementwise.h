@@ -17,6 +17,7 @@
 
 #include "ops/map.h"
 #include "ops/ops.h"
+#include "ops/matmul.h"
 #include "ops/program.h"
 
 #define ONE_EPS    2 /* one rounding */
@@ -124,7 +125,7 @@ double esker__erfc_error(double x);  /* relative, x >= 0 */
         .name = #name_, .n_inputs = n_, .n_outputs = 1, .attr_bytes = attr_, .flags = flags_, .infer = infer_##name_, \
         .gradient = rule_, .no_gradient = without_, .reference = esker__elementwise_reference, .atol = ESKER__FLUSHED, \
         .lower = esker__elementwise_lower, .joins = esker__program_takes, .join = esker__fused_join, \
-        .simplify = esker__elementwise_simplify, .expr = glsl_, .detail = &row_##name_};
+        .simplify = esker__elementwise_simplify, .fused = esker__fused_add, .expr = glsl_, .detail = &row_##name_};
 /* clang-format on */
 
 #endif

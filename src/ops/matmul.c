@@ -21,6 +21,13 @@ esker__matmul_size esker__matmul_size_of(const esker_node *node)
                             .k = a->dims[a->rank - (attr->transpose_a ? 2 : 1)],
                             .batches = 1};
     int64_t size_a = s.m * s.k, size_b = s.k * s.n; /* one step along the axis at hand */
+    if (attr->sum_batch) {
+        s.batches = s.length[0] = a->dims[0];
+        s.step_a[0] = size_a;
+        s.step_b[0] = size_b;
+        s.n_axes = 1;
+        return s;
+    }
     for (int axis = 2; axis < c->rank; axis++) {
         int64_t length = batch_length(c, axis), length_a = batch_length(a, axis), length_b = batch_length(b, axis);
         int64_t step_a = length_a == 1 ? 0 : size_a, step_b = length_b == 1 ? 0 : size_b;
@@ -71,6 +78,10 @@ static esker_status infer(const void *attributes, esker_node *const *inputs, int
                                esker__signature(text, "matmul", inputs, 2), axis + 1, (long long)x, (long long)y);
         out->shape.dims[rank - 1 - axis] = x == 1 ? y : x;
     }
+    if (attr->sum_batch && (a->rank != 3 || b->rank != 3 || a->dims[0] != b->dims[0]))
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: no batch of products to sum up",
+                           esker__signature(text, "matmul", inputs, 2));
+    if (attr->sum_batch) out->shape.rank = rank = 2;
     out->shape.dims[rank - 2] = m;
     out->shape.dims[rank - 1] = n;
     return esker__tail_infer(&attr->tail, "matmul", rank - 1, inputs, n_inputs, 2, out);
@@ -151,6 +162,26 @@ static esker_node *gradient(esker_node *node, esker_node *g, int input)
     return shared && bs->rank > 2 ? esker_reshape(grad, bs) : grad;
 }
 
+static void reference_sum(const esker__reference *r, const esker__matmul_size *s)
+{
+    const esker__matmul_attr *attr = r->node->attr;
+    int64_t a_row = attr->transpose_a ? 1 : s->k, a_step = attr->transpose_a ? s->m : 1;
+    int64_t b_column = attr->transpose_b ? s->k : 1, b_step = attr->transpose_b ? 1 : s->n;
+    uint32_t bias_step = attr->tail.has_bias ? esker__tail_bias_step(&attr->tail, r->node->inputs[2]) : 0;
+    for (int64_t i = 0; i < s->m; i++)
+        for (int64_t j = 0; j < s->n; j++) {
+            double sum = 0, magnitude = 0;
+            for (int64_t batch = 0; batch < s->batches; batch++)
+                for (int64_t p = 0; p < s->k; p++) {
+                    double term = r->in[0][batch * s->step_a[0] + i * a_row + p * a_step] *
+                                  r->in[1][batch * s->step_b[0] + j * b_column + p * b_step];
+                    sum += term;
+                    magnitude += fabs(term);
+                }
+            esker__tail_reference(&attr->tail, r, 2, i * s->n + j, j * bias_step, sum, magnitude);
+        }
+}
+
 static void reference(const esker__reference *r)
 {
     const esker__matmul_attr *attr = r->node->attr;
@@ -159,6 +190,10 @@ static void reference(const esker__reference *r)
     int64_t b_column = attr->transpose_b ? s.k : 1, b_step = attr->transpose_b ? 1 : s.n;
     uint32_t bias_step = attr->tail.has_bias ? esker__tail_bias_step(&attr->tail, r->node->inputs[2]) : 0;
     int64_t at = 0;
+    if (attr->sum_batch) {
+        reference_sum(r, &s);
+        return;
+    }
     for (int64_t batch = 0; batch < s.batches; batch++) {
         const double *a = r->in[0], *b = r->in[1];
         int64_t rest = batch;
@@ -181,7 +216,9 @@ static void reference(const esker__reference *r)
 
 static double tolerance(const esker_node *node)
 {
-    return 2 * sqrt((double)esker__matmul_size_of(node).k) + 6;
+    esker__matmul_size s = esker__matmul_size_of(node);
+    bool sum = ((const esker__matmul_attr *)node->attr)->sum_batch;
+    return 2 * sqrt((double)s.k * (sum ? (double)s.batches : 1)) + 6;
 }
 
 static void cost(const esker_node *node, esker__cost *out)
@@ -189,7 +226,8 @@ static void cost(const esker_node *node, esker__cost *out)
     esker__matmul_size s = esker__matmul_size_of(node);
     double c = (double)s.batches * (double)s.m * (double)s.n, a = (double)esker__elems(&node->inputs[0]->type.shape),
            b = (double)esker__elems(&node->inputs[1]->type.shape);
-    *out = (esker__cost){.flops = 2 * c * (double)s.k, .bytes = 4 * (a + b + c)};
+    double written = (double)esker__elems(&node->type.shape);
+    *out = (esker__cost){.flops = 2 * c * (double)s.k, .bytes = 4 * (a + b + written)};
 }
 
 /* Channels are columns: of results of two axes. */
@@ -206,7 +244,7 @@ static esker_node *scaled(const esker_node *node, esker_node *const *inputs, esk
         .name = "matmul", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__matmul_attr),          \
         .infer = infer, .gradient = gradient, .reference = reference, .tolerance = tolerance, .atol = ESKER__FLUSHED, \
         .cost = cost, .lower = esker__matmul_lower, .absorb = absorb, .keeping = keeping_, .title = title,            \
-        .scaled = scaled,                                                                                             \
+        .fused = esker__fused_matmul, .scaled = scaled,                                                               \
     }
 
 static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)

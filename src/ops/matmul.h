@@ -6,6 +6,8 @@
 
 typedef struct esker__matmul_attr {
     int32_t transpose_a, transpose_b;
+    int32_t
+        sum_batch; /* c [m, n] is the sum of the products of a and b, three axes each: matmul_stack.c alone makes such nodes */
     esker__tail tail;
 } esker__matmul_attr;
 
@@ -22,6 +24,11 @@ typedef struct esker__matmul_size {
 
 /** Of a recorded node. */
 esker__matmul_size esker__matmul_size_of(const esker_node *node);
+/** op->fused of matmul and of elementwise operations: products that share a factor become one (matmul_stack.c). */
+esker_node *esker__fused_matmul(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                const esker__fusion *fusion);
+esker_node *esker__fused_add(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                             const esker__fusion *fusion);
 esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node);
 
 #endif

@@ -17,6 +17,7 @@ static esker__gemm problem_of(const esker_node *node)
                      .m = (uint32_t)s.m,
                      .n = (uint32_t)s.n,
                      .k = (uint32_t)s.k,
+                     .sum = attr->sum_batch,
                      .tail = &attr->tail};
     p.bias = attr->tail.has_bias ? node->inputs[2] : NULL;
     p.bias_step = attr->tail.has_bias ? esker__tail_bias_step(&attr->tail, p.bias) : 0;

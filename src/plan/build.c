@@ -9,6 +9,7 @@
 #include "graph/passes.h"
 #include "plan/build.h"
 #include "plan/copy.h"
+#include "plan/stacked.h"
 #include "plan/views.h"
 
 static uint64_t node_bytes(const esker_node *node)
@@ -45,9 +46,13 @@ static const esker_node *shown_by(const esker__lowering *l, const esker_node *no
             *out_whole = false;
             node = node->inputs[0];
         } else {
-            return node;
+            break;
         }
     }
+    if (l->inside[node->id] < 0) return node;
+    *out_offset += l->inside_at[node->id];
+    *out_whole = false;
+    return l->graph->nodes[l->inside[node->id]];
 }
 
 /* Computed by dispatches of this plan, rather than given. */
@@ -109,6 +114,17 @@ static int add_parameter(esker__lowering *l, const esker_node *node)
     return value;
 }
 
+/* Those of a stacked node, which lie one behind the other. */
+static int add_parameters(esker__lowering *l, const esker_node *node)
+{
+    int value = add_parameter(l, node->inputs[0]);
+    if (value < 0) return value;
+    l->plan->values[value].n_bytes = node_bytes(node);
+    for (int i = 1; i < node->n_inputs; i++)
+        if (l->changed[((const esker__parameter_attr *)node->inputs[i]->attr)->index]) l->plan->values[value].fixed = false;
+    return value;
+}
+
 /* The value of a node, made when first asked for. */
 static int value_of(esker__lowering *l, const esker_node *asked)
 {
@@ -128,6 +144,8 @@ static int value_of(esker__lowering *l, const esker_node *asked)
         value = add_input(l, node);
     else if (node->op == &esker__op_parameter)
         value = add_parameter(l, node);
+    else if (node->op == &esker__op_stacked && esker__parameters_are_adjacent(node->inputs, node->n_inputs))
+        value = add_parameters(l, node);
     else if (claim > 0)
         value = add_value(plan, ESKER__STORAGE_GRADIENTS, plan->params->list[claim - 1].offset * 4, node_bytes(node),
                           label);
@@ -178,14 +196,17 @@ bool esker__lie_together(esker__lowering *l, const esker_node *a, const esker_no
     uint64_t at_x = v->offset + x.offset_bytes, at_y = w->offset + y.offset_bytes;
     bool fixed = v->storage == ESKER__STORAGE_OUTPUTS || v->storage == ESKER__STORAGE_PARAMETERS ||
                  v->storage == ESKER__STORAGE_GRADIENTS;
-    if (!fixed || v->storage != w->storage || at_y < at_x + node_bytes(a)) return false;
+    bool inside = x.value.id == y.value.id; /* parts of one value */
+    if (!(fixed || inside) || v->storage != w->storage || at_y < at_x + node_bytes(a)) return false;
     *out_distance = at_y - at_x;
     return *out_distance + node_bytes(b) <= most;
 }
 
 esker__operand esker__write(esker__lowering *l, const esker_node *node)
 {
-    return (esker__operand){.value = esker__value_of(l, node), .write = true};
+    esker__operand operand = esker__read(l, node);
+    operand.write = true;
+    return operand;
 }
 
 bool esker__output_is_used(const esker__lowering *l, const esker_node *node, int output)
@@ -560,6 +581,8 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
     esker_graph *graph = l->graph;
     esker_status st = ESKER_OK;
     esker__mark_needed(graph, outputs, n_outputs, l->needed);
+    esker__place_pieces(l);
+    esker__place_stacked(l);
     st = esker__hoist_begin(l);
     for (int i = 0; i < n_outputs; i++) l->used[outputs[i]->id] = true;
     for (size_t i = 0; i < graph->n_nodes; i++) {
@@ -597,25 +620,31 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     n_nodes = graph->n_nodes;
     l->value_of = esker__calloc(n_nodes, sizeof *l->value_of);
     l->claim = esker__calloc(n_nodes, sizeof *l->claim);
+    l->inside = esker__calloc(n_nodes, sizeof *l->inside);
+    l->inside_at = esker__calloc(n_nodes, sizeof *l->inside_at);
     l->needed = esker__calloc(n_nodes, sizeof *l->needed);
     l->used = esker__calloc(n_nodes, sizeof *l->used);
     l->effect = esker__calloc(n_nodes, sizeof *l->effect);
     l->changed = esker__calloc(l->plan->params->n, sizeof *l->changed);
-    if (!l->value_of || !l->claim || !l->needed || !l->used || !l->effect || !l->changed) {
+    if (!l->value_of || !l->claim || !l->inside || !l->inside_at || !l->needed || !l->used || !l->effect || !l->changed) {
         st = esker__fail_memory(n_nodes * sizeof *l->value_of, "plan");
         goto done;
     }
-    for (size_t i = 0; i < n_nodes; i++) l->value_of[i] = -1;
+    for (size_t i = 0; i < n_nodes; i++) l->value_of[i] = l->inside[i] = -1;
     for (size_t i = 0; i < n_claims; i++) l->claim[claims[i].root->id] = claims[i].value;
     st = lower_graph(l, outputs, n_outputs);
+    for (size_t i = 0; i < n_nodes; i++)
+        if (l->inside[i] >= 0) l->value_of[i] = l->value_of[l->inside[i]];
     if (st == ESKER_OK && l->check) {
-        st = esker__checker_create(l->plan, graph, l->value_of);
+        st = esker__checker_create(l->plan, graph, l->value_of, l->inside_at);
         l->graph = NULL;
     }
 done:
     esker__free(claims);
     esker__free(l->value_of);
     esker__free(l->claim);
+    esker__free(l->inside);
+    esker__free(l->inside_at);
     esker__free(l->needed);
     esker__free(l->used);
     esker__free(l->effect);

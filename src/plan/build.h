@@ -16,6 +16,8 @@ struct esker__lowering {
     esker_graph *graph;
     int *value_of;       /* by node id; -1: none yet */
     int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
+    int *inside;         /* by node id: the stacked node in whose value it has its memory, or -1 */
+    uint64_t *inside_at; /* and from which byte on */
     bool *needed, *used; /* by node id: must be computed; is read by somebody */
     bool *effect;        /* by node id: changes stored state, or needs what such a node computes */
     bool *changed;       /* by parameter: a step of this plan changes it */
@@ -32,6 +34,11 @@ struct esker__lowering {
 esker_status esker__hoist_begin(esker__lowering *l);
 /** Of the node that was lowered last: which of its dispatches may be done in the prologue, and whether what they write is fixed. */
 void esker__hoist_node(esker__lowering *l);
+
+/** Give the inputs of stacked nodes their places in these (stacked.c); claims and what is needed are known. */
+void esker__place_stacked(esker__lowering *l);
+/** Let values whose pieces are claimed by gradients that lie beside each other have these claims. */
+void esker__place_pieces(esker__lowering *l);
 
 /** Call node's lowering, again as long as a choice that it made led to a quarantined kernel and another candidate is left. */
 esker_status esker__lower_choosing(esker__lowering *l, const esker_node *node);

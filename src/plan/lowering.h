@@ -74,7 +74,7 @@ esker__operand esker__read(esker__lowering *lowering, const esker_node *node);
 esker__operand esker__write(esker__lowering *lowering, const esker_node *node);
 /**
  * Whether `b` has its memory behind that of `a` in one storage, *out_distance bytes from it, so that one operand can be both: the outputs of a
- * plan or parameters, say, but never temporaries. At most `most` bytes of such an operand. Gives both their memory.
+ * plan, parameters, or parts of one value, say. At most `most` bytes of such an operand. Gives both their memory.
  */
 bool esker__lie_together(esker__lowering *lowering, const esker_node *a, const esker_node *b, uint64_t most,
                          uint64_t *out_distance);

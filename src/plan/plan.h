@@ -289,7 +289,7 @@ esker_status esker__plan_run_open(esker_plan *plan, const esker__plan_io *io);
  * Keep what check mode needs: the graph that was lowered, which is the checker's from now on, also after a failure, and
  * the value of each node (-1: none), which is copied.
  */
-esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of);
+esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of, const uint64_t *value_at);
 void esker__checker_destroy(esker__checker *checker); /* accepts NULL */
 
 /** How one operation of a step went. Texts are valid during the call. */

@@ -39,6 +39,7 @@ typedef struct record {
 struct esker__checker {
     esker_graph *graph;
     int *value_of;        /* by node; -1: none */
+    uint64_t *value_at;   /* by node: from which byte of it on the node's are */
     record *records;      /* by node */
     unsigned char **left; /* by value: what the operation that computed it left there */
     void (*observe)(const esker__check_result *result, void *user);
@@ -57,21 +58,23 @@ typedef struct run {
 
 /* ---- The checker ---- */
 
-esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of)
+esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of, const uint64_t *value_at)
 {
     esker__checker *c = esker__calloc(1, sizeof *c);
     if (c) {
         c->value_of = esker__malloc(graph->n_nodes * sizeof *c->value_of);
+        c->value_at = esker__malloc(graph->n_nodes * sizeof *c->value_at);
         c->records = esker__calloc(graph->n_nodes, sizeof *c->records);
         c->left = esker__calloc(plan->n_values, sizeof *c->left);
     }
-    if (!c || !c->value_of || !c->records || !c->left) {
-        if (c) esker__free(c->value_of), esker__free(c->records), esker__free(c->left);
+    if (!c || !c->value_of || !c->value_at || !c->records || !c->left) {
+        if (c) esker__free(c->value_of), esker__free(c->value_at), esker__free(c->records), esker__free(c->left);
         esker__free(c);
         esker_graph_destroy(graph);
         return esker__fail_memory(graph->n_nodes * sizeof *c->records, "check mode");
     }
     memcpy(c->value_of, value_of, graph->n_nodes * sizeof *value_of);
+    memcpy(c->value_at, value_at, graph->n_nodes * sizeof *value_at);
     c->graph = graph;
     plan->checker = c;
     return ESKER_OK;
@@ -82,6 +85,7 @@ void esker__checker_destroy(esker__checker *c)
     if (!c) return;
     esker_graph_destroy(c->graph);
     esker__free(c->value_of);
+    esker__free(c->value_at);
     esker__free(c->records);
     esker__free(c->left);
     esker__free(c);
@@ -143,6 +147,7 @@ static int place_of(const run *r, const esker_node *node, uint64_t *out_offset)
         uint64_t offset;
         int value = r->checker->value_of[node->id];
         if (node->op->flags & ESKER__OP_VIEW) continue;
+        if (value >= 0) *out_offset += r->checker->value_at[node->id];
         if (value >= 0 || !esker__plan_is_piece(r->plan, node, &offset)) return value;
         *out_offset += offset;
     }
@@ -394,9 +399,14 @@ static esker_status after_dispatch(run *r, int p)
         const esker_node *output = r->checker->graph->nodes[r->node->id + o];
         int value = r->checker->value_of[output->id];
         if (value < 0 || !is_last_write(r, p, value)) continue;
-        esker_status st = read_node(r, output, &r->checker->left[value]);
+        unsigned char *bytes;
+        esker_status st = read_node(r, output, &bytes);
         if (st != ESKER_OK) return st;
-        r->record->got[o] = to_doubles(output->type.dtype, r->checker->left[value], esker__elems(&output->type.shape));
+        r->record->got[o] = to_doubles(output->type.dtype, bytes, esker__elems(&output->type.shape));
+        /* What is a part of a value is not looked at again: another operation may not have written the rest yet. */
+        bool whole = r->plan->values[value].n_bytes == esker__round_up(bytes_of(output), 16);
+        if (whole) r->checker->left[value] = bytes;
+        if (!whole) esker__free(bytes);
         if (!r->record->got[o]) return ESKER_ERR_NO_MEMORY;
     }
     return ESKER_OK;

@@ -1,0 +1,165 @@
+/* device test: products that share a factor are one with fusion, forward and backward: fewer dispatches, the same parameters afterwards. */
+#include "support/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include <esker/ops.h>
+#include <esker/plan.h>
+
+#define BATCH 2
+#define TIME  16
+#define STEPS 2
+
+/* How the queries, keys and values of one attention are made. */
+typedef struct shape_of_net {
+    const char *name;
+    int width, heads;
+    bool biased;  /* an addition behind each product, which becomes its tail */
+    bool apart;   /* another parameter between the first two */
+    bool frozen;  /* the keys' parameter is not trained, and so lies elsewhere */
+    bool watched; /* the gradient of the queries is an output of the plan */
+    int products; /* contractions with fusion, without second passes; without fusion there are 14 */
+    int unfused;
+} shape_of_net;
+
+/*
+ * Forward 5 products, the gradient of x of 4 of them, 5 of parameters. Together queries, keys and values are 1 of 3 in each. With the keys frozen
+ * there is one gradient of a parameter less.
+ */
+static const shape_of_net nets[] = {
+    {"three of a kind", 64, 4, .products = 8, .unfused = 14},
+    {"with biases, which are their tails", 64, 4, .biased = true, .products = 10, .unfused = 14},
+    {"two lie together", 64, 4, .apart = true, .products = 11, .unfused = 14},
+    {"one is frozen", 64, 4, .frozen = true, .products = 10, .unfused = 13},
+    {"a gradient has a place of its own", 64, 4, .watched = true, .products = 8, .unfused = 14},
+    {"pieces that bindings cannot begin at", 36, 4, .products = 14, .unfused = 14},
+};
+
+static esker_node *weight(esker_graph *graph, const char *name, int rows, int columns, bool frozen)
+{
+    return esker_parameter(graph, &(esker_param_desc){.name = name,
+                                                      .shape = {2, {rows, columns}},
+                                                      .init = {ESKER_INIT_UNIFORM, .value = 0.3f},
+                                                      .frozen = frozen});
+}
+
+static esker_node *times(esker_node *x, esker_node *w)
+{
+    return esker_matmul(x, w, &(esker_matmul_desc){.transpose_b = true});
+}
+
+static esker_node *heads(const shape_of_net *s, esker_node *x)
+{
+    x = esker_reshape(x, &(esker_shape){4, {BATCH, TIME, s->heads, s->width / s->heads}});
+    return esker_transpose(x, (const int[]){0, 2, 1, 3});
+}
+
+static int record(esker_graph *graph, const shape_of_net *s, esker_node *outputs[2])
+{
+    static const char *const names[] = {"query", "key", "value"};
+    esker_node *in[3], *rows = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {BATCH * TIME, s->width}});
+    esker_node *x = times(rows, weight(graph, "first", s->width, s->width, false)), *extra = NULL, *query = NULL;
+    for (int i = 0; i < 3; i++) {
+        in[i] = times(x, weight(graph, names[i], s->width, s->width, s->frozen && i == 1));
+        if (i == 0 && s->apart)
+            extra = esker_parameter(graph, &(esker_param_desc){.name = "between", .shape = {2, {1, s->width}}});
+        if (i == 0) query = in[i];
+        if (s->biased) {
+            char name[16] = "bias0";
+            name[4] = (char)('0' + i);
+            in[i] = esker_add(in[i], esker_parameter(graph, &(esker_param_desc){.name = name, .shape = {1, {s->width}}}));
+        }
+        in[i] = heads(s, in[i]);
+    }
+    esker_node *y = esker_attention(in[0], in[1], in[2], &(esker_attention_desc){.causal = true});
+    y = esker_reshape(esker_transpose(y, (const int[]){0, 2, 1, 3}), &(esker_shape){2, {BATCH * TIME, s->width}});
+    y = times(y, weight(graph, "last", s->width, s->width, false));
+    if (extra) y = esker_add(y, extra);
+    esker_node *loss = esker_mse(y, rows);
+    outputs[0] = loss;
+    if (s->watched) assert_ok(esker_gradients(loss, &query, 1, &outputs[1]));
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.5f, .clip_norm = 0.5f}));
+    return 1 + s->watched;
+}
+
+static int count_products(const esker_plan *plan)
+{
+    esker_plan_info info;
+    esker_dispatch_info d;
+    esker_plan_get_info(plan, &info);
+    int n = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        n += !strncmp(d.kernel, "gemm/", 5) && strcmp(d.kernel, "gemm/sum_splits") != 0;
+    }
+    return n;
+}
+
+/* The parameters after two steps, one behind the other, and the outputs of the last step. */
+static int run(const shape_of_net *s, bool no_fusion, bool check, float *out)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_node *outputs[2];
+    assert_ok(esker_graph_create(NULL, &graph));
+    int n_outputs = record(graph, s, outputs), n = 0, n_x = BATCH * TIME * s->width;
+    esker_params *params = esker_graph_get_params(graph);
+    assert_ok(esker_params_init_values(params, 3));
+    assert_ok(esker_plan_compile(graph,
+                                 &(esker_plan_desc){.device = test_device(),
+                                                    .outputs = outputs,
+                                                    .n_outputs = n_outputs,
+                                                    .no_fusion = no_fusion,
+                                                    .slice_seconds = -1,
+                                                    .check = check},
+                                 &plan));
+    assert_ok(esker_plan_check(plan));
+    int products = count_products(plan), want = no_fusion ? s->unfused : s->products;
+    if (products != want) fail_msg("%s: %d products, not %d", s->name, products, want);
+    float *x = malloc((size_t)n_x * sizeof *x);
+    uint64_t ticket = 0;
+    assert_non_null(x);
+    for (int step = 0; step < STEPS; step++) {
+        test_uniform(x, n_x, -1, 1, (uint64_t)step);
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
+        assert_ok(esker_plan_submit(plan, &ticket));
+    }
+    free(x);
+    assert_ok(esker_plan_read(plan, ticket, 0, out + n++, sizeof *out));
+    if (s->watched) assert_ok(esker_plan_read(plan, ticket, 1, out + n, (size_t)n_x * sizeof *out));
+    if (s->watched) n += n_x;
+    for (int i = 0; i < esker_params_count(params); i++) {
+        esker_param_info info;
+        assert_ok(esker_params_get_info(params, i, &info));
+        assert_ok(esker_params_read(params, i, out + n, info.n_elems));
+        n += (int)info.n_elems;
+    }
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n;
+}
+
+static void products_are_stacked(void **state)
+{
+    enum { ROOM = 8 * 64 * 64 + 4 * 64 + 1 };
+    static float want[ROOM], got[ROOM], again[ROOM];
+    const shape_of_net *s = *state;
+    int n = run(s, true, false, want);
+    assert_int_equal(run(s, false, false, got), n);
+    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
+    assert_memory_equal(got, again, (size_t)n * sizeof *got);
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(got[i] - want[i]) <= 2e-6f * (1 + fabsf(want[i]))))
+            fail_msg("%s: value %d is %.9g, apart it was %.9g", s->name, i, (double)got[i], (double)want[i]);
+}
+
+int main(void)
+{
+    enum { N = sizeof nets / sizeof *nets };
+    struct CMUnitTest tests[N];
+    for (int i = 0; i < N; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = nets[i].name, .test_func = products_are_stacked, .initial_state = (void *)(uintptr_t)&nets[i]};
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
