@@ -162,7 +162,8 @@ esker_status esker__texels_wanted(const esker_device *dev, bool *out);
 esker_status esker__texels_create(esker_device *dev);
 void esker__texels_destroy(esker_device *dev, bool current); /* none is fine */
 /** Have a texture of the range, which was checked, and bind it to the unit, or (not `bind`) only see to it that there is one. */
-esker_status esker__texels_get(esker_device *dev, int unit, const esker__range *range, GLenum format, bool bind);
+esker_status esker__texels_get(esker_device *dev, int unit, const esker__range *range, GLenum format, bool bind,
+                               GLuint *out_name);
 /** Before its buffer goes. */
 void esker__texels_forget(esker_device *dev, const esker__buffer *buffer);
 

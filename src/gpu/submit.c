@@ -113,7 +113,8 @@ static esker_status get_texels(esker_device *dev, const esker__launch *launch, b
     esker_status st = ESKER_OK;
     for (uint32_t left = kernel->texel_mask; st == ESKER_OK && left; left &= left - 1) {
         int i = __builtin_ctz(left);
-        st = esker__texels_get(dev, i, &launch->storage[i], kernel->texel_formats[i], bind);
+        GLuint name;
+        st = esker__texels_get(dev, i, &launch->storage[i], kernel->texel_formats[i], bind, &name);
     }
     return st;
 }

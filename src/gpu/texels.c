@@ -118,7 +118,8 @@ static uint64_t whole_texels(const esker__range *range, GLenum format)
     return range->offset + n_bytes <= range->buffer->n_bytes ? n_bytes : range->n_bytes;
 }
 
-esker_status esker__texels_get(esker_device *dev, int unit, const esker__range *range, GLenum format, bool bind)
+esker_status esker__texels_get(esker_device *dev, int unit, const esker__range *range, GLenum format, bool bind,
+                               GLuint *out_name)
 {
     struct esker__texels *t = dev->texels;
     texel key = {
@@ -143,6 +144,7 @@ esker_status esker__texels_get(esker_device *dev, int unit, const esker__range *
         t->bound[unit] = found->name;
     }
     found->used = t->now;
+    *out_name = found->name;
     return ESKER_OK;
 }
 

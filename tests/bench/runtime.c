@@ -15,7 +15,7 @@
 #include "plan/plan.h"
 
 typedef struct call {
-    enum { USE, STORAGE, UNIFORM, BARRIER, DISPATCH } kind;
+    enum { USE, STORAGE, TEXTURE, UNIFORM, BARRIER, DISPATCH } kind;
     GLuint a, b, c;
     GLintptr offset;
     GLsizeiptr n_bytes;
@@ -35,9 +35,11 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void bind(call *calls, int *n, esker__bound *bound, const esker__range *ranges, int n_ranges, bool storage)
+static void bind(call *calls, int *n, esker__bound *bound, const esker__range *ranges, int n_ranges, bool storage,
+                 uint32_t skip)
 {
     for (int i = 0; i < n_ranges; i++) {
+        if (skip >> i & 1) continue;
         const esker__range *r = &ranges[i];
         if (bound[i].buffer == r->buffer->name && bound[i].offset == r->offset && bound[i].n_bytes == r->n_bytes) continue;
         bound[i] = (esker__bound){r->buffer->name, r->offset, r->n_bytes};
@@ -49,20 +51,33 @@ static void bind(call *calls, int *n, esker__bound *bound, const esker__range *r
     }
 }
 
+/* What the kernel reads by texel fetches. */
+static void bind_textures(call *calls, int *n, GLuint *bound, esker_device *dev, const esker__launch *l)
+{
+    for (int i = 0; i < l->n_storage; i++) {
+        GLuint name;
+        if (!(l->kernel->texel_mask >> i & 1)) continue;
+        must(esker__texels_get(dev, i, &l->storage[i], l->kernel->texel_formats[i], false, &name));
+        if (bound[i] == name) continue;
+        calls[(*n)++] = (call){.kind = TEXTURE, .a = GL_TEXTURE0 + (GLuint)i, .b = bound[i] = name};
+    }
+}
+
 /* The calls of one pass over the launches, as they are when it follows another one. */
 static call *flatten(const esker_plan *plan, int *out_n)
 {
     call *calls = calloc(plan->n_dispatches * 16, sizeof *calls);
     esker__bound storage[ESKER__MAX_STORAGE] = {{0}}, uniform[ESKER__MAX_UNIFORM] = {{0}};
-    GLuint program = 0;
+    GLuint program = 0, textures[ESKER__MAX_STORAGE] = {0};
     if (!calls) exit(1);
     for (int pass = 0; pass < 2; pass++) {
         *out_n = 0;
         for (size_t p = 0; p < plan->n_dispatches; p++) {
             const esker__launch *l = &plan->launches[p];
             if (program != l->kernel->program) calls[(*out_n)++] = (call){.kind = USE, .a = program = l->kernel->program};
-            bind(calls, out_n, storage, l->storage, l->n_storage, true);
-            bind(calls, out_n, uniform, l->uniform, l->n_uniform, false);
+            bind_textures(calls, out_n, textures, plan->device, l);
+            bind(calls, out_n, storage, l->storage, l->n_storage, true, l->kernel->texel_mask);
+            bind(calls, out_n, uniform, l->uniform, l->n_uniform, false, 0);
             if (l->barrier) calls[(*out_n)++] = (call){.kind = BARRIER};
             calls[(*out_n)++] = (call){.kind = DISPATCH, .a = l->groups[0], .b = l->groups[1], .c = l->groups[2]};
         }
@@ -70,15 +85,19 @@ static call *flatten(const esker_plan *plan, int *out_n)
     return calls;
 }
 
-static void by_hand(const call *calls, int n)
+static void by_hand(const call *calls, int n, bool textures)
 {
     for (int i = 0; i < n; i++) {
         const call *c = &calls[i];
         switch (c->kind) {
         case USE: glUseProgram(c->a); break;
         case STORAGE: glBindBufferRange(GL_SHADER_STORAGE_BUFFER, c->a, c->b, c->offset, c->n_bytes); break;
+        case TEXTURE:
+            glActiveTexture(c->a);
+            glBindTexture(GL_TEXTURE_BUFFER_EXT, c->b);
+            break;
         case UNIFORM: glBindBufferRange(GL_UNIFORM_BUFFER, c->a, c->b, c->offset, c->n_bytes); break;
-        case BARRIER: glMemoryBarrier(GL_SHADER_STORAGE_BARRIER_BIT); break;
+        case BARRIER: glMemoryBarrier(GL_SHADER_STORAGE_BARRIER_BIT | (textures ? GL_TEXTURE_FETCH_BARRIER_BIT : 0)); break;
         case DISPATCH: glDispatchCompute(c->a, c->b, c->c); break;
         }
     }
@@ -114,7 +133,7 @@ int main(int argc, char **argv)
         if (t < best[0]) best[0] = t;
         glFinish();
         start = now();
-        by_hand(calls, n_calls);
+        by_hand(calls, n_calls, dev->texels != NULL);
         t = now() - start;
         if (t < best[1]) best[1] = t;
         glFinish();
