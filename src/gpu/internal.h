@@ -164,6 +164,8 @@ void esker__texels_destroy(esker_device *dev, bool current); /* none is fine */
 /** Have a texture of the range, which was checked, and bind it to the unit, or (not `bind`) only see to it that there is one. */
 esker_status esker__texels_get(esker_device *dev, int unit, const esker__range *range, GLenum format, bool bind,
                                GLuint *out_name);
+/** A list of launches reads `n` ranges so, in several versions: that many are worth keeping. */
+void esker__texels_expect(esker_device *dev, size_t n);
 /** Before its buffer goes. */
 void esker__texels_forget(esker_device *dev, const esker__buffer *buffer);
 

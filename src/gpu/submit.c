@@ -124,6 +124,9 @@ esker_status esker__launches_check(esker_device *dev, const esker__launch *launc
     esker_status st = ESKER_OK;
     for (int i = 0; st == ESKER_OK && i < n; i++) st = check_launch(dev, &launches[i]);
     /* Textures are made here, so that queueing makes none. */
+    size_t n_texels = 0;
+    for (int i = 0; dev->texels && i < n; i++) n_texels += (size_t)__builtin_popcount(launches[i].kernel->texel_mask);
+    esker__texels_expect(dev, n_texels);
     for (int i = 0; st == ESKER_OK && dev->texels && i < n; i++) st = get_texels(dev, &launches[i], false);
     return st;
 }

@@ -8,8 +8,9 @@
 #include "base/hash.h"
 #include "base/memory.h"
 
-/* How many there may be before those are given up that nobody used for a while. */
-#define LEAST_KEPT 4096
+/* How many there may be before those are given up that nobody used for a while; at least, and for each that a list of launches needs. */
+#define LEAST_KEPT    4096
+#define KEPT_FOR_EACH 16
 
 typedef struct texel {
     GLuint name, buffer; /* name 0: an empty slot */
@@ -98,11 +99,9 @@ static bool rebuild(struct esker__texels *t, size_t n_slots, GLuint gone, uint64
 
 static esker_status make_room(struct esker__texels *t)
 {
-    if (t->n >= t->most) {
-        uint64_t since = t->now > 4 * t->most ? t->now - 4 * t->most : 0;
-        if (!rebuild(t, t->n_slots, 0, since)) return esker__fail_memory(t->n_slots * sizeof *t->slots, "buffer textures");
-        if (2 * t->n > t->most) t->most *= 2; /* a program that uses that many */
-    }
+    /* At least half of them were not among the last look-ups of that number. */
+    if (t->n >= t->most && !rebuild(t, t->n_slots, 0, t->now - t->most / 2))
+        return esker__fail_memory(t->n_slots * sizeof *t->slots, "buffer textures");
     size_t n_slots = t->n_slots ? 2 * t->n_slots : 64;
     if (2 * (t->n + 1) > t->n_slots && !rebuild(t, n_slots, 0, 0))
         return esker__fail_memory(n_slots * sizeof *t->slots, "buffer textures");
@@ -116,6 +115,11 @@ static uint64_t whole_texels(const esker__range *range, GLenum format)
     bool two = format == GL_RG32F || format == GL_RG32I || format == GL_RG32UI;
     uint64_t n_bytes = esker__round_up(range->n_bytes, scalar ? 4 : two ? 8 : 16);
     return range->offset + n_bytes <= range->buffer->n_bytes ? n_bytes : range->n_bytes;
+}
+
+void esker__texels_expect(esker_device *dev, size_t n)
+{
+    if (dev->texels && KEPT_FOR_EACH * n > dev->texels->most) dev->texels->most = KEPT_FOR_EACH * n;
 }
 
 esker_status esker__texels_get(esker_device *dev, int unit, const esker__range *range, GLenum format, bool bind,
@@ -153,7 +157,12 @@ void esker__texels_forget(esker_device *dev, const esker__buffer *buffer)
     struct esker__texels *t = dev->texels;
     bool any = false;
     for (size_t i = 0; t && i < t->n_slots; i++) any |= t->slots[i].name && t->slots[i].buffer == buffer->name;
-    if (any) (void)rebuild(t, t->n_slots, buffer->name, 0);
+    if (!any || rebuild(t, t->n_slots, buffer->name, 0)) return;
+    /* No memory to sort out the others: they are made again. */
+    for (size_t i = 0; i < t->n_slots; i++)
+        if (t->slots[i].name) delete_texture(t, t->slots[i].name);
+    memset(t->slots, 0, t->n_slots * sizeof *t->slots);
+    t->n = 0;
 }
 
 void esker__texels_destroy(esker_device *dev, bool current)
