@@ -97,32 +97,51 @@ static esker_status emit_direct(esker__lowering *lowering, esker__gemm *p, bool 
     return esker__gemm_finish(lowering, p, vc, &d, &defines);
 }
 
-/* Invocations as large as CPUs like them, who have no registers to run out of. */
-static bool suits_huge(const esker_limits *limits, const esker__gemm *p)
+/* Reads of four neighbours, and sums for a CPU, which has no registers to run out of. */
+static bool suits_quads(const esker_limits *limits, const esker__gemm *p)
 {
-    return limits->group_invocations >= 1024 && p->m >= 8 && p->n >= 8 && esker__ceil_div(p->n, 64) <= limits->groups[0] &&
-           esker__ceil_div(p->m, 32) <= limits->groups[1] && p->batches <= limits->groups[2] / 64;
+    return limits->group_invocations >= 1024 && p->m >= 8 && p->n >= 8 && esker__ceil_div(p->n, 8) <= limits->groups[1] &&
+           esker__ceil_div(p->m, 8) <= limits->groups[0] && p->batches <= limits->groups[2] / 64;
 }
 
-static esker_status emit_huge(esker__lowering *lowering, esker__gemm *p)
+static bool steps_are_fours(const esker__gemm *p, const uint32_t *steps)
 {
-    uint32_t lx = lower_power_of_two(esker__ceil_div(p->n, 16), 8), ly = 8 / lx, chunk;
-    uint32_t groups_x = (uint32_t)esker__ceil_div(p->n, 16 * lx), groups_y = (uint32_t)esker__ceil_div(p->m, 16 * ly);
-    uint64_t groups = (uint64_t)groups_x * groups_y * p->batches;
+    bool fours = true;
+    for (uint32_t i = 0; i < p->n_axes; i++) fours &= steps[i] % 4 == 0;
+    return fours;
+}
+
+static esker_status emit_quads(esker__lowering *lowering, esker__gemm *p)
+{
+    uint32_t tiles_m = (uint32_t)esker__ceil_div(p->m, 8), tiles_n = (uint32_t)esker__ceil_div(p->n, 8);
+    /* A vector of the CPU takes 8 invocations that are neighbours. */
+    uint32_t lx = lower_power_of_two(tiles_n, 8), ly = 8 / lx, chunk = p->k;
+    uint64_t vectors = esker__ceil_div(tiles_n, lx) * esker__ceil_div(tiles_m, ly) * p->batches;
     p->splits = 1;
-    chunk = p->k;
-    if (groups < 8 && p->k >= 512) { /* of a CPU's threads, some would have nothing to do */
-        chunk = (uint32_t)esker__ceil_div(p->k, 8 / groups);
+    if (vectors < 8 && p->k >= 512) { /* of a CPU's threads, some would have nothing to do */
+        chunk = (uint32_t)esker__round_up(esker__ceil_div(p->k, 8 / vectors), 4);
         p->splits = (uint32_t)esker__ceil_div(p->k, chunk);
     }
+    if (vectors >= 128) ly *= 4;
+    /* Rows in memory that are no multiple of 4 long lie the same way every four of them. */
+    bool va = p->k % 4 == 0 || (p->ta && p->m % 4 == 0), vb = p->k % 4 == 0 || (!p->tb && p->n % 4 == 0);
+    va &= steps_are_fours(p, p->step_a);
+    vb &= steps_are_fours(p, p->step_b);
+    uint64_t n_a = (uint64_t)esker__elems(&p->a->type.shape), n_b = (uint64_t)esker__elems(&p->b->type.shape);
     esker__dispatch_desc d = {
-        .kernel = "gemm/huge", .groups = {groups_x, groups_y, p->batches * p->splits}, .cost = p->cost};
-    uint32_t params[8 + ESKER__GEMM_BATCH_WORDS] = {p->m, p->n, p->k, chunk, p->bias_step};
+        .kernel = "gemm/quads",
+        .groups = {(uint32_t)esker__ceil_div(tiles_m, ly), (uint32_t)esker__ceil_div(tiles_n, lx), p->batches * p->splits},
+        .cost = p->cost};
+    uint32_t params[10 + ESKER__GEMM_BATCH_WORDS] = {p->m, p->n, p->k, chunk, p->bias_step};
     esker__gemm_batch_params(p, 1, 1, params + 8);
+    params[8 + ESKER__GEMM_BATCH_WORDS] = (uint32_t)(esker__ceil_div(n_a, 4) - 1);
+    params[9 + ESKER__GEMM_BATCH_WORDS] = (uint32_t)(esker__ceil_div(n_b, 4) - 1);
     d.params = params;
     d.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
-    esker__text_add(&defines, "TA %d\nTB %d\nLX %u\nLY %u\n", p->ta, p->tb, lx, ly);
+    esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nLX %u\nLY %u\nSIZE %u\n", p->ta, p->tb, va, vb, lx, ly, lx * ly);
+    if (va && p->ta && p->m % 4) esker__text_add(&defines, "AT_A %u\n", p->m % 4);
+    if (vb && !p->tb && p->n % 4) esker__text_add(&defines, "AT_B %u\n", p->n % 4);
     return esker__gemm_finish(lowering, p, false, &d, &defines);
 }
 
@@ -154,10 +173,10 @@ esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const 
     const char *names[ESKER__MAX_CANDIDATES];
     snprintf(text, sizeof text, "%s ta=%d tb=%d m=%u n=%u k=%u b=%u", what, p->ta, p->tb, p->m, p->n, p->k, p->batches);
     int usual = -1, n = esker__gemm_tilings(lowering, p, names, ESKER__MAX_CANDIDATES - 4, &usual);
-    if (suits_huge(esker__lowering_limits(lowering), p)) {
+    if (suits_quads(esker__lowering_limits(lowering), p)) {
         if (esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE && (double)p->m * p->n * p->k * p->batches >= 1e6)
             usual = n; /* smaller ones are not worth compiling it for */
-        names[n++] = "huge";
+        names[n++] = "quads";
     }
     if (suits_rows(p)) names[usual = n++] = "rows";
     names[n++] = "direct";
@@ -165,7 +184,7 @@ esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const 
     if (usual < 0) usual = n - 2;
     const char *name = names[esker__choose(lowering, text, names, n, usual)];
     if (!strcmp(name, "rows")) return emit_rows(lowering, p);
-    if (!strcmp(name, "huge")) return emit_huge(lowering, p);
+    if (!strcmp(name, "quads")) return emit_quads(lowering, p);
     if (!strcmp(name, "direct") || !strcmp(name, "plain")) return emit_direct(lowering, p, !strcmp(name, "plain"));
     return esker__gemm_emit_tiled(lowering, p, name);
 }

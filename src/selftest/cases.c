@@ -465,9 +465,9 @@ const esker__case_row esker__case_rows[] = {
     {"convert", "from uint8", .build = build_convert, .args = {ESKER_DTYPE_F32}, .in = {U8(0, 255)}, .shapes = UNARY, .no_gradient = true},
 
     {"matmul", .build = build_matmul, .shapes = {"1,1 x 1,1", "5,7 x 7,3", "127,33 x 33,65", "4,129 x 129,8", "6,2100 x 2100,5", "64,64 x 64,64", "129,80 x 80,130"}},
-    {"matmul", "a transposed", .build = build_matmul, .args = {1, 0}, .shapes = {"33,127 x 33,65", "64,128 x 64,64"}},
-    {"matmul", "b transposed", .build = build_matmul, .args = {0, 1}, .shapes = {"31,33 x 65,33", "64,128 x 96,128"}},
-    {"matmul", "both transposed", .build = build_matmul, .args = {1, 1}, .shapes = {"33,31 x 65,33", "128,64 x 96,128"}},
+    {"matmul", "a transposed", .build = build_matmul, .args = {1, 0}, .shapes = {"33,127 x 33,65", "64,128 x 64,64", "100,131 x 100,97"}},
+    {"matmul", "b transposed", .build = build_matmul, .args = {0, 1}, .shapes = {"31,33 x 65,33", "64,128 x 96,128", "97,100 x 130,100"}},
+    {"matmul", "both transposed", .build = build_matmul, .args = {1, 1}, .shapes = {"33,31 x 65,33", "128,64 x 96,128", "100,98 x 130,100"}},
     {"matmul", "a vector", .build = build_matmul, .shapes = {"1,129 x 129,5", "1,5 x 5,300", "127,9 x 9,1", "1,3000 x 3000,1"}},
     {"matmul", "with bias", .build = build_matmul, .args = {0, 0, 1}, .shapes = {"5,7 x 7,3 x 3", "64,64 x 64,64 x 64", "3,2100 x 2100,4 x 4"}},
     {"matmul", "with bias and relu", .build = build_matmul, .args = {0, 0, 1, 1}, .shapes = {"9,33 x 33,6 x 6", "65,64 x 64,66 x 66"}},
