@@ -6,6 +6,7 @@
 #include <esker/measure.h>
 #include <esker/ops.h>
 #include <esker/submission.h>
+#include <esker/tune.h>
 #include "base/memory.h"
 #include "plan/plan.h"
 
@@ -444,6 +445,70 @@ static void memory_that_is_used_again_is_not_kept(void **state)
     packed_three_times(*state != NULL, 3, 0);
 }
 
+/* With 2 w prepared, a candidate only where w is fixed; or 2 w in the step. */
+static esker_status lower_either(esker__lowering *l, const esker_node *node)
+{
+    static const char *const names[] = {"packed", "plain"};
+    bool fixed = esker__is_fixed(l, node->inputs[1]);
+    int chosen = esker__choose(l, fixed ? "either, fixed" : "either", fixed ? names : names + 1, fixed ? 2 : 1,
+                               fixed ? 1 : 0);
+    way = PREPARED;
+    if (fixed && chosen == 0) return lower(l, node);
+    esker__operand y = esker__write(l, node), x = esker__read(l, node->inputs[0]), w = esker__read(l, node->inputs[1]);
+    esker__dispatch_desc d = map("EXPR a + 2.0 * b\nOPERANDS 2\nWG 32\n", x, w);
+    d.operands[d.n_operands++] = y;
+    return esker__emit(l, &d);
+}
+
+static void cost_either(const esker_node *node, esker__cost *out)
+{
+    (void)node;
+    *out = (esker__cost){N, 12 * N};
+}
+
+static const esker__op op_either = {.name = "either",
+                                    .n_inputs = 2,
+                                    .n_outputs = 1,
+                                    .infer = infer,
+                                    .lower = lower_either,
+                                    .reference = reference,
+                                    .cost = cost_either};
+
+static bool look(const esker_tune_result *r, void *user)
+{
+    *(int *)user += r->n_candidates;
+    for (int i = 0; i < r->n_candidates; i++) {
+        assert_true(r->candidates[i].state <= ESKER_TUNE_ELIMINATED);
+        assert_true(r->candidates[i].seconds > 0);
+    }
+    return true;
+}
+
+/* The tuner's small plans have the weights as parameters, too, so that their preparation is not in what is timed. */
+static void tuned_with_operands_that_are_fixed(void **state)
+{
+    (void)state;
+    esker_device *dev;
+    test_device();
+    assert_ok(esker_device_open(&(esker_device_desc){.cache_dir = ""}, &dev));
+    for (int fixed = 0; fixed < 2; fixed++) {
+        esker_graph *graph = new_graph();
+        esker_node *x = input(graph), *w = fixed ? parameter(graph, "w", false)
+                                                 : esker_input(graph, "w", ESKER_DTYPE_F32, &(esker_shape){1, {N}});
+        esker_node *y = esker__record(&op_either, NULL, (esker_node *[]){x, w}, 2);
+        esker_tune_summary sum;
+        int n = 0;
+        expect_fixed = fixed;
+        assert_ok(esker_tune(graph, &(esker_plan_desc){.device = dev, .outputs = &y, .n_outputs = 1},
+                             &(esker_tune_desc){.result = look, .user = &n}, &sum));
+        assert_int_equal(n, fixed ? 2 : 0);
+        assert_int_equal(sum.n_tuned, fixed);
+        assert_int_equal(sum.n_wrong, 0);
+        esker_graph_destroy(graph);
+    }
+    esker_device_unref(dev);
+}
+
 /* In a plan that trains the weights it is a dispatch like others. */
 static void prepared_in_every_step_of_training(void **state)
 {
@@ -536,6 +601,7 @@ int main(void)
         {.name = "written, in check mode", .test_func = memory_that_steps_write_is_not_kept, .initial_state = checked},
         {.name = "used again, in check mode", .test_func = memory_that_is_used_again_is_not_kept, .initial_state = checked},
         cmocka_unit_test(prepared_in_every_step_of_training),
+        cmocka_unit_test(tuned_with_operands_that_are_fixed),
         cmocka_unit_test(the_checker_knows_the_rules),
         cmocka_unit_test(check_mode_sees_the_prologue),
     };
