@@ -3,6 +3,7 @@
 //
 // Order     every element is one running sum over p = 0, 1, 2, ..., in every variant: they differ in speed alone
 // Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS; of i, not of j, if BIAS_OF_ROW)    then those of TAIL    last out c f32
+//           SUMS b (with TA): block b, behind the others, out f32 [m]: the sum of each row of op(a), in the order of p
 //           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
 //           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
 // Uniforms  m, n, k >= 1; chunk: multiple of 4 (read if SPLIT); bias_step: 1, or 0 for a bias of one element;
@@ -52,6 +53,9 @@
 #ifndef BIAS_OF_ROW
 #define BIAS_OF_ROW 0
 #endif
+#ifndef SUMS
+#define SUMS 0
+#endif
 #ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
 #define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
 #endif
@@ -85,6 +89,9 @@ TAIL
 layout(std430, binding = OUT_BINDING) writeonly buffer C { vec4 c[]; };
 #else
 layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
+#endif
+#if SUMS
+layout(std430, binding = SUMS) writeonly buffer Sums { float sums[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -256,5 +263,15 @@ void main()
     store(z, row + 1u, s1);
     store(z, row + 2u, s2);
     store(z, row + 3u, s3);
+#endif
+#if SUMS
+    /* By one of all those that share the rows, once its own work is done and its registers are free. */
+    if (column != 0u) return;
+    vec4 sum = vec4(0.0);
+    for (p = 0u; p < k; p++) sum += a_at(p);
+    sums[row] = sum.x;
+    if (row + 1u < m) sums[row + 1u] = sum.y;
+    if (row + 2u < m) sums[row + 2u] = sum.z;
+    if (row + 3u < m) sums[row + 3u] = sum.w;
 #endif
 }

@@ -35,6 +35,10 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
     } else {
         if (p->bias && p->bias_of_row) esker__text_add(defines, "BIAS_OF_ROW 1\n");
         esker__tail_emit(lowering, p->tail, p->out, quads, d, defines);
+        if (p->sums_bound) {
+            esker__text_add(defines, "SUMS %d\n", d->n_operands);
+            d->operands[d->n_operands++] = esker__write(lowering, p->sums);
+        }
     }
     d->defines = defines->chars;
     esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
@@ -68,6 +72,8 @@ static esker_status emit_direct(esker__lowering *lowering, esker__gemm *p, bool 
     uint32_t chunk;
     uint64_t tiles = (uint64_t)tiles_m * tiles_n;
     p->splits = esker__choose_splits(limits, (uint64_t)p->batches * p->m * p->n, tiles * p->batches, p->k, 4, 64, &chunk);
+    /* Not where k was split: one invocation adds up all terms of a sum, half as long as its product took. */
+    p->sums_bound = p->sums && p->splits == 1 && rows == 4 && p->ta && !p->n_axes && p->a == p->out->inputs[0];
     bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
     if (!vc && (p->n_axes || (p->tb && (p->splits > 1 || p->bias || (p->tail && p->tail->program.n_steps))))) {
         vb = false; /* else V3D and T860 lack some registers */

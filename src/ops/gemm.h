@@ -15,6 +15,8 @@ typedef struct esker__gemm {
     uint32_t batches, n_axes, lengths[4], step_a[4], step_b[4]; /* as esker__matmul_size has them; steps in elements */
     bool sum;                                                   /* c is the sum of all of the batch */
     const esker__tail *tail;                                    /* or NULL */
+    const esker_node *sums;                                     /* NULL, or where the sums of the rows of op(a) go */
+    bool sums_bound;                                            /* set while it is lowered: the kernel makes them */
     esker__cost cost;
 } esker__gemm;
 

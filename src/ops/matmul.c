@@ -84,6 +84,7 @@ static esker_status infer(const void *attributes, esker_node *const *inputs, int
     if (attr->sum_batch) out->shape.rank = rank = 2;
     out->shape.dims[rank - 2] = m;
     out->shape.dims[rank - 1] = n;
+    if (attr->sums_a) out[1] = (esker__type){ESKER_DTYPE_F32, {1, {m}}};
     return esker__tail_infer(&attr->tail, "matmul", rank - 1, inputs, n_inputs, 2, out);
 }
 
@@ -182,6 +183,21 @@ static void reference_sum(const esker__reference *r, const esker__matmul_size *s
         }
 }
 
+static void reference_sums_a(const esker__reference *r, const esker__matmul_size *s)
+{
+    bool transposed = ((const esker__matmul_attr *)r->node->attr)->transpose_a;
+    for (int64_t i = 0; r->out[1] && i < s->m; i++) {
+        double sum = 0, magnitude = 0;
+        for (int64_t p = 0; p < s->k; p++) {
+            double term = r->in[0][transposed ? p * s->m + i : i * s->k + p];
+            sum += term;
+            magnitude += fabs(term);
+        }
+        r->out[1][i] = sum;
+        if (r->magnitude[1]) r->magnitude[1][i] = magnitude;
+    }
+}
+
 static void reference(const esker__reference *r)
 {
     const esker__matmul_attr *attr = r->node->attr;
@@ -190,6 +206,7 @@ static void reference(const esker__reference *r)
     int64_t b_column = attr->transpose_b ? s.k : 1, b_step = attr->transpose_b ? 1 : s.n;
     uint32_t bias_step = attr->tail.has_bias ? esker__tail_bias_step(&attr->tail, r->node->inputs[2]) : 0;
     int64_t at = 0;
+    if (attr->sums_a) reference_sums_a(r, &s);
     if (attr->sum_batch) {
         reference_sum(r, &s);
         return;
@@ -255,9 +272,22 @@ static bool absorb(const esker_node *node, const esker_node *user, int which, co
 
 static void title(const esker_node *node, esker__text *text)
 {
+    if (((const esker__matmul_attr *)node->attr)->sums_a) esker__text_add(text, "sum+");
     esker__tail_title(node, &((const esker__matmul_attr *)node->attr)->tail, text);
 }
 
 /* With a tail that keeps a value there are two outputs. */
 static const esker__op keeping = ESKER__MATMUL(2, NULL);
 const esker__op esker__op_matmul = ESKER__MATMUL(1, &keeping);
+/* Nothing follows it: both are gradients of parameters. */
+const esker__op esker__op_matmul_summing = {.name = "matmul",
+                                            .n_inputs = 2,
+                                            .n_outputs = 2,
+                                            .attr_bytes = sizeof(esker__matmul_attr),
+                                            .infer = infer,
+                                            .reference = reference,
+                                            .tolerance = tolerance,
+                                            .atol = ESKER__FLUSHED,
+                                            .cost = cost,
+                                            .lower = esker__matmul_lower,
+                                            .title = title};

@@ -8,8 +8,10 @@ typedef struct esker__matmul_attr {
     int32_t transpose_a, transpose_b;
     int32_t
         sum_batch; /* c [m, n] is the sum of the products of a and b, three axes each: matmul_stack.c alone makes such nodes */
+    int32_t sums_a; /* output 1 [m] is the sum of each row of op(a): the gradient of a bias beside that of a weight */
     esker__tail tail;
 } esker__matmul_attr;
+extern const esker__op esker__op_matmul_summing; /* such nodes */
 
 #define ESKER__MATMUL_MAX_BATCH (ESKER_MAX_RANK - 2)
 

@@ -189,6 +189,33 @@ static bool find_weights(const esker_node *node, family *f)
     return keep_adjacent(f, node);
 }
 
+/* ---- The gradient of a bias beside that of a weight ---- */
+
+/*
+ * g' x and the sums of the columns of g are one node on small GPUs, whose kernel for the first has a group to spare for the others. On large ones the
+ * other kernels are faster, and a dispatch more beside them costs little.
+ */
+static esker_node *with_sums(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                             const esker__fusion *fusion)
+{
+    const esker_graph *old = node->graph;
+    const esker_node *sum = NULL;
+    if (fusion->limits->group_invocations >= 1024 || !is_product(node, true)) return NULL;
+    size_t first = node->id < WINDOW ? 0 : (size_t)node->id - WINDOW;
+    for (size_t id = first; id < old->n_nodes && id < (size_t)node->id + WINDOW && !sum; id++) {
+        const esker_node *other = old->nodes[id], *under = other; /* the sum itself, or a view of it */
+        while (under->op->flags & ESKER__OP_VIEW) under = under->inputs[0];
+        if (under->op != &esker__op_sum || under->inputs[0] != node->inputs[0] || other->type.shape.rank != 1) continue;
+        if (((const esker__reduce_attr *)under->attr)->mask == 1 && gradient_of(other)) sum = other;
+    }
+    if (!sum || !gradient_of(node)) return NULL;
+    esker__matmul_attr attr = *(const esker__matmul_attr *)node->attr;
+    attr.sums_a = 1;
+    esker_node *made = esker__record_in(graph, &esker__op_matmul_summing, &attr, inputs, 2);
+    fusion->map[sum->id] = esker__output(made, 1);
+    return made;
+}
+
 esker_node *esker__fused_matmul(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                                 const esker__fusion *fusion)
 {
@@ -200,7 +227,7 @@ esker_node *esker__fused_matmul(esker_graph *graph, const esker_node *node, eske
                    weights ? esker_matmul(inputs[0], weights, &(esker_matmul_desc){.transpose_b = attr->transpose_b})
                            : NULL);
     }
-    if (!find_weights(node, &f)) return NULL;
+    if (!find_weights(node, &f)) return with_sums(graph, node, inputs, fusion);
     for (int i = 0; i < f.n; i++)
         if (f.nodes[i]->id > node->id) return NULL; /* done when the last one's turn comes, and all g are there */
     esker_node *g = stack(graph, fusion, &f, 0);

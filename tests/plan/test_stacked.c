@@ -154,12 +154,101 @@ static void products_are_stacked(void **state)
             fail_msg("%s: value %d is %.9g, apart it was %.9g", s->name, i, (double)got[i], (double)want[i]);
 }
 
+/* ---- The gradient of a bias beside that of a weight ---- */
+
+static const struct linear_net {
+    const char *name;
+    int rows, in, hidden, out;
+    bool in_kernel; /* both sums of columns are made by the kernels of the products */
+} linear_nets[] = {
+    {"a batch", 64, 36, 20, 12, true},
+    {"odd sizes", 33, 7, 13, 5, true},
+    {"one feature", 9, 1, 1, 3, false},
+    {"rows that are split", 4096, 8, 8, 4, false},
+};
+
+static int run_linear(const struct linear_net *s, bool no_fusion, bool check, float *out)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {s->rows, s->in}});
+    esker_node *t = esker_input(graph, "t", ESKER_DTYPE_F32, &(esker_shape){2, {s->rows, s->out}});
+    esker_node *b1 = esker_parameter(graph, &(esker_param_desc){.name = "b1", .shape = {1, {s->hidden}}});
+    esker_node *b2 = esker_parameter(graph, &(esker_param_desc){.name = "b2", .shape = {1, {s->out}}});
+    esker_node *y = esker_relu(esker_add(times(x, weight(graph, "w1", s->hidden, s->in, false)), b1));
+    esker_node *loss = esker_mse(esker_add(times(y, weight(graph, "w2", s->out, s->hidden, false)), b2), t);
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.1f, .momentum = 0.9f}));
+    assert_ok(esker_params_init_values(esker_graph_get_params(graph), 5));
+    assert_ok(esker_plan_compile(graph,
+                                 &(esker_plan_desc){.device = test_device(),
+                                                    .outputs = &loss,
+                                                    .n_outputs = 1,
+                                                    .no_fusion = no_fusion,
+                                                    .slice_seconds = -1,
+                                                    .check = check},
+                                 &plan));
+    assert_ok(esker_plan_check(plan));
+    esker_device_info device;
+    esker_plan_info info;
+    esker_dispatch_info d;
+    esker_device_get_info(test_device(), &device);
+    esker_plan_get_info(plan, &info);
+    bool small = device.limits.group_invocations < 1024;
+    int n_fused = 0, n_reduced = 0, n = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        n_fused += !strcmp(d.kernel, "gemm/direct") && strstr(d.op, "sum+matmul") && strstr(d.defines, "SUMS ");
+        n_reduced += !strcmp(d.kernel, "reduce/reduce");
+    }
+    if (small && s->in_kernel) assert_int_equal(n_fused, no_fusion ? 0 : 2);
+    if (small && s->in_kernel) assert_int_equal(n_reduced, no_fusion ? 2 : 0);
+    if (!small || !s->in_kernel) assert_true(n_reduced >= 1);
+    float *in = malloc((size_t)(s->rows * (s->in + s->out)) * sizeof *in);
+    assert_non_null(in);
+    test_uniform(in, s->rows * (s->in + s->out), -1, 1, 11);
+    for (int step = 0; step < STEPS; step++) {
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), in, (size_t)(s->rows * s->in) * sizeof *in));
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "t"), in + s->rows * s->in,
+                                   (size_t)(s->rows * s->out) * sizeof *in));
+        assert_ok(esker_plan_submit(plan, NULL));
+    }
+    free(in);
+    esker_params *params = esker_graph_get_params(graph);
+    for (int i = 0; i < esker_params_count(params); i++) {
+        esker_param_info param;
+        assert_ok(esker_params_get_info(params, i, &param));
+        assert_ok(esker_params_read(params, i, out + n, param.n_elems));
+        n += (int)param.n_elems;
+    }
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n;
+}
+
+static void a_bias_is_beside_its_weight(void **state)
+{
+    static float want[2000], got[2000], again[2000];
+    const struct linear_net *s = *state;
+    int n = run_linear(s, true, false, want);
+    assert_int_equal(run_linear(s, false, false, got), n);
+    assert_int_equal(run_linear(s, false, true, again), n);
+    assert_memory_equal(got, again, (size_t)n * sizeof *got);
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(got[i] - want[i]) <= 2e-6f * (1 + fabsf(want[i]))))
+            fail_msg("%s: value %d is %.9g, apart it was %.9g", s->name, i, (double)got[i], (double)want[i]);
+}
+
 int main(void)
 {
-    enum { N = sizeof nets / sizeof *nets };
-    struct CMUnitTest tests[N];
+    enum { N = sizeof nets / sizeof *nets, M = sizeof linear_nets / sizeof *linear_nets };
+    struct CMUnitTest tests[N + M];
     for (int i = 0; i < N; i++)
         tests[i] = (struct CMUnitTest){
             .name = nets[i].name, .test_func = products_are_stacked, .initial_state = (void *)(uintptr_t)&nets[i]};
+    for (int i = 0; i < M; i++)
+        tests[N + i] = (struct CMUnitTest){.name = linear_nets[i].name,
+                                           .test_func = a_bias_is_beside_its_weight,
+                                           .initial_state = (void *)(uintptr_t)&linear_nets[i]};
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
