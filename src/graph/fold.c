@@ -164,8 +164,11 @@ esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limi
                               int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
 {
     fold f = {0};
+    bool any = false;
     (void)limits;
     *out_graph = NULL;
+    for (size_t i = 0; i < graph->n_nodes && !any; i++) any = graph->nodes[i]->op->channel_affine != NULL;
+    if (!any) return ESKER_OK;
     esker_status st = esker__rewrite_init(&f.r, graph, outputs, n_outputs);
     if (st != ESKER_OK) return st;
     st = find_fixed(&f, outputs, n_outputs);

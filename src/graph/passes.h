@@ -39,6 +39,7 @@ esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *o
  * Fold normalisations with given statistics (op->channel_affine), where these and the weights are parameters that no node here changes: into the
  * weights of the linear operation in front, and a bias (op->scaled), or else to a product and a sum for each channel. What that makes of parameters
  * alone is the same in every step of a plan. The limits do not matter.
+ * *out_graph is NULL, and the graph stays, where there is no such node.
  */
 esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
                               int n_outputs, esker_graph **out_graph, esker_node **out_outputs);

@@ -667,6 +667,7 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
     for (size_t i = 0; i < sizeof passes / sizeof *passes && st == ESKER_OK && fuse; i++) {
         st = passes[i](simple, &plan->limits, mapped, n_outputs, &fused, mapped);
         if (st != ESKER_OK) break;
+        if (!fused) continue; /* there was nothing to do */
         esker_graph_destroy(simple);
         simple = fused;
     }

@@ -20,6 +20,7 @@ typedef struct map {
     size_t n, capacity;
     int *last_use, *first_use; /* by value */
     int run, uniform_run;      /* of the newest barrier; of the newest one for uniform blocks */
+    size_t first_change;       /* the first dispatch of a step that writes parameters; n_dispatches if none does */
 } map;
 
 static esker_status remember(map *m, access a)
@@ -80,8 +81,9 @@ static bool is_prologue(const esker_plan *plan, int dispatch)
 }
 
 /* The prologue is not run in every step, and has no step to look at: it writes temporaries and what is kept, which steps do not write. */
-static esker_status check_prologue(const esker_plan *plan, const access *now)
+static esker_status check_prologue(const map *m, const access *now)
 {
+    const esker_plan *plan = m->plan;
     bool given = now->storage == ESKER__STORAGE_PARAMETERS || now->storage == ESKER__STORAGE_CONSTANTS,
          kept = now->storage == ESKER__STORAGE_HOISTED, inside = is_prologue(plan, now->dispatch);
     const esker__plan_dispatch *d = &plan->dispatches[now->dispatch];
@@ -91,7 +93,7 @@ static esker_status check_prologue(const esker_plan *plan, const access *now)
                            now->dispatch, name_of(plan, now->dispatch), now->write ? "writes" : "reads",
                            (unsigned long long)now->begin, (unsigned long long)now->end, now->storage,
                            inside ? "in the prologue" : "outside of the prologue");
-    for (size_t p = plan->n_prologue; inside && given && p < plan->n_dispatches; p++)
+    for (size_t p = m->first_change; inside && given && p < plan->n_dispatches; p++)
         for (int i = 0; i < plan->dispatches[p].n_operands; i++) {
             esker__extent extent = esker__operand_extent(plan, &plan->dispatches[p].operands[i]);
             if (plan->dispatches[p].operands[i].write && extent.storage == now->storage && extent.begin < now->end &&
@@ -212,7 +214,7 @@ static esker_status check_dispatch(map *m, int p)
         st = check_bounds(plan, p, &now);
         size_t n_all = m->n;
         m->n = n_before; /* not against its own other operands */
-        if (st == ESKER_OK) st = check_prologue(plan, &now);
+        if (st == ESKER_OK) st = check_prologue(m, &now);
         if (st == ESKER_OK) st = check_access(m, &now);
         if (st == ESKER_OK && !now.write) st = check_read(m, &now);
         m->n = n_all;
@@ -227,6 +229,13 @@ static esker_status check_dispatch(map *m, int p)
     return st;
 }
 
+static bool writes_parameters(const esker_plan *plan, const esker__plan_dispatch *d)
+{
+    for (int i = 0; i < d->n_operands; i++)
+        if (d->operands[i].write && plan->values[d->operands[i].value].storage == ESKER__STORAGE_PARAMETERS) return true;
+    return false;
+}
+
 esker_status esker_plan_check(const esker_plan *plan)
 {
     map m = {.plan = plan};
@@ -238,6 +247,9 @@ esker_status esker_plan_check(const esker_plan *plan)
         goto done;
     }
     for (size_t v = 0; v < plan->n_values; v++) m.last_use[v] = m.first_use[v] = -1;
+    m.first_change = plan->n_dispatches;
+    for (size_t p = plan->n_dispatches; p-- > plan->n_prologue;)
+        if (writes_parameters(plan, &plan->dispatches[p])) m.first_change = p;
     for (size_t p = 0; p < plan->n_dispatches; p++)
         for (int i = 0; i < plan->dispatches[p].n_operands; i++) {
             int value = plan->dispatches[p].operands[i].value;

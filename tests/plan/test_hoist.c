@@ -553,6 +553,15 @@ static void the_checker_knows_the_rules(void **state)
         assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "outside of the prologue");
         step->operands[i].write = false;
     }
+    /* A step that changes what the prologue reads. */
+    int w = -1;
+    for (size_t v = 0; v < plan->n_values; v++)
+        if (plan->values[v].storage == ESKER__STORAGE_PARAMETERS) w = (int)v;
+    assert_true(w >= 0);
+    esker__plan_operand *out = &step->operands[step->n_operands - 1], before = *out;
+    *out = (esker__plan_operand){.value = w, .n_bytes = plan->values[w].n_bytes, .write = true};
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "the prologue reads what dispatch");
+    *out = before;
     plan->dispatches[1].uses_step = true;
     assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "in the prologue");
     plan->dispatches[1].uses_step = false;
