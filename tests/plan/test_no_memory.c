@@ -75,6 +75,33 @@ static esker_status everything(esker_device *dev)
     return st;
 }
 
+/* A norm that is folded: a pass of its own, and a plan with a prologue. */
+static esker_status infer(esker_device *dev)
+{
+    static const float x[8 * 30] = {1};
+    const esker_shape channels = {1, {10}};
+    work w = {0};
+    esker_node *p[4];
+    static const char *const names[] = {"gamma", "beta", "mean", "var"};
+    esker_status st = esker_graph_create(NULL, &w.graph);
+    if (st != ESKER_OK) return st;
+    for (int i = 0; i < 4; i++)
+        p[i] = esker_parameter(w.graph, &(esker_param_desc){.name = names[i], .shape = channels, .frozen = true});
+    esker_node *weight = esker_parameter(w.graph, &(esker_param_desc){.name = "w", .shape = {2, {30, 10}}, .frozen = true});
+    esker_node *y = esker_matmul(esker_input(w.graph, "x", ESKER_DTYPE_F32, &batch), weight, NULL);
+    y = esker_batch_norm_infer(
+        y, &(esker_batch_norm_desc){.weight = p[0], .bias = p[1], .running_mean = p[2], .running_var = p[3]});
+    st = esker_graph_status(w.graph);
+    if (st == ESKER_OK)
+        st = esker_plan_compile(w.graph, &(esker_plan_desc){.device = dev, .outputs = &y, .n_outputs = 1}, &w.plan);
+    if (st == ESKER_OK) assert_true(w.plan->n_prologue > 0);
+    if (st == ESKER_OK && dev) st = esker_plan_write(w.plan, 0, x, sizeof x);
+    if (st == ESKER_OK && dev) st = esker_plan_run(w.plan);
+    esker_plan_destroy(w.plan);
+    esker_graph_destroy(w.graph);
+    return st;
+}
+
 static esker_status write_file(esker_device *dev)
 {
     (void)dev;
@@ -109,6 +136,7 @@ static void without_a_device(void **state)
 {
     (void)state;
     fail_each(everything, NULL, 50);
+    fail_each(infer, NULL, 40);
     fail_each(write_file, NULL, 2);
 }
 
@@ -118,6 +146,7 @@ static void on_a_device(void **state)
     esker_device *dev = test_device();
     uint64_t before = test_memory_in_use();
     fail_each(everything, dev, 80);
+    fail_each(infer, dev, 50);
     assert_true(test_memory_in_use() == before);
 }
 
