@@ -19,16 +19,14 @@
 //           DILATE: taps are step_y and step_x pixels apart, not 1; not with ROLL
 //           GROUPS: channels in groups of their own; CH 1 then serves depthwise convolution
 //           EXACT: n_tiles is beyond 2^22, where division by reciprocals is not exact
-//           CH 16: there are that many channels
 //           SHARE (with CH 8): the weights of `chunk` input channels at a time go through shared memory, for GPUs where it is fast
 // Limits    64 invocations; at most 4 storage blocks; no shared memory, with SHARE 8 KiB: chunk * taps_y * taps_x <= 256.
-//           CH, PX 8 need about 100 registers: large GPUs only. CH, PX 16 are for CPUs, where loads cost
-//           many times what arithmetic does, and registers lie in the cache anyway
+//           CH, PX 8 need about 100 registers: large GPUs only
 #ifndef CH
-#define CH 4 // 1, 2, 4, 8 or 16
+#define CH 4 // 1, 2, 4 or 8
 #endif
 #ifndef PX
-#define PX 4 // or 8 or 16
+#define PX 4 // or 8
 #endif
 #ifndef ROLL
 #define ROLL 1
@@ -109,23 +107,17 @@ void store4(uint at, uint column, vec4 s)
 }
 
 // Channel f, the group's first channel included, of those below f_end.
-void store(uint image, uint f, uint f_end, uint u, uint column, vec4 s, vec4 t, vec4 g, vec4 h)
+void store(uint image, uint f, uint f_end, uint u, uint column, vec4 s, vec4 t)
 {
     if (f >= f_end) return;
 #if BIAS
     s += bias[f * bias_step];
     t += bias[f * bias_step];
-    g += bias[f * bias_step];
-    h += bias[f * bias_step];
 #endif
     uint at = (image * f_all + f) * y_channel + y_first + u * y_u + column * y_v;
     store4(at, column, s);
-#if PX >= 8
+#if PX == 8
     store4(at + 4u * y_v, column + 4u, t);
-#endif
-#if PX == 16
-    store4(at + 8u * y_v, column + 8u, g);
-    store4(at + 12u * y_v, column + 12u, h);
 #endif
 }
 
@@ -157,24 +149,6 @@ void main()
     vec4 s4 = vec4(0.0), s5 = vec4(0.0), s6 = vec4(0.0), s7 = vec4(0.0);
     vec4 t0 = vec4(0.0), t1 = vec4(0.0), t2 = vec4(0.0), t3 = vec4(0.0);
     vec4 t4 = vec4(0.0), t5 = vec4(0.0), t6 = vec4(0.0), t7 = vec4(0.0);
-#if CH == 16
-    vec4 s8 = vec4(0.0), s9 = vec4(0.0), s10 = vec4(0.0), s11 = vec4(0.0);
-    vec4 s12 = vec4(0.0), s13 = vec4(0.0), s14 = vec4(0.0), s15 = vec4(0.0);
-    vec4 t8 = vec4(0.0), t9 = vec4(0.0), t10 = vec4(0.0), t11 = vec4(0.0);
-    vec4 t12 = vec4(0.0), t13 = vec4(0.0), t14 = vec4(0.0), t15 = vec4(0.0);
-#endif
-#if PX == 16
-    vec4 g0 = vec4(0.0), g1 = vec4(0.0), g2 = vec4(0.0), g3 = vec4(0.0);
-    vec4 g4 = vec4(0.0), g5 = vec4(0.0), g6 = vec4(0.0), g7 = vec4(0.0);
-    vec4 h0 = vec4(0.0), h1 = vec4(0.0), h2 = vec4(0.0), h3 = vec4(0.0);
-    vec4 h4 = vec4(0.0), h5 = vec4(0.0), h6 = vec4(0.0), h7 = vec4(0.0);
-#endif
-#if CH == 16 && PX == 16
-    vec4 g8 = vec4(0.0), g9 = vec4(0.0), g10 = vec4(0.0), g11 = vec4(0.0);
-    vec4 g12 = vec4(0.0), g13 = vec4(0.0), g14 = vec4(0.0), g15 = vec4(0.0);
-    vec4 h8 = vec4(0.0), h9 = vec4(0.0), h10 = vec4(0.0), h11 = vec4(0.0);
-    vec4 h12 = vec4(0.0), h13 = vec4(0.0), h14 = vec4(0.0), h15 = vec4(0.0);
-#endif
 
     int x_left = int(column) * stride_x - pad_x, x_top = int(u) * stride_y - pad_y;
 #if DILATE
@@ -226,21 +200,12 @@ void main()
 #endif
 #if ROLL
                 vec4 a = vec4(0.0, pixel(row, x_left), pixel(row, x_left + 1), pixel(row, x_left + 2)), b = vec4(0.0);
-#if PX >= 8
+#if PX == 8
                 b = vec4(pixel(row, x_left + 3), pixel(row, x_left + 4), pixel(row, x_left + 5), pixel(row, x_left + 6));
-#endif
-#if PX == 16
-                vec4 g = vec4(pixel(row, x_left + 7), pixel(row, x_left + 8), pixel(row, x_left + 9), pixel(row, x_left + 10));
-                vec4 h = vec4(pixel(row, x_left + 11), pixel(row, x_left + 12), pixel(row, x_left + 13), pixel(row, x_left + 14));
 #endif
 #endif
                 for (int q = 0; q < n_taps; q++) {
-#if ROLL && PX == 16
-                    a = vec4(a.yzw, b.x);
-                    b = vec4(b.yzw, g.x);
-                    g = vec4(g.yzw, h.x);
-                    h = vec4(h.yzw, pixel(row, x_left + q + 15));
-#elif ROLL && PX == 8
+#if ROLL && PX == 8
                     a = vec4(a.yzw, b.x);
                     b = vec4(b.yzw, pixel(row, x_left + q + 7));
 #elif ROLL
@@ -252,15 +217,9 @@ void main()
                     int at = x_left + q;
 #endif
                     vec4 a = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
-#if PX >= 8
+#if PX == 8
                     at += 4 * stride_x;
                     vec4 b = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
-#endif
-#if PX == 16
-                    at += 4 * stride_x;
-                    vec4 g = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
-                    at += 4 * stride_x;
-                    vec4 h = vec4(pixel(row, at), pixel(row, at + stride_x), pixel(row, at + 2 * stride_x), pixel(row, at + 3 * stride_x));
 #endif
 #endif
 #if SHARE
@@ -269,48 +228,29 @@ void main()
 #else
 #define WEIGHT(STEP, K) w[wi + STEP]
 #endif
-#if PX == 16
-#define TAP(STEP, K, S, T, G, H)                                                                                                 \
-    {                                                                                                                            \
-        float k = WEIGHT(STEP, K);                                                                                               \
-        S += k * a;                                                                                                              \
-        T += k * b;                                                                                                              \
-        G += k * g;                                                                                                              \
-        H += k * h;                                                                                                              \
-    }
-#elif PX == 8
-#define TAP(STEP, K, S, T, G, H)                                                                                                 \
+#if PX == 8
+#define TAP(STEP, K, S, T)                                                                                                 \
     {                                                                                                                            \
         float k = WEIGHT(STEP, K);                                                                                               \
         S += k * a;                                                                                                              \
         T += k * b;                                                                                                              \
     }
 #else
-#define TAP(STEP, K, S, T, G, H) S += WEIGHT(STEP, K) * a;
+#define TAP(STEP, K, S, T) S += WEIGHT(STEP, K) * a;
 #endif
-                    TAP(0, k0.x, s0, t0, g0, h0)
+                    TAP(0, k0.x, s0, t0)
 #if CH >= 2
-                    TAP(w_f1, k0.y, s1, t1, g1, h1)
+                    TAP(w_f1, k0.y, s1, t1)
 #endif
 #if CH >= 4
-                    TAP(w_f2, k0.z, s2, t2, g2, h2)
-                    TAP(w_f3, k0.w, s3, t3, g3, h3)
+                    TAP(w_f2, k0.z, s2, t2)
+                    TAP(w_f3, k0.w, s3, t3)
 #endif
-#if CH >= 8
-                    TAP(w_f4, k1.x, s4, t4, g4, h4)
-                    TAP(w_f5, k1.y, s5, t5, g5, h5)
-                    TAP(w_f6, k1.z, s6, t6, g6, h6)
-                    TAP(w_f7, k1.w, s7, t7, g7, h7)
-#endif
-#if CH == 16
-                    TAP(8 * w_f, 0.0, s8, t8, g8, h8)
-                    TAP(9 * w_f, 0.0, s9, t9, g9, h9)
-                    TAP(10 * w_f, 0.0, s10, t10, g10, h10)
-                    TAP(11 * w_f, 0.0, s11, t11, g11, h11)
-                    TAP(12 * w_f, 0.0, s12, t12, g12, h12)
-                    TAP(13 * w_f, 0.0, s13, t13, g13, h13)
-                    TAP(14 * w_f, 0.0, s14, t14, g14, h14)
-                    TAP(15 * w_f, 0.0, s15, t15, g15, h15)
+#if CH == 8
+                    TAP(w_f4, k1.x, s4, t4)
+                    TAP(w_f5, k1.y, s5, t5)
+                    TAP(w_f6, k1.z, s6, t6)
+                    TAP(w_f7, k1.w, s7, t7)
 #endif
 #if SHARE
                     wi += 2;
@@ -327,33 +267,19 @@ void main()
     if (outside) return;
 #endif
 
-#if PX == 16
-#define STORE(F, S, T, G, H) store(image, F, f_end, u, column, S, T, G, H);
-#else
-#define STORE(F, S, T, G, H) store(image, F, f_end, u, column, S, T, S, T);
-#endif
-    STORE(f, s0, t0, g0, h0)
+#define STORE(F, S, T) store(image, F, f_end, u, column, S, T);
+    STORE(f, s0, t0)
 #if CH >= 2
-    STORE(f + 1u, s1, t1, g1, h1)
+    STORE(f + 1u, s1, t1)
 #endif
 #if CH >= 4
-    STORE(f + 2u, s2, t2, g2, h2)
-    STORE(f + 3u, s3, t3, g3, h3)
+    STORE(f + 2u, s2, t2)
+    STORE(f + 3u, s3, t3)
 #endif
-#if CH >= 8
-    STORE(f + 4u, s4, t4, g4, h4)
-    STORE(f + 5u, s5, t5, g5, h5)
-    STORE(f + 6u, s6, t6, g6, h6)
-    STORE(f + 7u, s7, t7, g7, h7)
-#endif
-#if CH == 16
-    STORE(f + 8u, s8, t8, g8, h8)
-    STORE(f + 9u, s9, t9, g9, h9)
-    STORE(f + 10u, s10, t10, g10, h10)
-    STORE(f + 11u, s11, t11, g11, h11)
-    STORE(f + 12u, s12, t12, g12, h12)
-    STORE(f + 13u, s13, t13, g13, h13)
-    STORE(f + 14u, s14, t14, g14, h14)
-    STORE(f + 15u, s15, t15, g15, h15)
+#if CH == 8
+    STORE(f + 4u, s4, t4)
+    STORE(f + 5u, s5, t5)
+    STORE(f + 6u, s6, t6)
+    STORE(f + 7u, s7, t7)
 #endif
 }

@@ -29,6 +29,10 @@ esker_status esker__conv2d_emit_tiled(esker__lowering *lowering, const esker__co
 bool esker__conv2d_suits_phases(const esker_limits *limits, const esker__conv2d_direct d[4]);
 esker_status esker__conv2d_emit_phases(esker__lowering *lowering, const esker__conv2d_direct d[4]);
 
+/** Whether conv/quads can compute it (conv2d_quads.c): no dilation, and at least five filters in a group. */
+bool esker__conv2d_suits_quads(const esker_limits *limits, const esker__conv2d_direct *d);
+esker_status esker__conv2d_emit_quads(esker__lowering *lowering, const esker__conv2d_direct *d);
+
 /** The same for conv/tiled_weight_grad (conv2d_tiled_grad.c). */
 bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s);
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,

@@ -33,17 +33,17 @@ static uint32_t reciprocal(uint64_t n)
     return bits;
 }
 
-/* From the fastest on large GPUs to the plainest: a product of matrices (taps of one pixel); tiles in shared memory; tiles beyond what
-   GPUs have registers for (for CPUs); large ones; small ones; no window that rolls along a row. */
-typedef enum way { WAY_MATMUL, WAY_TILED, WAY_HUGE, WAY_WIDE, WAY_NARROW, WAY_PLAIN } way;
+/* From the fastest on large GPUs to the plainest: a product of matrices (taps of one pixel); tiles in shared memory; reads of
+   four neighbours (for CPUs); large ones; small ones; no window that rolls along a row. */
+typedef enum way { WAY_MATMUL, WAY_TILED, WAY_QUADS, WAY_WIDE, WAY_NARROW, WAY_PLAIN } way;
 
 /* `terms`: products to add up; `pays`: that tiles are expected to be worth it. */
 static way choose_way(esker__lowering *lowering, const char *problem, double terms, bool suits_matmul, bool suits_tiled,
-                      bool pays, bool suits_huge)
+                      bool pays, bool suits_quads)
 {
-    static const char *const all[] = {"matmul", "tiled", "huge", "wide", "narrow", "plain"};
+    static const char *const all[] = {"matmul", "tiled", "quads", "wide", "narrow", "plain"};
     bool large = is_large(esker__lowering_limits(lowering));
-    const bool can[] = {suits_matmul, suits_tiled, suits_huge && large, large, true, true};
+    const bool can[] = {suits_matmul, suits_tiled, suits_quads && large, large, true, true};
     const char *names[6];
     way ways[6];
     int n = 0, usual = 0;
@@ -80,16 +80,16 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
              (long long)d->f_out, (long long)d->groups, d->taps_y, d->taps_x, d->stride_y, d->stride_x, d->step_y,
              d->step_x);
     way how = choose_way(lowering, problem, d->cost.flops / 2, esker__conv2d_is_matmul(d),
-                         esker__conv2d_suits_tiled(limits, d), true, true);
+                         esker__conv2d_suits_tiled(limits, d), true, esker__conv2d_suits_quads(limits, d));
     if (how == WAY_MATMUL) return esker__conv2d_emit_matmul(lowering, d);
     if (how == WAY_TILED) return esker__conv2d_emit_tiled(lowering, d);
-    bool huge = how == WAY_HUGE, large = how == WAY_WIDE || huge;
-    uint32_t ch = huge && d->f_out >= 16 ? 16 : channels_at_once(large, d->f_out);
+    if (how == WAY_QUADS) return esker__conv2d_emit_quads(lowering, d);
+    bool large = how == WAY_WIDE;
+    uint32_t ch = channels_at_once(large, d->f_out);
     bool dilate = d->step_y != 1 || d->step_x != 1, roll = d->stride_x == 1 && d->step_x == 1 && how != WAY_PLAIN;
     /* Eight pixels unless that pads rows by a fifth more than four do. */
     uint32_t px = large && 5 * esker__round_up((uint64_t)d->columns, 8) <= 6 * esker__round_up((uint64_t)d->columns, 4) ? 8
                                                                                                                         : 4;
-    if (huge && d->columns > 8) px = 16;
     uint64_t tiles_x = esker__ceil_div((uint64_t)d->columns, px),
              n_tiles = (uint64_t)d->images * (uint64_t)d->rows * tiles_x;
     uint64_t tiles_f = esker__ceil_div((uint64_t)d->f_out, ch), groups_z = tiles_f * (uint64_t)d->groups;
@@ -105,7 +105,7 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     for (int i = 0; i < 8; i++) w_f[i] = d->w_f * at_most(i, d->f_out - 1);
     uint32_t bias_step = d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0;
     int64_t taps = (int64_t)d->taps_y * d->taps_x;
-    bool share = !huge && ch == 8 && taps > 0 && taps <= SHARED_TAPS;
+    bool share = ch == 8 && taps > 0 && taps <= SHARED_TAPS;
     uint32_t chunk = share ? (uint32_t)(SHARED_TAPS / taps) : 0;
     uint32_t params[] = {
         (uint32_t)n_tiles,

@@ -133,7 +133,11 @@ static esker_status emit_quads(esker__lowering *lowering, esker__gemm *p)
     bool va = p->k % 4 == 0 || (p->ta && p->m % 4 == 0), vb = p->k % 4 == 0 || (!p->tb && p->n % 4 == 0);
     va &= steps_are_fours(p, p->step_a);
     vb &= steps_are_fours(p, p->step_b);
-    uint64_t n_a = (uint64_t)esker__elems(&p->a->type.shape), n_b = (uint64_t)esker__elems(&p->b->type.shape);
+    uint64_t n_a = (uint64_t)p->m * p->k, n_b = (uint64_t)p->n * p->k;
+    for (uint32_t i = 0; i < p->n_axes; i++) {
+        n_a += (uint64_t)(p->lengths[i] - 1) * p->step_a[i];
+        n_b += (uint64_t)(p->lengths[i] - 1) * p->step_b[i];
+    }
     esker__dispatch_desc d = {
         .kernel = "gemm/quads",
         .groups = {(uint32_t)esker__ceil_div(tiles_m, ly), (uint32_t)esker__ceil_div(tiles_n, lx), p->batches * p->splits},
