@@ -229,7 +229,7 @@ void main()
 #define WEIGHT(STEP, K) w[wi + STEP]
 #endif
 #if PX == 8
-#define TAP(STEP, K, S, T)                                                                                                 \
+#define TAP(STEP, K, S, T)                                                                                                      \
     {                                                                                                                            \
         float k = WEIGHT(STEP, K);                                                                                               \
         S += k * a;                                                                                                              \

@@ -32,6 +32,10 @@ esker_status esker__conv2d_emit_phases(esker__lowering *lowering, const esker__c
 /** Whether conv/quads can compute it (conv2d_quads.c): no dilation, and at least five filters in a group. */
 bool esker__conv2d_suits_quads(const esker_limits *limits, const esker__conv2d_direct *d);
 esker_status esker__conv2d_emit_quads(esker__lowering *lowering, const esker__conv2d_direct *d);
+/** The same for conv/weight_grad_quads, without groups. */
+bool esker__conv2d_weight_grad_suits_quads(const esker_limits *limits, const esker_node *node, const esker__conv2d_size *s);
+esker_status esker__conv2d_weight_grad_emit_quads(esker__lowering *lowering, const esker_node *node,
+                                                  const esker__conv2d_size *s);
 
 /** The same for conv/tiled_weight_grad (conv2d_tiled_grad.c). */
 bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s);

@@ -123,3 +123,104 @@ esker_status esker__conv2d_emit_quads(esker__lowering *lowering, const esker__co
     esker__text_finish(&defines);
     return st;
 }
+
+/* x as the forward pass would pad it, and g without padding, as if it were convolved by one tap. */
+static void weight_grad_operands(const esker_node *node, const esker__conv2d_size *s, esker__conv2d_direct *x,
+                                 esker__conv2d_direct *g)
+{
+    *x = *g = (esker__conv2d_direct){.images = s->n,
+                                     .rows = s->oh,
+                                     .columns = s->ow,
+                                     .groups = 1,
+                                     .stride_y = 1,
+                                     .stride_x = 1,
+                                     .taps_y = 1,
+                                     .taps_x = 1};
+    x->c_in = s->c;
+    x->x_h = (int32_t)s->h, x->x_w = (int32_t)s->w;
+    x->stride_y = (int32_t)s->sy, x->stride_x = (int32_t)s->sx;
+    x->pad_y = (int32_t)s->py, x->pad_x = (int32_t)s->px;
+    x->taps_y = (int32_t)s->kh, x->taps_x = (int32_t)s->kw;
+    x->x = node->inputs[0];
+    g->c_in = s->f;
+    g->x_h = (int32_t)s->oh, g->x_w = (int32_t)s->ow;
+    g->x = node->inputs[1];
+}
+
+bool esker__conv2d_weight_grad_suits_quads(const esker_limits *limits, const esker_node *node, const esker__conv2d_size *s)
+{
+    if (limits->group_invocations < 1024 || s->groups != 1 || s->dy != 1 || s->dx != 1 || s->f < 5 || s->sx > MOST_PHASES ||
+        s->kw > MOST_TAPS * s->sx || s->kw > 11)
+        return false;
+    uint64_t most = limits->storage_block_bytes < UINT32_MAX / 2 ? limits->storage_block_bytes : UINT32_MAX / 2;
+    esker__conv2d_direct x, g;
+    weight_grad_operands(node, s, &x, &g);
+    return padded_of(&x).n_quads <= most / 16 &&
+           (uint64_t)(s->n * s->f * s->oh) * esker__ceil_div((uint64_t)s->ow, 4) <= most / 16;
+}
+
+esker_status esker__conv2d_weight_grad_emit_quads(esker__lowering *lowering, const esker_node *node,
+                                                  const esker__conv2d_size *s)
+{
+    esker__conv2d_direct of_x, of_g;
+    weight_grad_operands(node, s, &of_x, &of_g);
+    padded x = padded_of(&of_x), g = padded_of(&of_g);
+    g.quads = esker__ceil_div((uint64_t)s->ow, 4);
+    g.n_quads = (uint64_t)(s->n * s->f * s->oh) * g.quads;
+    esker__value x_value, g_value = {0};
+    esker_status st = emit_pad(lowering, &of_x, &x, &x_value);
+    if (st == ESKER_OK && s->ow % 4) st = emit_pad(lowering, &of_g, &g, &g_value);
+    if (st != ESKER_OK) return st;
+
+    uint64_t channels = s->c == 1 ? 1 : s->kw == 1 && s->c > 2 ? 4 : 2, n_rows = (uint64_t)(s->n * s->oh);
+    uint64_t tiles_f = esker__ceil_div((uint64_t)s->f, 8), tiles_c = esker__ceil_div((uint64_t)s->c, channels);
+    uint64_t tiles = tiles_f * tiles_c * (uint64_t)s->kh, n_elems = (uint64_t)(s->f * s->c * s->kh * s->kw);
+    /* 16 vectors of 8 tiles keep a CPU's threads busy to the end. */
+    uint64_t splits = tiles < 128 ? esker__ceil_div(128, tiles) : 1;
+    if (splits > n_rows) splits = n_rows;
+    uint64_t chunk = esker__ceil_div(n_rows, splits);
+    splits = esker__ceil_div(n_rows, chunk);
+
+    esker__dispatch_desc d = {.kernel = "conv/weight_grad_quads"};
+    node->op->cost(node, &d.cost);
+    d.cost.bytes += 4 * (double)n_elems * (double)(splits - 1);
+    st = esker__fold_groups(lowering, esker__ceil_div(tiles * splits, 8), d.groups);
+    if (st != ESKER_OK) return st;
+    uint32_t params[] = {
+        (uint32_t)(tiles * splits),
+        (uint32_t)tiles,
+        (uint32_t)tiles_c,
+        (uint32_t)s->f,
+        (uint32_t)s->c,
+        (uint32_t)s->oh,
+        (uint32_t)g.quads,
+        (uint32_t)n_rows,
+        (uint32_t)chunk,
+        (uint32_t)x.rows,
+        (uint32_t)x.quads,
+        (uint32_t)s->sy,
+        (uint32_t)s->kh,
+        (uint32_t)n_elems,
+        d.groups[0],
+    };
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    d.operands[0] = (esker__operand){.value = x_value};
+    d.operands[1] = s->ow % 4 ? (esker__operand){.value = g_value} : esker__read(lowering, node->inputs[1]);
+    esker__value part = {0};
+    if (splits > 1) {
+        part = esker__scratch(lowering, 4 * n_elems * splits);
+        d.operands[2] = (esker__operand){.value = part, .write = true};
+    } else {
+        d.operands[2] = esker__write(lowering, node);
+    }
+    d.n_operands = 3;
+    esker__text defines = {0};
+    esker__text_add(&defines, "KW %d\nS %d\nCHANNELS %u\n", (int)s->kw, (int)s->sx, (uint32_t)channels);
+    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
+    d.defines = defines.chars;
+    st = esker__emit(lowering, &d);
+    esker__text_finish(&defines);
+    if (st != ESKER_OK || splits == 1) return st;
+    return esker__emit_sum_splits(lowering, part, n_elems, (uint32_t)splits, NULL, 1, 1, node);
+}

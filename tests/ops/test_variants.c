@@ -61,6 +61,14 @@ typedef struct variant {
         .in = {{.shape = x_, .lo = -1, .hi = 1}, {.shape = w_, .lo = -1, .hi = 1}, {.shape = bias_, .lo = -1, .hi = 1}}, \
         .args = &(const conv){stride_, padding_, true}, .no_gradient = true                                              \
     }
+#define CONV_GRADIENTS(stride_, padding_, x_, w_)                                                         \
+    {                                                                                                     \
+        .name = "gradients of " #x_ " by " #w_, .build = build_conv, .n_inputs = 2,                       \
+        .in = {{.shape = x_, .lo = -1, .hi = 1}, {.shape = w_, .lo = -1, .hi = 1}}, .args = &(const conv) \
+        {                                                                                                 \
+            stride_, padding_, false                                                                      \
+        }                                                                                                 \
+    }
 #define PRODUCT(ta_, tb_, a_, b_)                                                   \
     {                                                                               \
         .name = #a_ " by " #b_, .build = build_product, .n_inputs = 2,              \
@@ -110,6 +118,10 @@ static variant variants[] = {
     {"quads", CONV(1, 0, DIMS(1, 2, 9, 8), DIMS(6, 2, 2, 8))},
     {"quads", CONV(3, 0, DIMS(1, 2, 11, 20), DIMS(6, 2, 1, 1))},
     {"quads", CONV(4, 2, DIMS(1, 2, 17, 34), DIMS(6, 2, 5, 11))},
+    {"quads", CONV_GRADIENTS(1, 1, DIMS(2, 5, 5, 9), DIMS(9, 5, 3, 3))},
+    {"quads", CONV_GRADIENTS(2, 3, DIMS(2, 1, 9, 16), DIMS(6, 1, 7, 7))},
+    {"quads", CONV_GRADIENTS(3, 0, DIMS(3, 6, 4, 7), DIMS(5, 6, 1, 1))},
+    {"quads", CONV_GRADIENTS(4, 2, DIMS(1, 3, 9, 34), DIMS(6, 3, 2, 11))},
     {"halves", PRODUCT_TAIL(0, 0, DIMS(5, 3), DIMS(3, 7), DIMS(7))},
     {"halves",
      {.name = "chain",
