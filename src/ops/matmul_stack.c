@@ -83,6 +83,16 @@ static bool keep_adjacent(family *f, const esker_node *node)
     return f->n > 1;
 }
 
+/* Whether all members together are no larger than one binding: both factors, and the products. */
+static bool fit_bindings(const family *f, const esker__fusion *fusion)
+{
+    uint64_t most = fusion->limits->storage_block_bytes / 4 / (uint64_t)f->n;
+    const esker_node *node = f->nodes[0];
+    return (uint64_t)esker__elems(&node->inputs[0]->type.shape) <= most &&
+           (uint64_t)esker__elems(&node->inputs[1]->type.shape) <= most &&
+           (uint64_t)esker__elems(&node->type.shape) <= most;
+}
+
 /* ---- What is recorded ---- */
 
 static esker_node *mapped(esker_graph *graph, const esker__fusion *fusion, const esker_node *old)
@@ -221,13 +231,13 @@ esker_node *esker__fused_matmul(esker_graph *graph, const esker_node *node, eske
 {
     family f;
     const esker__matmul_attr *attr = node->attr;
-    if (find_forward(node, &f)) {
+    if (find_forward(node, &f) && fit_bindings(&f, fusion)) {
         esker_node *weights = stack(graph, fusion, &f, 1);
         return cut(fusion, &f, node,
                    weights ? esker_matmul(inputs[0], weights, &(esker_matmul_desc){.transpose_b = attr->transpose_b})
                            : NULL);
     }
-    if (!find_weights(node, &f)) return with_sums(graph, node, inputs, fusion);
+    if (!find_weights(node, &f) || !fit_bindings(&f, fusion)) return with_sums(graph, node, inputs, fusion);
     for (int i = 0; i < f.n; i++)
         if (f.nodes[i]->id > node->id) return NULL; /* done when the last one's turn comes, and all g are there */
     esker_node *g = stack(graph, fusion, &f, 0);
@@ -289,7 +299,7 @@ esker_node *esker__fused_add(esker_graph *graph, const esker_node *node, esker_n
         add_member(&f, t, param_of(t->inputs[1]));
         if (!first) first = t;
     }
-    if (!first || !keep_adjacent(&f, first)) return NULL;
+    if (!first || !keep_adjacent(&f, first) || !fit_bindings(&f, fusion)) return NULL;
     esker__matmul_attr attr = {.transpose_b = ((const esker__matmul_attr *)first->attr)->transpose_b, .sum_batch = 1};
     esker_node *factors[] = {stack(graph, fusion, &f, 0), stack(graph, fusion, &f, 1)};
     if (!factors[0] || !factors[1]) return NULL;

@@ -19,13 +19,6 @@ static uint64_t node_bytes(const esker_node *node)
     return n;
 }
 
-/* The node whose bytes `node` shows, all of them. */
-static const esker_node *root_of(const esker_node *node)
-{
-    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
-    return node;
-}
-
 /* A piece is written out where it has a place of its own, as an output or a gradient. */
 static bool is_piece(const esker__lowering *l, const esker_node *node, uint64_t *out_offset)
 {
@@ -53,12 +46,6 @@ static const esker_node *shown_by(const esker__lowering *l, const esker_node *no
     *out_offset += l->inside_at[node->id];
     *out_whole = false;
     return l->graph->nodes[l->inside[node->id]];
-}
-
-/* Computed by dispatches of this plan, rather than given. */
-static bool is_computed(const esker_node *root)
-{
-    return root->op == &esker__op_output || !(root->op->flags & ESKER__OP_SOURCE);
 }
 
 /* ---- Values ---- */
@@ -411,70 +398,6 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
     return ESKER_OK;
 }
 
-/* ---- Which node's bytes go where ---- */
-
-static bool copy_node(esker__lowering *l, esker_node **node)
-{
-    l->graph->phase = (*node)->phase;
-    esker_node *copy = esker__record(&esker__op_copy, NULL, node, 1);
-    if (copy) *node = copy;
-    return copy != NULL;
-}
-
-/*
- * The gradients of an update must lie beside each other, and outputs in the slots that the CPU reads. A value that is given
- * (an input, say), or that is claimed already, is copied there. Copies are recorded before the arrays by node id are made,
- * so claims are kept in a list until then.
- */
-typedef struct claim {
-    const esker_node *root;
-    int value;
-} claim;
-
-static claim *find_claim(claim *claims, size_t n, const esker_node *root)
-{
-    for (size_t i = 0; i < n; i++)
-        if (claims[i].root == root) return &claims[i];
-    return NULL;
-}
-
-static esker_status claim_gradients(esker__lowering *l, esker_node *update, claim **claims, size_t *n, size_t *capacity)
-{
-    const esker_params *params = l->plan->params;
-    int i = 0;
-    for (size_t p = 0; p < params->n && i < update->n_inputs; p++) {
-        if (params->list[p].frozen) continue;
-        esker_node **input = &update->inputs[i++];
-        const esker_node *root = root_of(*input);
-        if (!is_computed(root) || find_claim(*claims, *n, root)) {
-            if (!copy_node(l, input)) return esker_graph_status(l->graph);
-            root = *input;
-        }
-        if (!esker__grow((void **)claims, capacity, *n, sizeof **claims))
-            return esker__fail_memory(sizeof **claims, "plan");
-        (*claims)[(*n)++] = (claim){root, (int)p + 1};
-    }
-    return ESKER_OK;
-}
-
-static esker_status claim_outputs(esker__lowering *l, esker_node **outputs, int n_outputs, claim **claims, size_t *n,
-                                  size_t *capacity)
-{
-    for (int i = 0; i < n_outputs; i++) {
-        const esker_node *root = root_of(outputs[i]);
-        claim *found = find_claim(*claims, *n, root);
-        if (found && found->value < 0 && !l->plan->open) continue; /* the same value twice */
-        if (found || !is_computed(root)) {
-            if (!copy_node(l, &outputs[i])) return esker_graph_status(l->graph);
-            root = outputs[i];
-        }
-        if (!esker__grow((void **)claims, capacity, *n, sizeof **claims))
-            return esker__fail_memory(sizeof **claims, "plan");
-        (*claims)[(*n)++] = (claim){root, -(i + 1)};
-    }
-    return ESKER_OK;
-}
-
 static esker_status add_inputs(esker__lowering *l)
 {
     esker_plan *plan = l->plan;
@@ -609,13 +532,10 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
 static esker_status build(esker__lowering *l, esker_node **outputs, int n_outputs)
 {
     esker_graph *graph = l->graph;
-    claim *claims = NULL;
-    size_t n_claims = 0, capacity = 0, n_nodes = graph->n_nodes;
+    esker__claim *claims = NULL;
+    size_t n_claims = 0, n_nodes = graph->n_nodes;
     esker_status st = add_inputs(l);
-    for (size_t i = 0; st == ESKER_OK && i < n_nodes; i++)
-        if (graph->nodes[i]->op->flags & ESKER__OP_UPDATE)
-            st = claim_gradients(l, graph->nodes[i], &claims, &n_claims, &capacity);
-    if (st == ESKER_OK) st = claim_outputs(l, outputs, n_outputs, &claims, &n_claims, &capacity);
+    if (st == ESKER_OK) st = esker__find_claims(l, outputs, n_outputs, &claims, &n_claims);
     if (st != ESKER_OK) goto done;
     n_nodes = graph->n_nodes;
     l->value_of = esker__calloc(n_nodes, sizeof *l->value_of);

@@ -35,9 +35,17 @@ esker_status esker__hoist_begin(esker__lowering *l);
 /** Of the node that was lowered last: which of its dispatches may be done in the prologue, and whether what they write is fixed. */
 void esker__hoist_node(esker__lowering *l);
 
+/** A root of views and the place that is claimed for it, as in esker__lowering.claim. */
+typedef struct esker__claim {
+    const esker_node *root;
+    int value;
+} esker__claim;
+/** All claims: *out is to be freed, also after a failure. May record copies, and change `outputs` to them. */
+esker_status esker__find_claims(esker__lowering *l, esker_node **outputs, int n_outputs, esker__claim **out, size_t *out_n);
+
 /** Give the inputs of stacked nodes their places in these (stacked.c); claims and what is needed are known. */
 void esker__place_stacked(esker__lowering *l);
-/** Let values whose pieces are claimed by gradients that lie beside each other have these claims. */
+/** Let values whose pieces are claimed by gradients that lie beside each other have these claims (claims.c). */
 void esker__place_pieces(esker__lowering *l);
 
 /** Call node's lowering, again as long as a choice that it made led to a quarantined kernel and another candidate is left. */

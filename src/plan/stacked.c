@@ -38,24 +38,13 @@ static void reference(const esker__reference *r)
         for (int64_t j = 0; j < n; j++) r->out[0][i * n + j] = r->in[i][j];
 }
 
-static uint64_t bytes_of(const esker_node *node)
-{
-    return (uint64_t)esker__elems(&node->type.shape) * esker_dtype_bytes(node->type.dtype);
-}
-
-static const esker_node *root_of(const esker_node *node)
-{
-    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
-    return node;
-}
-
 static esker_status lower(esker__lowering *l, const esker_node *node)
 {
-    uint64_t n_bytes = bytes_of(node->inputs[0]);
+    uint64_t n_bytes = esker__node_bytes(node->inputs[0]);
     esker__operand all = esker__write(l, node);
     if (esker__parameters_are_adjacent(node->inputs, node->n_inputs)) return ESKER_OK;
     for (int i = 0; i < node->n_inputs; i++) {
-        const esker_node *root = root_of(node->inputs[i]);
+        const esker_node *root = esker__root_of(node->inputs[i]);
         if (l->inside[root->id] == node->id && l->inside_at[root->id] == (uint64_t)i * n_bytes) continue;
         uint32_t groups[3];
         esker_status st = esker__fold_groups(l, esker__ceil_div(n_bytes / 4, WG), groups);
@@ -86,9 +75,9 @@ const esker__op esker__op_stacked = {
 static bool can_be_inside(const esker__lowering *l, const esker_node *root, uint64_t n_bytes)
 {
     uint64_t offset;
-    bool computed = root->op == &esker__op_output || !(root->op->flags & ESKER__OP_SOURCE);
-    return computed && root->op != &esker__op_stacked && !l->claim[root->id] && l->inside[root->id] < 0 &&
-           bytes_of(root) == n_bytes && n_bytes % ESKER__VALUE_ALIGN == 0 && !esker__plan_is_piece(l->plan, root, &offset);
+    return esker__is_computed(root) && root->op != &esker__op_stacked && !l->claim[root->id] && l->inside[root->id] < 0 &&
+           esker__node_bytes(root) == n_bytes && n_bytes % ESKER__VALUE_ALIGN == 0 &&
+           !esker__plan_is_piece(l->plan, root, &offset);
 }
 
 void esker__place_stacked(esker__lowering *l)
@@ -96,42 +85,12 @@ void esker__place_stacked(esker__lowering *l)
     for (size_t id = 0; id < l->graph->n_nodes; id++) {
         const esker_node *node = l->graph->nodes[id];
         if (node->op != &esker__op_stacked || !l->needed[id] || l->claim[id]) continue;
-        uint64_t n_bytes = bytes_of(node->inputs[0]);
+        uint64_t n_bytes = esker__node_bytes(node->inputs[0]);
         for (int i = 0; i < node->n_inputs; i++) {
-            const esker_node *root = root_of(node->inputs[i]);
+            const esker_node *root = esker__root_of(node->inputs[i]);
             if (!can_be_inside(l, root, n_bytes)) continue;
             l->inside[root->id] = (int)id;
             l->inside_at[root->id] = (uint64_t)i * n_bytes;
-        }
-    }
-}
-
-/*
- * Gradients that are pieces of one value, in the order and as close as their parameters lie: the value is computed in the gradient arena,
- * and its pieces are where they must be.
- */
-void esker__place_pieces(esker__lowering *l)
-{
-    const esker_params *params = l->plan->params;
-    for (size_t id = 0; id < l->graph->n_nodes; id++) {
-        uint64_t offset, covered = 0;
-        const esker_node *first = l->graph->nodes[id];
-        if (l->claim[id] <= 0 || !esker__plan_is_piece(l->plan, first, &offset) || offset != 0) continue;
-        const esker_node *whole = root_of(first->inputs[0]);
-        uint64_t base = params->list[l->claim[id] - 1].offset * 4;
-        if ((whole->op->flags & ESKER__OP_SOURCE) || l->claim[whole->id] || whole->op->piece) continue;
-        for (int turn = 0; turn < 2; turn++) { /* looked at, then done */
-            int claim = l->claim[id];
-            if (turn && covered != bytes_of(whole)) break;
-            if (turn) l->claim[whole->id] = claim;
-            for (size_t j = 0; j < l->graph->n_nodes; j++) {
-                const esker_node *piece = l->graph->nodes[j];
-                if (l->claim[j] <= 0 || !esker__plan_is_piece(l->plan, piece, &offset)) continue;
-                if (root_of(piece->inputs[0]) != whole) continue;
-                if (params->list[l->claim[j] - 1].offset * 4 != base + offset) continue;
-                covered += turn ? 0 : bytes_of(piece);
-                if (turn) l->claim[j] = 0;
-            }
         }
     }
 }

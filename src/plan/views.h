@@ -4,6 +4,24 @@
 
 #include "plan/plan.h"
 
+static inline uint64_t esker__node_bytes(const esker_node *node)
+{
+    return (uint64_t)esker__elems(&node->type.shape) * esker_dtype_bytes(node->type.dtype);
+}
+
+/** The node whose bytes `node` shows, all of them. */
+static inline const esker_node *esker__root_of(const esker_node *node)
+{
+    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
+    return node;
+}
+
+/** Computed by dispatches of this plan, rather than given. */
+static inline bool esker__is_computed(const esker_node *root)
+{
+    return root->op == &esker__op_output || !(root->op->flags & ESKER__OP_SOURCE);
+}
+
 /** Whether op->piece and the plan's limits let `node` be bytes of its input, from *out_offset on, with nothing to run. */
 bool esker__plan_is_piece(const esker_plan *plan, const esker_node *node, uint64_t *out_offset);
 

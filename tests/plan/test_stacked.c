@@ -154,6 +154,29 @@ static void products_are_stacked(void **state)
             fail_msg("%s: value %d is %.9g, apart it was %.9g", s->name, i, (double)got[i], (double)want[i]);
 }
 
+/* What would be larger than a binding stays apart. */
+static void products_fit_bindings(void **state)
+{
+    (void)state;
+    for (int large = 0; large < 2; large++) {
+        esker_graph *graph;
+        esker_plan *plan;
+        esker_node *outputs[2];
+        esker_limits limits;
+        esker_limits_es31(&limits);
+        limits.storage_block_bytes = large ? 49152 : 49151; /* the weights of three products have 49152 bytes */
+        assert_ok(esker_graph_create(NULL, &graph));
+        int n_outputs = record(graph, &nets[0], outputs);
+        assert_ok(esker_plan_compile(
+            graph, &(esker_plan_desc){.limits = &limits, .outputs = outputs, .n_outputs = n_outputs, .slice_seconds = -1},
+            &plan));
+        /* Too large for three: keys and values are one forward. */
+        assert_int_equal(count_products(plan), large ? nets[0].products : nets[0].unfused - 1);
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+}
+
 /* ---- The gradient of a bias beside that of a weight ---- */
 
 static const struct linear_net {
@@ -242,7 +265,7 @@ static void a_bias_is_beside_its_weight(void **state)
 int main(void)
 {
     enum { N = sizeof nets / sizeof *nets, M = sizeof linear_nets / sizeof *linear_nets };
-    struct CMUnitTest tests[N + M];
+    struct CMUnitTest tests[N + M + 1] = {[N + M] = cmocka_unit_test(products_fit_bindings)};
     for (int i = 0; i < N; i++)
         tests[i] = (struct CMUnitTest){
             .name = nets[i].name, .test_func = products_are_stacked, .initial_state = (void *)(uintptr_t)&nets[i]};
