@@ -54,7 +54,8 @@ typedef struct esker__reference {
     double *
         magnitude[ESKER__MAX_OUTPUTS]; /* NULL, or to fill: the sum of |terms| behind each element. Left untouched (it holds
                                                NAN) where |out| says it, as in most elementwise ops */
-    uint64_t seed, step;               /* for random and update ops; step counts from 0 */
+    int bound; /* not 0: magnitude[0] holds what op->magnitudes found, and is what to take for the sums of |terms| */
+    uint64_t seed, step; /* for random and update ops; step counts from 0 */
     /* For update ops, contiguous as in the arenas, `n_update` elements each: */
     float lr;
     int64_t n_update;
@@ -120,6 +121,11 @@ struct esker__op {
      */
     double (*tolerance)(const esker_node *node);
     double atol;
+    /**
+     * For ops some of whose kernels have errors that are no multiple of the sum of an element's own |terms|: fills r->magnitude[0] for the bound
+     * that the lowering named (r->bound, above 0), before `reference`, so that k eps magnitude is what such a kernel may be off by.
+     */
+    esker_status (*magnitudes)(const esker__reference *r);
 
     /** NULL: one flop for each element of output 0, all inputs and outputs read and written once. */
     void (*cost)(const esker_node *node, esker__cost *out);

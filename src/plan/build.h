@@ -23,6 +23,7 @@ struct esker__lowering {
     bool *changed;       /* by parameter: a step of this plan changes it */
     const esker_node *node;              /* being lowered */
     size_t first_dispatch, first_choice; /* of that node */
+    int choice;                          /* that its next dispatches belong to; -1: none */
     int params_value, gradients_value, state_values[ESKER__MAX_STATE];
     bool check;       /* keep the graph for check mode */
     esker__bar *bars; /* of the node being lowered */

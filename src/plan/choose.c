@@ -47,7 +47,7 @@ static int pick(esker__lowering *l, const char *problem, const char *const *name
     const esker__bar *bar = find_bar(l, problem);
     uint32_t barred = bar ? bar->barred : 0, all = n == 32 ? ~(uint32_t)0 : (1u << n) - 1;
     const char *tuned = plan->chosen_for ? esker__tuning_find(plan->chosen_for, problem) : NULL;
-    bool is_forced = plan->forced && !strcmp(plan->forced->problem, problem);
+    bool is_forced = plan->forced && (!plan->forced->problem || !strcmp(plan->forced->problem, problem));
     const int wishes[] = {is_forced ? find_name(names, n, plan->forced->name, strlen(plan->forced->name)) : -1,
                           wanted_by_environment(names, n), tuned ? find_name(names, n, tuned, strlen(tuned)) : -1, usual};
     for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++)
@@ -89,10 +89,20 @@ int esker__choose(esker__lowering *l, const char *problem, const char *const *na
                 esker__grow((void **)&plan->choices, &plan->choices_capacity, plan->n_choices, sizeof *plan->choices);
     for (int i = 0; kept && i < n; i++) kept = (choice.names[i] = esker__pool_strdup(&plan->pool, names[i]));
     if (kept)
-        plan->choices[plan->n_choices++] = choice;
+        l->choice = (int)plan->n_choices, plan->choices[plan->n_choices++] = choice;
     else if (l->status == ESKER_OK)
         l->status = esker__fail_memory(sizeof choice, "plan");
     return choice.chosen;
+}
+
+int esker__chosen(const esker__lowering *l)
+{
+    return l->choice;
+}
+
+void esker__go_on_with(esker__lowering *l, int choice)
+{
+    l->choice = choice;
 }
 
 /* Kernels, not dispatches, that are quarantined behind one choice of the node. */
@@ -140,6 +150,7 @@ esker_status esker__lower_choosing(esker__lowering *l, const esker_node *node)
     while (st == ESKER_OK && again) {
         l->plan->n_dispatches = l->first_dispatch;
         l->plan->n_choices = l->first_choice;
+        l->choice = -1;
         st = node->op->lower(l, node);
         if (st == ESKER_OK) st = l->status;
         if (st == ESKER_OK) st = bar_quarantined(l, &again);

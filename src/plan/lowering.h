@@ -46,6 +46,8 @@ typedef struct esker__dispatch_desc {
     int n_params; /* 32-bit words */
     bool uses_step;
     esker__cost cost; /* of this dispatch; zero: an even share of the node's */
+    int bound; /* which error bound the node's outputs keep if this dispatch is among those that compute them: 0: what op->tolerance
+                         says; else one that op->magnitudes knows (graph/op.h) */
 } esker__dispatch_desc;
 
 /** Copy the description into the plan. */
@@ -67,6 +69,12 @@ esker__family esker__lowering_family(const esker__lowering *lowering);
 int esker__choose(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
 /** A setting that what is known of a family decides, so that there is nothing to tune: `usual`, or true where ESKER_VARIANT names it, for tests. */
 bool esker__setting(const char *name, bool usual);
+/**
+ * The dispatches that follow an answer belong to it: if one of their kernels is quarantined, it is another candidate's turn. A lowering that asks again for
+ * a part of its work (a product of matrices inside of a convolution) keeps what esker__chosen() says before, and goes on with it behind that part.
+ */
+int esker__chosen(const esker__lowering *lowering);
+void esker__go_on_with(esker__lowering *lowering, int choice);
 /** The memory of a node's value (any input or output of the node being lowered). */
 esker__value esker__value_of(esker__lowering *lowering, const esker_node *node);
 /** Read and write operands for nodes, the usual case. */

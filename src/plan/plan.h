@@ -93,6 +93,7 @@ typedef struct esker__plan_dispatch {
     int choice;   /* index in plan->choices; -1: there was none */
     int node;     /* whose lowering emitted it; -1: the plan's own */
     int sequence; /* order of lowering */
+    int bound;    /* of the node's outputs: lowering.h */
     esker__cost cost;
     esker__phase phase;
     const char *op, *label; /* op: static; label: in the pool */
@@ -113,7 +114,7 @@ typedef struct esker__plan_choice {
     uint32_t fixed_inputs; /* bit i: its input i is fixed (lowering.h) */
 } esker__plan_choice;
 
-/* A candidate to be taken for a problem, whatever tuning says: how the tuner tries one. */
+/* A candidate to be taken for a problem, or (NULL) for all that have one of this name, whatever tuning says: how the tuner and the self-test try one. */
 typedef struct esker__forced {
     const char *problem, *name;
 } esker__forced;

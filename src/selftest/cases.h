@@ -30,6 +30,7 @@ typedef struct esker__case_row {
         *shapes[ESKER__CASE_SHAPES]; /* "4,1,5 x 3,1": the inputs' shapes; "." is a scalar, "" no inputs; NULL ends */
     bool no_gradient;                /* forward only */
     unsigned fixed;                  /* bit i: the gradient of input i is not asked for */
+    const char *variant;             /* of the kernels that can do it, the candidate of this name; NULL: the usual one */
     int n_steps;                     /* 0: one */
     unsigned parameters; /* bit i: input i (float32) is a parameter that stands still, as weights do in inference */
 } esker__case_row;

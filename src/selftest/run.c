@@ -99,7 +99,8 @@ static esker_status try(const session *s, const esker__case *c, trial *t)
 {
     esker_plan_desc desc = {
         .device = s->dev, .outputs = c->outputs, .n_outputs = c->n_outputs, .seed = 7, .slice_seconds = -1, .check = true};
-    esker_status st = esker_plan_compile(c->graph, &desc, &t->plan);
+    esker__forced variant = {NULL, c->row->variant};
+    esker_status st = esker__plan_compile_forced(c->graph, &desc, variant.name ? &variant : NULL, NULL, &t->plan);
     if (st != ESKER_OK) return st;
     t->pass[0] = t->pass[1] = true;
     t->wrong = esker__calloc(t->plan->n_kernels ? t->plan->n_kernels : 1, sizeof *t->wrong);

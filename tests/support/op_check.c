@@ -22,6 +22,7 @@ typedef struct check {
     int n_wrt, wrt_input[OP_CHECK_INPUTS];
     esker_node *wrt[OP_CHECK_INPUTS], *grads[OP_CHECK_INPUTS];
     double **want, **magnitude; /* of every node, in double */
+    int *bounds;                /* by node: which bound its kernels keep, as their lowering said */
 } check;
 
 static int64_t elems(const esker_node *node)
@@ -244,6 +245,14 @@ static void list_kernels(const esker_plan *plan)
     fclose(file);
 }
 
+static void note_bounds(check *c, const esker_plan *plan)
+{
+    for (size_t p = 0; p < plan->n_dispatches; p++)
+        for (size_t i = 0; i < c->graph->n_nodes; i++)
+            if (!strcmp(plan->dispatches[p].op, c->graph->nodes[i]->op->name) && plan->dispatches[p].bound > c->bounds[i])
+                c->bounds[i] = plan->dispatches[p].bound;
+}
+
 /* Compile, run twice, and return what was read; the second run must give the same bits. */
 static void **run_on_device(check *c, esker_plan_desc desc, esker_plan_info *out_info)
 {
@@ -256,6 +265,7 @@ static void **run_on_device(check *c, esker_plan_desc desc, esker_plan_info *out
     assert_ok(esker_plan_compile(c->graph, &desc, &plan));
     assert_ok(esker_plan_check(plan));
     list_kernels(plan);
+    note_bounds(c, plan);
     esker_plan_get_info(plan, out_info);
     void **read = allocate(n_outputs, sizeof *read);
     for (int run = 0; run < 2; run++) {
@@ -291,7 +301,7 @@ static void **run_on_device(check *c, esker_plan_desc desc, esker_plan_info *out
 static void check_node(const check *c, const esker_node *node, double **values)
 {
     const esker__op *op = node->op;
-    esker__reference r = {.node = node};
+    esker__reference r = {.node = node, .bound = c->bounds[node->id]};
     r.in = allocate(node->n_inputs, sizeof *r.in);
     for (int i = 0; i < node->n_inputs; i++) {
         r.in[i] = values[node->inputs[i]->id];
@@ -305,8 +315,10 @@ static void check_node(const check *c, const esker_node *node, double **values)
     }
     if (op->flags & ESKER__OP_VIEW)
         memcpy(r.out[0], r.in[0], (size_t)elems(node) * sizeof(double));
-    else
+    else {
+        if (r.bound) assert_ok(op->magnitudes(&r));
         op->reference(&r);
+    }
 
     bool exact = (op->flags & ESKER__OP_VIEW) != 0;
     double k = exact ? 0 : op->tolerance ? op->tolerance(node) : 4, worst = 0;
@@ -438,11 +450,13 @@ void op_check(void **state)
     record(&c);
     check_reference(&c);
     test_device(); /* skips the rest without one */
+    c.bounds = allocate((int64_t)c.graph->n_nodes, sizeof *c.bounds);
     check_each_node(&c);
     check_end_to_end(&c);
     check_with_parameters(&c);
     esker__evaluate_free(c.graph, c.want);
     esker__evaluate_free(c.graph, c.magnitude);
+    free(c.bounds);
     for (int i = 0; i <= WEIGHTS; i++) {
         free(c.values[i]);
         free(c.bytes[i]);
