@@ -185,8 +185,10 @@ void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const 
     d->operands[d->n_operands++] = esker__write(lowering, node);
 }
 
-esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
-                                    const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out)
+/* `to`: in place of the memory of `out`, or NULL. */
+static esker_status sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
+                               const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out,
+                               const esker__value *to)
 {
     esker__text defines = {0};
     esker__dispatch_desc d = {.kernel = "gemm/sum_splits"};
@@ -197,7 +199,10 @@ esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part
     uint32_t lx = 128 / ly;
     esker__text_add(&defines, "LX %u\nLY %u\n", lx, ly);
     d.operands[d.n_operands++] = (esker__operand){.value = part, .n_bytes = 4 * n_elems * n_splits};
-    esker__tail_emit(lowering, tail, out, false, &d, &defines);
+    if (to)
+        d.operands[d.n_operands++] = (esker__operand){.value = *to, .write = true};
+    else
+        esker__tail_emit(lowering, tail, out, false, &d, &defines);
     if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
     d.defines = defines.chars;
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_elems, lx), d.groups);
@@ -212,6 +217,18 @@ esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part
     }
     esker__text_finish(&defines);
     return st;
+}
+
+esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
+                                    const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out)
+{
+    return sum_splits(lowering, part, n_elems, n_splits, tail, n, inner, out, NULL);
+}
+
+esker_status esker__emit_sum_splits_to(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
+                                       esker__value out)
+{
+    return sum_splits(lowering, part, n_elems, n_splits, NULL, 1, 1, NULL, &out);
 }
 
 /* What the partial sums of one contraction may take: they are the largest scratch of many plans. */

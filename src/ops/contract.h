@@ -71,6 +71,10 @@ void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const 
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                     const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out);
 
+/** The same into other memory than a node's. */
+esker_status esker__emit_sum_splits_to(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
+                                       esker__value out);
+
 /**
  * Into how many pieces to cut a contraction of `length` terms whose `n_elems` results keep only `invocations` invocations
  * busy: 1 if they fill the device. Pieces are *out_chunk long, a multiple of `unit`, and at least `least`; the last may

@@ -26,12 +26,14 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
     if (p->n_axes) esker__text_add(defines, "BATCH %u\n", p->n_axes);
     if (p->splits > 1) esker__text_add(defines, "SPLIT 1\n");
     esker__value part = {0};
-    d->operands[d->n_operands++] = esker__read(lowering, p->a);
-    d->operands[d->n_operands++] = esker__read(lowering, p->b);
+    d->operands[d->n_operands++] = p->value_a ? (esker__operand){.value = *p->value_a} : esker__read(lowering, p->a);
+    d->operands[d->n_operands++] = p->value_b ? (esker__operand){.value = *p->value_b} : esker__read(lowering, p->b);
     if (parts > 1) {
         part = esker__scratch(lowering, 4 * n_elems * parts);
         d->operands[d->n_operands++] = (esker__operand){.value = part, .write = true};
         d->cost.bytes += 4 * (double)n_elems * (parts - 1);
+    } else if (p->value_out) {
+        d->operands[d->n_operands++] = (esker__operand){.value = *p->value_out, .write = true};
     } else {
         if (p->bias && p->bias_of_row) esker__text_add(defines, "BIAS_OF_ROW 1\n");
         esker__tail_emit(lowering, p->tail, p->out, quads, d, defines);
@@ -45,6 +47,7 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
                                       : esker__emit(lowering, d);
     esker__text_finish(defines);
     if (st != ESKER_OK || parts == 1) return st;
+    if (p->value_out) return esker__emit_sum_splits_to(lowering, part, n_elems, parts, *p->value_out);
     return esker__emit_sum_splits(lowering, part, n_elems, parts, p->tail, p->bias_of_row ? p->m : p->n,
                                   p->bias_of_row ? p->n : 1, p->out);
 }

@@ -7,6 +7,8 @@
 /** c [m, n] = op(a) op(b), many times. */
 typedef struct esker__gemm {
     const esker_node *a, *b, *bias, *out;
+    const esker__value *value_a, *value_b,
+        *value_out; /* memory in place of these nodes', where not NULL; a result without bias and tail */
     bool ta, tb;
     uint32_t splits; /* set while it is lowered */
     uint32_t m, n, k;
