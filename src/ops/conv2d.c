@@ -1,5 +1,5 @@
 /* Two-dimensional cross-correlation, and, once fused, tail(conv2d(x, w) + bias). */
-#include "ops/conv2d.h"
+#include "ops/conv2d_direct.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -249,8 +249,18 @@ static void reference(const esker__reference *r)
                                 sum += term;
                                 magnitude += fabs(term);
                             }
+                    if (r->bound) magnitude = r->magnitude[0][at];
                     esker__tail_reference(&attr->tail, r, 2, at, f * bias_step, sum, magnitude);
                 }
+}
+
+esker_status esker__conv2d_magnitudes(const esker__reference *r)
+{
+    esker__conv2d_direct d;
+    if (!esker__conv2d_describe(r->node, &d))
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: no bound %d", r->node->op->name, r->bound);
+    return esker__conv2d_winograd_magnitudes(&d, r->bound, esker__conv2d_tolerance(r->node), r->in[0], r->in[1],
+                                             r->magnitude[0]);
 }
 
 double esker__conv2d_tolerance(const esker_node *node)
@@ -288,12 +298,13 @@ static esker_node *scaled(const esker_node *node, esker_node *const *inputs, esk
     return esker__record(node->op, node->attr, (esker_node *[]){inputs[0], w}, 2);
 }
 
-#define ESKER__CONV2D(n_outputs_, keeping_)                                                                               \
-    {                                                                                                                     \
-        .name = "conv2d", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__conv2d_attr),              \
-        .infer = infer, .gradient = gradient, .reference = reference, .tolerance = esker__conv2d_tolerance,               \
-        .atol = ESKER__FLUSHED, .cost = esker__conv2d_cost, .lower = esker__conv2d_lower, .absorb = esker__conv2d_absorb, \
-        .keeping = keeping_, .title = esker__conv2d_title, .scaled = scaled,                                              \
+#define ESKER__CONV2D(n_outputs_, keeping_)                                                                              \
+    {                                                                                                                    \
+        .name = "conv2d", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__conv2d_attr),             \
+        .infer = infer, .gradient = gradient, .reference = reference, .tolerance = esker__conv2d_tolerance,              \
+        .magnitudes = esker__conv2d_magnitudes, .atol = ESKER__FLUSHED, .cost = esker__conv2d_cost,                      \
+        .lower = esker__conv2d_lower, .absorb = esker__conv2d_absorb, .keeping = keeping_, .title = esker__conv2d_title, \
+        .scaled = scaled,                                                                                                \
     }
 
 /* With a tail that keeps a value there are two outputs. */

@@ -61,6 +61,8 @@ esker_status esker__check_one_axis(const char *name, esker_node *const *inputs, 
 esker_status esker__check_stride(const char *text, const int32_t stride[2], const int32_t padding[2]);
 
 double esker__conv2d_tolerance(const esker_node *node);
+/** op->magnitudes of conv2d and of what the gradient of its input computes; the bound is the tiles' m of conv2d_winograd.c. */
+esker_status esker__conv2d_magnitudes(const esker__reference *r);
 void esker__conv2d_cost(const esker_node *node, esker__cost *out);
 esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *node);
 esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esker_node *node);

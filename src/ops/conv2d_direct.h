@@ -42,6 +42,21 @@ bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esk
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
                                                   const esker__conv2d_size *s);
 
+/** The convolution that a conv2d node is, or the gradient of its input, or conv_transpose2d, the latter with stride 1. */
+bool esker__conv2d_describe(const esker_node *node, esker__conv2d_direct *out);
+
+/** Whether it can be computed by Winograd's filtering with tiles of m x m pixels, m 2 or 4 (conv2d_winograd.c): 3 x 3 taps with stride 1. */
+bool esker__conv2d_suits_winograd(const esker__lowering *lowering, const esker__conv2d_direct *d, int m);
+/** The tiles with which that is expected to be faster than all else: 2, 4, or 0. */
+int esker__conv2d_usual_winograd(esker__lowering *lowering, const esker__conv2d_direct *d);
+esker_status esker__conv2d_emit_winograd(esker__lowering *lowering, const esker__conv2d_direct *d, int m);
+/**
+ * Its error bound: |got - want| <= k eps out[e] for element e of y, without bias and tail (conv2d_winograd_bound.c).
+ * Errors     ESKER_ERR_NO_MEMORY.
+ */
+esker_status esker__conv2d_winograd_magnitudes(const esker__conv2d_direct *d, int m, double k, const double *x,
+                                               const double *w, double *out);
+
 /** Whether it is a product of matrices for each image: filters of one tap, no stride, no padding (conv2d_matmul.c). */
 bool esker__conv2d_is_matmul(const esker__conv2d_direct *d);
 esker_status esker__conv2d_emit_matmul(esker__lowering *lowering, const esker__conv2d_direct *d);

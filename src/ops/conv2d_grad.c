@@ -83,7 +83,7 @@ static void scatter(const esker__reference *r, bool to_input)
 {
     esker__conv2d_size s = esker__conv2d_size_of(r->node);
     int64_t n_out = esker__elems(&r->node->type.shape), at = 0;
-    double *out = r->out[0], *magnitude = r->magnitude[0];
+    double *out = r->out[0], *magnitude = r->bound ? NULL : r->magnitude[0];
     for (int64_t e = 0; e < n_out; e++) {
         out[e] = 0;
         if (magnitude) magnitude[e] = 0;
@@ -132,6 +132,7 @@ const esker__op esker__op_conv2d_input_grad = {
     .gradient = input_gradient,
     .reference = esker__conv2d_input_reference,
     .tolerance = esker__conv2d_tolerance,
+    .magnitudes = esker__conv2d_magnitudes,
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_input_grad_lower,

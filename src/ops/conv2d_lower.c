@@ -33,26 +33,41 @@ static uint32_t reciprocal(uint64_t n)
     return bits;
 }
 
-/* From the fastest on large GPUs to the plainest: a product of matrices (taps of one pixel); tiles in shared memory; reads of
-   four neighbours (for CPUs); large ones; small ones; no window that rolls along a row. */
-typedef enum way { WAY_MATMUL, WAY_TILED, WAY_QUADS, WAY_WIDE, WAY_NARROW, WAY_PLAIN } way;
+/* From the fastest on large GPUs to the plainest: a product of matrices (taps of one pixel); tiles of 4 x 4 and of 2 x 2 pixels by Winograd's
+   filtering, never usual but where `winograd` says so; tiles in shared memory; reads of four neighbours (for CPUs); large ones; small ones; no window that
+   rolls along a row. */
+typedef enum way { WAY_MATMUL, WAY_WINOGRAD4, WAY_WINOGRAD2, WAY_TILED, WAY_QUADS, WAY_WIDE, WAY_NARROW, WAY_PLAIN } way;
+
+/* Winograd's filtering: which tiles are possible, and the usual ones or 0. */
+typedef struct winograd {
+    bool suits2, suits4;
+    int usual;
+} winograd;
 
 /* `terms`: products to add up; `pays`: that tiles are expected to be worth it. */
-static way choose_way(esker__lowering *lowering, const char *problem, double terms, bool suits_matmul, bool suits_tiled,
-                      bool pays, bool suits_quads)
+static way choose_way(esker__lowering *lowering, const char *problem, double terms, bool suits_matmul, winograd filtered,
+                      bool suits_tiled, bool pays, bool suits_quads)
 {
-    static const char *const all[] = {"matmul", "tiled", "quads", "wide", "narrow", "plain"};
+    static const char *const all[] = {"matmul", "winograd4", "winograd2", "tiled", "quads", "wide", "narrow", "plain"};
     bool large = is_large(esker__lowering_limits(lowering));
-    const bool can[] = {suits_matmul, suits_tiled, suits_quads && large, large, true, true};
-    const char *names[6];
-    way ways[6];
+    const bool can[] = {suits_matmul, filtered.suits4, filtered.suits2, suits_tiled, suits_quads && large, large, true,
+                        true};
+    const char *names[sizeof can];
+    way ways[sizeof can];
     int n = 0, usual = 0;
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < (int)sizeof can; i++)
         if (can[i]) names[n] = all[i], ways[n++] = (way)i;
     /* On CPUs small problems are not worth compiling large kernels for. */
     bool is_cpu = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE, is_small = terms < 1e6;
     bool tiles = prefers_tiles(lowering);
-    const bool suits[] = {tiles || (is_cpu && !is_small), tiles && pays, is_cpu && !is_small, large, true, true};
+    const bool suits[] = {tiles || (is_cpu && !is_small),
+                          filtered.usual == 4 && !is_small,
+                          filtered.usual == 2 && !is_small,
+                          tiles && pays,
+                          is_cpu && !is_small,
+                          large,
+                          true,
+                          true};
     while (!suits[ways[usual]]) usual++;
     return ways[esker__choose(lowering, problem, names, n, usual)];
 }
@@ -73,14 +88,19 @@ typedef esker__conv2d_direct direct;
 static esker_status emit_direct(esker__lowering *lowering, const direct *d)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
+    winograd filtered = {esker__conv2d_suits_winograd(lowering, d, 2), esker__conv2d_suits_winograd(lowering, d, 4),
+                         esker__conv2d_usual_winograd(lowering, d)};
+    bool fixed = (filtered.suits2 || filtered.suits4) && esker__is_fixed(lowering, d->w); /* filters are transformed once */
     char problem[256];
     snprintf(problem, sizeof problem,
-             "conv n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld g=%lld taps=%dx%d stride=%dx%d step=%dx%d",
+             "conv n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld g=%lld taps=%dx%d stride=%dx%d step=%dx%d%s",
              (long long)d->images, d->x_h, d->x_w, (long long)d->c_in, (long long)d->rows, (long long)d->columns,
              (long long)d->f_out, (long long)d->groups, d->taps_y, d->taps_x, d->stride_y, d->stride_x, d->step_y,
-             d->step_x);
-    way how = choose_way(lowering, problem, d->cost.flops / 2, esker__conv2d_is_matmul(d),
+             d->step_x, fixed ? " fixed" : "");
+    way how = choose_way(lowering, problem, d->cost.flops / 2, esker__conv2d_is_matmul(d), filtered,
                          esker__conv2d_suits_tiled(limits, d), true, esker__conv2d_suits_quads(limits, d));
+    if (how == WAY_WINOGRAD4 || how == WAY_WINOGRAD2)
+        return esker__conv2d_emit_winograd(lowering, d, how == WAY_WINOGRAD4 ? 4 : 2);
     if (how == WAY_MATMUL) return esker__conv2d_emit_matmul(lowering, d);
     if (how == WAY_TILED) return esker__conv2d_emit_tiled(lowering, d);
     if (how == WAY_QUADS) return esker__conv2d_emit_quads(lowering, d);
@@ -171,7 +191,7 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     return st;
 }
 
-esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *node)
+static direct forward_direct(const esker_node *node)
 {
     const esker__conv2d_attr *attr = node->attr;
     esker__conv2d_size s = esker__conv2d_size_of(node);
@@ -208,6 +228,12 @@ esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *no
         .bias = attr->tail.has_bias ? node->inputs[2] : NULL,
     };
     node->op->cost(node, &d.cost);
+    return d;
+}
+
+esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *node)
+{
+    direct d = forward_direct(node);
     return emit_direct(lowering, &d);
 }
 
@@ -292,6 +318,14 @@ static bool phase_direct(const esker_node *node, const esker__conv2d_size *size,
     return true;
 }
 
+bool esker__conv2d_describe(const esker_node *node, direct *out)
+{
+    esker__conv2d_size s = esker__conv2d_size_of(node);
+    bool forward = node->op != &esker__op_conv2d_input_grad && node->op != &esker__op_conv_transpose2d;
+    if (forward) *out = forward_direct(node);
+    return forward || (s.sy == 1 && s.sx == 1 && phase_direct(node, &s, 0, 0, out));
+}
+
 esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esker_node *node)
 {
     esker__conv2d_size s = esker__conv2d_size_of(node);
@@ -334,7 +368,7 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
         (long long)s.dx);
     /* Measured on an H100: not with stride 2, nor with a few channels, of which most of a group would be idle. */
     bool pays = s.sx == 1 && (s.cg == 1 || s.cg >= 8);
-    way how = choose_way(lowering, problem, cost.flops / 2, esker__conv2d_weight_grad_is_matmul(&s),
+    way how = choose_way(lowering, problem, cost.flops / 2, esker__conv2d_weight_grad_is_matmul(&s), (winograd){0},
                          esker__conv2d_weight_grad_suits_tiled(limits, &s), pays,
                          esker__conv2d_weight_grad_suits_quads(limits, node, &s));
     if (how == WAY_MATMUL) return esker__conv2d_weight_grad_emit_matmul(lowering, node, &s);

@@ -118,6 +118,7 @@ const esker__op esker__op_conv_transpose2d = {
     .gradient = gradient,
     .reference = esker__conv2d_input_reference,
     .tolerance = esker__conv2d_tolerance,
+    .magnitudes = esker__conv2d_magnitudes,
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_input_grad_lower,

@@ -95,10 +95,9 @@ static void add_kernels(esker__case *c, const esker_limits *limits)
 {
     esker_plan *plan;
     esker_plan_info info;
-    assert_ok(esker_plan_compile(
-        c->graph,
-        &(esker_plan_desc){.limits = limits, .outputs = c->outputs, .n_outputs = c->n_outputs, .slice_seconds = -1},
-        &plan));
+    esker__forced variant = {NULL, c->row->variant};
+    esker_plan_desc desc = {.limits = limits, .outputs = c->outputs, .n_outputs = c->n_outputs, .slice_seconds = -1};
+    assert_ok(esker__plan_compile_forced(c->graph, &desc, variant.name ? &variant : NULL, NULL, &plan));
     esker_plan_get_info(plan, &info);
     for (int i = 0; i < info.n_dispatches; i++) {
         esker_dispatch_info d;
@@ -204,6 +203,8 @@ static void the_documentation_is_the_table(void **state)
                            "the\n  sum of the magnitudes of the terms behind the element, or the magnitude of the element "
                            "itself. An atol of 1.2e-38 allows for "
                            "devices\n  that flush denormal numbers.\n"
+                           "- Convolutions by Winograd's filtering are allowed what its transforms make of the terms of a "
+                           "whole tile (`src/ops/conv2d_winograd_bound.c`).\n"
                            "- Optimizers and other changes of stored state are compared as well: by twice k = 4 times what "
                            "rounding of each array does to\n"
                            "  the result (`src/plan/verify.c`).\n\n");

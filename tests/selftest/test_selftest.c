@@ -102,6 +102,8 @@ static const struct broken {
      "    s *= 1.0 + 0.5 * float(VA + VB + VC);    uint at = i * n + j0;", "matmul", true},
     {"unrolled taps of conv2d, the loop stands in", "conv/direct", "const int n_taps = KW;", "const int n_taps = KW - 1;",
      "conv2d", true},
+    {"Winograd's filtering, sums over the taps stand in", "conv/winograd_output", "    uint to = ((image",
+     "    more += 0.5;    uint to = ((image", "conv2d", true},
     {"a reduction, which has one kernel", "reduce/reduce", "y[group.z * n_out + o] = result;",
      "y[group.z * n_out + o] = result + R(1);", "sum", false},
 };

@@ -1,0 +1,118 @@
+#version 310 es
+// conv/winograd_output: y = tail(A^T m A + bias) of each tile: M x M pixels from the (M + 2) x (M + 2) sums of products m[z][f][t], as
+//                       conv/winograd_filter says
+//
+// Bindings  0 in m f32 [(M + 2)^2, f_out, n_t]    1 in bias f32 (if BIAS)    then those of TAIL    last out y f32 [images, f_out, rows, columns]
+// Uniforms  n = f_out n_t; tile t is tile_first + t of the n_tiles of all images, down x across each; bias_step: 1, or 0 for a bias of one
+//           element; by_n_t, by_across, by_down: their reciprocals; fold: groups along x
+// Groups    64 tiles of a channel each, folded into x and y; n and n_tiles below 2^22
+// Variants  QUADS (M 4): columns are a multiple of 4, so that rows of a tile are vec4
+// Limits    64 invocations, no shared memory; at most 4 storage blocks
+#ifndef M
+#define M 2 // or 4
+#endif
+#ifndef QUADS
+#define QUADS 0
+#endif
+#ifndef BIAS
+#define BIAS 0
+#endif
+#ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
+#define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
+#endif
+#ifndef OUT_BINDING // behind the bias and the blocks of the tail
+#define OUT_BINDING 1
+#endif
+precision highp float;
+precision highp int;
+layout(local_size_x = 64) in;
+layout(std430, binding = 0) readonly buffer Sums { float m[]; };
+#if BIAS
+layout(std430, binding = 1) readonly buffer Bias { float bias[]; };
+#endif
+TAIL
+#if QUADS
+layout(std430, binding = OUT_BINDING) writeonly buffer Y { vec4 y[]; };
+#else
+layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
+#endif
+layout(std140, binding = 0) uniform Params {
+    uvec3 group_base;
+    uint n, n_t, tile_first, n_tiles, across, down, f_out, fold, rows, columns, bias_step;
+    float by_n_t, by_across, by_down;
+};
+
+#if M == 2
+// A column of A^T m.
+vec2 column(uint at)
+{
+    uint row = 4u * n;
+    float m0 = m[at], m1 = m[at + row], m2 = m[at + 2u * row], m3 = m[at + 3u * row];
+    return vec2(m0 + m1 + m2, m1 - m2 - m3);
+}
+#else
+vec4 column(uint at)
+{
+    uint row = 6u * n;
+    float m1 = m[at + row], m2 = m[at + 2u * row], m3 = m[at + 3u * row], m4 = m[at + 4u * row];
+    float even_a = m1 + m2, odd_a = m1 - m2, even_b = m3 + m4, odd_b = m3 - m4;
+    return vec4(m[at] + even_a + even_b, 0.625 * odd_a + 1.5 * odd_b, 0.390625 * even_a + 2.25 * even_b,
+                m[at + 5u * row] + 0.244140625 * odd_a + 3.375 * odd_b);
+}
+#endif
+
+#if QUADS
+void store(uint at, uint u, uint v, vec4 t)
+{
+    if (u < rows) y[at >> 2] = tail4(t, at);
+}
+#else
+void store(uint at, uint u, uint v, float t)
+{
+    if (u < rows && v < columns) y[at] = tail(t, at);
+}
+#endif
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint at = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+    if (at >= n) return;
+    uint f = uint((float(at) + 0.5) * by_n_t), tile = at - f * n_t + tile_first;
+    if (tile >= n_tiles) return;
+    uint line = uint((float(tile) + 0.5) * by_across), image = uint((float(line) + 0.5) * by_down);
+    uint u = (line - image * down) * uint(M), v = (tile - line * across) * uint(M);
+    float more = 0.0;
+#if BIAS
+    more = bias[f * bias_step];
+#endif
+    uint to = ((image * f_out + f) * rows + u) * columns + v;
+#if M == 2
+    vec2 c0 = column(at), c1 = column(at + n), c2 = column(at + 2u * n), c3 = column(at + 3u * n);
+    vec2 s0 = c0 + c1 + c2 + more, s1 = c1 - c2 - c3 + more;
+    store(to, u, v, s0.x);
+    store(to + 1u, u, v + 1u, s1.x);
+    store(to + columns, u + 1u, v, s0.y);
+    store(to + columns + 1u, u + 1u, v + 1u, s1.y);
+#else
+    vec4 c1 = column(at + n), c2 = column(at + 2u * n), even_a = c1 + c2, odd_a = c1 - c2;
+    vec4 c3 = column(at + 3u * n), c4 = column(at + 4u * n), even_b = c3 + c4, odd_b = c3 - c4;
+    // Powers of two last, which round nothing: with `more` behind 0.625 a + 1.5 b compilers would fuse otherwise than without, and fused plans differ.
+    vec4 s0 = column(at) + even_a + even_b + more, s1 = 0.125 * (5.0 * odd_a + 12.0 * odd_b) + more;
+    vec4 s2 = 0.015625 * (25.0 * even_a + 144.0 * even_b) + more;
+    vec4 s3 = 0.001953125 * (125.0 * odd_a + 1728.0 * odd_b) + column(at + 5u * n) + more;
+#if QUADS
+#define ROW(r, d) store(to + r * columns, u + r, v, vec4(s0.d, s1.d, s2.d, s3.d));
+#else
+#define ROW(r, d)                                                                                                                \
+    store(to + r * columns, u + r, v, s0.d);                                                                                     \
+    store(to + r * columns + 1u, u + r, v + 1u, s1.d);                                                                           \
+    store(to + r * columns + 2u, u + r, v + 2u, s2.d);                                                                           \
+    store(to + r * columns + 3u, u + r, v + 3u, s3.d);
+#endif
+    ROW(0u, x)
+    ROW(1u, y)
+    ROW(2u, z)
+    ROW(3u, w)
+#endif
+}

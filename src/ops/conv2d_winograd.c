@@ -1,0 +1,253 @@
+/*
+ * Convolutions of 3 x 3 taps by Winograd's minimal filtering: tiles of 2 x 2 or 4 x 4 pixels, transformed, are as many products of matrices as a tile has
+ * elements, one sum over the channels each. F(2 x 2) multiplies 2.25 times less than the sums over taps, F(4 x 4) 4 times; what they pay is memory for what is
+ * transformed, and rounding (conv2d_winograd_bound.c).
+ */
+#include "ops/conv2d_direct.h"
+
+#include "base/fail.h"
+#include "ops/gemm.h"
+#include "ops/ops.h"
+
+#define SCRATCH_BYTES (32u << 20) /* of transformed tiles and sums: more of them are done one part after the other */
+#define MOST          (1u << 22)  /* below: where division by reciprocals is exact */
+#define LEAST_TILES   64          /* of a part: what must fit at least */
+
+/* How the work is cut. */
+typedef struct shape {
+    uint32_t across, down, n_tiles; /* tiles of an image, of all */
+    uint32_t n_t, parts;            /* tiles of a part, a multiple of 4; parts */
+    uint32_t z;                     /* elements of a tile */
+} shape;
+
+static float reciprocal(uint32_t n)
+{
+    return (float)(1.0 / (double)n);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static shape shape_of(const esker_limits *limits, const esker__conv2d_direct *d, int m)
+{
+    shape s = {.across = (uint32_t)esker__ceil_div((uint64_t)d->columns, (uint64_t)m),
+               .down = (uint32_t)esker__ceil_div((uint64_t)d->rows, (uint64_t)m),
+               .z = (uint32_t)((m + 2) * (m + 2))};
+    s.n_tiles = (uint32_t)d->images * s.down * s.across;
+    uint64_t channels = (uint64_t)(d->c_in > d->f_out ? d->c_in : d->f_out), of_all = (uint64_t)(d->c_in + d->f_out);
+    uint64_t most = least(SCRATCH_BYTES / (4 * s.z * of_all),
+                          least(limits->storage_block_bytes / (4 * s.z * channels), (MOST - 1) / channels));
+    most = most < LEAST_TILES ? LEAST_TILES : most / 16 * 16;
+    s.parts = (uint32_t)esker__ceil_div(s.n_tiles, most);
+    s.n_t = (uint32_t)esker__round_up(esker__ceil_div(s.n_tiles, s.parts), s.parts > 1 ? 16 : 4);
+    s.parts = (uint32_t)esker__ceil_div(s.n_tiles, s.n_t);
+    return s;
+}
+
+bool esker__conv2d_suits_winograd(const esker__lowering *lowering, const esker__conv2d_direct *d, int m)
+{
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    if (d->groups != 1 || d->taps_y != 3 || d->taps_x != 3 || d->stride_y != 1 || d->stride_x != 1 || d->step_y != 1 ||
+        d->step_x != 1 || !d->alone)
+        return false;
+    if (m == 4 && esker__lowering_family(lowering) == ESKER__FAMILY_MIDGARD) return false; /* its 16 registers spill */
+    uint64_t z = (uint64_t)(m + 2) * (uint64_t)(m + 2), pairs = (uint64_t)(d->f_out * d->c_in),
+             channels = (uint64_t)(d->c_in > d->f_out ? d->c_in : d->f_out);
+    uint64_t tiles = (uint64_t)d->images * esker__ceil_div((uint64_t)d->rows, (uint64_t)m) *
+                     esker__ceil_div((uint64_t)d->columns, (uint64_t)m);
+    return pairs < MOST && 4 * z * pairs <= limits->storage_block_bytes && tiles < MOST && channels * LEAST_TILES < MOST &&
+           4 * z * channels * LEAST_TILES <= limits->storage_block_bytes && z <= limits->groups[2];
+}
+
+/*
+ * What a core of a CPU takes, in ns, measured on llvmpipe beside others (tests/bench/conv_ways.c): for a multiply-add of conv/quads and of gemm/quads,
+ * which work in tiles of 8 pixels and up to 64 columns; for each element of a transformed filter that a product reads from memory; for a transformed
+ * tile, sums of a tile, a transformed filter. Elsewhere nothing is measured: the tuner may find out.
+ */
+#define DIRECT_PRODUCT 0.1
+#define PRODUCT        0.2
+#define READ           1.7
+#define MARGIN         0.85 /* of the time of sums over taps: what is less than that is worth the memory and the rounding */
+
+typedef struct prices {
+    int m;
+    double tile, sums, filter;
+} prices;
+
+static const prices all_prices[] = {{2, 55, 45, 45}, {4, 122, 105, 95}};
+
+/* The bound of F(4 x 4) with fewer channels is more than 16 times that of the sums over taps (conv2d_winograd_bound.c). */
+#define LEAST_CHANNELS_OF_FOUR 16
+
+static double multiplied_columns(uint32_t n)
+{
+    uint32_t wide = 8;
+    while (wide < 64 && wide < n) wide *= 2;
+    return (double)esker__round_up(n, wide);
+}
+
+int esker__conv2d_usual_winograd(esker__lowering *lowering, const esker__conv2d_direct *d)
+{
+    if (esker__lowering_family(lowering) != ESKER__FAMILY_LLVMPIPE || d->groups != 1) return 0;
+    double c = (double)d->c_in, f = (double)d->f_out;
+    double pixels = (double)(d->images * d->rows) * (double)esker__round_up((uint64_t)d->columns, 8);
+    double least_ns = MARGIN * DIRECT_PRODUCT * 9 * c * f * pixels;
+    int usual = 0;
+    for (int i = 0; i < 2; i++) {
+        const prices *p = &all_prices[i];
+        if (!esker__conv2d_suits_winograd(lowering, d, p->m) || (p->m == 4 && d->c_in < LEAST_CHANNELS_OF_FOUR)) continue;
+        shape s = shape_of(esker__lowering_limits(lowering), d, p->m);
+        double t = (double)s.n_t * s.parts;
+        double ns = s.z * c * f * s.parts * (PRODUCT * multiplied_columns(s.n_t) + READ) + (p->tile * c + p->sums * f) * t +
+                    (esker__is_fixed(lowering, d->w) ? 0 : p->filter * c * f);
+        if (ns < least_ns) least_ns = ns, usual = p->m;
+    }
+    return usual;
+}
+
+/* The filters, once where they do not change: [z, c, f], so that what neighbours of the product read lies side by side. */
+static esker_status transform_filters(esker__lowering *lowering, const esker__conv2d_direct *d, int m, esker__value *out)
+{
+    uint32_t n_pairs = (uint32_t)(d->f_out * d->c_in), n_i = (uint32_t)d->f_out, z = (uint32_t)((m + 2) * (m + 2));
+    struct {
+        uint32_t n_pairs, n_i, fold;
+        int32_t w_o, w_i, w_first, w_p, w_q;
+        float by_n_i;
+    } params = {.n_pairs = n_pairs,
+                .n_i = n_i,
+                .w_o = d->w_c,
+                .w_i = d->w_f,
+                .w_first = d->w_first,
+                .w_p = d->w_p,
+                .w_q = d->w_q,
+                .by_n_i = reciprocal(n_i)};
+    esker__dispatch_desc desc = {.kernel = "conv/winograd_filter",
+                                 .defines = m == 2 ? "M 2\n" : "M 4\n",
+                                 .operands = {esker__read(lowering, d->w)},
+                                 .n_operands = 1,
+                                 .params = &params,
+                                 .n_params = sizeof params / 4,
+                                 .cost = {.flops = (m == 2 ? 28.0 : 108.0) * n_pairs, .bytes = 4.0 * (9 + z) * n_pairs}};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_pairs, 64), desc.groups);
+    if (st != ESKER_OK) return st;
+    params.fold = desc.groups[0];
+    return esker__prepare(lowering, &desc, 4ull * z * n_pairs, out);
+}
+
+static esker_status transform_tiles(esker__lowering *lowering, const esker__conv2d_direct *d, int m, const shape *s,
+                                    uint32_t tile_first, esker__value v)
+{
+    uint32_t n = (uint32_t)d->c_in * s->n_t;
+    struct {
+        uint32_t n, n_t, tile_first, n_tiles, across, down, c_in, fold;
+        int32_t x_h, x_w, pad_y, pad_x;
+        float by_n_t, by_across, by_down;
+    } params = {n,
+                s->n_t,
+                tile_first,
+                s->n_tiles,
+                s->across,
+                s->down,
+                (uint32_t)d->c_in,
+                0,
+                d->x_h,
+                d->x_w,
+                d->pad_y,
+                d->pad_x,
+                reciprocal(s->n_t),
+                reciprocal(s->across),
+                reciprocal(s->down)};
+    esker__dispatch_desc desc = {.kernel = "conv/winograd_input",
+                                 .defines = m == 2 ? "M 2\n" : "M 4\n",
+                                 .operands = {esker__read(lowering, d->x), {.value = v, .write = true}},
+                                 .n_operands = 2,
+                                 .params = &params,
+                                 .n_params = sizeof params / 4,
+                                 .cost = {.flops = (m == 2 ? 32.0 : 240.0) * n, .bytes = 4.0 * (m * m + (double)s->z) * n}};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, 64), desc.groups);
+    params.fold = desc.groups[0];
+    return st == ESKER_OK ? esker__emit(lowering, &desc) : st;
+}
+
+static esker_status multiply(esker__lowering *lowering, const esker__conv2d_direct *d, const shape *s,
+                             const esker__value *u, const esker__value *v, const esker__value *sums)
+{
+    double n_a = (double)d->f_out * (double)d->c_in, n_b = (double)d->c_in * s->n_t, n_c = (double)d->f_out * s->n_t;
+    esker__gemm p = {
+        .value_a = u,
+        .value_b = v,
+        .value_out = sums,
+        .out = d->y,
+        .ta = d->f_out > 1, /* a vector is stored alike either way */
+        .m = (uint32_t)d->f_out,
+        .n = s->n_t,
+        .k = (uint32_t)d->c_in,
+        .batches = s->z,
+        .n_axes = 1,
+        .lengths = {s->z},
+        .step_a = {(uint32_t)(d->f_out * d->c_in)},
+        .step_b = {(uint32_t)d->c_in * s->n_t},
+        .cost = {.flops = 2 * s->z * n_a * s->n_t, .bytes = 4 * s->z * (n_a + n_b + n_c)},
+    };
+    return esker__gemm_lower(lowering, &p, "winograd");
+}
+
+static esker_status transform_back(esker__lowering *lowering, const esker__conv2d_direct *d, int m, const shape *s,
+                                   uint32_t tile_first, esker__value sums)
+{
+    uint32_t n = (uint32_t)d->f_out * s->n_t;
+    bool quads = m == 4 && d->columns % 4 == 0;
+    struct {
+        uint32_t n, n_t, tile_first, n_tiles, across, down, f_out, fold, rows, columns, bias_step;
+        float by_n_t, by_across, by_down;
+    } params = {n,
+                s->n_t,
+                tile_first,
+                s->n_tiles,
+                s->across,
+                s->down,
+                (uint32_t)d->f_out,
+                0,
+                (uint32_t)d->rows,
+                (uint32_t)d->columns,
+                d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0,
+                reciprocal(s->n_t),
+                reciprocal(s->across),
+                reciprocal(s->down)};
+    esker__dispatch_desc desc = {.kernel = "conv/winograd_output",
+                                 .operands = {{.value = sums}},
+                                 .n_operands = 1,
+                                 .params = &params,
+                                 .n_params = sizeof params / 4,
+                                 .cost = {.flops = (m == 2 ? 24.0 : 140.0) * n, .bytes = 4.0 * (m * m + (double)s->z) * n},
+                                 .bound = m};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, 64), desc.groups);
+    if (st != ESKER_OK) return st;
+    params.fold = desc.groups[0];
+    esker__text defines = {0};
+    esker__text_add(&defines, "M %d\n", m);
+    if (quads) esker__text_add(&defines, "QUADS 1\n");
+    esker__tail_emit(lowering, d->tail, d->y, quads, &desc, &defines);
+    desc.defines = defines.chars;
+    st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &desc);
+    esker__text_finish(&defines);
+    return st;
+}
+
+esker_status esker__conv2d_emit_winograd(esker__lowering *lowering, const esker__conv2d_direct *d, int m)
+{
+    shape s = shape_of(esker__lowering_limits(lowering), d, m);
+    esker__value u = {0}, v = esker__scratch(lowering, 4ull * s.z * (uint64_t)d->c_in * s.n_t),
+                 sums = esker__scratch(lowering, 4ull * s.z * (uint64_t)d->f_out * s.n_t);
+    int choice = esker__chosen(lowering);
+    esker_status st = transform_filters(lowering, d, m, &u);
+    for (uint32_t i = 0; st == ESKER_OK && i < s.parts; i++) {
+        st = transform_tiles(lowering, d, m, &s, i * s.n_t, v);
+        if (st == ESKER_OK) st = multiply(lowering, d, &s, &u, &v, &sums);
+        esker__go_on_with(lowering, choice);
+        if (st == ESKER_OK) st = transform_back(lowering, d, m, &s, i * s.n_t, sums);
+    }
+    return st;
+}
