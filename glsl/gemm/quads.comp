@@ -11,6 +11,7 @@
 // Groups    (ceil(m / (8 LY)), ceil(n / (8 LX)), batches * splits): down the rows first, so that what is read of b stays in the cache
 // Variants  VA: a is read as vec4, and where it begins in a batch is a multiple of 4. If not TA, k is one. If TA, m is, or k and AT_A = m mod 4
 //           says where each row lies; VB: the same for b, with n and AT_B. Whichever needs k to be a multiple of 4 needs chunk to be one, too
+//           FOURS: k and chunk are multiples of 4, so that four p are one round of the loop: llvmpipe keeps the sums in memory from round to round
 // Limits    no shared memory; LX LY invocations; at most 4 storage blocks; 64 sums in each invocation
 #ifndef TA
 #define TA 0
@@ -23,6 +24,9 @@
 #endif
 #ifndef VB
 #define VB 0
+#endif
+#ifndef FOURS
+#define FOURS 0
 #endif
 #ifndef AT_A
 #define AT_A 0
@@ -53,7 +57,7 @@
 #ifndef OUT_BINDING // behind the bias and the blocks of the tail
 #define OUT_BINDING 2
 #endif
-#define BY_FOUR ((VA && !TA) || (VB && TB) || AT_A || AT_B) // four p at a time
+#define BY_FOUR (FOURS || (VA && !TA) || (VB && TB) || AT_A || AT_B) // four p at a time
 precision highp float;
 precision highp int;
 layout(local_size_x = SIZE) in; // one axis: its neighbours share a vector of the CPU

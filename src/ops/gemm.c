@@ -153,6 +153,7 @@ static esker_status emit_quads(esker__lowering *lowering, esker__gemm *p)
     d.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nLX %u\nLY %u\nSIZE %u\n", p->ta, p->tb, va, vb, lx, ly, lx * ly);
+    if (p->k % 4 == 0) esker__text_add(&defines, "FOURS 1\n");
     if (va && p->ta && p->m % 4) esker__text_add(&defines, "AT_A %u\n", p->m % 4);
     if (vb && !p->tb && p->n % 4) esker__text_add(&defines, "AT_B %u\n", p->n % 4);
     return esker__gemm_finish(lowering, p, false, &d, &defines);
