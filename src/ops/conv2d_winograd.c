@@ -67,8 +67,8 @@ bool esker__conv2d_suits_winograd(const esker__lowering *lowering, const esker__
  * tile, sums of a tile, a transformed filter. Elsewhere nothing is measured: the tuner may find out.
  */
 #define DIRECT_PRODUCT 0.1
-#define PRODUCT        0.2
-#define READ           1.7
+#define PRODUCT        0.14
+#define READ           2.0
 #define MARGIN         0.85 /* of the time of sums over taps: what is less than that is worth the memory and the rounding */
 
 typedef struct prices {
