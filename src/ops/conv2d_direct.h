@@ -2,7 +2,18 @@
 #ifndef ESKER_OPS_CONV2D_DIRECT_H
 #define ESKER_OPS_CONV2D_DIRECT_H
 
+#include <string.h>
+
 #include "ops/conv2d.h"
+
+/** The bits of 1 / n as a float, for kernels that divide by n: uint((float(a) + 0.5) * (1 / n)) is a / n for a below 2^22. */
+static inline uint32_t esker__reciprocal_bits(uint64_t n)
+{
+    float value = (float)(1.0 / (double)n);
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
 
 /** One dispatch; the names are the kernels'. */
 typedef struct esker__conv2d_direct {

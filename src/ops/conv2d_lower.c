@@ -24,15 +24,6 @@ static bool prefers_tiles(const esker__lowering *lowering)
 /* Weights, one for each of 8 channels, that conv/direct shares at a time: vec4 pairs. */
 #define SHARED_TAPS 256
 
-/* The bits of 1 / n as a float. */
-static uint32_t reciprocal(uint64_t n)
-{
-    float value = (float)(1.0 / (double)n);
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
 /* From the fastest on large GPUs to the plainest: a product of matrices (taps of one pixel); tiles of 4 x 4 and of 2 x 2 pixels by Winograd's
    filtering, never usual but where `winograd` says so; tiles in shared memory; reads of four neighbours (for CPUs); large ones; small ones; no window that
    rolls along a row. */
@@ -161,8 +152,8 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
         bias_step,
         desc.groups[0],
         chunk,
-        reciprocal(tiles_x),
-        reciprocal((uint64_t)d->rows),
+        esker__reciprocal_bits(tiles_x),
+        esker__reciprocal_bits((uint64_t)d->rows),
         (uint32_t)d->step_y,
         (uint32_t)d->step_x,
         (uint32_t)(d->f_out * d->groups),

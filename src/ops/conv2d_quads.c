@@ -1,8 +1,6 @@
 /* Convolutions by conv/quads: x is padded and filters are packed first, so that everything is read four at a time and nothing needs bounds. */
 #include "ops/conv2d_direct.h"
 
-#include <stdlib.h>
-
 #include "base/fail.h"
 
 #define MOST_PHASES 4
@@ -45,11 +43,22 @@ static esker_status emit_pad(esker__lowering *lowering, const esker__conv2d_dire
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(p->n_quads, 64), desc.groups);
     if (st != ESKER_OK) return st;
     uint32_t params[] = {
-        (uint32_t)p->n_quads, desc.groups[0],   (uint32_t)p->rows,  (uint32_t)p->phases, (uint32_t)p->quads,
-        (uint32_t)d->x_h,     (uint32_t)d->x_w, (uint32_t)d->pad_y, (uint32_t)d->pad_x,
+        (uint32_t)p->n_quads,
+        desc.groups[0],
+        (uint32_t)p->rows,
+        (uint32_t)p->phases,
+        (uint32_t)p->quads,
+        (uint32_t)d->x_h,
+        (uint32_t)d->x_w,
+        (uint32_t)d->pad_y,
+        (uint32_t)d->pad_x,
+        esker__reciprocal_bits(p->quads),
+        esker__reciprocal_bits(p->phases),
+        esker__reciprocal_bits(p->rows),
     };
     desc.params = params;
     desc.n_params = sizeof params / sizeof *params;
+    if (p->n_quads >= 1 << 22) desc.defines = "EXACT 1\n";
     desc.operands[0] = esker__read(lowering, d->x);
     return esker__prepare(lowering, &desc, 16 * p->n_quads, out);
 }
