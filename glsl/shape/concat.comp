@@ -31,10 +31,18 @@ layout(local_size_x = 64) in;
 #else
 #define Q uvec4
 #endif
-layout(std430, binding = 0) readonly buffer A { T a[]; };
-layout(std430, binding = 1) readonly buffer B { T b[]; };
+#if QUADS == 1
+layout(std430, binding = 0) readonly buffer A { uvec4 a[]; };
+layout(std430, binding = 1) readonly buffer B { uvec4 b[]; };
 #if INPUTS == 3
-layout(std430, binding = 2) readonly buffer C { T c[]; };
+layout(std430, binding = 2) readonly buffer C { uvec4 c[]; };
+#endif
+#else
+layout(std430, binding = 0) readonly buffer A { uint a[]; };
+layout(std430, binding = 1) readonly buffer B { uint b[]; };
+#if INPUTS == 3
+layout(std430, binding = 2) readonly buffer C { uint c[]; };
+#endif
 #endif
 layout(std430, binding = INPUTS) writeonly buffer Y { Q y[]; };
 layout(std140, binding = 0) uniform Params {
@@ -45,21 +53,29 @@ layout(std140, binding = 0) uniform Params {
 };
 
 #if BYTES == 1
-#define AT(from, i) (from[(i) >> 2u] >> (8u * ((i) & 3u)) & 0xffu)
+#define WORD(i) ((i) >> 2u)
+#define PART(word, i) ((word) >> (8u * ((i) & 3u)) & 0xffu)
 #elif BYTES == 2
-#define AT(from, i) (from[(i) >> 1u] >> (16u * ((i) & 1u)) & 0xffffu)
+#define WORD(i) ((i) >> 1u)
+#define PART(word, i) ((word) >> (16u * ((i) & 1u)) & 0xffffu)
 #else
-#define AT(from, i) from[i]
+#define WORD(i) (i)
+#define PART(word, i) (word)
 #endif
 
 T pick(uint row, uint column)
 {
-    if (column < a_n) return AT(a, row * a_n + column);
+    uint i = row * a_n + column;
+    if (column < a_n) return PART(a[WORD(i)], i);
     column -= a_n;
 #if INPUTS == 3
-    if (column >= b_n) return AT(c, row * c_n + (column - b_n));
+    if (column >= b_n) {
+        i = row * c_n + (column - b_n);
+        return PART(c[WORD(i)], i);
+    }
 #endif
-    return AT(b, row * b_n + column);
+    i = row * b_n + column;
+    return PART(b[WORD(i)], i);
 }
 
 void main()
