@@ -43,6 +43,7 @@
 #ifndef CLIPPING
 #define CLIPPING 0
 #endif
+#define own // what is read of such a block nobody has written in this dispatch (src/gpu/texel_source.c)
 precision highp float;
 precision highp int;
 
@@ -65,13 +66,13 @@ layout(std140, binding = 1) uniform Step {
     vec4 slots[16];
 };
 
-layout(std430, binding = 0) buffer X { vec4 x[]; };
+layout(std430, binding = 0) own buffer X { vec4 x[]; };
 layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
 #if STATES >= 1
-layout(std430, binding = 2) buffer S { vec4 s[]; };
+layout(std430, binding = 2) own buffer S { vec4 s[]; };
 #endif
 #if STATES >= 2
-layout(std430, binding = 3) buffer T { vec4 t[]; };
+layout(std430, binding = 3) own buffer T { vec4 t[]; };
 #endif
 
 void main()

@@ -139,7 +139,8 @@ static esker_status queue(esker_device *dev, const esker__launch *launch)
         glUseProgram(launch->kernel->program);
         dev->bound_program = launch->kernel->program;
     }
-    bind(GL_SHADER_STORAGE_BUFFER, dev->bound_storage, launch->storage, launch->n_storage, launch->kernel->texel_mask);
+    bind(GL_SHADER_STORAGE_BUFFER, dev->bound_storage, launch->storage, launch->n_storage,
+         launch->kernel->texel_mask & ~launch->kernel->storage_mask);
     bind(GL_UNIFORM_BUFFER, dev->bound_uniform, launch->uniform, launch->n_uniform, 0);
     if (launch->barrier) {
         /* The third uniform block, if there is one, is what other kernels wrote. */

@@ -5,7 +5,8 @@
  *     layout(binding = 0) uniform highp samplerBuffer x_vec4;
  *     #define TEXEL_x(i) texelFetch(x_vec4, int(i))
  * and x[i] becomes TEXEL_x(i), so that the kernel's own conditions choose among several declarations of x; those that are written, or of other types,
- * have TEXEL_x(i) mean x[i]. Inside a definition, where no line can be added, x[i] becomes the fetch itself, and x must mean one thing alone. Both ways read
+ * have TEXEL_x(i) mean x[i]. Of an array that is declared as "own buffer" (`own` being defined as nothing) an invocation reads nothing but what no
+ * invocation wrote yet: it stays a block for x[i] = ..., and is a texture beside it for all else. Inside a definition, where no line can be added, x[i] becomes the fetch itself, and x must mean one thing alone. Both ways read
  * the same memory; a storage load is a loop over the lanes of a vector on llvmpipe, a texel fetch is not. Nothing is parsed but tokens and
  * brackets: where such a name stands in front of a bracket it must be that array.
  */
@@ -81,6 +82,7 @@ static bool take_word(token *t, token *out)
 typedef struct declaration {
     token binding, type, name;
     const char *end;
+    bool own; /* written as well */
 } declaration;
 
 /* Whether such a declaration begins with the token "layout". */
@@ -94,7 +96,9 @@ static bool read_declaration(token t, declaration *out)
         out->binding.n = (size_t)(t.chars + t.n - out->binding.chars);
         t = next_token(t.chars + t.n);
     }
-    if (!take(&t, ")") || !take(&t, "readonly") || !take(&t, "buffer") || !take_word(&t, &block) || !take(&t, "{") ||
+    if (!take(&t, ")")) return false;
+    out->own = take(&t, "own");
+    if ((!out->own && !take(&t, "readonly")) || !take(&t, "buffer") || !take_word(&t, &block) || !take(&t, "{") ||
         !take_word(&t, &out->type) || !take_word(&t, &out->name) || !take(&t, "[") || !take(&t, "]") || !take(&t, ";") ||
         !take(&t, "}") || !is(t, ";"))
         return false;
@@ -151,6 +155,18 @@ static bool declares_array(token t)
     return take(&t, "[") && is(t, "]");
 }
 
+/* Behind the bracket at `at`, and any others inside, an assignment. */
+static bool is_assigned(const char *at)
+{
+    int depth = 0;
+    token t = {at, 1};
+    do {
+        depth += is(t, "[") - is(t, "]");
+        t = next_token(t.chars + t.n);
+    } while (t.n && depth > 0);
+    return is(t, "=") && t.chars[1] != '=';
+}
+
 /* The names of arrays that can be read so, in all forms that they have. */
 static void collect(const char *source, esker__texel_blocks *out)
 {
@@ -160,6 +176,7 @@ static void collect(const char *source, esker__texel_blocks *out)
         if (!is(t, "layout") || !read_declaration(t, &d) || !find_element(d.type)) continue;
         bool direct = is_definition(source, t.chars) || !ends_line(d.end);
         GLenum format = find_element(d.type)->format;
+        if (direct && d.own) continue;
         if (find_form(out, d.name, format) || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
         esker__texel_block *block = &out->blocks[out->n++];
         *block = (esker__texel_block){.format = format, .direct = direct};
@@ -197,14 +214,12 @@ void esker__texel_source(const char *source, esker__text *out, esker__texel_bloc
         before = t.chars[0];
         const element *e = is(t, "layout") && read_declaration(t, &d) ? find_element(d.type) : NULL;
         if (e && (block = find_form(blocks, d.name, e->format))) {
-            esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
-            esker__text_add(out, "layout(binding = %.*s) uniform highp %s %s", (int)d.binding.n, d.binding.chars,
-                            e->sampler, block->name);
+            esker__text_add_bytes(out, copied, (size_t)((d.own ? d.end : t.chars) - copied));
+            esker__text_add(out, "%slayout(binding = %.*s) uniform highp %s %s;", d.own ? "\n" : "", (int)d.binding.n,
+                            d.binding.chars, e->sampler, block->sampler);
             if (!block->direct)
-                esker__text_add(out, "_%s;\n#define TEXEL_%s(i) texelFetch(%s_%s, int(i))%s\n#line %d", e->type,
-                                block->name, block->name, e->type, e->part, line_of(source, d.end) + 1);
-            else
-                esker__text_add(out, ";");
+                esker__text_add(out, "\n#define TEXEL_%s(i) texelFetch(%s, int(i))%s\n#line %d", block->name,
+                                block->sampler, e->part, line_of(source, d.end) + 1);
             copied = d.end;
             t = (token){copied - 1, 1};
         } else if (block && declares_array(t) && !block->direct) {
@@ -214,7 +229,8 @@ void esker__texel_source(const char *source, esker__text *out, esker__texel_bloc
                             line_of(source, t.chars) + 1);
             copied = end;
             t = (token){end - 1, 1};
-        } else if (block && is(next_token(t.chars + t.n), "[") && depth < MAX_DEPTH) {
+        } else if (block && is(next_token(t.chars + t.n), "[") && depth < MAX_DEPTH &&
+                   !is_assigned(next_token(t.chars + t.n).chars)) {
             esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
             esker__text_add(out, block->direct ? "texelFetch(%s, int(" : "TEXEL_%s(", block->name);
             close[depth++] = block->direct ? element_of(block->format)->part : ")";
