@@ -33,7 +33,7 @@ typedef struct esker__bound {
 typedef struct esker__texel_block {
     char name[40], sampler[48]; /* the array; the uniform that stands for it */
     GLenum format;
-    bool direct;
+    bool direct, own; /* own: a storage block beside it has its binding, for writing */
 } esker__texel_block;
 
 typedef struct esker__texel_blocks {

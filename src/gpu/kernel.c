@@ -265,7 +265,7 @@ static esker_status reflect_texels(esker__kernel *kernel, const char *path, cons
             return esker__fail(ESKER_ERR_LIMIT, "%s: its storage block of \"%s\" has binding %d; this device takes 0 to %u",
                                path, texels->blocks[i].name, unit, max - 1);
         uint32_t bit = 1u << unit;
-        if (kernel->texel_mask & bit)
+        if ((kernel->texel_mask | (texels->blocks[i].own ? 0 : kernel->storage_mask)) & bit)
             return esker__fail(ESKER_ERR_COMPILE, "%s: two of its storage blocks have the binding %d", path, unit);
         kernel->texel_mask |= bit;
         kernel->texel_formats[unit] = texels->blocks[i].format;

@@ -179,7 +179,7 @@ static void collect(const char *source, esker__texel_blocks *out)
         if (direct && d.own) continue;
         if (find_form(out, d.name, format) || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
         esker__texel_block *block = &out->blocks[out->n++];
-        *block = (esker__texel_block){.format = format, .direct = direct};
+        *block = (esker__texel_block){.format = format, .direct = direct, .own = d.own};
         snprintf(block->name, sizeof block->name, "%.*s", (int)d.name.n, d.name.chars);
         snprintf(block->sampler, sizeof block->sampler, direct ? "%s" : "%s_%s", block->name, find_element(d.type)->type);
     }
