@@ -136,6 +136,12 @@ struct esker__op {
      */
     bool (*piece)(const esker_node *node, int64_t *out_first);
 
+    /**
+     * Of ops that only copy: whether the result is the elements of input 0, then those of input 1, and so on. What computes them may then write
+     * right into the result, and `lower` leaves out those of which esker__is_in_place() says so.
+     */
+    bool (*in_sequence)(const esker_node *node);
+
     /** Describe the dispatches that compute the outputs (esker__emit in plan/lowering.h). NULL for views and sources. */
     esker_status (*lower)(esker__lowering *lowering, const esker_node *node);
 

@@ -67,9 +67,18 @@ static void concat_reference(const esker__reference *r)
             for (int64_t i = 0; i < lengths[k]; i++) r->out[0][at++] = r->in[k][row * lengths[k] + i];
 }
 
+/* Of one row: what stands in front of the axis is 1. */
+static bool concat_in_sequence(const esker_node *node)
+{
+    int64_t lengths[AT_ONCE];
+    return rows_of(node, lengths) == 1;
+}
+
 static esker_status concat_lower(esker__lowering *lowering, const esker_node *node)
 {
     int64_t lengths[AT_ONCE], n = 0, rows = rows_of(node, lengths);
+    if (esker__is_in_place(lowering, node, 0) || esker__is_in_place(lowering, node, 1))
+        return esker__copy_missing(lowering, node);
     int bytes = (int)esker_dtype_bytes(node->type.dtype) % 4; /* 0: words */
     int64_t per_word = bytes ? 4 / bytes : 1;
     for (int k = 0; k < AT_ONCE; k++)
@@ -110,6 +119,7 @@ const esker__op esker__op_concat = {.name = "concat",
                                     .gradient = concat_gradient,
                                     .reference = concat_reference,
                                     .tolerance = esker__tolerance_exact,
+                                    .in_sequence = concat_in_sequence,
                                     .lower = concat_lower};
 
 /* Three at a time, in a tree: each element moves as often as the tree is deep. */

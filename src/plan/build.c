@@ -38,14 +38,14 @@ static const esker_node *shown_by(const esker__lowering *l, const esker_node *no
             *out_offset += offset;
             *out_whole = false;
             node = node->inputs[0];
+        } else if (l->inside[node->id] >= 0) {
+            *out_offset += l->inside_at[node->id];
+            *out_whole = false;
+            node = l->graph->nodes[l->inside[node->id]];
         } else {
-            break;
+            return node;
         }
     }
-    if (l->inside[node->id] < 0) return node;
-    *out_offset += l->inside_at[node->id];
-    *out_whole = false;
-    return l->graph->nodes[l->inside[node->id]];
 }
 
 /* ---- Values ---- */
@@ -506,7 +506,7 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
     esker_status st = ESKER_OK;
     esker__mark_needed(graph, outputs, n_outputs, l->needed);
     esker__place_pieces(l);
-    esker__place_stacked(l);
+    esker__place_inside(l);
     st = esker__hoist_begin(l);
     for (int i = 0; i < n_outputs; i++) l->used[outputs[i]->id] = true;
     for (size_t i = 0; i < graph->n_nodes; i++) {
@@ -527,6 +527,17 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
     for (int i = 0; i < n_outputs; i++)
         l->plan->outputs[i] = (esker__plan_output){.value = value_of(l, outputs[i]), .n_bytes = node_bytes(outputs[i])};
     return lower_mark(l);
+}
+
+/* What is computed inside of another value has that one's, perhaps of one that is inside itself, which has a higher id. */
+static void note_inside(esker__lowering *l)
+{
+    for (size_t i = l->graph->n_nodes; i-- > 0;) {
+        int in = l->inside[i];
+        if (in < 0) continue;
+        l->value_of[i] = l->value_of[in];
+        if (l->inside[in] >= 0) l->inside_at[i] += l->inside_at[in];
+    }
 }
 
 /* Copies are recorded, then the arrays by node id are made, then everything is lowered. */
@@ -554,8 +565,7 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     for (size_t i = 0; i < n_nodes; i++) l->value_of[i] = l->inside[i] = -1;
     for (size_t i = 0; i < n_claims; i++) l->claim[claims[i].root->id] = claims[i].value;
     st = lower_graph(l, outputs, n_outputs);
-    for (size_t i = 0; i < n_nodes; i++)
-        if (l->inside[i] >= 0) l->value_of[i] = l->value_of[l->inside[i]];
+    note_inside(l);
     if (st == ESKER_OK && l->check) {
         st = esker__checker_create(l->plan, graph, l->value_of, l->inside_at);
         l->graph = NULL;

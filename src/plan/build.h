@@ -16,7 +16,7 @@ struct esker__lowering {
     esker_graph *graph;
     int *value_of;       /* by node id; -1: none yet */
     int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
-    int *inside;         /* by node id: the stacked node in whose value it has its memory, or -1 */
+    int *inside;         /* by node id: the node in whose value it has its memory, or -1 */
     uint64_t *inside_at; /* and from which byte on */
     bool *needed, *used; /* by node id: must be computed; is read by somebody */
     bool *effect;        /* by node id: changes stored state, or needs what such a node computes */
@@ -44,8 +44,8 @@ typedef struct esker__claim {
 /** All claims: *out is to be freed, also after a failure. May record copies, and change `outputs` to them. */
 esker_status esker__find_claims(esker__lowering *l, esker_node **outputs, int n_outputs, esker__claim **out, size_t *out_n);
 
-/** Give the inputs of stacked nodes their places in these (stacked.c); claims and what is needed are known. */
-void esker__place_stacked(esker__lowering *l);
+/** Give values that stand in another one their places in it (inside.c); claims and what is needed are known. */
+void esker__place_inside(esker__lowering *l);
 /** Let values whose pieces are claimed by gradients that lie beside each other have these claims (claims.c). */
 void esker__place_pieces(esker__lowering *l);
 

@@ -86,6 +86,10 @@ esker__operand esker__write(esker__lowering *lowering, const esker_node *node);
  */
 bool esker__lie_together(esker__lowering *lowering, const esker_node *a, const esker_node *b, uint64_t most,
                          uint64_t *out_distance);
+/** Of an op with in_sequence: whether input `input` of `node` is computed where it stands in the result, so that there is nothing to copy. */
+bool esker__is_in_place(const esker__lowering *lowering, const esker_node *node, int input);
+/** Copy the other inputs into their places. */
+esker_status esker__copy_missing(esker__lowering *lowering, const esker_node *node);
 /** Whether anything reads output `output` of `node`: an op need not compute the others (pass no operand for them). */
 bool esker__output_is_used(const esker__lowering *lowering, const esker_node *node, int output);
 /** Memory that lives from this op's first dispatch that uses it to its last. */

@@ -2,7 +2,8 @@
  * The inside of a plan. It is built in stages, each in a file of its own:
  *   build.c    passes, then values and dispatches from the ops' lowerings; which value lives in which storage
  *   claims.c   values with a place of their own: gradients and outputs
- *   stacked.c  values that are computed beside each other
+ *   stacked.c  values beside each other, as an operation
+ *   inside.c   values that are computed inside of another one
  *   choose.c   which of several kernels does a job
  *   hoist.c    what does not change from step to step, and so is done in a prologue
  *   order.c    the order of dispatches, in epochs without a barrier inside

@@ -4,8 +4,6 @@
 #include "plan/build.h"
 #include "plan/views.h"
 
-#define WG 64
-
 bool esker__parameters_are_adjacent(esker_node *const *nodes, int n)
 {
     uint64_t at = 0;
@@ -38,59 +36,20 @@ static void reference(const esker__reference *r)
         for (int64_t j = 0; j < n; j++) r->out[0][i * n + j] = r->in[i][j];
 }
 
+static bool in_sequence(const esker_node *node)
+{
+    return !esker__parameters_are_adjacent(node->inputs, node->n_inputs);
+}
+
 static esker_status lower(esker__lowering *l, const esker_node *node)
 {
-    uint64_t n_bytes = esker__node_bytes(node->inputs[0]);
-    esker__operand all = esker__write(l, node);
-    if (esker__parameters_are_adjacent(node->inputs, node->n_inputs)) return ESKER_OK;
-    for (int i = 0; i < node->n_inputs; i++) {
-        const esker_node *root = esker__root_of(node->inputs[i]);
-        if (l->inside[root->id] == node->id && l->inside_at[root->id] == (uint64_t)i * n_bytes) continue;
-        uint32_t groups[3];
-        esker_status st = esker__fold_groups(l, esker__ceil_div(n_bytes / 4, WG), groups);
-        uint32_t params[] = {(uint32_t)(n_bytes / 4), groups[0]};
-        esker__operand to = {.value = all.value,
-                             .write = true,
-                             .offset_bytes = all.offset_bytes + (uint64_t)i * n_bytes,
-                             .n_bytes = n_bytes};
-        if (st == ESKER_OK)
-            st = esker__emit(l, &(esker__dispatch_desc){.kernel = "runtime/copy",
-                                                        .groups = {groups[0], groups[1], groups[2]},
-                                                        .operands = {esker__read(l, node->inputs[i]), to},
-                                                        .n_operands = 2,
-                                                        .params = params,
-                                                        .n_params = 2,
-                                                        .cost = {(double)n_bytes / 4, 2 * (double)n_bytes}});
-        if (st != ESKER_OK) return st;
-    }
-    return ESKER_OK;
+    return in_sequence(node) ? esker__copy_missing(l, node) : ESKER_OK;
 }
 
-const esker__op esker__op_stacked = {
-    .name = "stacked", .n_inputs = -1, .n_outputs = 1, .infer = infer, .reference = reference, .lower = lower};
-
-/* ---- Places ---- */
-
-/* Whether the root of an input can be computed in its place: nobody has given it another one. */
-static bool can_be_inside(const esker__lowering *l, const esker_node *root, uint64_t n_bytes)
-{
-    uint64_t offset;
-    return esker__is_computed(root) && root->op != &esker__op_stacked && !l->claim[root->id] && l->inside[root->id] < 0 &&
-           esker__node_bytes(root) == n_bytes && n_bytes % ESKER__VALUE_ALIGN == 0 &&
-           !esker__plan_is_piece(l->plan, root, &offset);
-}
-
-void esker__place_stacked(esker__lowering *l)
-{
-    for (size_t id = 0; id < l->graph->n_nodes; id++) {
-        const esker_node *node = l->graph->nodes[id];
-        if (node->op != &esker__op_stacked || !l->needed[id] || l->claim[id]) continue;
-        uint64_t n_bytes = esker__node_bytes(node->inputs[0]);
-        for (int i = 0; i < node->n_inputs; i++) {
-            const esker_node *root = esker__root_of(node->inputs[i]);
-            if (!can_be_inside(l, root, n_bytes)) continue;
-            l->inside[root->id] = (int)id;
-            l->inside_at[root->id] = (uint64_t)i * n_bytes;
-        }
-    }
-}
+const esker__op esker__op_stacked = {.name = "stacked",
+                                     .n_inputs = -1,
+                                     .n_outputs = 1,
+                                     .infer = infer,
+                                     .reference = reference,
+                                     .in_sequence = in_sequence,
+                                     .lower = lower};

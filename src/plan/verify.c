@@ -40,6 +40,7 @@ struct esker__checker {
     esker_graph *graph;
     int *value_of;        /* by node; -1: none */
     uint64_t *value_at;   /* by node: from which byte of it on the node's are */
+    int *n_owners;        /* by value: how many nodes have their memory there */
     record *records;      /* by node */
     unsigned char **left; /* by value: what the operation that computed it left there */
     void (*observe)(const esker__check_result *result, void *user);
@@ -66,15 +67,19 @@ esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const i
         c->value_at = esker__malloc(graph->n_nodes * sizeof *c->value_at);
         c->records = esker__calloc(graph->n_nodes, sizeof *c->records);
         c->left = esker__calloc(plan->n_values, sizeof *c->left);
+        c->n_owners = esker__calloc(plan->n_values, sizeof *c->n_owners);
     }
-    if (!c || !c->value_of || !c->value_at || !c->records || !c->left) {
+    if (!c || !c->value_of || !c->value_at || !c->records || !c->left || !c->n_owners) {
         if (c) esker__free(c->value_of), esker__free(c->value_at), esker__free(c->records), esker__free(c->left);
+        if (c) esker__free(c->n_owners);
         esker__free(c);
         esker_graph_destroy(graph);
         return esker__fail_memory(graph->n_nodes * sizeof *c->records, "check mode");
     }
     memcpy(c->value_of, value_of, graph->n_nodes * sizeof *value_of);
     memcpy(c->value_at, value_at, graph->n_nodes * sizeof *value_at);
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        if (value_of[i] >= 0) c->n_owners[value_of[i]]++;
     c->graph = graph;
     plan->checker = c;
     return ESKER_OK;
@@ -88,6 +93,7 @@ void esker__checker_destroy(esker__checker *c)
     esker__free(c->value_at);
     esker__free(c->records);
     esker__free(c->left);
+    esker__free(c->n_owners);
     esker__free(c);
 }
 
@@ -403,8 +409,8 @@ static esker_status after_dispatch(run *r, int p)
         esker_status st = read_node(r, output, &bytes);
         if (st != ESKER_OK) return st;
         r->record->got[o] = to_doubles(output->type.dtype, bytes, esker__elems(&output->type.shape));
-        /* What is a part of a value is not looked at again: another operation may not have written the rest yet. */
-        bool whole = r->plan->values[value].n_bytes == esker__round_up(bytes_of(output), 16);
+        /* What several operations write is not looked at again: another one may not have written the rest yet. */
+        bool whole = r->checker->n_owners[value] == 1;
         if (whole) r->checker->left[value] = bytes;
         if (!whole) esker__free(bytes);
         if (!r->record->got[o]) return ESKER_ERR_NO_MEMORY;

@@ -1,0 +1,215 @@
+/* device test: what stands one behind the other in a concatenation is computed there: which concatenations run nothing, and that all is right. */
+#include <esker/ops.h>
+#include <esker/plan.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "graph/graph.h"
+#include "ops/ops.h"
+#include "plan/plan.h"
+#include "support/test.h"
+
+#define WIDTH  16 /* of the squares that are concatenated */
+#define SQUARE (WIDTH * WIDTH)
+
+static int count(const esker_plan *plan, const char *kernel)
+{
+    int n = 0;
+    for (size_t p = 0; p < plan->n_dispatches; p++) n += !strcmp(plan->kernels[plan->dispatches[p].kernel].name, kernel);
+    return n;
+}
+
+static esker_node *conv(esker_node *x, int filters, int size)
+{
+    int64_t channels = x->type.shape.dims[1];
+    double scale = 1 / sqrt((double)channels * size * size);
+    char name[32];
+    snprintf(name, sizeof name, "w%d", (int)x->graph->n_nodes);
+    esker_node *w = esker_parameter(x->graph, &(esker_param_desc){.name = name,
+                                                                  .shape = {4, {filters, channels, size, size}},
+                                                                  .init = {ESKER_INIT_UNIFORM, .value = (float)scale}});
+    return esker_conv2d(x, w, &(esker_conv2d_desc){.padding = {size / 2, size / 2}});
+}
+
+/* ---- Graphs: x is [batch, 4, WIDTH, WIDTH] ---- */
+
+static esker_node *two_convolutions(esker_node *x)
+{
+    esker_node *small = esker_relu(conv(x, 8, 1));
+    esker_node *parts[] = {esker_relu(conv(small, 8, 1)), esker_relu(conv(small, 12, 3))};
+    return conv(esker_concat(parts, 2, 1), 4, 1);
+}
+
+/* Each layer sees all before it: concatenations inside of concatenations, and parts that others read too. */
+static esker_node *dense(esker_node *x)
+{
+    esker_node *all = esker_tanh(conv(x, 4, 1));
+    for (int i = 0; i < 3; i++) all = esker_concat((esker_node *[]){all, esker_tanh(conv(all, 4, 3))}, 2, 1);
+    return esker_mul(all, all);
+}
+
+static esker_node *with_an_input(esker_node *x)
+{
+    return esker_square(esker_concat((esker_node *[]){esker_relu(conv(x, 8, 3)), x}, 2, 1));
+}
+
+static esker_node *twice_the_same(esker_node *x)
+{
+    esker_node *y = esker_tanh(x);
+    return esker_square(esker_concat((esker_node *[]){y, y}, 2, 1));
+}
+
+static esker_node *thrice_the_same(esker_node *x)
+{
+    esker_node *y = esker_tanh(x);
+    return esker_square(esker_concat((esker_node *[]){y, y, y}, 3, 1));
+}
+
+/* The first part is read again after the second is there, and in another shape. */
+static esker_node *read_beside(esker_node *x)
+{
+    esker_node *a = esker_tanh(x), *b = esker_sigmoid(conv(a, 4, 3)), *c = esker_concat((esker_node *[]){a, b}, 2, 1);
+    esker_node *d = esker_reshape(esker_mul(a, b), &x->type.shape);
+    return esker_add(esker_mul(esker_slice(c, (const esker_range[]){{0}, {4, 8, 1}}, 2), a), d);
+}
+
+/* A part is a view of what is computed. */
+static esker_node *views(esker_node *x)
+{
+    esker_node *flat = esker_reshape(esker_tanh(x), &(esker_shape){2, {-1, SQUARE}});
+    esker_node *rows = esker_reshape(esker_sin(x), &(esker_shape){2, {-1, SQUARE}});
+    return esker_exp(esker_concat((esker_node *[]){rows, flat}, 2, 0));
+}
+
+/* 3 x 5 floats are not whole quads, which kernels write. */
+static esker_node *odd_parts(esker_node *x)
+{
+    esker_node *part = esker_slice(x, (const esker_range[]){{0}, {0, 1, 1}, {0, 3, 1}, {0, 5, 1}}, 4);
+    return esker_square(esker_concat((esker_node *[]){esker_tanh(part), esker_sin(part)}, 2, 1));
+}
+
+static esker_node *odd_behind(esker_node *x)
+{
+    esker_node *odd = esker_reshape(esker_slice(x, (const esker_range[]){{0}, {0, 1, 1}, {0, 3, 1}, {0, 5, 1}}, 4),
+                                    &(esker_shape){1, {-1}});
+    esker_node *flat = esker_reshape(x, &(esker_shape){1, {-1}});
+    return esker_square(esker_concat((esker_node *[]){esker_tanh(flat), esker_sin(odd)}, 2, 0));
+}
+
+/* The whole has a place of its own, as an output of the plan. */
+static esker_node *an_output(esker_node *x)
+{
+    return esker_concat((esker_node *[]){esker_tanh(x), esker_sin(x)}, 2, 1);
+}
+
+static const struct inside_case {
+    const char *name;
+    esker_node *(*record)(esker_node *x);
+    int batch, n_concats, n_copies; /* forward and backward */
+} cases[] = {
+    {"two convolutions", two_convolutions, 1, 0, 0},
+    {"two convolutions, of two samples", two_convolutions, 2, 1, 0},
+    {"dense blocks", dense, 1, 0, 0},
+    {"dense blocks of three samples", dense, 3, 3, 0},
+    {"beside an input", with_an_input, 1, 0, 1},
+    {"twice the same", twice_the_same, 1, 0, 1},
+    {"thrice the same", thrice_the_same, 1, 1, 0},
+    {"read beside what is written later", read_beside, 1, 0, 0},
+    {"views", views, 2, 0, 0},
+    {"parts of no whole quads", odd_parts, 1, 1, 0},
+    {"the last of no whole quads", odd_behind, 1, 0, 0},
+    {"an output", an_output, 1, 1, 0},
+};
+
+static void run(esker_graph *graph, const struct inside_case *c, esker_node **outputs, bool fuse, const float *x,
+                size_t x_bytes, float *y, float *g, int n_y)
+{
+    esker_plan *plan;
+    uint64_t ticket;
+    assert_ok(esker_plan_compile(graph,
+                                 &(esker_plan_desc){.device = test_device(),
+                                                    .outputs = outputs,
+                                                    .n_outputs = 2,
+                                                    .check = !fuse,
+                                                    .no_fusion = !fuse,
+                                                    .slice_seconds = -1},
+                                 &plan));
+    assert_ok(esker_plan_check(plan));
+    if (count(plan, "shape/concat") != c->n_concats || count(plan, "runtime/copy") != c->n_copies)
+        fail_msg("%s: %d concatenations and %d copies, not %d and %d", c->name, count(plan, "shape/concat"),
+                 count(plan, "runtime/copy"), c->n_concats, c->n_copies);
+    for (int turn = 0; turn < 2; turn++) {
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, x_bytes));
+        assert_ok(esker_plan_submit(plan, &ticket));
+        assert_ok(esker_plan_read(plan, ticket, 0, y, (size_t)n_y * sizeof *y));
+        assert_ok(esker_plan_read(plan, ticket, 1, g, x_bytes));
+    }
+    esker_plan_destroy(plan);
+}
+
+static void parts_are_where_they_belong(void **state)
+{
+    enum { MOST = 3 * 16 * SQUARE };
+    static float x[MOST], y[MOST], g[MOST];
+    static double given[MOST];
+    const struct inside_case *c = *state;
+    esker_graph *graph;
+    double **values;
+    test_device();
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *in = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){4, {c->batch, 4, WIDTH, WIDTH}});
+    esker_node *outputs[2] = {c->record(in)};
+    assert_non_null(outputs[0]);
+    assert_ok(esker_gradients(esker_sum(esker_square(outputs[0]), NULL, 0, false), &in, 1, &outputs[1]));
+    assert_ok(esker_params_init_values(esker_graph_get_params(graph), 5));
+    int n_x = (int)esker__elems(&in->type.shape), n_y = (int)esker__elems(&outputs[0]->type.shape);
+    assert_true(n_y <= MOST);
+    test_uniform(x, n_x, -1, 1, 3);
+    for (int fuse = 0; fuse < 2; fuse++) {
+        run(graph, c, outputs, fuse, x, (size_t)n_x * sizeof *x, y, g, n_y);
+        const double **known = calloc(graph->n_nodes, sizeof *known);
+        double *params[16] = {NULL};
+        int n_params = 0;
+        for (int i = 0; i < n_x; i++) given[i] = (double)x[i];
+        known[in->id] = given;
+        for (size_t i = 0; i < graph->n_nodes; i++) {
+            const esker_node *node = graph->nodes[i];
+            if (node->op != &esker__op_parameter) continue;
+            size_t n = (size_t)esker__elems(&node->type.shape);
+            float *w = malloc(n * sizeof *w);
+            params[n_params] = malloc(n * sizeof **params);
+            assert_ok(
+                esker_params_read(graph->params, (int)((const esker__parameter_attr *)node->attr)->index, w, (int64_t)n));
+            for (size_t j = 0; j < n; j++) params[n_params][j] = (double)w[j];
+            known[i] = params[n_params++];
+            free(w);
+        }
+        assert_ok(esker__evaluate(graph, known, outputs, 2, &values, NULL));
+        for (int i = 0; i < n_y; i++) {
+            double want = values[outputs[0]->id][i];
+            if (!(fabs((double)y[i] - want) <= 1e-5 * (1 + fabs(want))))
+                fail_msg("%s: element %d is %.9g, not %.9g", c->name, i, (double)y[i], want);
+        }
+        for (int i = 0; i < n_x; i++) {
+            double want = values[outputs[1]->id][i];
+            if (!(fabs((double)g[i] - want) <= 1e-4 * (1 + fabs(want))))
+                fail_msg("%s: element %d of the gradient is %.9g, not %.9g", c->name, i, (double)g[i], want);
+        }
+        esker__evaluate_free(graph, values);
+        for (int i = 0; i < n_params; i++) free(params[i]);
+        free(known);
+    }
+    esker_graph_destroy(graph);
+}
+
+int main(void)
+{
+    enum { N = sizeof cases / sizeof *cases };
+    struct CMUnitTest tests[N];
+    for (int i = 0; i < N; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = cases[i].name, .test_func = parts_are_where_they_belong, .initial_state = (void *)(uintptr_t)&cases[i]};
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
