@@ -158,9 +158,11 @@ done:
     return st;
 }
 
-esker_status esker__intervals_lower_bound(const esker__interval *intervals, size_t n, uint64_t *out_bytes)
+/* The most bytes alive at one time, and the first such time. */
+static esker_status find_fullest(const esker__interval *intervals, size_t n, uint64_t *out_bytes, int *out_time)
 {
     *out_bytes = 0;
+    *out_time = 0;
     int end = 0;
     for (size_t i = 0; i < n; i++)
         if (intervals[i].last > end) end = intervals[i].last;
@@ -174,10 +176,18 @@ esker_status esker__intervals_lower_bound(const esker__interval *intervals, size
     uint64_t alive = 0;
     for (int t = 0; t <= end; t++) {
         alive += change[t];
-        if (alive > *out_bytes) *out_bytes = alive;
+        if (alive <= *out_bytes) continue;
+        *out_bytes = alive;
+        *out_time = t;
     }
     esker__free(change);
     return ESKER_OK;
+}
+
+esker_status esker__intervals_lower_bound(const esker__interval *intervals, size_t n, uint64_t *out_bytes)
+{
+    int time;
+    return find_fullest(intervals, n, out_bytes, &time);
 }
 
 /* ---- Values of a plan ---- */
@@ -257,6 +267,42 @@ static void apply(esker_plan *plan, const esker__interval *intervals, uint64_t a
     plan->arena_bytes = arena_bytes;
 }
 
+/* Until the lower bound is at most `most`: the largest of the intervals that are alive at the fullest moment for their last epoch's sake alone is tightened. */
+static esker_status tighten(const esker__interval *tight, esker__interval *loose, size_t n, uint64_t most)
+{
+    for (;;) {
+        uint64_t alive;
+        int fullest;
+        esker_status st = find_fullest(loose, n, &alive, &fullest);
+        if (st != ESKER_OK || alive <= most) return st;
+        size_t found = n;
+        for (size_t i = 0; i < n; i++)
+            if (loose[i].first <= fullest && tight[i].last < fullest && loose[i].last >= fullest &&
+                (found == n || loose[i].n_bytes > loose[found].n_bytes))
+                found = i;
+        if (found == n) return ESKER_OK;
+        loose[found].last = tight[found].last;
+    }
+}
+
+/*
+ * Bytes that are freed and used again within one epoch need a barrier there, so values live to the end of their last epoch (`loose`), but for
+ * those that have to go earlier for the arena to stay within `most`. In `loose` the offsets come out.
+ */
+static esker_status loosen(const esker__interval *tight, esker__interval *loose, size_t n, uint64_t most,
+                           uint64_t *out_bytes)
+{
+    uint64_t bound = 0;
+    esker_status st = esker__intervals_lower_bound(tight, n, &bound);
+    for (int turn = 4; st == ESKER_OK && turn >= 0; turn--) { /* less room each time: placing takes some of it */
+        st = tighten(tight, loose, n, bound + (most - bound) / 4 * (uint64_t)turn);
+        for (size_t i = 0; turn == 0 && i < n; i++) loose[i].last = tight[i].last;
+        if (st == ESKER_OK) st = esker__place_intervals(loose, n, out_bytes);
+        if (st == ESKER_OK && *out_bytes <= most) break;
+    }
+    return st;
+}
+
 esker_status esker__plan_place(esker_plan *plan)
 {
     esker_status st = ESKER_OK;
@@ -272,21 +318,13 @@ esker_status esker__plan_place(esker_plan *plan)
     for (size_t p = 0; p < plan->n_dispatches; p++) epoch_end[plan->dispatches[p].epoch] = (int)p;
     find_lives(plan, lives);
     n_blocks = assign_blocks(plan, lives);
-    /*
-     * Bytes that are freed and used again within one epoch would need a barrier there, so values live to the end of their
-     * last epoch (`loose`), unless that costs more than a twentieth above the bound and the exact lifetimes save it.
-     */
     find_intervals(plan, lives, NULL, tight, n_blocks);
     find_intervals(plan, lives, epoch_end, loose, n_blocks);
-    uint64_t loose_bytes, tight_bytes;
+    uint64_t n_bytes, most;
     st = esker__intervals_lower_bound(tight, (size_t)n_blocks, &plan->arena_lower_bound);
-    if (st == ESKER_OK) st = esker__place_intervals(loose, (size_t)n_blocks, &loose_bytes);
-    if (st != ESKER_OK) goto done;
-    apply(plan, loose, loose_bytes);
-    if (loose_bytes > plan->arena_lower_bound + plan->arena_lower_bound / 20) {
-        st = esker__place_intervals(tight, (size_t)n_blocks, &tight_bytes);
-        if (st == ESKER_OK && tight_bytes < loose_bytes) apply(plan, tight, tight_bytes);
-    }
+    most = plan->arena_lower_bound + plan->arena_lower_bound / 20;
+    if (st == ESKER_OK) st = loosen(tight, loose, (size_t)n_blocks, most, &n_bytes);
+    if (st == ESKER_OK) apply(plan, loose, n_bytes);
 done:
     esker__free(lives);
     esker__free(epoch_end);
