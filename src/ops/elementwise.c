@@ -184,6 +184,8 @@ esker_node *esker__elementwise_simplify(esker_graph *graph, const esker__op *op,
     }
     esker_node *narrow = without_expand(graph, op, attr, inputs);
     if (narrow) return narrow;
+    esker_node *joined = op == &esker__op_add ? esker__sum_of_parts(inputs[0], inputs[1]) : NULL;
+    if (joined) return joined;
     bool commutes = op == &esker__op_add || op == &esker__op_mul;
     for (int i = 1; op->n_inputs == 2 && i >= !commutes; i--) {
         if (!fills(inputs[i], inputs[1 - i])) continue;

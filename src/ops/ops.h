@@ -176,6 +176,8 @@ float esker__dropout_probability(const esker_node *node);
 /** Elements start .. start + count - 1 of one axis; and the reverse, zeros around x up to `length`. Axis from 0 and in range. */
 esker_node *esker__slice_axis(esker_node *x, int axis, int64_t start, int64_t count);
 esker_node *esker__unslice_axis(esker_node *x, int axis, int64_t start, int64_t length);
+/** a + b where it is the sum of unslices that do not overlap and leave no gap, as the gradients of all parts of a value are: their concatenation; else NULL. */
+esker_node *esker__sum_of_parts(esker_node *a, esker_node *b);
 /** Whether the reduction is one; else the failure is recorded in the graph of inputs[0]. */
 bool esker__check_reduction(const char *op, esker_node *const *inputs, int n_inputs, esker_reduction reduction);
 /** A loss of pairs (pair_loss.c) with its constant. */

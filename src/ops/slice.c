@@ -272,6 +272,60 @@ esker_node *esker__unslice_axis(esker_node *x, int axis, int64_t start, int64_t 
     return esker__record(&esker__op_unslice, &attr, &x, 1);
 }
 
+/* ---- Sums of unslices: the gradients of all parts of a value ---- */
+
+#define MOST_PARTS 256
+
+/* The axis along which an unslice puts its input, whole in the others, or -1. */
+static int placed_axis(const esker_node *node)
+{
+    const unslice_attr *a = node->attr;
+    int axis = -1;
+    for (int i = 0; i < a->rank; i++) {
+        if (a->step[i] != 1) return -1;
+        if (node->inputs[0]->type.shape.dims[i] == a->length[i]) continue;
+        if (axis >= 0) return -1;
+        axis = i;
+    }
+    return axis;
+}
+
+/* The terms of a + b that are unslices along one axis, in its order; 0 if there is any other. */
+static int find_parts(esker_node *a, esker_node *b, int *out_axis, esker_node **out)
+{
+    esker_node *open[MOST_PARTS] = {a, b};
+    int n = 0;
+    for (int n_open = 2; n_open > 0;) {
+        esker_node *x = open[--n_open];
+        if (x->op == &esker__op_add && n_open + 2 <= MOST_PARTS && esker_shape_equal(&x->type.shape, &a->type.shape)) {
+            open[n_open++] = x->inputs[0];
+            open[n_open++] = x->inputs[1];
+            continue;
+        }
+        if (x->op != &esker__op_unslice || n == MOST_PARTS || !esker_shape_equal(&x->type.shape, &a->type.shape)) return 0;
+        int axis = placed_axis(x), at = n++;
+        if (axis < 0 || (at > 0 && axis != *out_axis)) return 0;
+        *out_axis = axis;
+        int64_t start = ((const unslice_attr *)x->attr)->start[axis];
+        for (; at > 0 && ((const unslice_attr *)out[at - 1]->attr)->start[axis] > start; at--) out[at] = out[at - 1];
+        out[at] = x;
+    }
+    return n;
+}
+
+esker_node *esker__sum_of_parts(esker_node *a, esker_node *b)
+{
+    esker_node *parts[MOST_PARTS];
+    int axis = -1, n = find_parts(a, b, &axis, parts);
+    int64_t at = 0;
+    for (int i = 0; i < n; i++) {
+        if (((const unslice_attr *)parts[i]->attr)->start[axis] != at) return NULL;
+        parts[i] = parts[i]->inputs[0];
+        at += parts[i]->type.shape.dims[axis];
+    }
+    return n && at == a->type.shape.dims[axis] ? esker_concat(parts, n, axis) : NULL;
+}
+
 /* ---- flip ---- */
 
 static esker_status flip_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)

@@ -104,11 +104,73 @@ static esker_node *an_output(esker_node *x)
     return esker_concat((esker_node *[]){esker_tanh(x), esker_sin(x)}, 2, 1);
 }
 
+/* Backward: the gradients of all parts of a value are that of the value, one behind the other. */
+static esker_node *halves_of(esker_node *x, int axis)
+{
+    esker_node *parts[2], *y = esker_affine(x, 2, 0);
+    if (esker_split_axis(y, axis, NULL, 2, parts) != ESKER_OK) return NULL;
+    return esker_mul(esker_tanh(parts[0]), esker_square(parts[1]));
+}
+
+static esker_node *halves(esker_node *x)
+{
+    return halves_of(x, 1);
+}
+
+static esker_node *halves_of_rows(esker_node *x)
+{
+    return halves_of(x, 3);
+}
+
+static esker_node *four_parts(esker_node *x)
+{
+    esker_node *parts[4], *y = esker_affine(x, 2, 0), *z = NULL;
+    if (esker_split_axis(y, 1, NULL, 4, parts) != ESKER_OK) return NULL;
+    for (int i = 3; i >= 0; i--) z = z ? esker_mul(z, esker_tanh(parts[i])) : esker_sin(parts[i]);
+    return z;
+}
+
+/* No parts of one whole: two overlap, there is a gap, and every second row. */
+static esker_node *overlapping(esker_node *x)
+{
+    esker_node *y = esker_affine(x, 2, 0);
+    return esker_mul(esker_tanh(esker__slice_axis(y, 1, 0, 3)), esker_square(esker__slice_axis(y, 1, 1, 3)));
+}
+
+static esker_node *with_a_gap(esker_node *x)
+{
+    esker_node *y = esker_affine(x, 2, 0);
+    return esker_mul(esker_tanh(esker__slice_axis(y, 1, 0, 1)), esker_square(esker__slice_axis(y, 1, 2, 2)));
+}
+
+static esker_node *every_second(esker_node *x)
+{
+    esker_node *y = esker_affine(x, 2, 0);
+    return esker_mul(esker_tanh(esker_slice(y, (const esker_range[]){{0}, {0, 3, 2}}, 2)),
+                     esker_square(esker_slice(y, (const esker_range[]){{0}, {1, 4, 2}}, 2)));
+}
+
+/* The value has another reader, whose gradient comes on top. */
+static esker_node *halves_and_all(esker_node *x)
+{
+    esker_node *y = esker_affine(x, 2, 0), *z = halves_of(y, 1);
+    return esker_add(z, esker_sum(esker_sin(y), NULL, 0, false));
+}
+
 static const struct inside_case {
     const char *name;
     esker_node *(*record)(esker_node *x);
     int batch, n_concats, n_copies; /* forward and backward */
+    int n_unslices;
 } cases[] = {
+    {"halves", halves, 1, 0, 0},
+    {"halves, of two samples", halves, 2, 1, 0},
+    {"halves of rows", halves_of_rows, 1, 1, 0},
+    {"four parts", four_parts, 1, 0, 0},
+    {"parts that overlap", overlapping, 1, 0, 0, 2},
+    {"parts with a gap", with_a_gap, 1, 0, 0, 2},
+    {"every second channel", every_second, 1, 0, 0, 2},
+    {"halves and all", halves_and_all, 2, 1, 0, 0},
     {"two convolutions", two_convolutions, 1, 0, 0},
     {"two convolutions, of two samples", two_convolutions, 2, 1, 0},
     {"dense blocks", dense, 1, 0, 0},
@@ -116,10 +178,10 @@ static const struct inside_case {
     {"beside an input", with_an_input, 1, 0, 1},
     {"twice the same", twice_the_same, 1, 0, 1},
     {"thrice the same", thrice_the_same, 1, 1, 0},
-    {"read beside what is written later", read_beside, 1, 0, 0},
+    {"read beside what is written later", read_beside, 1, 0, 0, 1},
     {"views", views, 2, 0, 0},
-    {"parts of no whole quads", odd_parts, 1, 1, 0},
-    {"the last of no whole quads", odd_behind, 1, 0, 0},
+    {"parts of no whole quads", odd_parts, 1, 1, 0, 1},
+    {"the last of no whole quads", odd_behind, 1, 0, 0, 1},
     {"an output", an_output, 1, 1, 0},
 };
 
@@ -140,6 +202,9 @@ static void run(esker_graph *graph, const struct inside_case *c, esker_node **ou
     if (count(plan, "shape/concat") != c->n_concats || count(plan, "runtime/copy") != c->n_copies)
         fail_msg("%s: %d concatenations and %d copies, not %d and %d", c->name, count(plan, "shape/concat"),
                  count(plan, "runtime/copy"), c->n_concats, c->n_copies);
+    int n_unslices = 0;
+    for (size_t p = 0; p < plan->n_dispatches; p++) n_unslices += !strcmp(plan->dispatches[p].op, "unslice");
+    if (n_unslices != c->n_unslices) fail_msg("%s: %d unslices, not %d", c->name, n_unslices, c->n_unslices);
     for (int turn = 0; turn < 2; turn++) {
         assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, x_bytes));
         assert_ok(esker_plan_submit(plan, &ticket));
