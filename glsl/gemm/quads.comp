@@ -11,6 +11,7 @@
 // Groups    (ceil(m / (8 LY)), ceil(n / (8 LX)), batches * splits): down the rows first, so that what is read of b stays in the cache
 // Variants  VA: a is read as vec4, and where it begins in a batch is a multiple of 4. If not TA, k is one. If TA, m is, or k and AT_A = m mod 4
 //           says where each row lies; VB: the same for b, with n and AT_B. Whichever needs k to be a multiple of 4 needs chunk to be one, too
+//           PACKED_B: b is as gemm/pack leaves it, [n / 64, k, 64] (VB, not TB, not BATCH); PACKED_A: a is, [m / 64, k, 64] (VA and TA, not BATCH)
 //           FOURS: k and chunk are multiples of 4, so that four p are one round of the loop: llvmpipe keeps the sums in memory from round to round
 // Limits    no shared memory; LX LY invocations; at most 4 storage blocks; 64 sums in each invocation
 #ifndef TA
@@ -33,6 +34,12 @@
 #endif
 #ifndef AT_B
 #define AT_B 0
+#endif
+#ifndef PACKED_A
+#define PACKED_A 0
+#endif
+#ifndef PACKED_B
+#define PACKED_B 0
 #endif
 #ifndef LX
 #define LX 8 // invocations along n and m
@@ -151,7 +158,9 @@ void main()
 #endif
 
     // Where our rows of op(a) and columns of op(b) begin, in units of a and b.
-#if TA && VA
+#if PACKED_A
+    uint i0 = (row >> 6) * k * 64u + (row & 63u);
+#elif TA && VA
     uint i0 = at_a + row;
 #elif TA
     uvec4 i0 = at_a + four(row, m, 1u), i1 = at_a + four(row + 4u, m, 1u);
@@ -160,7 +169,9 @@ void main()
 #else
     uvec4 i0 = at_a + four(row, m, k), i1 = at_a + four(row + 4u, m, k);
 #endif
-#if !TB && VB
+#if PACKED_B
+    uint j0 = (column >> 6) * k * 64u + (column & 63u);
+#elif !TB && VB
     uint j0 = at_b + column;
 #elif !TB
     uvec4 j0 = at_b + four(column, n, 1u), j1 = at_b + four(column + 4u, n, 1u);
@@ -175,7 +186,11 @@ void main()
     vec4 t4 = vec4(0.0), t5 = vec4(0.0), t6 = vec4(0.0), t7 = vec4(0.0);
 
     // Column p + D of op(a) at our rows, and row p + D of op(b) at our columns.
-#if TA && VA && AT_A
+#if PACKED_A
+#define READ_A(D, S)                                                                                                             \
+    uint ai = (i0 + (p + uint(D)) * 64u) >> 2;                                                                                   \
+    vec4 u0 = a[ai], u1 = a[ai + 1u];
+#elif TA && VA && AT_A
 #define READ_A(D, S)                                                                                                             \
     uint ai = (i0 + (p + uint(D)) * m) >> 2;                                                                                     \
     vec4 a0 = a[ai], a1 = a[min(ai + 1u, last_a)], a2 = a1;                                                                      \
@@ -199,7 +214,11 @@ void main()
     vec4 u0 = vec4(a[i0.x + ai], a[i0.y + ai], a[i0.z + ai], a[i0.w + ai]);                                                      \
     vec4 u1 = vec4(a[i1.x + ai], a[i1.y + ai], a[i1.z + ai], a[i1.w + ai]);
 #endif
-#if !TB && VB && AT_B
+#if PACKED_B
+#define READ_B(D, S)                                                                                                             \
+    uint bi = (j0 + (p + uint(D)) * 64u) >> 2;                                                                                   \
+    vec4 v0 = b[bi], v1 = b[bi + 1u];
+#elif !TB && VB && AT_B
 #define READ_B(D, S)                                                                                                             \
     uint bi = (j0 + (p + uint(D)) * n) >> 2;                                                                                     \
     vec4 b0 = b[bi], b1 = b[min(bi + 1u, last_b)], b2 = b1;                                                                      \

@@ -18,6 +18,11 @@ void esker__gemm_batch_params(const esker__gemm *p, uint32_t unit_a, uint32_t un
     out[13] = p->batches * p->splits;
 }
 
+static esker__operand operand_of(esker__lowering *lowering, const esker__value *value, const esker_node *node)
+{
+    return value ? (esker__operand){.value = *value} : esker__read(lowering, node);
+}
+
 esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p, bool quads, esker__dispatch_desc *d,
                                 esker__text *defines)
 {
@@ -26,8 +31,8 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
     if (p->n_axes) esker__text_add(defines, "BATCH %u\n", p->n_axes);
     if (p->splits > 1) esker__text_add(defines, "SPLIT 1\n");
     esker__value part = {0};
-    d->operands[d->n_operands++] = p->value_a ? (esker__operand){.value = *p->value_a} : esker__read(lowering, p->a);
-    d->operands[d->n_operands++] = p->value_b ? (esker__operand){.value = *p->value_b} : esker__read(lowering, p->b);
+    d->operands[d->n_operands++] = operand_of(lowering, p->value_a, p->a);
+    d->operands[d->n_operands++] = operand_of(lowering, p->value_b, p->b);
     if (parts > 1) {
         part = esker__scratch(lowering, 4 * n_elems * parts);
         d->operands[d->n_operands++] = (esker__operand){.value = part, .write = true};
@@ -120,8 +125,44 @@ static bool steps_are_fours(const esker__gemm *p, const uint32_t *steps)
     return fours;
 }
 
+#define PANEL      64   /* columns that gemm/pack lays side by side: of 8 neighbours that share a CPU's vector */
+#define CACHE_ROWS 1024 /* elements: rows that are a multiple of so many long share a few sets of a CPU's cache */
+#define PACK_FOR   128  /* rows or columns of the other matrix at least, or moving this one costs more than it saves */
+
+/* Whether a matrix of `n` columns (b's, or a's rows), `k` long, is packed; `across`: those lie along its rows in memory. */
+static bool suits_pack(const esker__gemm *p, uint32_t n, bool across, uint32_t n_others)
+{
+    return !p->n_axes && n % PANEL == 0 && p->k % 4 == 0 && n_others >= PACK_FOR && (across ? n : p->k) % CACHE_ROWS == 0;
+}
+
+static esker_status emit_pack(esker__lowering *lowering, esker__operand from, uint32_t n, uint32_t k, bool across,
+                              esker__value *out)
+{
+    esker__dispatch_desc d = {.kernel = "gemm/pack",
+                              .defines = across ? NULL : "TB 1\n",
+                              .operands = {from},
+                              .n_operands = 1,
+                              .cost = {.bytes = 8.0 * k * n}};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)k * n / 16, 64), d.groups);
+    if (st != ESKER_OK) return st;
+    uint32_t params[] = {k, n, d.groups[0]};
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    return esker__prepare(lowering, &d, 4ull * k * n, out);
+}
+
 static esker_status emit_quads(esker__lowering *lowering, esker__gemm *p)
 {
+    esker__value packed_a, packed_b;
+    /* Rows of op(a) that lie along memory are read four terms at a time, a line of the cache for 16 of them. */
+    bool pack_a = p->ta && suits_pack(p, p->m, true, p->n), pack_b = suits_pack(p, p->n, !p->tb, p->m);
+    esker_status st = ESKER_OK;
+    if (pack_a) st = emit_pack(lowering, operand_of(lowering, p->value_a, p->a), p->m, p->k, true, &packed_a);
+    if (st == ESKER_OK && pack_b)
+        st = emit_pack(lowering, operand_of(lowering, p->value_b, p->b), p->n, p->k, !p->tb, &packed_b);
+    if (st != ESKER_OK) return st;
+    if (pack_a) p->value_a = &packed_a;
+    if (pack_b) p->value_b = &packed_b, p->tb = false;
     uint32_t tiles_m = (uint32_t)esker__ceil_div(p->m, 8), tiles_n = (uint32_t)esker__ceil_div(p->n, 8);
     /* A vector of the CPU takes 8 invocations that are neighbours. */
     uint32_t lx = lower_power_of_two(tiles_n, 8), ly = 8 / lx, chunk = p->k;
@@ -154,6 +195,8 @@ static esker_status emit_quads(esker__lowering *lowering, esker__gemm *p)
     esker__text defines = {0};
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nLX %u\nLY %u\nSIZE %u\n", p->ta, p->tb, va, vb, lx, ly, lx * ly);
     if (p->k % 4 == 0) esker__text_add(&defines, "FOURS 1\n");
+    if (pack_a) esker__text_add(&defines, "PACKED_A 1\n");
+    if (pack_b) esker__text_add(&defines, "PACKED_B 1\n");
     if (va && p->ta && p->m % 4) esker__text_add(&defines, "AT_A %u\n", p->m % 4);
     if (vb && !p->tb && p->n % 4) esker__text_add(&defines, "AT_B %u\n", p->n % 4);
     return esker__gemm_finish(lowering, p, false, &d, &defines);

@@ -101,6 +101,10 @@ static variant variants[] = {
     {"quads", PRODUCT(1, 0, DIMS(44, 135), DIMS(44, 68))},
     {"quads", PRODUCT(0, 1, DIMS(2, 11, 1028), DIMS(2, 9, 1028))},
     {"quads", PRODUCT(0, 1, DIMS(150, 64), DIMS(600, 64))},
+    {"quads", PRODUCT(0, 0, DIMS(130, 12), DIMS(12, 1024))}, /* what is a multiple of 1024 long is packed */
+    {"quads", PRODUCT(0, 1, DIMS(131, 1024), DIMS(64, 1024))},
+    {"quads", PRODUCT(1, 1, DIMS(20, 1024), DIMS(129, 20))},
+    {"quads", PRODUCT(1, 0, DIMS(8, 1024), DIMS(8, 2048))},
     {"matmul,quads", CONV_TAIL(1, 0, DIMS(3, 12, 5, 7), DIMS(10, 12, 1, 1), DIMS(10, 1, 1))},
     {"matmul,quads", CONV(1, 0, DIMS(3, 9, 5, 7), DIMS(10, 9, 1, 1))},
     {"matmul,t64x64", CONV(1, 0, DIMS(2, 20, 7, 9), DIMS(33, 20, 1, 1))},
