@@ -40,6 +40,13 @@ esker_status esker__conv2d_emit_tiled(esker__lowering *lowering, const esker__co
 bool esker__conv2d_suits_phases(const esker_limits *limits, const esker__conv2d_direct d[4]);
 esker_status esker__conv2d_emit_phases(esker__lowering *lowering, const esker__conv2d_direct d[4]);
 
+/**
+ * Emit a kernel that writes the gradient of the filters as `parts` partial sums, and what adds them up. The caller has set the kernel's name, groups, parameters
+ * and operands 0 and 1; `defines` is released.
+ */
+esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esker_node *node, uint32_t parts,
+                                            esker__dispatch_desc *d, esker__text *defines);
+
 /** Whether conv/quads can compute it (conv2d_quads.c): no dilation, and at least five filters in a group. */
 bool esker__conv2d_suits_quads(const esker_limits *limits, const esker__conv2d_direct *d);
 esker_status esker__conv2d_emit_quads(esker__lowering *lowering, const esker__conv2d_direct *d);

@@ -344,6 +344,28 @@ esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esk
     return ESKER_OK;
 }
 
+esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esker_node *node, uint32_t parts,
+                                            esker__dispatch_desc *d, esker__text *defines)
+{
+    uint64_t n_elems = (uint64_t)esker__elems(&node->type.shape);
+    esker__value part = {0};
+    node->op->cost(node, &d->cost);
+    d->cost.bytes += 4 * (double)n_elems * (parts - 1);
+    if (parts > 1) {
+        part = esker__scratch(lowering, 4 * n_elems * parts);
+        d->operands[2] = (esker__operand){.value = part, .write = true};
+    } else {
+        d->operands[2] = esker__write(lowering, node);
+    }
+    d->n_operands = 3;
+    d->defines = defines->chars;
+    esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
+                                      : esker__emit(lowering, d);
+    esker__text_finish(defines);
+    if (st != ESKER_OK || parts == 1) return st;
+    return esker__emit_sum_splits(lowering, part, n_elems, parts, NULL, 1, 1, node);
+}
+
 esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const esker_node *node)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
@@ -387,8 +409,6 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
         splits = esker__choose_splits(limits, n_elems, tiles, n_rows, 1, esker__ceil_div(64, (uint64_t)s.ow), &chunk);
 
     esker__dispatch_desc d = {.kernel = "conv/weight_grad"};
-    node->op->cost(node, &d.cost);
-    d.cost.bytes += 4 * (double)n_elems * (splits - 1);
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(tiles * splits, 64), d.groups);
     if (st != ESKER_OK) return st;
     int32_t g[8], x[8];
@@ -444,20 +464,7 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     if (by_window) esker__text_add(&defines, "ROLL %d\n", roll);
     if (dilate) esker__text_add(&defines, "DILATE 1\n");
     if (s.groups > 1) esker__text_add(&defines, "GROUPS 1\n");
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    d.defines = defines.chars;
     d.operands[0] = esker__read(lowering, node->inputs[0]);
     d.operands[1] = esker__read(lowering, node->inputs[1]);
-    esker__value part = {0};
-    if (splits > 1) {
-        part = esker__scratch(lowering, 4 * n_elems * splits);
-        d.operands[2] = (esker__operand){.value = part, .write = true};
-    } else {
-        d.operands[2] = esker__write(lowering, node);
-    }
-    d.n_operands = 3;
-    st = esker__emit(lowering, &d);
-    esker__text_finish(&defines);
-    if (st != ESKER_OK || splits == 1) return st;
-    return esker__emit_sum_splits(lowering, part, n_elems, splits, NULL, 1, 1, node);
+    return esker__conv2d_weight_grad_emit(lowering, node, splits, &d, &defines);
 }

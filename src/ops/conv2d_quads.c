@@ -191,8 +191,6 @@ esker_status esker__conv2d_weight_grad_emit_quads(esker__lowering *lowering, con
     splits = esker__ceil_div(n_rows, chunk);
 
     esker__dispatch_desc d = {.kernel = "conv/weight_grad_quads"};
-    node->op->cost(node, &d.cost);
-    d.cost.bytes += 4 * (double)n_elems * (double)(splits - 1);
     st = esker__fold_groups(lowering, esker__ceil_div(tiles * splits, 8), d.groups);
     if (st != ESKER_OK) return st;
     uint32_t params[] = {
@@ -216,20 +214,7 @@ esker_status esker__conv2d_weight_grad_emit_quads(esker__lowering *lowering, con
     d.n_params = sizeof params / sizeof *params;
     d.operands[0] = (esker__operand){.value = x_value};
     d.operands[1] = s->ow % 4 ? (esker__operand){.value = g_value} : esker__read(lowering, node->inputs[1]);
-    esker__value part = {0};
-    if (splits > 1) {
-        part = esker__scratch(lowering, 4 * n_elems * splits);
-        d.operands[2] = (esker__operand){.value = part, .write = true};
-    } else {
-        d.operands[2] = esker__write(lowering, node);
-    }
-    d.n_operands = 3;
     esker__text defines = {0};
     esker__text_add(&defines, "KW %d\nS %d\nCHANNELS %u\n", (int)s->kw, (int)s->sx, (uint32_t)channels);
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    d.defines = defines.chars;
-    st = esker__emit(lowering, &d);
-    esker__text_finish(&defines);
-    if (st != ESKER_OK || splits == 1) return st;
-    return esker__emit_sum_splits(lowering, part, n_elems, (uint32_t)splits, NULL, 1, 1, node);
+    return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, &d, &defines);
 }

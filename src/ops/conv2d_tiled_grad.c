@@ -74,9 +74,6 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
 
     esker__dispatch_desc d = {.kernel = "conv/tiled_weight_grad",
                               .groups = {(uint32_t)blocks_c, (uint32_t)blocks_f, (uint32_t)splits}};
-    node->op->cost(node, &d.cost);
-    uint32_t parts = (uint32_t)splits;
-    d.cost.bytes += 4 * (double)n_elems * (parts - 1);
     uint32_t params[] = {
         (uint32_t)across, (uint32_t)down,  (uint32_t)n_tiles, (uint32_t)chunk, (uint32_t)s->oh,
         (uint32_t)s->ow,  (uint32_t)s->fg, (uint32_t)s->cg,   (uint32_t)s->h,  (uint32_t)s->w,
@@ -89,20 +86,7 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
                     "LX %u\nLY %u\nLZ %u\nSLICES %u\nFB %u\nKH %d\nKW %d\nPB %u\nSY %d\nSX %d\nROWS %u\nCOLS4 %u\nVG %d\n",
                     t.lx, t.ly, t.slices * t.parts, t.slices, t.fb, (int)s->kh, (int)s->kw, t.pb, (int)s->sy, (int)s->sx,
                     t.rows, t.cols4, s->ow % 4 == 0);
-    d.defines = defines.chars;
     d.operands[0] = esker__read(lowering, node->inputs[0]);
     d.operands[1] = esker__read(lowering, node->inputs[1]);
-    esker__value part = {0};
-    if (parts > 1) {
-        part = esker__scratch(lowering, 4 * n_elems * parts);
-        d.operands[2] = (esker__operand){.value = part, .write = true};
-    } else {
-        d.operands[2] = esker__write(lowering, node);
-    }
-    d.n_operands = 3;
-    esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")
-                                     : esker__emit(lowering, &d);
-    esker__text_finish(&defines);
-    if (st != ESKER_OK || parts == 1) return st;
-    return esker__emit_sum_splits(lowering, part, n_elems, parts, NULL, 1, 1, node);
+    return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, &d, &defines);
 }
