@@ -7,10 +7,11 @@
 // Bindings  PACKED 0: 0 in q f32 [heads, tq, d]   1 in k [heads, tk, d]   2 in v [heads, tk, d]   3 out result [heads, tq, d]
 //           PACKED 1: 0 in qkv, q, k and v as attention/pack leaves them   1 out result   LSE 1: last out lse [heads, tq], the
 //           logarithm of the sum of a row's exponentials
+//           JOINT 1 (and PACKED 0): 0 in qkv f32 [samples, t, apart, d], whose rows hold q, k and v of all heads   1 out result, as with PACKED 1
 //           with `between` above 1 what is heads here, of all samples, is [samples, between], and q, k, v (PACKED 0) and the result are
 //           [samples, t, between, d]
 // Uniforms  first_group: of this dispatch, among heads * tiles;  tiles: of BQ queries in a head;  tq, tk, d >= 1;
-//           d4 = ceil(d / 4), d / 4 if not PACKED;  k_at, v_at: where k and v begin in qkv, in vec4;  block: BK, not a constant so that
+//           d4 = ceil(d / 4), d / 4 if not PACKED;  k_at, v_at: where k and v begin in qkv, in vec4, and q_at q, if JOINT;  block: BK, not a constant so that
 //           compilers leave the loops alone: unrolled they would spill
 // Groups    (heads * tiles - first_group, 1, 1) or fewer
 // Limits    1024 + 8 BQ <= 1280 bytes shared, 64 invocations: Midgard has half the registers beyond
@@ -40,6 +41,9 @@
 #ifndef LSE
 #define LSE 0
 #endif
+#ifndef JOINT
+#define JOINT 0 // 1: with BETWEEN 1
+#endif
 precision highp float;
 precision highp int;
 
@@ -58,6 +62,8 @@ layout(std140, binding = 0) uniform Params {
     uint block;
     float scale;
     uint between; // rows from one of a head to the next
+    uint apart;   // the same in qkv, if JOINT
+    uint q_at;
 };
 
 #if VEC
@@ -65,13 +71,17 @@ layout(std140, binding = 0) uniform Params {
 #else
 #define ELEM float
 #endif
-#if PACKED
+#if PACKED || JOINT
 layout(std430, binding = 0) readonly buffer Qkv { vec4 qkv[]; };
 layout(std430, binding = 1) writeonly buffer Result { ELEM result[]; };
 #if LSE
 layout(std430, binding = 2) writeonly buffer Lse { float lse[]; };
 #endif
+#if JOINT
+#define READ_Q(i) qkv[q_at + (i)]
+#else
 #define READ_Q(i) qkv[i]
+#endif
 #define READ_K(i) qkv[k_at + (i)]
 #define READ_V(i) qkv[v_at + (i)]
 #else
@@ -121,10 +131,14 @@ void main()
     uint head = group / tiles;
     uint first_q = (group - head * tiles) * BQ;
 #if BETWEEN && !PACKED
+#if JOINT
+#define APART apart
+#else
 #define APART between
+#endif
     uint outer = head / between;
-    uint q_row = outer * tq * between + head - outer * between; // the first of this head; others follow `between` rows apart
-    uint k_row = outer * tk * between + head - outer * between;
+    uint q_row = outer * tq * APART + head - outer * between; // the first of this head; others follow so many rows apart
+    uint k_row = outer * tk * APART + head - outer * between;
 #else
 #define APART 1u
     uint q_row = head * tq;
@@ -223,6 +237,10 @@ void main()
     uint head_now = q_row / tq;
     uint outer_now = head_now / between;
     uint result_row = outer_now * tq * between + head_now - outer_now * between, lse_row = q_row;
+#elif JOINT
+    uint outer_now = q_row / (tq * apart);
+    uint head_now = q_row - outer_now * tq * apart;
+    uint result_row = outer_now * tq * between + head_now, lse_row = (outer_now * between + head_now) * tq;
 #elif BETWEEN
     uint outer_now = q_row / (tq * between);
     uint result_row = q_row, lse_row = (outer_now * between + q_row - outer_now * tq * between) * tq;

@@ -10,6 +10,8 @@
 //           of own and other one is qg: q, g, and (lse, delta, unused, unused) for each query; one is kv: k and v; rows of d4 vec4
 //           as attention/pack leaves them
 //           PACKED 0: 0 in q, 1 in g, 2 in k, 3 in v, 4 in out, 5 in lse, 6 out result: for GPUs with so many blocks, and VEC alone
+//           JOINT 1 (and PACKED 0): 0 in qkv [samples, t, apart, d], whose rows hold q, k and v of all heads, 1 in g, then as with PACKED 0
+//           WIDE 1: the result is [samples, t, result_apart, d], of which rows from result_first on are written
 //           with `between` above 1 what is heads here, of all samples, is [samples, between], and the result, and with PACKED 0
 //           what is read but lse, are [samples, t, between, d]
 // Uniforms  first_group: of this dispatch, among heads * tiles;  tiles: of OWN rows in a head;  own_n, other_n: rows in a head;
@@ -43,6 +45,12 @@
 #ifndef PACKED
 #define PACKED 1
 #endif
+#ifndef JOINT
+#define JOINT 0 // 1: with BETWEEN 1
+#endif
+#ifndef WIDE
+#define WIDE 0 // 1: with BETWEEN 1
+#endif
 precision highp float;
 precision highp int;
 
@@ -62,6 +70,12 @@ layout(std140, binding = 0) uniform Params {
     float scale;
     uint between; // rows from one of a head to the next
     uint first_column; // COLS 32: vec4 columns before the first lane's
+    uint apart;        // JOINT: `between` of qkv
+    uint q_at;         // where q, k and v begin there, in vec4
+    uint k_at;
+    uint v_at;
+    uint result_apart; // WIDE: `between` of the result
+    uint result_first;
 };
 
 #if VEC
@@ -78,6 +92,28 @@ layout(std430, binding = 2) writeonly buffer Result { ELEM result[]; };
 #define OWN_SECOND(i) own[own_second + (i)]
 #define OTHER_FIRST(i) other[i]
 #define OTHER_SECOND(i) other[other_second + (i)]
+#elif JOINT
+layout(std430, binding = 0) readonly buffer Qkv { vec4 qkv[]; };
+layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
+#if WANT < 2
+layout(std430, binding = 2) readonly buffer Out { vec4 result_of[]; };
+layout(std430, binding = 3) readonly buffer Lse { float lse[]; };
+layout(std430, binding = 4) writeonly buffer Result { ELEM result[]; };
+#else
+layout(std430, binding = 2) readonly buffer Lse { float lse[]; };
+layout(std430, binding = 3) writeonly buffer Result { ELEM result[]; };
+#endif
+#if WANT
+#define OWN_FIRST(i) qkv[k_at + (i)]
+#define OWN_SECOND(i) qkv[v_at + (i)]
+#define OTHER_FIRST(i) qkv[q_at + (i)]
+#define OTHER_SECOND(i) g[i]
+#else
+#define OWN_FIRST(i) qkv[q_at + (i)]
+#define OWN_SECOND(i) g[i]
+#define OTHER_FIRST(i) qkv[k_at + (i)]
+#define OTHER_SECOND(i) qkv[v_at + (i)]
+#endif
 #else
 layout(std430, binding = 0) readonly buffer Q { vec4 q[]; };
 layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
@@ -171,14 +207,39 @@ void main()
     uint head = group / tiles;
     uint first_own = (group - head * tiles) * OWN;
 #if BETWEEN && !PACKED
+#if JOINT
+#define APART apart
+#else
 #define APART between
+#endif
     uint outer = head / between;
-    uint own_row = outer * own_n * between + head - outer * between; // the first of this head; others follow `between` rows apart
-    uint other_row = outer * other_n * between + head - outer * between;
+    uint own_row = outer * own_n * APART + head - outer * between; // the first of this head; others follow so many rows apart
+    uint other_row = outer * other_n * APART + head - outer * between;
 #else
 #define APART 1u
     uint own_row = head * own_n;
     uint other_row = head * other_n;
+#endif
+    // Rows of g, of as many queries as there are keys if JOINT.
+#if JOINT
+    uint g_row = outer * own_n * between + head - outer * between;
+#define OWN_G(row, at) (g_row + (at)*between)
+#else
+#define OWN_G(row, at) (row)
+#endif
+#if JOINT && WANT
+#define OTHER_G(row, at) (g_row + (at)*between)
+#define OWN_2(row, at) (row)
+#define OTHER_2(row, at) OTHER_G(row, at)
+#else
+#define OTHER_G(row, at) (row)
+#define OWN_2(row, at) OWN_G(row, at)
+#define OTHER_2(row, at) (row)
+#endif
+#if JOINT && WANT == 2
+#define SUMMED_ROW(at) (g_row + (at)*between)
+#else
+#define SUMMED_ROW(at) (other_row + (at)*APART)
 #endif
     uint t = gl_LocalInvocationIndex;
     uint block_own = t % (OWN / 2u) * 2u;
@@ -201,8 +262,8 @@ void main()
 #if !WANT && !PACKED // else they are read where they are needed: boards lack the registers
     float lse_a = lse_of(head, at_a, own_n, a);
     float lse_b = lse_of(head, at_b, own_n, b);
-    float delta_a = delta_of(a);
-    float delta_b = delta_of(b);
+    float delta_a = delta_of(OWN_G(a, at_a));
+    float delta_b = delta_of(OWN_G(b, at_b));
 #endif
 #if CAUSAL && WANT
     uint first = min(first_own / BLOCK * BLOCK, other_n); // queries before the first key see none of them
@@ -242,10 +303,10 @@ void main()
         pairs[block_at + BLOCK] = counts(row + 1u, at) ? exp(s.z) : 0.0;
         pairs[block_at + BLOCK + 1u] = counts(row + 1u, at + 1u) ? exp(s.w) : 0.0;
 #if WANT < 2
-        vec4 e = second_products(a * d4, b * d4, x * d4, y * d4);
+        vec4 e = second_products(OWN_2(a, at_a) * d4, OWN_2(b, at_b) * d4, OTHER_2(x, at_x) * d4, OTHER_2(y, at_y) * d4);
 #if WANT
-        float delta_x = delta_of(x);
-        float delta_y = delta_of(y);
+        float delta_x = delta_of(OTHER_G(x, at_x));
+        float delta_y = delta_of(OTHER_G(y, at_y));
         e -= vec4(delta_x, delta_y, delta_x, delta_y);
 #else
 #if PACKED
@@ -264,23 +325,34 @@ void main()
         barrier();
         uint n = min(block, end - first_other);
         for (uint j = 0u; j < n; j++) {
-            vec4 value = SUMMED((other_row + (first_other + j) * APART) * d4 + c);
+            vec4 value = SUMMED(SUMMED_ROW(first_other + j) * d4 + c);
             for (int i = 0; i < ROWS; i++) acc[i] += pairs[(lane_own + uint(i)) * BLOCK + j] * value;
         }
         memoryBarrierShared();
         barrier(); // nobody overwrites the pairs before all have read
     }
+#if WIDE
+#define RESULT_APART result_apart
+#else
+#define RESULT_APART BETWEEN_ROWS
+#endif
 #if BETWEEN && PACKED
     uint head_now = own_row / own_n;
     uint outer_now = head_now / between;
-    uint result_row = outer_now * own_n * between + head_now - outer_now * between;
+    uint result_row = outer_now * own_n * RESULT_APART + head_now - outer_now * between;
+#elif WIDE || JOINT
+    uint outer_now = own_row / (own_n * APART);
+    uint result_row = outer_now * own_n * RESULT_APART + own_row - outer_now * own_n * APART;
 #else
     uint result_row = own_row;
+#endif
+#if WIDE
+    result_row += result_first;
 #endif
     for (int i = 0; i < ROWS; i++) {
         uint row = first_own + lane_own + uint(i);
         if (row >= own_n || lane_c >= d4) continue;
-        uint at = result_row + row * BETWEEN_ROWS;
+        uint at = result_row + row * RESULT_APART;
 #if VEC
         result[at * d4 + c] = acc[i];
 #else

@@ -14,10 +14,10 @@ static esker_node *parameter(esker_model *net, const esker__layer *layer, const 
     return esker_parameter(net->graph, &(esker_param_desc){.name = name, .shape = shape, .init = init});
 }
 
-/* rows [n, w] times the weight, plus the bias if there is one. */
-static esker_node *project(esker_node *rows, esker_node *weight, esker_node *bias)
+/* x [n, rows, w] times the weight, plus the bias if there is one. */
+static esker_node *project(esker_node *x, esker_node *weight, esker_node *bias)
 {
-    esker_node *y = esker_matmul(rows, weight, &(esker_matmul_desc){.transpose_b = true});
+    esker_node *y = esker_matmul(x, weight, &(esker_matmul_desc){.transpose_b = true});
     return bias ? esker_add(y, bias) : y;
 }
 
@@ -49,15 +49,23 @@ esker_node *esker__build_attention(esker_model *net, esker__layer *layer)
                                        (esker_init){.kind = ESKER_INIT_UNIFORM, .value = (float)(1 / sqrt((double)width))});
     if (bias) out_bias = parameter(net, layer, "out_proj.bias", (esker_shape){1, {width}}, (esker_init){0});
 
-    /* [n rows, 3 width], then [n, rows, 3, heads, size], then q, k and v one after the other. The -1 is the batch. */
-    esker_node *all = project(esker_reshape(layer->inputs[0], &(esker_shape){2, {-1, width}}), in_weight, in_bias);
-    all = esker_transpose(esker_reshape(all, &(esker_shape){5, {-1, rows, 3, heads, size}}), (int[]){2, 0, 3, 1, 4});
-    if (!all || esker_split_axis(all, 0, NULL, 3, qkv) != ESKER_OK) return NULL;
-    for (int i = 0; i < 3; i++) qkv[i] = esker_reshape(qkv[i], &(esker_shape){4, {-1, heads, rows, size}});
+    /* [n, rows, 3 width], then [n, rows, 3, heads, size]. The -1 is the batch. */
+    esker_node *all = project(layer->inputs[0], in_weight, in_bias);
+    all = esker_reshape(all, &(esker_shape){5, {-1, rows, 3, heads, size}});
+    /* Positions turn q, k and v one after the other; without them the kernels find these where they are. */
+    if (rotary) all = esker_transpose(all, (int[]){2, 0, 3, 1, 4});
+    if (!all || esker_split_axis(all, rotary ? 0 : 2, NULL, 3, qkv) != ESKER_OK) return NULL;
+    for (int i = 0; i < 3; i++) {
+        if (rotary)
+            qkv[i] = esker_reshape(qkv[i], &(esker_shape){4, {-1, heads, rows, size}});
+        else
+            qkv[i] = esker_transpose(esker_reshape(qkv[i], &(esker_shape){4, {-1, rows, heads, size}}),
+                                     (int[]){0, 2, 1, 3});
+    }
     for (int i = 0; rotary && i < 2; i++) qkv[i] = esker_rotary(qkv[i], &(esker_rotary_desc){.halves = rotary == 2});
     esker_node *y = esker_attention(qkv[0], qkv[1], qkv[2], &(esker_attention_desc){.causal = v[1].v[0] != 0});
-    y = esker_reshape(esker_transpose(y, (int[]){0, 2, 1, 3}), &(esker_shape){2, {-1, width}});
-    return esker_reshape(project(y, out_weight, out_bias), &(esker_shape){3, {-1, rows, width}});
+    y = esker_reshape(esker_transpose(y, (int[]){0, 2, 1, 3}), &(esker_shape){3, {-1, rows, width}});
+    return project(y, out_weight, out_bias);
 }
 
 esker_node *esker_layer_attention(esker_model *net, esker_node *x, const esker_layer_attention_desc *desc)

@@ -110,6 +110,13 @@ static esker_status concat_lower(esker__lowering *lowering, const esker_node *no
     return esker__emit(lowering, &desc);
 }
 
+static esker_node *concat_fused(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                const esker__fusion *fusion)
+{
+    (void)inputs;
+    return esker__attention_fused_concat(graph, node, fusion);
+}
+
 const esker__op esker__op_concat = {.name = "concat",
                                     .n_inputs = -1,
                                     .n_outputs = 1,
@@ -120,6 +127,7 @@ const esker__op esker__op_concat = {.name = "concat",
                                     .reference = concat_reference,
                                     .tolerance = esker__tolerance_exact,
                                     .in_sequence = concat_in_sequence,
+                                    .fused = concat_fused,
                                     .lower = concat_lower};
 
 /* Three at a time, in a tree: each element moves as often as the tree is deep. */

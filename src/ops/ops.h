@@ -151,7 +151,15 @@ typedef struct esker__reduce_norm_attr {
 typedef struct esker__attention_attr {
     int32_t causal;
     float scale;
-    int32_t rows_first; /* q, k, v and the result are [batch, rows, heads, size]: plans alone make it so */
+    /* Plans alone make these so. */
+    int32_t rows_first; /* q, k, v and the result are [batch, rows, heads, size] */
+    /*
+     * With rows_first: q, k and v lie beside each other in the rows of one value, [batch, rows, all_heads, size] whatever its axes are called, which is
+     * each of the three inputs: `heads` of it from head first[i] on. 0: they are values of their own.
+     */
+    int32_t heads, first[3], all_heads, rows, size;
+    /* Of attention_grad: the gradients lie like that in one result, [batch, rows, out_heads, size]. 0: they are three. */
+    int32_t out_heads, out_first[3];
 } esker__attention_attr;
 
 /** Of max_pool2d and avg_pool2d; strides are filled in. */
@@ -176,6 +184,13 @@ float esker__dropout_probability(const esker_node *node);
 /** Elements start .. start + count - 1 of one axis; and the reverse, zeros around x up to `length`. Axis from 0 and in range. */
 esker_node *esker__slice_axis(esker_node *x, int axis, int64_t start, int64_t count);
 esker_node *esker__unslice_axis(esker_node *x, int axis, int64_t start, int64_t length);
+/** Whether `node` is a slice that takes `count` columns from `first` on of each of `rows` rows of `length` elements. */
+typedef struct esker__columns {
+    int64_t rows, length, first, count;
+} esker__columns;
+bool esker__slice_columns(const esker_node *node, esker__columns *out);
+/** What a concatenation of the gradients of attention, in rows, is with fusion: they are computed in their places. NULL: it is another one. */
+esker_node *esker__attention_fused_concat(esker_graph *graph, const esker_node *node, const esker__fusion *fusion);
 /** a + b where it is the sum of unslices that do not overlap and leave no gap, as the gradients of all parts of a value are: their concatenation; else NULL. */
 esker_node *esker__sum_of_parts(esker_node *a, esker_node *b);
 /** Whether the reduction is one; else the failure is recorded in the graph of inputs[0]. */

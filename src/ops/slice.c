@@ -105,6 +105,30 @@ static bool slice_piece(const esker_node *node, int64_t *out_first)
     return true;
 }
 
+bool esker__slice_columns(const esker_node *node, esker__columns *out)
+{
+    if (node->op != &esker__op_slice) return false;
+    const esker_shape *x = &node->inputs[0]->type.shape;
+    *out = (esker__columns){1, 1, 0, 1};
+    int cut = -1;
+    for (int i = 0; i < x->rank; i++) {
+        int64_t start, count, step;
+        resolve(node->attr, i, x->dims[i], &start, &count, &step);
+        if (cut < 0 && count == x->dims[i]) {
+            out->rows *= count;
+            continue;
+        }
+        if (cut >= 0 && count != x->dims[i]) return false;
+        if (cut < 0 && step != 1) return false;
+        if (cut < 0) *out = (esker__columns){out->rows, 1, start, 1};
+        cut = cut < 0 ? i : cut;
+        out->length *= x->dims[i];
+        out->count *= count;
+        if (i > cut) out->first *= count;
+    }
+    return cut >= 0;
+}
+
 /* Only what is taken is read. */
 static void slice_cost(const esker_node *node, esker__cost *out)
 {

@@ -316,7 +316,15 @@ static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc 
                                  .n_bytes = operand->n_bytes ? esker__round_up(operand->n_bytes, 16)
                                                              : value->n_bytes - operand->offset_bytes,
                                  .write = operand->write,
-                                 .uniform = operand->uniform};
+                                 .uniform = operand->uniform,
+                                 .period = operand->period_bytes,
+                                 .part_at = operand->part_at,
+                                 .part_bytes = operand->part_bytes};
+    if (operand->part_at + operand->part_bytes > operand->period_bytes || (operand->period_bytes && !operand->write))
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d: bytes %llu to %llu of every %llu", desc->kernel, i,
+                           (unsigned long long)operand->part_at,
+                           (unsigned long long)(operand->part_at + operand->part_bytes),
+                           (unsigned long long)operand->period_bytes);
     if (operand->offset_bytes % l->plan->limits.storage_align ||
         (out->offset + out->n_bytes > value->n_bytes && !operand->span))
         return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d: bytes %llu to %llu of %llu", desc->kernel, i,

@@ -12,6 +12,9 @@ typedef struct access {
     bool write, uniform;      /* read as a uniform block */
     int storage;
     uint64_t begin, end;
+    uint64_t period,
+        part; /* 0, or of every so many bytes part_bytes from byte `part` of the storage on, and so many behind it */
+    uint64_t part_bytes;
 } access;
 
 typedef struct map {
@@ -22,6 +25,37 @@ typedef struct map {
     int run, uniform_run;      /* of the newest barrier; of the newest one for uniform blocks */
     size_t first_change;       /* the first dispatch of a step that writes parameters; n_dispatches if none does */
 } map;
+
+static access access_of(const map *m, int p, const esker__plan_operand *o)
+{
+    const esker__plan_value *value = &m->plan->values[o->value];
+    uint64_t begin = value->offset + o->offset;
+    return (access){.dispatch = p,
+                    .value = o->value,
+                    .run = m->run,
+                    .write = o->write,
+                    .uniform = o->uniform,
+                    .storage = value->storage,
+                    .begin = begin,
+                    .end = begin + o->n_bytes,
+                    .period = o->period,
+                    .part = begin + o->part_at,
+                    .part_bytes = o->part_bytes};
+}
+
+/* Other columns of the same rows: no byte of one is a byte of the other. */
+static bool are_columns(const access *a, const access *b)
+{
+    if (!a->period || a->period != b->period) return false;
+    uint64_t from = a->part % a->period, to = b->part % b->period;
+    if (to < from) return to + b->part_bytes <= from && from + a->part_bytes <= to + a->period;
+    return from + a->part_bytes <= to && to + b->part_bytes <= from + a->period;
+}
+
+static bool share_bytes(const access *a, const access *b)
+{
+    return a->storage == b->storage && a->begin < b->end && b->begin < a->end && !are_columns(a, b);
+}
 
 static esker_status remember(map *m, access a)
 {
@@ -56,7 +90,7 @@ static esker_status check_access(map *m, const access *now)
     const esker_plan *plan = m->plan;
     for (size_t i = 0; i < m->n; i++) {
         const access *old = &m->list[i];
-        if (old->storage != now->storage || old->begin >= now->end || now->begin >= old->end) continue;
+        if (!share_bytes(old, now)) continue;
         bool conflict = (old->write || now->write) && !same_dispatch(plan, old->dispatch, now->dispatch);
         int run = now->uniform && old->write ? m->uniform_run : m->run;
         if (conflict && old->run >= run) return fail_pair(m, "no barrier between", old, now);
@@ -112,7 +146,7 @@ static esker_status check_read(const map *m, const access *now)
     bool written = false;
     for (size_t i = m->n; i-- > 0;) {
         const access *old = &m->list[i];
-        if (!old->write || old->storage != now->storage || old->begin >= now->end || now->begin >= old->end) continue;
+        if (!old->write || !share_bytes(old, now)) continue;
         if (old->value != now->value && !same_dispatch(m->plan, old->dispatch, now->dispatch)) {
             if (written) break;
             return fail_pair(m, "bytes of another value read", old, now);
@@ -202,15 +236,7 @@ static esker_status check_dispatch(map *m, int p)
                            name_of(plan, p));
     size_t n_before = m->n;
     for (int i = 0; st == ESKER_OK && i < d->n_operands; i++) {
-        esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
-        access now = {p,
-                      d->operands[i].value,
-                      m->run,
-                      d->operands[i].write,
-                      d->operands[i].uniform,
-                      extent.storage,
-                      extent.begin,
-                      extent.end};
+        access now = access_of(m, p, &d->operands[i]);
         st = check_bounds(plan, p, &now);
         size_t n_all = m->n;
         m->n = n_before; /* not against its own other operands */
@@ -222,9 +248,8 @@ static esker_status check_dispatch(map *m, int p)
     }
     if (st == ESKER_OK) st = check_own(plan, p);
     for (int i = 0; st == ESKER_OK && i < d->n_operands; i++) {
-        esker__extent extent = esker__operand_extent(plan, &d->operands[i]);
-        access now = {p, d->operands[i].value, m->run, true, false, extent.storage, extent.begin, extent.end};
-        if (d->operands[i].write) forget(m, &now);
+        access now = access_of(m, p, &d->operands[i]);
+        if (now.write && !now.period) forget(m, &now);
     }
     return st;
 }

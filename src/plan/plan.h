@@ -73,7 +73,8 @@ typedef struct esker__plan_operand {
     int value;
     uint64_t offset, n_bytes; /* inside the value */
     bool write;
-    bool uniform; /* uniform block 2; the last one only */
+    bool uniform;                         /* uniform block 2; the last one only */
+    uint64_t period, part_at, part_bytes; /* as in esker__operand */
 } esker__plan_operand;
 
 typedef struct esker__plan_dispatch {
@@ -318,22 +319,32 @@ esker_status esker__plan_run_checked(esker_plan *plan, int slot);
 esker_status esker__plan_compile_forced(esker_graph *graph, const esker_plan_desc *desc, const esker__forced *forced,
                                         esker_graph **keep_graph, esker_plan **out);
 
-/* The byte range of an operand in its storage. */
+/* The byte range of an operand in its storage; of every `period` bytes from `part` on, the first part_bytes alone, unless period is 0. */
 typedef struct esker__extent {
     int storage;
     uint64_t begin, end;
+    uint64_t period, part, part_bytes;
 } esker__extent;
 
 static inline esker__extent esker__operand_extent(const esker_plan *plan, const esker__plan_operand *operand)
 {
     const esker__plan_value *value = &plan->values[operand->value];
     uint64_t begin = value->offset + operand->offset;
-    return (esker__extent){value->storage, begin, begin + operand->n_bytes};
+    return (esker__extent){value->storage,     begin, begin + operand->n_bytes, operand->period, begin + operand->part_at,
+                           operand->part_bytes};
+}
+
+/* Of two with one period: whether they are other columns. */
+static inline bool esker__extents_alternate(esker__extent a, esker__extent b)
+{
+    if (!a.period || a.period != b.period) return false;
+    uint64_t distance = (b.part % a.period + a.period - a.part % a.period) % a.period;
+    return distance >= a.part_bytes && distance + b.part_bytes <= a.period;
 }
 
 static inline bool esker__extents_meet(esker__extent a, esker__extent b)
 {
-    return a.storage == b.storage && a.begin < b.end && b.begin < a.end;
+    return a.storage == b.storage && a.begin < b.end && b.begin < a.end && !esker__extents_alternate(a, b);
 }
 
 /* ---- The placement itself, without a plan around it (memory.c; tested over random intervals) ---- */

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include <esker/plan.h>
+#include "ops/ops.h"
 #include "support/op_check.h"
 
 static esker_node *build(esker_graph *graph, esker_node *const *in, const void *args)
@@ -26,6 +27,39 @@ static esker_node *build_rows_first(esker_graph *graph, esker_node *const *in, c
                                            esker_transpose(in[2], exchange), args),
                            exchange);
 }
+
+/* q, k and v as columns of the rows of one value, [batch, rows, width] or more axes, in the order `at`; `with`: what else there is. */
+typedef struct columns {
+    esker_attention_desc desc;
+    int heads, size, width, at[3]; /* the columns from which q, k and v go on */
+    bool apart;                    /* other axes: [batch, rows, width / size, size] */
+} columns;
+
+static esker_node *heads_at(esker_node *x, const columns *c, int which)
+{
+    esker_node *y = c->apart ? esker__slice_axis(x, 2, c->at[which] / c->size, c->heads)
+                             : esker__slice_axis(x, 2, c->at[which], c->heads * c->size);
+    y = esker_reshape(y, &(esker_shape){4, {-1, x->type.shape.dims[1], c->heads, c->size}});
+    return esker_transpose(y, (const int[]){0, 2, 1, 3});
+}
+
+static esker_node *build_columns(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    const columns *c = args;
+    esker_node *x = esker_affine(in[0], 1.25f, 0); /* so that there is a value whose gradient is computed in columns */
+    if (c->apart) x = esker_reshape(x, &(esker_shape){4, {-1, x->type.shape.dims[1], c->width / c->size, c->size}});
+    return esker_transpose(esker_attention(heads_at(x, c, 0), heads_at(x, c, 1), heads_at(x, c, 2), &c->desc),
+                           (const int[]){0, 2, 1, 3});
+}
+
+static const columns in_order = {{.causal = true}, 2, 8, 48, {0, 16, 32}},
+                     turned = {{.scale = 0.5f}, 3, 4, 36, {24, 0, 12}}, one_head = {{.causal = true}, 1, 8, 24, {0, 8, 16}},
+                     odd_size = {{.causal = true}, 2, 5, 30, {0, 10, 20}},
+                     with_more = {{.causal = true}, 2, 4, 32, {4, 12, 24}}, sharing = {{0}, 2, 4, 16, {0, 8, 8}},
+                     as_heads = {{0}, 2, 8, 48, {0, 16, 32}, true}, between_heads = {{0}, 2, 4, 26, {0, 9, 18}},
+                     large_size = {{.causal = true}, 2, 132, 792, {0, 264, 528}},
+                     usual = {{.causal = true}, 4, 32, 384, {0, 128, 256}};
 
 static const esker_attention_desc causal = {.causal = true}, steep = {.scale = 3},
                                   falling = {.causal = true, .scale = -0.5f};
@@ -62,6 +96,16 @@ static const op_check_row rows[] = {
     {"more groups than one dispatch has", build, 3, QKV(91, 91, 2, 1, 3), .no_differences = true}, /* 8281 of 8192 */
     {"a scale", build, 3, QKV(1, 2, 10, 11, 12), .args = &steep},
     {"a negative scale, causal", build, 3, QKV(1, 2, 10, 10, 12), .args = &falling},
+    {"columns of one value", build_columns, 1, {IN(DIMS(2, 9, 48), -1, 1)}, .args = &in_order},
+    {"columns in another order", build_columns, 1, {IN(DIMS(2, 7, 36), -1, 1)}, .args = &turned},
+    {"columns of one head", build_columns, 1, {IN(DIMS(2, 9, 24), -1, 1)}, .args = &one_head},
+    {"columns, size 5", build_columns, 1, {IN(DIMS(2, 6, 30), -1, 1)}, .args = &odd_size},
+    {"columns with others between", build_columns, 1, {IN(DIMS(2, 7, 32), -1, 1)}, .args = &with_more},
+    {"k and v are the same columns", build_columns, 1, {IN(DIMS(2, 7, 16), -1, 1)}, .args = &sharing},
+    {"columns as heads", build_columns, 1, {IN(DIMS(2, 5, 48), -1, 1)}, .args = &as_heads},
+    {"columns that begin between heads", build_columns, 1, {IN(DIMS(2, 5, 26), -1, 1)}, .args = &between_heads},
+    {"columns, size 132", build_columns, 1, {IN(DIMS(1, 5, 792), -1, 1)}, .args = &large_size, .no_differences = true},
+    {"columns, size 32", build_columns, 1, {IN(DIMS(2, 33, 384), -1, 1)}, .args = &usual, .no_differences = true},
     {"rows before heads", build_rows_first, 3, QKV(2, 11, 3, 3, 8), .args = &steep},
     {"rows before heads, more keys",
      build_rows_first,
@@ -89,36 +133,68 @@ static const op_check_row rows[] = {
      .args = &causal},
 };
 
+static void no_dispatch_moves_elements(esker_node *const *in, int n_in, esker_node *y, uint32_t invocations)
+{
+    static const char *const movers[] = {"transpose", "slice", "unslice", "concat", "add"};
+    esker_plan *plan;
+    esker_plan_info info;
+    esker_limits limits;
+    esker_node *outputs[4] = {NULL};
+    esker_limits_es31(&limits);
+    limits.reports_reset = true;
+    limits.storage_blocks = 8;
+    limits.group_invocations = limits.group_size[0] = invocations;
+    esker_node *w = esker_input(y->graph, "w", ESKER_DTYPE_F32, &y->type.shape);
+    esker_node *loss = esker_sum(esker_mul(y, w), NULL, 0, false);
+    assert_ok(esker_gradients(loss, in, n_in, outputs));
+    outputs[n_in] = y;
+    assert_ok(esker_plan_compile(
+        y->graph, &(esker_plan_desc){.limits = &limits, .outputs = outputs, .n_outputs = n_in + 1, .slice_seconds = -1},
+        &plan));
+    assert_ok(esker_plan_check(plan));
+    esker_plan_get_info(plan, &info);
+    int n_grads = 0, first_grad = -1;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        bool moves = !strcmp(d.kernel, "attention/pack");
+        for (size_t k = 0; k < sizeof movers / sizeof *movers; k++) moves = moves || !strcmp(d.op, movers[k]);
+        if (moves) fail_msg("dispatch %d is %s by %s", i, d.op, d.kernel);
+        if (strcmp(d.kernel, "attention/grad") != 0) continue;
+        n_grads++;
+        /* The three may run at once, though they write the same rows. */
+        if (first_grad >= 0 && d.barrier) fail_msg("dispatch %d, a gradient of attention, waits for another", i);
+        if (first_grad < 0) first_grad = i;
+    }
+    assert_int_equal(n_grads, 3);
+    esker_plan_destroy(plan);
+}
+
 static void transpositions_go_away(void **state)
 {
     (void)state;
     esker_graph *graph;
-    esker_plan *plan;
-    esker_plan_info info;
-    esker_limits limits;
-    esker_limits_es31(&limits);
-    limits.reports_reset = true;
-    limits.storage_blocks = 8;
-    limits.group_invocations = 256;
     assert_ok(esker_graph_create(NULL, &graph));
-    esker_node *in[3], *outputs[4];
+    esker_node *in[3];
     for (int i = 0; i < 3; i++) {
         const char name[] = {'x', (char)('0' + i), 0};
         in[i] = esker_input(graph, name, ESKER_DTYPE_F32, &(esker_shape){4, {2, 9, 3, 8}});
     }
-    outputs[3] = build_rows_first(graph, in, &causal);
-    esker_node *w = esker_input(graph, "w", ESKER_DTYPE_F32, &(esker_shape){4, {2, 9, 3, 8}});
-    esker_node *loss = esker_sum(esker_mul(outputs[3], w), NULL, 0, false);
-    assert_ok(esker_gradients(loss, in, 3, outputs));
-    assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.limits = &limits, .outputs = outputs, .n_outputs = 4}, &plan));
-    esker_plan_get_info(plan, &info);
-    for (int i = 0; i < info.n_dispatches; i++) {
-        esker_dispatch_info d;
-        assert_ok(esker_plan_get_dispatch(plan, i, &d));
-        if (!strcmp(d.op, "transpose") || !strcmp(d.kernel, "attention/pack")) fail_msg("dispatch %d is %s", i, d.kernel);
-    }
-    esker_plan_destroy(plan);
+    no_dispatch_moves_elements(in, 3, build_rows_first(graph, in, &causal), 256);
     esker_graph_destroy(graph);
+}
+
+static void columns_are_read_where_they_are(void **state)
+{
+    static const columns *const all[] = {&in_order, &turned, &one_head, &as_heads, &usual};
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        esker_graph *graph;
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){3, {2, 9, all[i]->width}});
+        no_dispatch_moves_elements(&x, 1, build_columns(graph, &x, all[i]), 512);
+        esker_graph_destroy(graph);
+    }
 }
 
 static void refuses_what_does_not_fit(void **state)
@@ -144,7 +220,7 @@ static void refuses_what_does_not_fit(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest more[] = {cmocka_unit_test(refuses_what_does_not_fit),
-                                      cmocka_unit_test(transpositions_go_away)};
+    const struct CMUnitTest more[] = {cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(transpositions_go_away),
+                                      cmocka_unit_test(columns_are_read_where_they_are)};
     return op_check_main("attention", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
 }

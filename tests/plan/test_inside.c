@@ -269,10 +269,63 @@ static void parts_are_where_they_belong(void **state)
     esker_graph_destroy(graph);
 }
 
+/* Gradients of attention are written into the rows of one value, each in columns of its own, without a barrier between them. */
+static void columns_do_not_meet(void **state)
+{
+    (void)state;
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_limits limits;
+    esker_node *parts[3], *grad;
+    esker_limits_es31(&limits);
+    limits.storage_blocks = 8;
+    limits.group_invocations = limits.group_size[0] = 1024;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){3, {2, 9, 3 * 4 * 8}}), *y = esker_tanh(x);
+    assert_ok(esker_split_axis(y, 2, NULL, 3, parts));
+    for (int i = 0; i < 3; i++)
+        parts[i] = esker_transpose(esker_reshape(parts[i], &(esker_shape){4, {2, 9, 4, 8}}), (const int[]){0, 2, 1, 3});
+    esker_node *rows = esker_transpose(esker_attention(parts[0], parts[1], parts[2], NULL), (const int[]){0, 2, 1, 3});
+    esker_node *loss = esker_sum(esker_square(rows), NULL, 0, false);
+    assert_ok(esker_gradients(loss, &x, 1, &grad));
+    assert_ok(esker_plan_compile(
+        graph, &(esker_plan_desc){.limits = &limits, .outputs = &grad, .n_outputs = 1, .slice_seconds = -1}, &plan));
+    assert_ok(esker_plan_check(plan));
+    esker__plan_operand *columns[3] = {NULL};
+    int n = 0;
+    for (size_t p = 0; p < plan->n_dispatches; p++) {
+        esker__plan_dispatch *d = &plan->dispatches[p];
+        if (strcmp(plan->kernels[d->kernel].name, "attention/grad") != 0) continue;
+        assert_true(n < 3 && (n == 0 || !d->barrier));
+        columns[n++] = &d->operands[d->n_operands - 1];
+    }
+    assert_int_equal(n, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(columns[i]->value, columns[0]->value);
+        assert_int_equal(columns[i]->part_bytes, 4 * 8 * 4);
+    }
+    /* And the checker would say so. */
+    columns[1]->part_bytes += 4;
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "no barrier between");
+    columns[1]->part_bytes -= 4;
+    columns[1]->part_at -= 4;
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "no barrier between");
+    columns[1]->part_at += 4;
+    columns[0]->part_at += 4;
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "no barrier between");
+    columns[0]->part_at -= 4;
+    columns[2]->period = 0; /* all of it */
+    assert_fails(esker_plan_check(plan), ESKER_ERR_INTERNAL, "no barrier between");
+    columns[2]->period = columns[0]->period;
+    assert_ok(esker_plan_check(plan));
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
 int main(void)
 {
     enum { N = sizeof cases / sizeof *cases };
-    struct CMUnitTest tests[N];
+    struct CMUnitTest tests[N + 1] = {[N] = cmocka_unit_test(columns_do_not_meet)};
     for (int i = 0; i < N; i++)
         tests[i] = (struct CMUnitTest){
             .name = cases[i].name, .test_func = parts_are_where_they_belong, .initial_state = (void *)(uintptr_t)&cases[i]};

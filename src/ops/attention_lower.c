@@ -1,0 +1,315 @@
+/* Attention and its gradients as dispatches of glsl/attention. */
+#include <stdio.h>
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "ops/attention.h"
+
+typedef esker__attention_sizes sizes;
+
+#define GROUP 64  /* invocations */
+#define PAIRS 256 /* of a group's tile */
+#define MOST_GROUPS \
+    8192             /* of a dispatch: a driver may reserve each group's shared memory, 1 to 1.3 KiB, for the whole grid */
+#define PACK_ROWS 64 /* of a group of attention/pack */
+
+typedef struct layout {
+    sizes s;
+    uint32_t d4;
+    int cols;
+    bool vec;
+} layout;
+
+static esker_status make_layout(const esker_node *node, layout *out)
+{
+    sizes s = esker__attention_sizes_of(node);
+    *out = (layout){.s = s, .d4 = (uint32_t)((s.d + 3) / 4), .cols = 4, .vec = s.d % 4 == 0};
+    while (out->cols < (int)out->d4) out->cols *= 2;
+    /* What is packed is the largest that a kernel indexes. */
+    int64_t n = s.heads * (s.tq + s.tk) * 3 * 4 * out->d4;
+    if (n > INT32_MAX) {
+        char text[ESKER__SIGNATURE_BYTES];
+        return esker__fail(ESKER_ERR_LIMIT, "%s: the rows make %lld elements together, the kernels index at most %d",
+                           esker__signature(text, node->op->name, node->inputs, 3), (long long)n, INT32_MAX);
+    }
+    return ESKER_OK;
+}
+
+/* Several of them, if they lie one behind the other: `n` of the node's inputs from `first` on, with equal shapes. */
+static bool lie_together(esker__lowering *lowering, const esker_node *node, int first, int n)
+{
+    uint64_t distance;
+    const esker_node *x = node->inputs[first];
+    uint64_t n_bytes = 4 * (uint64_t)esker__elems(&x->type.shape);
+    for (int i = 1; i < n; i++) {
+        const esker_node *y = node->inputs[first + i];
+        if (!esker_shape_equal(&x->type.shape, &y->type.shape) ||
+            !esker__lie_together(lowering, x, y, UINT64_MAX, &distance) || distance != (uint64_t)i * n_bytes)
+            return false;
+    }
+    return (uint64_t)n * n_bytes <= esker__lowering_limits(lowering)->storage_block_bytes;
+}
+
+/* The floats from `at` on where bindings may begin there, so that what is written beside them needs no barrier; else all. */
+static esker__operand write_rows(esker__value to, uint64_t at, uint64_t n)
+{
+    if (at % 64 || n % 64) return (esker__operand){.value = to, .write = true};
+    return (esker__operand){.value = to, .write = true, .offset_bytes = 4 * at, .n_bytes = 4 * n};
+}
+
+/* Rows to pack: `rows` of them, those of a head `t` long, in a value whose rows have `apart` heads, from head `first` on. */
+typedef struct packing {
+    const esker_node *x;
+    int64_t rows, t, apart, first;
+    int64_t part_rows, part_step; /* behind so many rows come those of so many heads further on */
+} packing;
+
+/* Input `i` of q, k and v; with n above 1 those behind it too, where they lie as far apart. */
+static packing rows_of(const layout *l, const esker_node *node, int i, int n)
+{
+    const esker__attention_attr *a = node->attr;
+    int64_t t = i ? l->s.tk : l->s.tq, rows = l->s.heads * t;
+    return (packing){.x = node->inputs[i],
+                     .rows = n * rows,
+                     .t = t,
+                     .apart = l->s.apart,
+                     .first = a->first[i],
+                     .part_rows = l->s.joint ? rows : n * rows,
+                     .part_step = n > 1 ? a->first[i + 1] - a->first[i] : 0};
+}
+
+/* Whether `n` of q, k and v from input `first` on can be packed at once. */
+static bool go_together(esker__lowering *lowering, const layout *l, const esker_node *node, int first, int n)
+{
+    const int32_t *at = ((const esker__attention_attr *)node->attr)->first;
+    if (!l->s.joint) return lie_together(lowering, node, first, n);
+    return at[first + 1] > at[first] && (n < 3 || at[first + 2] - at[first + 1] == at[first + 1] - at[first]);
+}
+
+/* Rows to float `at` of `to`; with side (1: copied, 2: multiplied) a number for each row, from float `side_at` on. */
+static esker_status pack(esker__lowering *lowering, const layout *l, const packing *p, esker__value to, uint64_t at,
+                         const esker_node *side, int how, uint64_t side_at)
+{
+    char defines[24];
+    uint32_t params[] = {0,
+                         (uint32_t)p->rows,
+                         (uint32_t)l->s.d,
+                         l->d4,
+                         (uint32_t)at,
+                         (uint32_t)side_at,
+                         (uint32_t)p->t,
+                         (uint32_t)l->s.between,
+                         (uint32_t)p->apart,
+                         (uint32_t)p->first,
+                         (uint32_t)p->part_rows,
+                         (uint32_t)p->part_step};
+    double n = (double)p->rows * (double)l->s.d;
+    esker__operand from = esker__read(lowering, p->x), out = {.value = to, .write = true};
+    if (!side) out = write_rows(to, at, (uint64_t)p->rows * 4 * l->d4);
+    params[4] -= (uint32_t)(out.offset_bytes / 4);
+    if ((uint64_t)(p->rows * l->s.d) > (uint64_t)esker__elems(&p->x->type.shape)) { /* those behind it, too */
+        from.n_bytes = 4 * (uint64_t)(p->rows * l->s.d);
+        from.span = true;
+    }
+    snprintf(defines, sizeof defines, "SIDE %d\n", side ? how : 0);
+    esker__dispatch_desc desc = {.kernel = "attention/pack",
+                                 .defines = defines,
+                                 .operands = {from},
+                                 .n_operands = 1,
+                                 .params = params,
+                                 .n_params = sizeof params / sizeof *params,
+                                 .cost = {n, 12 * n}};
+    if (side) desc.operands[desc.n_operands++] = esker__read(lowering, side);
+    desc.operands[desc.n_operands++] = out;
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)p->rows, PACK_ROWS), desc.groups);
+    if (st != ESKER_OK) return st;
+    params[0] = desc.groups[0];
+    return esker__emit(lowering, &desc);
+}
+
+/* Those of q, k and v from input `first` on, `n` of them, one behind the other from vec4 `at` of `to` on. */
+static esker_status pack_inputs(esker__lowering *lowering, const layout *l, const esker_node *node, int first, int n,
+                                esker__value to)
+{
+    bool together = go_together(lowering, l, node, first, n);
+    uint64_t at = 0;
+    esker_status st = ESKER_OK;
+    for (int i = first; st == ESKER_OK && i < first + (together ? 1 : n); i++) {
+        packing p = rows_of(l, node, i, together ? n : 1);
+        st = pack(lowering, l, &p, to, at, NULL, 0, 0);
+        at += 4 * (uint64_t)p.rows * l->d4;
+    }
+    return st;
+}
+
+/* The dispatches over all tiles of all heads; params[0] and [1] are the first group and the tiles of a head. */
+static esker_status emit_tiles(esker__lowering *lowering, const layout *l, esker__dispatch_desc *desc, uint32_t *params,
+                               int64_t rows, int own, double flops_a_pair)
+{
+    uint64_t tiles = esker__ceil_div((uint64_t)rows, (uint64_t)own), groups = tiles * (uint64_t)l->s.heads;
+    double flops = esker__attention_pairs(&l->s) * flops_a_pair;
+    params[1] = (uint32_t)tiles;
+    desc->params = params;
+    esker_status st = ESKER_OK;
+    for (uint64_t first = 0; st == ESKER_OK && first < groups; first += MOST_GROUPS) {
+        uint64_t n = groups - first < MOST_GROUPS ? groups - first : MOST_GROUPS;
+        params[0] = (uint32_t)first;
+        desc->groups[0] = (uint32_t)n;
+        desc->groups[1] = desc->groups[2] = 1;
+        double share = (double)n / (double)groups;
+        desc->cost = (esker__cost){flops * share,
+                                   16 * (double)l->s.heads * (double)(l->s.tq + l->s.tk) * (double)l->s.d * share};
+        st = esker__emit(lowering, desc);
+    }
+    return st;
+}
+
+static uint32_t bits(double value)
+{
+    union {
+        float f;
+        uint32_t u;
+    } both = {(float)value};
+    return both.u;
+}
+
+esker_status esker__attention_lower(esker__lowering *lowering, const esker_node *node)
+{
+    layout l;
+    esker_status st = make_layout(node, &l);
+    if (st != ESKER_OK) return st;
+    bool lse = esker__output_is_used(lowering, node, 1);
+    /* The logarithms need a fifth block, and more registers than Midgard has beside four addresses; it has groups of 128 alone. */
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    bool small = limits->group_invocations < 256;
+    bool joint = l.s.joint; /* one block for q, k and v */
+    bool packed = !l.vec || (lse && !joint && limits->storage_blocks < 5) || (small && (lse || l.s.between > 1 || joint));
+    const int32_t *first = ((const esker__attention_attr *)node->attr)->first;
+    uint64_t rows_q = (uint64_t)(l.s.heads * l.s.tq), rows_k = (uint64_t)(l.s.heads * l.s.tk);
+    uint64_t k_at = rows_q * l.d4, v_at = k_at + rows_k * l.d4; /* in vec4 */
+    int own = GROUP / l.cols * 2;
+    char defines[112];
+    snprintf(defines, sizeof defines, "COLS %d\nROWS 2\nVEC %d\nCAUSAL %d\nPACKED %d\nLSE %d\nBETWEEN %d\n%s", l.cols,
+             l.vec, l.s.causal, packed, lse, l.s.between > 1 || joint, joint && !packed ? "JOINT 1\n" : "");
+    uint32_t params[] = {0,
+                         0,
+                         (uint32_t)l.s.tq,
+                         (uint32_t)l.s.tk,
+                         (uint32_t)l.s.d,
+                         l.d4,
+                         packed ? (uint32_t)k_at : (uint32_t)first[1] * l.d4,
+                         packed ? (uint32_t)v_at : (uint32_t)first[2] * l.d4,
+                         (uint32_t)(PAIRS / own),
+                         bits(l.s.scale),
+                         (uint32_t)l.s.between,
+                         (uint32_t)l.s.apart,
+                         (uint32_t)first[0] * l.d4};
+    esker__dispatch_desc desc = {.kernel = "attention/forward", .defines = defines, .n_params = 13};
+    if (packed) {
+        esker__value qkv = esker__scratch(lowering, (v_at + rows_k * l.d4) * 16);
+        st = pack_inputs(lowering, &l, node, 0, 3, qkv);
+        if (st != ESKER_OK) return st;
+        desc.operands[desc.n_operands++] = (esker__operand){.value = qkv};
+    } else {
+        for (int i = 0; i < (joint ? 1 : 3); i++) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[i]);
+    }
+    desc.operands[desc.n_operands++] = esker__write(lowering, node);
+    if (lse) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
+    return emit_tiles(lowering, &l, &desc, params, l.s.tq, own, 4 * (double)l.s.d + 8);
+}
+
+/* What the gradients read: packed, or as it is. */
+typedef struct grad_inputs {
+    esker__value qg, kv;
+    bool packed;
+} grad_inputs;
+
+/* One of dq, dk and dv, if somebody reads it. */
+static esker_status lower_one(esker__lowering *lowering, const esker_node *node, const layout *l, const grad_inputs *in,
+                              int want)
+{
+    const sizes *s = &l->s;
+    if (!s->out_joint && !esker__output_is_used(lowering, node, want)) return ESKER_OK;
+    const esker__attention_attr *attr = node->attr;
+    const int32_t *at = attr->first;
+    bool joint = s->joint && !in->packed;
+    int64_t own_n = want ? s->tk : s->tq, other_n = want ? s->tq : s->tk;
+    /*
+     * A group of 64 lanes for a row would need two rows, whose sums spill on V3D beside the products of dq and dk: packed, the
+     * row is done in two pieces there, each of which makes the products again.
+     */
+    int cols = in->packed && want < 2 && l->cols > 32 ? 32 : l->cols;
+    int lane_rows = want == 2 || cols == 64 ? 2 : 1, own = GROUP / cols * lane_rows;
+    char defines[128];
+    snprintf(defines, sizeof defines, "COLS %d\nROWS %d\nVEC %d\nCAUSAL %d\nWANT %d\nPACKED %d\nBETWEEN %d\n%s%s", cols,
+             lane_rows, l->vec, s->causal, want, in->packed, s->between > 1 || joint || s->out_joint,
+             joint ? "JOINT 1\n" : "", s->out_joint ? "WIDE 1\n" : "");
+    uint32_t params[] = {0,
+                         0,
+                         (uint32_t)own_n,
+                         (uint32_t)other_n,
+                         (uint32_t)(s->heads * own_n),
+                         (uint32_t)(s->heads * other_n),
+                         (uint32_t)s->d,
+                         l->d4,
+                         (uint32_t)(PAIRS / own),
+                         bits(s->scale),
+                         (uint32_t)s->between,
+                         0,
+                         (uint32_t)s->apart,
+                         (uint32_t)at[0] * l->d4,
+                         (uint32_t)at[1] * l->d4,
+                         (uint32_t)at[2] * l->d4,
+                         (uint32_t)s->out_apart,
+                         (uint32_t)attr->out_first[want]};
+    esker__dispatch_desc desc = {.kernel = "attention/grad", .defines = defines, .n_params = 18};
+    if (in->packed) {
+        desc.operands[desc.n_operands++] = (esker__operand){.value = want ? in->kv : in->qg};
+        desc.operands[desc.n_operands++] = (esker__operand){.value = want ? in->qg : in->kv};
+    } else {
+        static const int order[] = {0, 5, 1, 2, 3, 4}; /* q, g, k, v, out, lse */
+        for (int i = 0; i < 6; i++)
+            if ((want < 2 || (order[i] != 2 && order[i] != 3)) && !(joint && (order[i] == 1 || order[i] == 2)))
+                desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[order[i]]);
+    }
+    esker__operand out = esker__write(lowering, esker__output((esker_node *)node, s->out_joint ? 0 : want));
+    if (s->out_joint) {
+        out.period_bytes = 4 * (uint64_t)(s->out_apart * s->d);
+        out.part_at = 4 * (uint64_t)(attr->out_first[want] * s->d);
+        out.part_bytes = 4 * (uint64_t)(s->between * s->d);
+    }
+    desc.operands[desc.n_operands++] = out;
+    esker_status st = ESKER_OK;
+    for (uint32_t first = 0; st == ESKER_OK && first < l->d4; first += (uint32_t)cols) {
+        params[11] = first;
+        st = emit_tiles(lowering, l, &desc, params, own_n, own, (want == 2 ? 4 : 6) * (double)s->d + 8);
+    }
+    return st;
+}
+
+esker_status esker__attention_grad_lower(esker__lowering *lowering, const esker_node *node)
+{
+    layout l;
+    esker_status st = make_layout(node, &l);
+    if (st != ESKER_OK) return st;
+    esker_node *const *in = node->inputs;
+    uint64_t rows_q = (uint64_t)(l.s.heads * l.s.tq), rows_k = (uint64_t)(l.s.heads * l.s.tk);
+    uint64_t second_q = 4 * rows_q * l.d4, second_k = 4 * rows_k * l.d4, stats = 2 * second_q; /* in floats */
+    /* Heads beyond 128 elements spill on V3D like that, and so do all where q and k are parts of one value. */
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    uint32_t blocks = l.s.joint ? 5 : 7, invocations = l.cols == 64 ? 1024 : l.s.joint ? 384 : 128;
+    grad_inputs from = {.packed = !l.vec || limits->storage_blocks < blocks || limits->group_invocations < invocations};
+    if (from.packed) {
+        from.qg = esker__scratch(lowering, 4 * (stats + 4 * rows_q));
+        from.kv = esker__scratch(lowering, 8 * second_k);
+        packing q = rows_of(&l, node, 0, 1), g = q;
+        g.x = in[5];
+        g.apart = l.s.between;
+        g.first = 0;
+        st = pack(lowering, &l, &q, from.qg, 0, in[4], 1, stats);
+        if (st == ESKER_OK) st = pack(lowering, &l, &g, from.qg, second_q, in[3], 2, stats + 1);
+        if (st == ESKER_OK) st = pack_inputs(lowering, &l, node, 1, 2, from.kv);
+    }
+    for (int want = 0; st == ESKER_OK && want < 3; want++) st = lower_one(lowering, node, &l, &from, want);
+    return st;
+}
