@@ -142,13 +142,11 @@ static esker_status pack_inputs(esker__lowering *lowering, const layout *l, cons
     return st;
 }
 
-/* The dispatches over all tiles of all heads; params[0] and [1] are the first group and the tiles of a head. */
-static esker_status emit_tiles(esker__lowering *lowering, const layout *l, esker__dispatch_desc *desc, uint32_t *params,
-                               int64_t rows, int own, double flops_a_pair)
+/* The dispatches over `groups` groups; params[0] is the first of each. */
+static esker_status emit_groups(esker__lowering *lowering, const layout *l, esker__dispatch_desc *desc, uint32_t *params,
+                                uint64_t groups, double flops_a_pair)
 {
-    uint64_t tiles = esker__ceil_div((uint64_t)rows, (uint64_t)own), groups = tiles * (uint64_t)l->s.heads;
     double flops = esker__attention_pairs(&l->s) * flops_a_pair;
-    params[1] = (uint32_t)tiles;
     desc->params = params;
     esker_status st = ESKER_OK;
     for (uint64_t first = 0; st == ESKER_OK && first < groups; first += MOST_GROUPS) {
@@ -164,6 +162,15 @@ static esker_status emit_tiles(esker__lowering *lowering, const layout *l, esker
     return st;
 }
 
+/* Over all tiles of all heads; params[1] is the tiles of a head. */
+static esker_status emit_tiles(esker__lowering *lowering, const layout *l, esker__dispatch_desc *desc, uint32_t *params,
+                               int64_t rows, int own, double flops_a_pair)
+{
+    uint64_t tiles = esker__ceil_div((uint64_t)rows, (uint64_t)own);
+    params[1] = (uint32_t)tiles;
+    return emit_groups(lowering, l, desc, params, tiles * (uint64_t)l->s.heads, flops_a_pair);
+}
+
 static uint32_t bits(double value)
 {
     union {
@@ -173,12 +180,109 @@ static uint32_t bits(double value)
     return both.u;
 }
 
+/* ---- Through shared memory, on GPUs that wait long for the other kind: attention/tiled and grad_tiled ---- */
+
+#define TILED_ROWS 16 /* of a group */
+#define TILED_KEYS 64 /* at a time */
+
+/* Whether to take them. `bytes` of shared memory for a column more, and beside the columns. */
+static bool takes_tiled(esker__lowering *lowering, const layout *l, const char *op, uint32_t blocks,
+                        uint32_t bytes_a_column, uint32_t bytes)
+{
+    static const char *const names[] = {"lanes", "tiled"};
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    uint32_t cols = (uint32_t)l->cols;
+    if (!l->vec || cols > 8 || limits->storage_blocks < blocks || limits->group_invocations < TILED_ROWS * cols ||
+        limits->group_size[0] < TILED_ROWS * cols || limits->shared_bytes < cols * bytes_a_column + bytes)
+        return false;
+    char problem[160];
+    snprintf(problem, sizeof problem, "%s causal=%d heads=%lld tq=%lld tk=%lld d=%lld joint=%d", op, l->s.causal,
+             (long long)l->s.heads, (long long)l->s.tq, (long long)l->s.tk, (long long)l->s.d, l->s.joint);
+    return esker__choose(lowering, problem, names, 2, 0) == 1;
+}
+
+static esker_status lower_tiled(esker__lowering *lowering, const esker_node *node, const layout *l, bool lse)
+{
+    const int32_t *first = ((const esker__attention_attr *)node->attr)->first;
+    char defines[80];
+    snprintf(defines, sizeof defines, "COLS %d\nBK %d\nCAUSAL %d\nLSE %d\nJOINT %d\n", l->cols, TILED_KEYS, l->s.causal,
+             lse, l->s.joint);
+    uint32_t params[] = {0,
+                         0,
+                         (uint32_t)l->s.tq,
+                         (uint32_t)l->s.tk,
+                         l->d4,
+                         bits(l->s.scale),
+                         (uint32_t)l->s.between,
+                         (uint32_t)l->s.apart,
+                         (uint32_t)first[0] * l->d4,
+                         (uint32_t)first[1] * l->d4,
+                         (uint32_t)first[2] * l->d4};
+    esker__dispatch_desc desc = {.kernel = "attention/tiled", .defines = defines, .n_params = sizeof params / 4};
+    for (int i = 0; i < (l->s.joint ? 1 : 3); i++)
+        desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[i]);
+    desc.operands[desc.n_operands++] = esker__write(lowering, node);
+    if (lse) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
+    return emit_tiles(lowering, l, &desc, params, l->s.tq, TILED_ROWS, 4 * (double)l->s.d + 8);
+}
+
+/* The gradients in one dispatch, for which there must be bindings enough: q, k and v, or the three results, are one. */
+static bool takes_grad_tiled(esker__lowering *lowering, const esker_node *node, const layout *l)
+{
+    if (!l->s.joint && !l->s.out_joint) return false;
+    for (int i = 0; !l->s.out_joint && i < 3; i++)
+        if (!esker__output_is_used(lowering, node, i)) return false;
+    return takes_tiled(lowering, l, "attention_grad", 7, 2 * 16 * TILED_KEYS + 512 + 4 * TILED_KEYS,
+                       2 * 16 * TILED_KEYS + 128 * (TILED_KEYS + 4) + 4 * TILED_KEYS);
+}
+
+static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node *node, const layout *l)
+{
+    static const int order[] = {0, 1, 2, 5, 3, 4}; /* q, k, v, g, out, lse */
+    const esker__attention_attr *attr = node->attr;
+    const sizes *s = &l->s;
+    uint64_t q_tiles = esker__ceil_div((uint64_t)s->tq, TILED_ROWS), k_tiles = esker__ceil_div((uint64_t)s->tk, TILED_ROWS);
+    char defines[80];
+    snprintf(defines, sizeof defines, "COLS %d\nBK %d\nCAUSAL %d\nJOINT %d\nWIDE %d\n", l->cols, TILED_KEYS, s->causal,
+             s->joint, s->out_joint);
+    uint32_t params[] = {0,
+                         (uint32_t)q_tiles,
+                         (uint32_t)k_tiles,
+                         (uint32_t)s->heads,
+                         (uint32_t)s->tq,
+                         (uint32_t)s->tk,
+                         l->d4,
+                         bits(s->scale),
+                         (uint32_t)s->between,
+                         (uint32_t)s->apart,
+                         (uint32_t)attr->first[0] * l->d4,
+                         (uint32_t)attr->first[1] * l->d4,
+                         (uint32_t)attr->first[2] * l->d4,
+                         (uint32_t)s->out_apart,
+                         (uint32_t)attr->out_first[0] * l->d4,
+                         (uint32_t)attr->out_first[1] * l->d4,
+                         (uint32_t)attr->out_first[2] * l->d4};
+    esker__dispatch_desc desc = {.kernel = "attention/grad_tiled", .defines = defines, .n_params = sizeof params / 4};
+    for (int i = 0; i < 6; i++)
+        if (!s->joint || order[i] == 0 || order[i] > 2)
+            desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[order[i]]);
+    for (int i = 0; i < (s->out_joint ? 1 : 3); i++)
+        desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, i));
+    return emit_groups(lowering, l, &desc, params, (uint64_t)s->heads * (q_tiles + k_tiles), 14 * (double)s->d + 16);
+}
+
+/* ---- Lanes of a group, which read what they need: any GPU ---- */
+
 esker_status esker__attention_lower(esker__lowering *lowering, const esker_node *node)
 {
     layout l;
     esker_status st = make_layout(node, &l);
     if (st != ESKER_OK) return st;
     bool lse = esker__output_is_used(lowering, node, 1);
+    uint32_t n_blocks = (l.s.joint ? 1 : 3) + 1 + lse;
+    if (takes_tiled(lowering, &l, "attention", n_blocks, 2 * 16 * TILED_KEYS + 256,
+                    16 * TILED_KEYS + 64 * (TILED_KEYS + 4)))
+        return lower_tiled(lowering, node, &l, lse);
     /* The logarithms need a fifth block, and more registers than Midgard has beside four addresses; it has groups of 128 alone. */
     const esker_limits *limits = esker__lowering_limits(lowering);
     bool small = limits->group_invocations < 256;
@@ -292,6 +396,7 @@ esker_status esker__attention_grad_lower(esker__lowering *lowering, const esker_
     layout l;
     esker_status st = make_layout(node, &l);
     if (st != ESKER_OK) return st;
+    if (takes_grad_tiled(lowering, node, &l)) return lower_grad_tiled(lowering, node, &l);
     esker_node *const *in = node->inputs;
     uint64_t rows_q = (uint64_t)(l.s.heads * l.s.tq), rows_k = (uint64_t)(l.s.heads * l.s.tk);
     uint64_t second_q = 4 * rows_q * l.d4, second_k = 4 * rows_k * l.d4, stats = 2 * second_q; /* in floats */

@@ -1,5 +1,8 @@
 /* device test: attention and its gradients against the whole matrix in double, over sizes around the tiles. */
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <esker/plan.h>
 #include "ops/ops.h"
@@ -218,9 +221,77 @@ static void refuses_what_does_not_fit(void **state)
     op_check_refused(build, &nan, (op_check_input[]){x, x, x}, 3, ESKER_ERR_INVALID, "it must be finite");
 }
 
+/* ---- The kernels for GPUs that wait long for memory: rows of theirs again, where the device has the limits for them ---- */
+
+static bool fits_tiled(const op_check_row *row)
+{
+    const columns *c = row->build == build_columns ? row->args : NULL;
+    int64_t size = c ? c->size : row->in[0].shape.dims[3];
+    return size % 4 == 0 && size <= 32;
+}
+
+static void with_tiles(void **state)
+{
+    op_check_row row = *(const op_check_row *)*state; /* its references met central differences already */
+    void *again = &row;
+    row.no_differences = true;
+    setenv("ESKER_VARIANT", "tiled", 1);
+    op_check(&again);
+}
+
+static int without_tiles(void **state)
+{
+    (void)state;
+    unsetenv("ESKER_VARIANT");
+    return 0;
+}
+
+/* Several of a dispatch's groups of each kind, and the last ones not full: the gradients of all three in one dispatch. */
+static void gradients_are_one_dispatch(void **state)
+{
+    (void)state;
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_plan_info info;
+    esker_limits limits;
+    esker_limits_es31(&limits);
+    limits.storage_blocks = 8;
+    limits.group_invocations = limits.group_size[0] = 1024;
+    limits.shared_bytes = 49152;
+    setenv("ESKER_VARIANT", "tiled", 1);
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){3, {2, 33, 384}}), *grad;
+    esker_node *loss = esker_sum(esker_square(build_columns(graph, &x, &usual)), NULL, 0, false);
+    assert_ok(esker_gradients(loss, &x, 1, &grad));
+    assert_ok(esker_plan_compile(
+        graph, &(esker_plan_desc){.limits = &limits, .outputs = &grad, .n_outputs = 1, .slice_seconds = -1}, &plan));
+    esker_plan_get_info(plan, &info);
+    int n = 0, n_tiled = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        n += !strncmp(d.kernel, "attention/", 10);
+        n_tiled += !strcmp(d.kernel, "attention/tiled") || !strcmp(d.kernel, "attention/grad_tiled");
+    }
+    assert_int_equal(n, 2);
+    assert_int_equal(n_tiled, 2);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
 int main(void)
 {
-    const struct CMUnitTest more[] = {cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(transpositions_go_away),
-                                      cmocka_unit_test(columns_are_read_where_they_are)};
-    return op_check_main("attention", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
+    enum { N_ROWS = sizeof rows / sizeof *rows };
+    static char names[N_ROWS][100];
+    struct CMUnitTest more[4 + N_ROWS] = {cmocka_unit_test(refuses_what_does_not_fit),
+                                          cmocka_unit_test(transpositions_go_away),
+                                          cmocka_unit_test(columns_are_read_where_they_are),
+                                          cmocka_unit_test_setup_teardown(gradients_are_one_dispatch, NULL, without_tiles)};
+    int n = 4;
+    for (int i = 0; i < N_ROWS; i++) {
+        if (!fits_tiled(&rows[i])) continue;
+        snprintf(names[i], sizeof names[i], "tiled: %s", rows[i].name);
+        more[n++] = (struct CMUnitTest){names[i], with_tiles, NULL, without_tiles, (void *)(uintptr_t)&rows[i]};
+    }
+    return op_check_main("attention", rows, N_ROWS, more, (size_t)n);
 }
