@@ -1,6 +1,7 @@
 /* Devices: opening a context, its limits and extensions, whose thread it is, and whether it was lost. */
 #include "gpu/queue_internal.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,21 @@ static void *get_proc(const char *have, const char *extension, const char *funct
     return proc;
 }
 
+/*
+ * As many as the driver likes. NVIDIA's (580) has them for the whole process, ends and joins them here, and crashes when two contexts do so at
+ * once: so the first device alone asks, before any other has something to compile.
+ */
+static void ask_for_compiler_threads(PFNGLMAXSHADERCOMPILERTHREADSKHRPROC ask)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static bool asked;
+    if (!ask) return;
+    pthread_mutex_lock(&mutex);
+    if (!asked) ask(0xffffffffu);
+    asked = true;
+    pthread_mutex_unlock(&mutex);
+}
+
 static esker_status load_extensions(esker_device *dev, const esker_device_desc *desc)
 {
     esker__text all = {0}, in_use = {0};
@@ -62,11 +78,9 @@ static esker_status load_extensions(esker_device *dev, const esker_device_desc *
     if (!dev->info.limits_capped && texels)
         dev->gl.tex_buffer_range = (PFNGLTEXBUFFERRANGEEXTPROC)get_proc(have, "GL_EXT_texture_buffer",
                                                                         "glTexBufferRangeEXT", &in_use);
-    PFNGLMAXSHADERCOMPILERTHREADSKHRPROC threads = NULL;
     if (!dev->info.limits_capped)
-        threads = (PFNGLMAXSHADERCOMPILERTHREADSKHRPROC)get_proc(have, "GL_KHR_parallel_shader_compile",
-                                                                 "glMaxShaderCompilerThreadsKHR", &in_use);
-    if (threads) threads(0xffffffffu); /* as many as the driver likes */
+        ask_for_compiler_threads((PFNGLMAXSHADERCOMPILERTHREADSKHRPROC)get_proc(have, "GL_KHR_parallel_shader_compile",
+                                                                                "glMaxShaderCompilerThreadsKHR", &in_use));
     if (esker__platform_is_robust(dev->platform)) {
         dev->gl.reset_status = (PFNGLGETGRAPHICSRESETSTATUSKHRPROC)get_proc(have, "GL_KHR_robustness",
                                                                             "glGetGraphicsResetStatusKHR", &in_use);
