@@ -62,21 +62,28 @@ bool esker__conv2d_suits_winograd(const esker__lowering *lowering, const esker__
 }
 
 /*
- * What a core of a CPU takes, in ns, measured on llvmpipe beside others (tests/bench/conv_ways.c): for a multiply-add of conv/quads and of gemm/quads,
- * which work in tiles of 8 pixels and up to 64 columns; for each element of a transformed filter that a product reads from memory; for a transformed
- * tile, sums of a tile, a transformed filter. Elsewhere nothing is measured: the tuner may find out.
+ * What one takes, in seconds: on llvmpipe for a core, measured beside others (tests/bench/conv_ways.c), whose conv/quads and gemm/quads work in tiles of 8
+ * pixels and up to 64 columns; on NVIDIA for the whole of an H100 (docs/performance.md). Elsewhere nothing is measured: the tuner may find out.
  */
-#define DIRECT_PRODUCT 0.1
-#define PRODUCT        0.14
-#define READ           2.0
-#define MARGIN         0.85 /* of the time of sums over taps: what is less than that is worth the memory and the rounding */
-
 typedef struct prices {
-    int m;
-    double tile, sums, filter;
+    double direct, product; /* a multiply-add of sums over taps, and of the products */
+    double read;            /* an element of a transformed filter, each time that a product reads it */
+    double byte;            /* of memory that the transforms read or write, */
+    double tile[2], sums[2],
+        filter[2];   /* or a transformed tile, sums of a tile, a transformed filter, of 2 x 2 and of 4 x 4 */
+    double dispatch; /* behind a barrier */
+    double margin;   /* of the time of sums over taps: what is less than that is worth the memory and the rounding */
 } prices;
 
-static const prices all_prices[] = {{2, 55, 45, 45}, {4, 122, 105, 95}};
+static const prices llvmpipe = {.direct = 0.1e-9,
+                                .product = 0.14e-9,
+                                .read = 2e-9,
+                                .tile = {55e-9, 122e-9},
+                                .sums = {45e-9, 105e-9},
+                                .filter = {45e-9, 95e-9},
+                                .margin = 0.85};
+static const prices nvidia = {
+    .direct = 2 / 18e12, .product = 2 / 25e12, .byte = 1 / 2.4e12, .dispatch = 3.9e-6, .margin = 0.9};
 
 /* The bound of F(4 x 4) with fewer channels is more than 16 times that of the sums over taps (conv2d_winograd_bound.c). */
 #define LEAST_CHANNELS_OF_FOUR 16
@@ -88,21 +95,32 @@ static double multiplied_columns(uint32_t n)
     return (double)esker__round_up(n, wide);
 }
 
+static double seconds_of(const prices *it, const esker__conv2d_direct *d, const shape *s, int m, bool is_cpu, bool fixed)
+{
+    int i = m == 4;
+    double c = (double)d->c_in, f = (double)d->f_out, tiles = (double)s->n_t * s->parts;
+    double columns = is_cpu ? multiplied_columns(s->n_t) : s->n_t;
+    double bytes = 4 * (double)d->images * (c * d->x_h * d->x_w + f * (double)(d->rows * d->columns)) +
+                   8 * s->z * (c + f) * tiles;
+    return s->z * c * f * s->parts * (it->product * columns + it->read) + (it->tile[i] * c + it->sums[i] * f) * tiles +
+           it->byte * bytes + 3 * it->dispatch * s->parts + (fixed ? 0 : it->filter[i] * c * f + it->dispatch);
+}
+
 int esker__conv2d_usual_winograd(esker__lowering *lowering, const esker__conv2d_direct *d)
 {
-    if (esker__lowering_family(lowering) != ESKER__FAMILY_LLVMPIPE || d->groups != 1) return 0;
-    double c = (double)d->c_in, f = (double)d->f_out;
-    double pixels = (double)(d->images * d->rows) * (double)esker__round_up((uint64_t)d->columns, 8);
-    double least_ns = MARGIN * DIRECT_PRODUCT * 9 * c * f * pixels;
+    esker__family family = esker__lowering_family(lowering);
+    bool is_cpu = family == ESKER__FAMILY_LLVMPIPE, fixed = esker__is_fixed(lowering, d->w);
+    if ((!is_cpu && family != ESKER__FAMILY_NVIDIA) || d->groups != 1) return 0;
+    const prices *it = is_cpu ? &llvmpipe : &nvidia;
+    double columns = (double)(is_cpu ? esker__round_up((uint64_t)d->columns, 8) : (uint64_t)d->columns);
+    double terms = 9 * (double)d->c_in * (double)d->f_out * (double)(d->images * d->rows) * columns;
+    double least_seconds = it->margin * (it->direct * terms + it->dispatch);
     int usual = 0;
-    for (int i = 0; i < 2; i++) {
-        const prices *p = &all_prices[i];
-        if (!esker__conv2d_suits_winograd(lowering, d, p->m) || (p->m == 4 && d->c_in < LEAST_CHANNELS_OF_FOUR)) continue;
-        shape s = shape_of(esker__lowering_limits(lowering), d, p->m);
-        double t = (double)s.n_t * s.parts;
-        double ns = s.z * c * f * s.parts * (PRODUCT * multiplied_columns(s.n_t) + READ) + (p->tile * c + p->sums * f) * t +
-                    (esker__is_fixed(lowering, d->w) ? 0 : p->filter * c * f);
-        if (ns < least_ns) least_ns = ns, usual = p->m;
+    for (int m = 2; m <= 4; m += 2) {
+        if (!esker__conv2d_suits_winograd(lowering, d, m) || (m == 4 && d->c_in < LEAST_CHANNELS_OF_FOUR)) continue;
+        shape s = shape_of(esker__lowering_limits(lowering), d, m);
+        double seconds = seconds_of(it, d, &s, m, is_cpu, fixed);
+        if (seconds < least_seconds) least_seconds = seconds, usual = m;
     }
     return usual;
 }
