@@ -1,8 +1,10 @@
 #version 310 es
 // gather: y[o, j, i] = x[o, k, i], k being index[j] (EACH 0) or index[o, j, i] (EACH 1); `fill` where k is not in 0 .. x_n-1
-// Bindings  0 in  x [outer, x_n, inner]    1 in index i32 [y_n], or like y    2 out y [outer, y_n, inner], padded to 16 bytes
+//           ADDED 1: plus added[(o, j, i) modulo its elements]
+// Bindings  0 in  x [outer, x_n, inner]    1 in index i32 [y_n], or like y    ADDED 1: 2 in added    last: out y [outer, y_n, inner], padded to 16 bytes
 //           BYTES of an element of x and y: 1, four to a word; 2, two; 0: words of any meaning. QUADS 1 (EACH 0): inner counts four words
 // Uniforms  n: elements of y, 1 to 2^31 - 1 (QUADS: quads)    groups_x: width of the folded grid    fill: its bits
+//           added_n: quads of added
 //           four: 4, out of the compiler's sight, which would unroll
 // Groups    (groups_x, any, 1) of 64; one invocation writes four neighbouring elements. Elements past n in y's last 16 bytes
 //           (BYTES: in its last one or two words) become zero.
@@ -15,6 +17,12 @@
 #ifndef BYTES
 #define BYTES 0
 #endif
+#ifndef INDEX
+#define INDEX 0 // int32; 1: float32, of which the fraction does not count; 2: bytes, four to a word
+#endif
+#ifndef ADDED
+#define ADDED 0 // 1: of floats, with QUADS 1 alone
+#endif
 precision highp float;
 precision highp int;
 
@@ -26,7 +34,10 @@ layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
 layout(std430, binding = 0) readonly buffer X { uint x[]; };
 #endif
 layout(std430, binding = 1) readonly buffer Index { uint index[]; }; // negative ones are large
-#if BYTES == 1
+#if ADDED == 1
+layout(std430, binding = 2) readonly buffer Added { vec4 added[]; };
+layout(std430, binding = 3) writeonly buffer Y { uvec4 y[]; };
+#elif BYTES == 1
 layout(std430, binding = 2) writeonly buffer Y { uint y[]; };
 #elif BYTES == 2
 layout(std430, binding = 2) writeonly buffer Y { uvec2 y[]; };
@@ -37,8 +48,20 @@ layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n;
     uint groups_x;
-    uint x_n, y_n, inner, fill, four;
+    uint x_n, y_n, inner, fill, four, added_n;
 };
+
+uint index_at(uint j)
+{
+#if INDEX == 1
+    float v = uintBitsToFloat(index[j]);
+    return v > -1.0 && v < 2147483648.0 ? uint(int(v)) : 0xffffffffu;
+#elif INDEX == 2
+    return index[j >> 2u] >> (8u * (j & 3u)) & 0xffu;
+#else
+    return index[j];
+#endif
+}
 
 void main()
 {
@@ -48,9 +71,12 @@ void main()
     if (q >= n) return;
     uint line = q / inner; // o, j
     uint o = line / y_n;
-    uint k = index[line - o * y_n];
+    uint k = index_at(line - o * y_n);
     uvec4 result = uvec4(fill);
     if (k < x_n) result = x[(o * x_n + k) * inner + (q - line * inner)];
+#if ADDED == 1
+    result = floatBitsToUint(uintBitsToFloat(result) + added[q % added_n]);
+#endif
     y[q] = result;
 #else
     if (q >= (n + 3u) >> 2) return;
@@ -62,9 +88,9 @@ void main()
     uint end = min(four, n - q * 4u);
     for (uint e = 0u; e < end; e++) {
 #if EACH == 1
-        uint k = index[q * 4u + e];
+        uint k = index_at(q * 4u + e);
 #else
-        uint k = index[j];
+        uint k = index_at(j);
 #endif
         uint value = fill;
         if (k < x_n) {

@@ -10,6 +10,9 @@
 #ifndef START
 #define START 1
 #endif
+#ifndef INDEX
+#define INDEX 0 // int32; 1: float32, of which the fraction does not count; 2: bytes, four to a word
+#endif
 precision highp float;
 precision highp int;
 
@@ -26,6 +29,18 @@ layout(std140, binding = 0) uniform Params {
 };
 
 shared uint hits[6]; // three pairs in turn: one is read, one filled next, and one is being cleared
+
+uint index_at(uint j)
+{
+#if INDEX == 1
+    float v = uintBitsToFloat(index[j]);
+    return v > -1.0 && v < 2147483648.0 ? uint(int(v)) : 0xffffffffu;
+#elif INDEX == 2
+    return index[j >> 2u] >> (8u * (j & 3u)) & 0xffu;
+#else
+    return index[j];
+#endif
+}
 
 void main()
 {
@@ -46,7 +61,7 @@ void main()
     uint turn = 0u;
     for (uint from = first; from < end; from += 64u) {
         uint j = from + t;
-        if (j < end && index[j] - row < n_rows) atomicOr(hits[turn + (t >> 5u)], 1u << (t & 31u)); // below row: wraps
+        if (j < end && index_at(j) - row < n_rows) atomicOr(hits[turn + (t >> 5u)], 1u << (t & 31u)); // below row: wraps
         memoryBarrierShared();
         barrier();
         uint cleared = turn == 0u ? 4u : turn - 2u;
@@ -56,7 +71,7 @@ void main()
             while (bits != 0u) {
                 uint hit = from + h * 32u + uint(findLSB(bits));
                 bits &= bits - 1u;
-                if (live) y[to + (index[hit] - row) * inner] += g[(group.z * g_n + hit) * inner + i];
+                if (live) y[to + (index_at(hit) - row) * inner] += g[(group.z * g_n + hit) * inner + i];
             }
         }
         turn = turn == 4u ? 0u : turn + 2u;

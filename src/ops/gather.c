@@ -1,5 +1,5 @@
 /*
- * Elements by index: take and embedding (whole rows), gather (each element its own index), scatter_add, one_hot, and the gradients
+ * Elements by index: take and embedding (whole rows), gather (each element its own index), scatter_add, and the gradients
  * of the first two. Every tensor is seen as [outer, n, inner] around the axis. What is added up is owned by one invocation for each
  * element and added in the order of the indices, so that no atomics are needed and the bits are always the same.
  */
@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/text.h"
 #include "ops/move.h"
 
 #define GROUP_SIZE 64
@@ -56,17 +57,10 @@ static split split_at(const esker_shape *full, int axis, int64_t few)
     return s;
 }
 
-static int64_t elems(const esker_shape *shape)
-{
-    int64_t n = 1;
-    for (int i = 0; i < shape->rank; i++) n *= shape->dims[i];
-    return n;
-}
-
 static esker_status check_elems(const esker_node *node)
 {
     for (int i = -1; i < node->n_inputs; i++) {
-        int64_t n = elems(i < 0 ? &node->type.shape : &node->inputs[i]->type.shape);
+        int64_t n = esker__elems(i < 0 ? &node->type.shape : &node->inputs[i]->type.shape);
         if (n > INT32_MAX)
             return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements, the kernel indexes at most %d", node->op->name,
                                (long long)n, INT32_MAX);
@@ -77,8 +71,8 @@ static esker_status check_elems(const esker_node *node)
 /* Reading and writing what is named, and nothing else of the larger side. */
 static void cost_moved(const esker_node *node, esker__cost *out)
 {
-    double n = (double)elems(&node->type.shape), bytes = (double)esker_dtype_bytes(node->type.dtype);
-    *out = (esker__cost){n, 2 * n * bytes + 4 * (double)elems(&node->inputs[node->n_inputs - 1]->type.shape)};
+    double n = (double)esker__elems(&node->type.shape), bytes = (double)esker_dtype_bytes(node->type.dtype);
+    *out = (esker__cost){n, 2 * n * bytes + 4 * (double)esker__elems(&node->inputs[1]->type.shape)};
 }
 
 /* ---- take and gather ---- */
@@ -97,7 +91,19 @@ static split gather_split(const esker_node *node)
 {
     int axis = ((const esker__gather_attr *)node->attr)->axis;
     const esker_shape *index = &node->inputs[1]->type.shape;
-    return split_at(&node->inputs[0]->type.shape, axis, is_each(node) ? index->dims[axis] : elems(index));
+    return split_at(&node->inputs[0]->type.shape, axis, is_each(node) ? index->dims[axis] : esker__elems(index));
+}
+
+/* Whether `added` fits behind itself into a float32 result of quads, a whole number of times. */
+static bool repeats(const esker_node *added, const esker__type *type)
+{
+    const esker_shape *y = &type->shape, *x = &added->type.shape;
+    int first = 0; /* axis that is more than 1 */
+    while (first < x->rank && x->dims[first] == 1) first++;
+    if (added->type.dtype != ESKER_DTYPE_F32 || type->dtype != ESKER_DTYPE_F32 || x->rank > y->rank) return false;
+    for (int i = first; i < x->rank; i++)
+        if (x->dims[i] != y->dims[y->rank - x->rank + i]) return false;
+    return esker__elems(x) % 4 == 0;
 }
 
 static esker_status take_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -106,7 +112,9 @@ static esker_status take_infer(const void *attr, esker_node *const *inputs, int 
     const esker_shape *x = &inputs[0]->type.shape, *index = &inputs[1]->type.shape;
     char text[ESKER__SIGNATURE_BYTES];
     esker__signature(text, "take", inputs, n_inputs);
-    esker_status st = check_index(text, inputs[1]);
+    if (n_inputs != 2 + (a->adds != 0))
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: %d inputs given, %d are needed", text, n_inputs, 2 + (a->adds != 0));
+    esker_status st = a->any_index ? ESKER_OK : check_index(text, inputs[1]);
     if (st == ESKER_OK) st = check_axis(text, a->axis, x->rank);
     if (st != ESKER_OK) return st;
     if (x->rank - 1 + index->rank > ESKER_MAX_RANK)
@@ -116,6 +124,7 @@ static esker_status take_infer(const void *attr, esker_node *const *inputs, int 
     for (int i = 0; i < a->axis; i++) out->shape.dims[out->shape.rank++] = x->dims[i];
     for (int i = 0; i < index->rank; i++) out->shape.dims[out->shape.rank++] = index->dims[i];
     for (int i = a->axis + 1; i < x->rank; i++) out->shape.dims[out->shape.rank++] = x->dims[i];
+    if (a->adds && !repeats(inputs[2], out)) return esker__fail(ESKER_ERR_INTERNAL, "%s: input 2 cannot be added", text);
     return ESKER_OK;
 }
 
@@ -148,9 +157,23 @@ static void gather_reference(const esker__reference *r)
     for (int64_t o = 0; o < s.outer; o++)
         for (int64_t j = 0; j < s.few; j++)
             for (int64_t i = 0; i < s.inner; i++, at++) {
-                double k = r->in[1][is_each(r->node) ? at : j];
+                double k = trunc(r->in[1][is_each(r->node) ? at : j]);
                 r->out[0][at] = k >= 0 && k < (double)s.many ? r->in[0][(o * s.many + (int64_t)k) * s.inner + i] : nowhere;
+                if (a->adds) r->out[0][at] += r->in[2][at % esker__elems(&r->node->inputs[2]->type.shape)];
+                if (a->adds && r->magnitude[0]) r->magnitude[0][at] = fabs(r->out[0][at]) + ESKER__FLUSHED * 0x1p24;
             }
+}
+
+/* Of the kernels' indices: what INDEX is. */
+static int index_kind(const esker_node *node)
+{
+    esker_dtype dtype = node->inputs[1]->type.dtype;
+    return dtype == ESKER_DTYPE_F32 ? 1 : dtype == ESKER_DTYPE_U8 ? 2 : 0;
+}
+
+static double gather_tolerance(const esker_node *node)
+{
+    return ((const esker__gather_attr *)node->attr)->adds ? 2 : 0;
 }
 
 static esker_status gather_lower(esker__lowering *lowering, const esker_node *node)
@@ -162,7 +185,7 @@ static esker_status gather_lower(esker__lowering *lowering, const esker_node *no
     bool each = is_each(node), nan = is_float(node->type.dtype) && !a->zero;
     int bytes = (int)esker_dtype_bytes(node->type.dtype) % 4; /* 0: words */
     uint32_t fill = !nan ? 0 : bytes ? 0x7e00u : 0x7fc00000u;
-    int64_t per_word = bytes ? 4 / bytes : 1, n = elems(&node->type.shape);
+    int64_t per_word = bytes ? 4 / bytes : 1, n = esker__elems(&node->type.shape);
     if (bytes && !each && s.inner % per_word == 0) { /* whole words after all */
         s.inner /= per_word;
         n /= per_word;
@@ -171,20 +194,66 @@ static esker_status gather_lower(esker__lowering *lowering, const esker_node *no
     }
     int64_t unit = !bytes && !each && s.inner % 4 == 0 ? 4 : 1;
     n /= unit;
-    char defines[64];
-    snprintf(defines, sizeof defines, "EACH %d\nQUADS %d\nBYTES %d\n", each, unit == 4, bytes);
-    esker__dispatch_desc desc = {.kernel = "shape/gather",
-                                 .defines = defines,
-                                 .operands = {esker__read(lowering, node->inputs[0]),
-                                              esker__read(lowering, node->inputs[1]), esker__write(lowering, node)},
-                                 .n_operands = 3};
+    char defines[96];
+    snprintf(defines, sizeof defines, "EACH %d\nQUADS %d\nBYTES %d\nINDEX %d\nADDED %d\n", each, unit == 4, bytes,
+             index_kind(node), (int)a->adds);
+    esker__dispatch_desc desc = {
+        .kernel = "shape/gather",
+        .defines = defines,
+        .operands = {esker__read(lowering, node->inputs[0]), esker__read(lowering, node->inputs[1])},
+        .n_operands = 2};
+    if (a->adds) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[2]);
+    desc.operands[desc.n_operands++] = esker__write(lowering, node);
     st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, (unit == 4 ? 1 : 4) * GROUP_SIZE), desc.groups);
     if (st != ESKER_OK) return st;
-    uint32_t params[] = {
-        (uint32_t)n, desc.groups[0], (uint32_t)s.many, (uint32_t)s.few, (uint32_t)(s.inner / unit), fill, 4};
+    uint32_t params[] = {(uint32_t)n,
+                         desc.groups[0],
+                         (uint32_t)s.many,
+                         (uint32_t)s.few,
+                         (uint32_t)(s.inner / unit),
+                         fill,
+                         4,
+                         a->adds ? (uint32_t)(esker__elems(&node->inputs[2]->type.shape) / 4) : 1};
     desc.params = params;
-    desc.n_params = 7;
+    desc.n_params = 8;
     return esker__emit(lowering, &desc);
+}
+
+/* ---- Fused: indices that need no conversion, and what is added to what is taken ---- */
+
+/* What the indices are converted from, if the kernels can read that; else NULL. */
+static const esker_node *unconverted(const esker_node *node)
+{
+    const esker_node *index = node->inputs[1];
+    if (index->op != &esker__op_convert || index->type.dtype != ESKER_DTYPE_I32) return NULL;
+    esker_dtype from = index->inputs[0]->type.dtype;
+    return from == ESKER_DTYPE_F32 || from == ESKER_DTYPE_U8 ? index->inputs[0] : NULL;
+}
+
+static esker_node *take_fused(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                              const esker__fusion *fusion)
+{
+    const esker_node *from = unconverted(node);
+    if (!from || !fusion->map[from->id]) return NULL;
+    esker__gather_attr attr = *(const esker__gather_attr *)node->attr;
+    attr.any_index = 1;
+    return esker__record_in(graph, node->op, &attr, (esker_node *[]){inputs[0], fusion->map[from->id]}, 2);
+}
+
+static bool take_absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
+{
+    esker__gather_attr *a = attr;
+    const esker_node *added = user->inputs[1 - which];
+    int64_t inner = gather_split(node).inner;
+    if (user->op != &esker__op_add || a->adds || fusion->keep || fusion->storage_blocks < 4 || inner % 4 != 0) return false;
+    if (added == user->inputs[which] || !esker_shape_equal(&user->type.shape, &node->type.shape)) return false;
+    a->adds = repeats(added, &node->type);
+    return a->adds;
+}
+
+static void take_title(const esker_node *node, esker__text *text)
+{
+    esker__text_add(text, "take%s", ((const esker__gather_attr *)node->attr)->adds ? "+add" : "");
 }
 
 /* ---- scatter_add, and the gradients of take and gather ---- */
@@ -194,7 +263,7 @@ static split scatter_split(const esker_node *node)
 {
     int axis = *(const int32_t *)node->attr;
     const esker_shape *index = &node->inputs[1]->type.shape;
-    return split_at(&node->type.shape, axis, node->op == &esker__op_take_grad ? elems(index) : index->dims[axis]);
+    return split_at(&node->type.shape, axis, node->op == &esker__op_take_grad ? esker__elems(index) : index->dims[axis]);
 }
 
 static esker_status take_grad_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -258,7 +327,7 @@ static void scatter_reference(const esker__reference *r)
     bool base = r->node->op == &esker__op_scatter_add, each = r->node->op != &esker__op_take_grad;
     const double *g = r->in[base ? 2 : 0], *index = r->in[1];
     split s = scatter_split(r->node);
-    int64_t n = elems(&r->node->type.shape), at = 0;
+    int64_t n = esker__elems(&r->node->type.shape), at = 0;
     double *count = esker__calloc((size_t)n, sizeof *count), *size = r->magnitude[0];
     for (int64_t i = 0; i < n; i++) {
         r->out[0][i] = !count ? NAN : base ? r->in[0][i] : 0;
@@ -267,7 +336,7 @@ static void scatter_reference(const esker__reference *r)
     for (int64_t o = 0; count && o < s.outer; o++)
         for (int64_t j = 0; j < s.few; j++)
             for (int64_t i = 0; i < s.inner; i++, at++) {
-                double k = index[each ? at : j];
+                double k = trunc(index[each ? at : j]);
                 if (!(k >= 0 && k < (double)s.many)) continue;
                 int64_t to = (o * s.many + (int64_t)k) * s.inner + i;
                 r->out[0][to] += g[at];
@@ -286,14 +355,30 @@ static double scatter_tolerance(const esker_node *node)
 
 static void scatter_cost(const esker_node *node, esker__cost *out)
 {
-    double g = (double)elems(&node->inputs[node->n_inputs - 1]->type.shape), y = (double)elems(&node->type.shape);
-    if (node->op == &esker__op_take_grad) g = (double)elems(&node->inputs[0]->type.shape);
+    double g = (double)esker__elems(&node->inputs[node->n_inputs - 1]->type.shape),
+           y = (double)esker__elems(&node->type.shape);
+    if (node->op == &esker__op_take_grad) g = (double)esker__elems(&node->inputs[0]->type.shape);
     *out = (esker__cost){g, 4 * (y + 4 * g)};
 }
 
 #define ENOUGH_LINES 4096  /* so many invocations keep a GPU busy: each may own a line */
 #define MOST_TERMS   16384 /* of one dispatch: a watchdog's patience, if all fall on one element */
 #define ROW_BLOCKS   256
+
+/* Of take_grad: whether a group owns rows; else an invocation owns a line. */
+static bool owns_rows(const split *s, const esker_limits *limits)
+{
+    return s->outer * s->inner < ENOUGH_LINES && s->outer <= limits->groups[2];
+}
+
+static esker_node *take_grad_fused(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                   const esker__fusion *fusion)
+{
+    const esker_node *from = unconverted(node);
+    split s = scatter_split(node);
+    if (!from || !fusion->map[from->id] || !owns_rows(&s, fusion->limits)) return NULL;
+    return esker__record_in(graph, node->op, node->attr, (esker_node *[]){inputs[0], fusion->map[from->id]}, 2);
+}
 
 static esker_status scatter_rows(esker__lowering *lowering, const esker_node *node, const split *s)
 {
@@ -305,10 +390,12 @@ static esker_status scatter_rows(esker__lowering *lowering, const esker_node *no
                                               esker__read(lowering, node->inputs[1]), esker__write(lowering, node)},
                                  .n_operands = 3};
     esker_status st = ESKER_OK;
+    char defines[40];
     for (int64_t first = 0; first < s->few && st == ESKER_OK; first += MOST_TERMS) {
         int64_t end = first + MOST_TERMS < s->few ? first + MOST_TERMS : s->few;
         uint32_t params[] = {(uint32_t)s->many, (uint32_t)s->few, (uint32_t)s->inner, (uint32_t)first, (uint32_t)end, rows};
-        desc.defines = first == 0 ? "START 1\n" : "START 0\n";
+        snprintf(defines, sizeof defines, "START %d\nINDEX %d\n", first == 0, index_kind(node));
+        desc.defines = defines;
         desc.params = params;
         desc.n_params = 6;
         st = esker__emit(lowering, &desc);
@@ -323,9 +410,10 @@ static esker_status scatter_lower(esker__lowering *lowering, const esker_node *n
     const esker_limits *limits = esker__lowering_limits(lowering);
     esker_status st = check_elems(node);
     if (st != ESKER_OK) return st;
-    if (!each && s.outer * s.inner < ENOUGH_LINES && s.outer <= limits->groups[2]) return scatter_rows(lowering, node, &s);
+    if (!each && owns_rows(&s, limits)) return scatter_rows(lowering, node, &s);
 
-    uint32_t params[] = {(uint32_t)elems(&node->type.shape), 0, (uint32_t)s.many, (uint32_t)s.few, (uint32_t)s.inner, 0, 0};
+    uint32_t params[] = {
+        (uint32_t)esker__elems(&node->type.shape), 0, (uint32_t)s.many, (uint32_t)s.few, (uint32_t)s.inner, 0, 0};
     esker__dispatch_desc desc = {.kernel = "shape/scatter_lines",
                                  .defines = base ? "START 1\nBASE 1\n" : "START 1\nBASE 0\n",
                                  .params = params,
@@ -354,50 +442,10 @@ static esker_status scatter_lower(esker__lowering *lowering, const esker_node *n
     return st;
 }
 
-/* ---- one_hot ---- */
-
-static esker_status one_hot_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
-{
-    const esker__one_hot_attr *a = attr;
-    char text[ESKER__SIGNATURE_BYTES];
-    esker__signature(text, "one_hot", inputs, n_inputs);
-    esker_status st = check_index(text, inputs[0]);
-    if (st != ESKER_OK) return st;
-    if (a->classes < 1 || inputs[0]->type.shape.rank == ESKER_MAX_RANK)
-        return esker__fail(ESKER_ERR_INVALID,
-                           "%s: %lld classes for %d axes; at least 1 class and at most %d axes are possible", text,
-                           (long long)a->classes, inputs[0]->type.shape.rank, ESKER_MAX_RANK - 1);
-    *out = (esker__type){ESKER_DTYPE_F32, inputs[0]->type.shape};
-    out->shape.dims[out->shape.rank++] = a->classes;
-    return ESKER_OK;
-}
-
-static void one_hot_reference(const esker__reference *r)
-{
-    int64_t classes = ((const esker__one_hot_attr *)r->node->attr)->classes, n = elems(&r->node->type.shape);
-    for (int64_t i = 0; i < n; i++) r->out[0][i] = r->in[0][i / classes] == (double)(i % classes);
-}
-
-static esker_status one_hot_lower(esker__lowering *lowering, const esker_node *node)
-{
-    esker_status st = check_elems(node);
-    if (st != ESKER_OK) return st;
-    int64_t n = elems(&node->type.shape);
-    esker__dispatch_desc desc = {.kernel = "shape/one_hot",
-                                 .operands = {esker__read(lowering, node->inputs[0]), esker__write(lowering, node)},
-                                 .n_operands = 2};
-    st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
-    if (st != ESKER_OK) return st;
-    uint32_t params[] = {(uint32_t)n, desc.groups[0], (uint32_t)((const esker__one_hot_attr *)node->attr)->classes};
-    desc.params = params;
-    desc.n_params = 3;
-    return esker__emit(lowering, &desc);
-}
-
 /* ---- The operations ---- */
 
 const esker__op esker__op_take = {.name = "take",
-                                  .n_inputs = 2,
+                                  .n_inputs = -1,
                                   .n_outputs = 1,
                                   .attr_bytes = sizeof(esker__gather_attr),
                                   .flags = ESKER__OP_STORAGE_TYPES,
@@ -405,9 +453,12 @@ const esker__op esker__op_take = {.name = "take",
                                   .gradient = gather_gradient,
                                   .no_gradient = 2,
                                   .reference = gather_reference,
-                                  .tolerance = esker__tolerance_exact,
+                                  .tolerance = gather_tolerance,
                                   .cost = cost_moved,
-                                  .lower = gather_lower};
+                                  .lower = gather_lower,
+                                  .absorb = take_absorb,
+                                  .fused = take_fused,
+                                  .title = take_title};
 
 const esker__op esker__op_gather = {.name = "gather",
                                     .n_inputs = 2,
@@ -433,7 +484,8 @@ const esker__op esker__op_take_grad = {.name = "take_grad",
                                        .tolerance = scatter_tolerance,
                                        .atol = ESKER__FLUSHED,
                                        .cost = scatter_cost,
-                                       .lower = scatter_lower};
+                                       .lower = scatter_lower,
+                                       .fused = take_grad_fused};
 
 const esker__op esker__op_gather_grad = {.name = "gather_grad",
                                          .n_inputs = 2,
@@ -460,16 +512,6 @@ const esker__op esker__op_scatter_add = {.name = "scatter_add",
                                          .atol = ESKER__FLUSHED,
                                          .cost = scatter_cost,
                                          .lower = scatter_lower};
-
-const esker__op esker__op_one_hot = {.name = "one_hot",
-                                     .n_inputs = 1,
-                                     .n_outputs = 1,
-                                     .attr_bytes = sizeof(esker__one_hot_attr),
-                                     .infer = one_hot_infer,
-                                     .no_gradient = 1,
-                                     .reference = one_hot_reference,
-                                     .tolerance = esker__tolerance_exact,
-                                     .lower = one_hot_lower};
 
 static esker_node *record(const esker__op *op, esker_node *const *inputs, int n_inputs, int axis)
 {
@@ -501,9 +543,4 @@ esker_node *esker_gather(esker_node *x, esker_node *indices, int axis)
 esker_node *esker_scatter_add(esker_node *x, esker_node *indices, esker_node *values, int axis)
 {
     return record(&esker__op_scatter_add, (esker_node *[]){x, indices, values}, 3, axis);
-}
-
-esker_node *esker_one_hot(esker_node *indices, int64_t classes)
-{
-    return esker__record(&esker__op_one_hot, &(esker__one_hot_attr){classes}, &indices, 1);
 }

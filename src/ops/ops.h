@@ -119,6 +119,9 @@ typedef struct esker__triangle_attr {
 typedef struct esker__gather_attr {
     int32_t axis;
     int32_t zero; /* an index out of range gives 0, not NaN: gradients */
+    /* Of take, in plans with fusion: */
+    int32_t any_index; /* indices may be float32 or uint8: what would be converted */
+    int32_t adds;      /* input 2 is added, as often as it fits behind itself into the result */
 } esker__gather_attr;
 
 typedef struct esker__one_hot_attr {

@@ -22,6 +22,30 @@ static esker_node *build_embedding(esker_graph *graph, esker_node *const *in, co
     return esker_embedding(in[0], in[1]);
 }
 
+/* Indices that come as another type, which models have them in, and what is added to the rows: one operation with fusion. */
+static esker_node *converted(esker_node *index, esker_dtype by)
+{
+    return esker_convert(esker_convert(index, by), ESKER_DTYPE_I32);
+}
+
+static esker_node *build_from_floats(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_add(esker_embedding(in[0], converted(in[1], ESKER_DTYPE_F32)), in[2]);
+}
+
+static esker_node *build_from_bytes(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_add(in[2], esker_embedding(in[0], converted(in[1], ESKER_DTYPE_U8)));
+}
+
+static esker_node *build_along_last(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_take(in[0], converted(in[1], ESKER_DTYPE_F32), -1);
+}
+
 static esker_node *build_gather(esker_graph *graph, esker_node *const *in, const void *args)
 {
     (void)graph;
@@ -62,6 +86,18 @@ static const op_check_row rows[] = {
     {"embedding, all indices alike", build_embedding, 2, {F32(1, 5), INDEX(1, 127)}, .args = NULL},
     {"embedding of 300 x 3", build_embedding, 2, {F32(300, 3), INDEX(300, 129)}, .args = NULL},
 
+    {"indices from floats, and positions", build_from_floats, 3, {F32(9, 8), INDEX(9, 3, 5), F32(5, 8)}},
+    {"indices from floats, a row added", build_from_floats, 3, {F32(9, 4), INDEX(9, 3, 5), F32(1, 4)}},
+    {"indices from floats, as much added", build_from_floats, 3, {F32(9, 4), INDEX(9, 3, 5), F32(3, 5, 4)}},
+    {"indices from floats, a column added", build_from_floats, 3, {F32(9, 4), INDEX(9, 3, 5), F32(5, 1)}},
+    {"indices from floats, an element added", build_from_floats, 3, {F32(9, 4), INDEX(9, 3, 5), F32(1)}},
+    {"indices from floats, more axes added", build_from_floats, 3, {F32(9, 4), INDEX(9, 3), F32(2, 3, 4)}},
+    {"indices from floats, odd rows", build_from_floats, 3, {F32(9, 7), INDEX(9, 3, 5), F32(5, 7)}},
+    {"indices from floats, 65 x 128", build_from_floats, 3, {F32(65, 128), INDEX(65, 12, 64), F32(64, 128)}, .no_differences = true},
+    {"indices from floats, along the last axis", build_along_last, 2, {F32(5, 9), INDEX(9, 13)}},
+    {"indices from floats, along the last axis of many rows", build_along_last, 2, {F32(4200, 3), INDEX(3, 5)}, .no_differences = true},
+    {"indices from bytes, and positions", build_from_bytes, 3, {F32(9, 8), INDEX(9, 3, 5), F32(5, 8)}},
+    {"indices from bytes, odd rows", build_from_bytes, 3, {F32(9, 7), INDEX(9, 13), F32(13, 7)}},
     {"gather along the first axis", build_gather, 2, {F32(5, 7), INDEX(5, 9, 7)}, AXIS(0)},
     {"gather along the last axis", build_gather, 2, {F32(7, 5), INDEX(5, 7, 3)}, AXIS(-1)},
     {"gather along a middle axis", build_gather, 2, {F32(3, 5, 4), INDEX(5, 3, 6, 4)}, AXIS(1)},
@@ -141,8 +177,51 @@ static void indices_out_of_range(void **state)
     }
 }
 
+/* Fractions do not count, as in a conversion; no number and what is out of range give NaN. */
+static void floats_are_indices(void **state)
+{
+    static const float index[] = {0, 1.9f, -0.9f, -1, 2.999f, 3, 1e20f, -1e20f, NAN, 2};
+    static const int want[] = {0, 1, 0, -1, 2, -1, -1, -1, -1, 2};
+    enum { N = sizeof index / sizeof *index };
+    (void)state;
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_plan_info info;
+    uint64_t ticket;
+    float table[3 * 4], y[N * 4];
+    test_device();
+    test_uniform(table, 12, 1, 2, 1);
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *x = esker_input(graph, "table", ESKER_DTYPE_F32, &(esker_shape){2, {3, 4}});
+    esker_node *i = esker_input(graph, "index", ESKER_DTYPE_F32, &(esker_shape){1, {N}});
+    esker_node *out = esker_embedding(x, esker_convert(i, ESKER_DTYPE_I32));
+    for (int check = 0; check < 2; check++) {
+        assert_ok(esker_plan_compile(
+            graph, &(esker_plan_desc){.device = test_device(), .outputs = &out, .n_outputs = 1, .check = check != 0},
+            &plan));
+        esker_plan_get_info(plan, &info);
+        for (int d = 0; d < info.n_dispatches; d++) {
+            esker_dispatch_info dispatch;
+            assert_ok(esker_plan_get_dispatch(plan, d, &dispatch));
+            assert_string_not_equal(dispatch.op, "convert");
+        }
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "table"), table, sizeof table));
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "index"), index, sizeof index));
+        assert_ok(esker_plan_submit(plan, &ticket));
+        assert_ok(esker_plan_read(plan, ticket, 0, y, sizeof y));
+        for (int j = 0; j < N * 4; j++) {
+            int row = want[j / 4];
+            if (row < 0 ? !isnan(y[j]) : y[j] != table[row * 4 + j % 4])
+                fail_msg("index %g: element %d is %g", (double)index[j / 4], j % 4, (double)y[j]);
+        }
+        esker_plan_destroy(plan);
+    }
+    esker_graph_destroy(graph);
+}
+
 int main(void)
 {
-    const struct CMUnitTest more[] = {cmocka_unit_test(indices_out_of_range), cmocka_unit_test(refusals_name_the_rule)};
+    const struct CMUnitTest more[] = {cmocka_unit_test(indices_out_of_range), cmocka_unit_test(floats_are_indices),
+                                      cmocka_unit_test(refusals_name_the_rule)};
     return op_check_main("gather", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
 }
