@@ -2,6 +2,8 @@
 // conv/tiled: the sums of conv/direct, from tiles of x and of the weights in shared memory: each group LX PX columns by LY rows of one image,
 //             and CH LZ channels; each invocation CH channels of PX neighbouring pixels of a row. For GPUs with fast shared memory
 //
+// The next tiles are read, in fours, before the arithmetic of these, and written after it: whole vec4, as one component at a time takes several times as
+// long.
 // x is read once for all taps (but for the tile's border), and an invocation reads a row of it from shared memory once for KW taps.
 //
 // Order     every element is one running sum over c, then p, then q, as in conv/direct; if SPLIT over those c of its split
@@ -10,13 +12,14 @@
 // Uniforms  as in conv/direct: pixel (u, v) of image i, channel f is y[(i f_out + f) y_channel + y_first + u y_u + v y_v], the weight of (f, c, p, q)
 //           is w[f w_f + c w_c + w_first + p w_p + q w_q], and x begins pad_y rows above and pad_x columns left of the first pixel's taps;
 //           across, down: tiles of an image; fold: groups along x; blocks_f: ceil(f_out / (CH LZ)); chunk: multiple of CC, or c_in
-// Groups    images down across, folded into x and y; z: blocks_f splits, or blocks_f 4 if PHASES
-//           read if PHASES, in place of those that go by the same names without the first word: phase_...; rows, columns, KH and KW: the
-//           most of any phase, phase_taps_y, phase_taps_x: those there are
-// Variants  PHASES: four such convolutions at once, with other taps, for other pixels of y (the gradient of the input, with stride 2); not
-//           with SPLIT or VY. Where x is not finite, so may be those pixels of y that only taps which a phase does not have join with it
-//           VY: y_v is 1, and columns, y_channel, y_first, y_u are multiples of 4
-// Limits    tiles of at most 16 elements for each invocation; LX LY LZ invocations; shared memory 16 CC (rows * width + KH KW CH LZ / 4) bytes, rows = (LY - 1) SY + KH, width about
+// Groups    images down across, folded into x and y; z: blocks_f splits, or blocks_f 2 if PHASES
+// Variants  PHASES: the gradient of the input, with stride 2. Even rows of y, and odd ones, are convolutions of x with taps of their own, which two groups take, and so are even
+//           columns and odd ones, of which an invocation takes PX (4) each. KW is the number of taps of both, those of even columns first; WINDOW: columns of x that they see;
+//           EVEN_TAPS, ODD_TAPS: what to add up, with those of x that a tap meets. phase_rows, phase_y_first, phase_pad_y, phase_taps_y: of even and odd rows;
+//           phase_columns: even and odd ones; phase_w_first: of even rows and even columns, even rows and odd columns, odd rows and even columns, both odd.
+//           Not with SPLIT, nor a stride of x
+//           VY: y_v is 1, and columns, y_channel, y_first, y_u are multiples of 4; with PHASES: rows of y are a multiple of 4 long
+// Limits    tiles of at most four fours of elements for each invocation; LX LY LZ invocations; shared memory 16 CC (rows * width + KH KW CH LZ / 4) bytes, rows = (LY - 1) SY + KH, width about
 //           ((LX PX - 1) SX + KW) / 4; CH, PX 8 need about 100 registers
 #ifndef LX
 #define LX 4 // literals for layout()
@@ -56,6 +59,12 @@
 #ifndef PHASES
 #define PHASES 0
 #endif
+#ifndef WINDOW // with PHASES they are given together
+#define WINDOW KW
+#define KW_EVEN 1
+#define EVEN_TAPS TAP_S(0u, FOUR_0)
+#define ODD_TAPS TAP_T(1u, FOUR_0) TAP_T(2u, FOUR_1)
+#endif
 #ifndef SPLIT
 #define SPLIT 0
 #endif
@@ -88,29 +97,28 @@ layout(std140, binding = 0) uniform Params {
     int x_h, x_w, pad_y, pad_x, w_f, w_c, w_first, w_p, w_q;
     uint y_channel, y_first, y_u, y_v, bias_step, blocks_f, chunk, n_elems;
 #if PHASES
-    uvec4 phase_rows, phase_columns, phase_y_first;
-    ivec4 phase_pad_y, phase_pad_x, phase_w_first, phase_taps_y, phase_taps_x;
+    ivec4 phase_w_first;
+    uvec2 phase_rows, phase_columns, phase_y_first;
+    ivec2 phase_pad_y, phase_taps_y;
 #endif
 };
 #if PHASES
-uint phase;
+uint phase; // of the rows
 #define rows phase_rows[phase]
-#define columns phase_columns[phase]
+#define columns phase_columns.x // the odd ones are as many, or one less
 #define y_first phase_y_first[phase]
 #define pad_y phase_pad_y[phase]
-#define pad_x phase_pad_x[phase]
-#define w_first phase_w_first[phase]
 #endif
 
 #define N_GROUP (LX * LY * LZ)
 #define TILE_H ((LY - 1) * SY + KH)
-#define TILE_W ((LX * PX - 1) * SX + KW)
+#define TILE_W ((LX * PX - 1) * SX + WINDOW)
 #define WIDTH4 ((TILE_W + 3) / 4 + 1 - (TILE_W + 3) / 4 % 2) // odd, so that neighbouring rows begin in different banks
 #define F4 (CH * LZ / 4)
-#define PITCH4 (F4 + BY_F) // so that neighbouring taps begin in different banks
+#define PITCH4 (F4 + 1 - F4 % 2) // odd, so that neighbouring taps begin in different banks
 #define TAPS (KH * KW)
-#define N_TILE (CC * TILE_H * WIDTH4 * 4)
-#define N_WEIGHTS (CC * TAPS * CH * LZ)
+#define N_TILE (CC * TILE_H * WIDTH4) // fours
+#define N_WEIGHTS (CC * TAPS * F4)
 shared vec4 tile[CC * TILE_H * WIDTH4];
 shared vec4 weights[CC * TAPS * PITCH4]; // [c][p][q][channels / 4]
 
@@ -118,225 +126,137 @@ uint c, c_end; // the first channel of these tiles, and the end of this split's
 uint f_first;  // of the group
 int x_top, x_left;
 
-// Where element e of the tile (channel, row, column) lies behind the first channel of the image, -1 if outside.
-int place_x(uint e)
+// Four `e` of the tile (channel, row, four columns): where it lies behind the first channel of the image, and its first column, x_w where there is
+// none of them.
+ivec2 place_x(uint e)
 {
-    uint line = e / uint(4 * WIDTH4), d = line / uint(TILE_H);
-    int row = x_top + int(line - d * uint(TILE_H)), at = x_left + int(e - line * uint(4 * WIDTH4));
-    bool inside = row >= 0 && row < x_h && at >= 0 && at < x_w && e < uint(N_TILE);
-    return inside ? (int(d) * x_h + row) * x_w + at : -1;
+    uint line = e / uint(WIDTH4), d = line / uint(TILE_H);
+    int row = x_top + int(line - d * uint(TILE_H)), at = x_left + int(e - line * uint(WIDTH4)) * 4;
+    bool inside = row >= 0 && row < x_h && e < uint(N_TILE);
+    return ivec2((int(d) * x_h + row) * x_w + at, inside ? at : x_w);
 }
-// Where element e of the weights lies behind w_first; steps may be negative: OUTSIDE if there is none. Neighbours are neighbouring taps where those
-// lie together in memory (BY_F), else neighbouring channels of y. In shared memory a tap's channels of y are neighbours.
-#if BY_F
+vec4 four_of_x(int from, int at)
+{
+    vec4 t = vec4(0.0);
+    if (uint(at) < uint(x_w)) t.x = x[from];
+    if (uint(at + 1) < uint(x_w)) t.y = x[from + 1];
+    if (uint(at + 2) < uint(x_w)) t.z = x[from + 2];
+    if (uint(at + 3) < uint(x_w)) t.w = x[from + 3];
+    return t;
+}
+// Four `e` of the weights, of four channels of y: where the first lies, and how many of the channels there are. Steps may be negative.
+// Neighbours are neighbouring taps, which lie together in memory, and then what lies next to them.
 #define TAP_OF(e) ((e) % uint(TAPS))
+#if BY_F
 #define D_OF(e) ((e) / uint(TAPS) % uint(CC))
-#define F_OF(e) ((e) / uint(TAPS * CC))
+#define F4_OF(e) ((e) / uint(TAPS * CC))
 #else
-#define TAP_OF(e) ((e) / uint(CH * LZ) % uint(TAPS))
-#define D_OF(e) ((e) / uint(CH * LZ * TAPS))
-#define F_OF(e) ((e) % uint(CH * LZ))
+#define D_OF(e) ((e) / uint(TAPS * F4))
+#define F4_OF(e) ((e) / uint(TAPS) % uint(F4))
 #endif
-#define OUTSIDE (-2147483647 - 1)
-int place_w(uint e)
+ivec2 place_w(uint e)
 {
-    uint t = TAP_OF(e), p = t / uint(KW), q = t - p * uint(KW), d = D_OF(e), f = f_first + F_OF(e);
+    uint t = TAP_OF(e), p = t / uint(KW), q = t - p * uint(KW), d = D_OF(e), f = f_first + F4_OF(e) * 4u;
     bool inside = f < f_out && e < uint(N_WEIGHTS);
+    int from = int(f) * w_f + int(d) * w_c;
 #if PHASES
-    inside = inside && int(p) < phase_taps_y[phase] && int(q) < phase_taps_x[phase];
-#endif
-    return inside ? int(f) * w_f + int(d) * w_c + int(p) * w_p + int(q) * w_q : OUTSIDE;
-}
-uint to_w(uint e) { return (D_OF(e) * uint(TAPS) + TAP_OF(e)) * uint(4 * PITCH4) + F_OF(e); }
-#if WHOLE
-#define PRESENT_X(e)
-#define PRESENT_W(e)
+    inside = inside && int(p) < phase_taps_y[phase];
+    uint odd = q < uint(KW_EVEN) ? 0u : 1u;
+    q -= odd * uint(KW_EVEN);
+    from += phase_w_first[2u * phase + odd];
 #else
-#define PRESENT_X(e) && c + (e) / uint(TILE_H * WIDTH4 * 4) < c_end
-#define PRESENT_W(e) && c + D_OF(e) < c_end
+    from += w_first;
+#endif
+    return ivec2(from + int(p) * w_p + int(q) * w_q, inside ? int(f_out - f) : 0);
+}
+vec4 four_of_w(int from, int n)
+{
+    vec4 t = vec4(0.0);
+    if (n > 0) t.x = w[from];
+    if (n > 1) t.y = w[from + w_f];
+    if (n > 2) t.z = w[from + 2 * w_f];
+    if (n > 3) t.w = w[from + 3 * w_f];
+    return t;
+}
+#if WHOLE
+#define PRESENT_X(e, at) at
+#define PRESENT_W(e, n) n
+#else
+#define PRESENT_X(e, at) (c + (e) / uint(TILE_H * WIDTH4) < c_end ? at : x_w)
+#define PRESENT_W(e, n) (c + D_OF(e) < c_end ? n : 0)
 #endif
 #define PLACE_X(I, O, E) O = place_x(here + I * uint(N_GROUP));
-#define PLACE_W(I, K, E) K = place_w(here + I * uint(N_GROUP));
-#define READ_X(I, O, E)                                                                                                          \
-    E = 0.0;                                                                                                                     \
-    if (O >= 0 PRESENT_X(here + I * uint(N_GROUP))) E = x[x_first + O];
-#define READ_W(I, K, E)                                                                                                          \
-    E = 0.0;                                                                                                                     \
-    if (K != OUTSIDE PRESENT_W(here + I * uint(N_GROUP))) E = w[k_first + K];
-#define WRITE_X(I, O, E)                                                                                                         \
-    if (here + I * uint(N_GROUP) < uint(N_TILE)) tile[(here + I * uint(N_GROUP)) >> 2][here + I * uint(N_GROUP) & 3u] = E;
-#define WRITE_W(I, K, E)                                                                                                         \
-    if (here + I * uint(N_GROUP) < uint(N_WEIGHTS)) {                                                                         \
-        uint to = to_w(here + I * uint(N_GROUP));                                                                                \
-        weights[to >> 2][to & 3u] = E;                                                                                           \
+#define PLACE_W(I, O, E) O = place_w(here + I * uint(N_GROUP));
+#define READ_X(I, O, E) E = four_of_x(x_first + O.x, PRESENT_X(here + I * uint(N_GROUP), O.y));
+#define READ_W(I, O, E) E = four_of_w(k_first + O.x, PRESENT_W(here + I * uint(N_GROUP), O.y));
+#define WRITE_X(I, O, E) if (here + I * uint(N_GROUP) < uint(N_TILE)) tile[here + I * uint(N_GROUP)] = E;
+#define WRITE_W(I, O, E)                                                                                                         \
+    if (here + I * uint(N_GROUP) < uint(N_WEIGHTS)) {                                                                            \
+        uint e = here + I * uint(N_GROUP);                                                                                       \
+        weights[(D_OF(e) * uint(TAPS) + TAP_OF(e)) * uint(PITCH4) + F4_OF(e)] = E;                                               \
     }
-// What an invocation moves of each: elements here, here + N_GROUP, ..., at most 16, whose places in memory it works out once.
-#define SLOTS_X_0(DO) DO(0u, o0, e0)
+// What an invocation moves of each: fours here, here + N_GROUP, ..., at most 4, whose places in memory it works out once.
 #if N_TILE > 1 * N_GROUP
-#define SLOTS_X_1(DO) DO(1u, o1, e1)
+#define SLOT_X_1(DO) DO(1u, o1, e1)
 #else
-#define SLOTS_X_1(DO)
+#define SLOT_X_1(DO)
 #endif
 #if N_TILE > 2 * N_GROUP
-#define SLOTS_X_2(DO) DO(2u, o2, e2)
+#define SLOT_X_2(DO) DO(2u, o2, e2)
 #else
-#define SLOTS_X_2(DO)
+#define SLOT_X_2(DO)
 #endif
 #if N_TILE > 3 * N_GROUP
-#define SLOTS_X_3(DO) DO(3u, o3, e3)
+#define SLOT_X_3(DO) DO(3u, o3, e3)
 #else
-#define SLOTS_X_3(DO)
+#define SLOT_X_3(DO)
 #endif
+#define SLOTS_X(DO) DO(0u, o0, e0) SLOT_X_1(DO) SLOT_X_2(DO) SLOT_X_3(DO)
 #if N_TILE > 4 * N_GROUP
-#define SLOTS_X_4(DO) DO(4u, o4, e4)
-#else
-#define SLOTS_X_4(DO)
+#error an invocation moves at most four fours of each tile
 #endif
-#if N_TILE > 5 * N_GROUP
-#define SLOTS_X_5(DO) DO(5u, o5, e5)
-#else
-#define SLOTS_X_5(DO)
-#endif
-#if N_TILE > 6 * N_GROUP
-#define SLOTS_X_6(DO) DO(6u, o6, e6)
-#else
-#define SLOTS_X_6(DO)
-#endif
-#if N_TILE > 7 * N_GROUP
-#define SLOTS_X_7(DO) DO(7u, o7, e7)
-#else
-#define SLOTS_X_7(DO)
-#endif
-#if N_TILE > 8 * N_GROUP
-#define SLOTS_X_8(DO) DO(8u, o8, e8)
-#else
-#define SLOTS_X_8(DO)
-#endif
-#if N_TILE > 9 * N_GROUP
-#define SLOTS_X_9(DO) DO(9u, o9, e9)
-#else
-#define SLOTS_X_9(DO)
-#endif
-#if N_TILE > 10 * N_GROUP
-#define SLOTS_X_10(DO) DO(10u, o10, e10)
-#else
-#define SLOTS_X_10(DO)
-#endif
-#if N_TILE > 11 * N_GROUP
-#define SLOTS_X_11(DO) DO(11u, o11, e11)
-#else
-#define SLOTS_X_11(DO)
-#endif
-#if N_TILE > 12 * N_GROUP
-#define SLOTS_X_12(DO) DO(12u, o12, e12)
-#else
-#define SLOTS_X_12(DO)
-#endif
-#if N_TILE > 13 * N_GROUP
-#define SLOTS_X_13(DO) DO(13u, o13, e13)
-#else
-#define SLOTS_X_13(DO)
-#endif
-#if N_TILE > 14 * N_GROUP
-#define SLOTS_X_14(DO) DO(14u, o14, e14)
-#else
-#define SLOTS_X_14(DO)
-#endif
-#if N_TILE > 15 * N_GROUP
-#define SLOTS_X_15(DO) DO(15u, o15, e15)
-#else
-#define SLOTS_X_15(DO)
-#endif
-#define SLOTS_X(DO) SLOTS_X_0(DO) SLOTS_X_1(DO) SLOTS_X_2(DO) SLOTS_X_3(DO) SLOTS_X_4(DO) SLOTS_X_5(DO) SLOTS_X_6(DO) SLOTS_X_7(DO) SLOTS_X_8(DO) SLOTS_X_9(DO) SLOTS_X_10(DO) SLOTS_X_11(DO) SLOTS_X_12(DO) SLOTS_X_13(DO) SLOTS_X_14(DO) SLOTS_X_15(DO)
-#define SLOTS_W_0(DO) DO(0u, k0, e0)
 #if N_WEIGHTS > 1 * N_GROUP
-#define SLOTS_W_1(DO) DO(1u, k1, e1)
+#define SLOT_W_1(DO) DO(1u, k1, h1)
 #else
-#define SLOTS_W_1(DO)
+#define SLOT_W_1(DO)
 #endif
 #if N_WEIGHTS > 2 * N_GROUP
-#define SLOTS_W_2(DO) DO(2u, k2, e2)
+#define SLOT_W_2(DO) DO(2u, k2, h2)
 #else
-#define SLOTS_W_2(DO)
+#define SLOT_W_2(DO)
 #endif
 #if N_WEIGHTS > 3 * N_GROUP
-#define SLOTS_W_3(DO) DO(3u, k3, e3)
+#define SLOT_W_3(DO) DO(3u, k3, h3)
 #else
-#define SLOTS_W_3(DO)
+#define SLOT_W_3(DO)
 #endif
+#define SLOTS_W(DO) DO(0u, k0, h0) SLOT_W_1(DO) SLOT_W_2(DO) SLOT_W_3(DO)
 #if N_WEIGHTS > 4 * N_GROUP
-#define SLOTS_W_4(DO) DO(4u, k4, e4)
-#else
-#define SLOTS_W_4(DO)
+#error an invocation moves at most four fours of each tile
 #endif
-#if N_WEIGHTS > 5 * N_GROUP
-#define SLOTS_W_5(DO) DO(5u, k5, e5)
-#else
-#define SLOTS_W_5(DO)
-#endif
-#if N_WEIGHTS > 6 * N_GROUP
-#define SLOTS_W_6(DO) DO(6u, k6, e6)
-#else
-#define SLOTS_W_6(DO)
-#endif
-#if N_WEIGHTS > 7 * N_GROUP
-#define SLOTS_W_7(DO) DO(7u, k7, e7)
-#else
-#define SLOTS_W_7(DO)
-#endif
-#if N_WEIGHTS > 8 * N_GROUP
-#define SLOTS_W_8(DO) DO(8u, k8, e8)
-#else
-#define SLOTS_W_8(DO)
-#endif
-#if N_WEIGHTS > 9 * N_GROUP
-#define SLOTS_W_9(DO) DO(9u, k9, e9)
-#else
-#define SLOTS_W_9(DO)
-#endif
-#if N_WEIGHTS > 10 * N_GROUP
-#define SLOTS_W_10(DO) DO(10u, k10, e10)
-#else
-#define SLOTS_W_10(DO)
-#endif
-#if N_WEIGHTS > 11 * N_GROUP
-#define SLOTS_W_11(DO) DO(11u, k11, e11)
-#else
-#define SLOTS_W_11(DO)
-#endif
-#if N_WEIGHTS > 12 * N_GROUP
-#define SLOTS_W_12(DO) DO(12u, k12, e12)
-#else
-#define SLOTS_W_12(DO)
-#endif
-#if N_WEIGHTS > 13 * N_GROUP
-#define SLOTS_W_13(DO) DO(13u, k13, e13)
-#else
-#define SLOTS_W_13(DO)
-#endif
-#if N_WEIGHTS > 14 * N_GROUP
-#define SLOTS_W_14(DO) DO(14u, k14, e14)
-#else
-#define SLOTS_W_14(DO)
-#endif
-#if N_WEIGHTS > 15 * N_GROUP
-#define SLOTS_W_15(DO) DO(15u, k15, e15)
-#else
-#define SLOTS_W_15(DO)
-#endif
-#define SLOTS_W(DO) SLOTS_W_0(DO) SLOTS_W_1(DO) SLOTS_W_2(DO) SLOTS_W_3(DO) SLOTS_W_4(DO) SLOTS_W_5(DO) SLOTS_W_6(DO) SLOTS_W_7(DO) SLOTS_W_8(DO) SLOTS_W_9(DO) SLOTS_W_10(DO) SLOTS_W_11(DO) SLOTS_W_12(DO) SLOTS_W_13(DO) SLOTS_W_14(DO) SLOTS_W_15(DO)
 
+#if !VY
 void store4(uint at, uint column, vec4 s)
 {
-#if VY
-    if (column < columns) y[at >> 2] = tail4(s, at);
-#else
     if (column < columns) y[at] = tail(s.x, at);
     if (column + 1u < columns) y[at + y_v] = tail(s.y, at + y_v);
     if (column + 2u < columns) y[at + 2u * y_v] = tail(s.z, at + 2u * y_v);
     if (column + 3u < columns) y[at + 3u * y_v] = tail(s.w, at + 3u * y_v);
-#endif
 }
+#if PHASES
+// Four even columns and the odd ones between them.
+void store8(uint at, uint column, vec4 s, vec4 t)
+{
+#define STORE_TWO(d, S, T)                                                                                                       \
+    if (column + d < phase_columns.x) y[at + 2u * d] = tail(S, at + 2u * d);                                                     \
+    if (column + d < phase_columns.y) y[at + 2u * d + 1u] = tail(T, at + 2u * d + 1u);
+    STORE_TWO(0u, s.x, t.x)
+    STORE_TWO(1u, s.y, t.y)
+    STORE_TWO(2u, s.z, t.z)
+    STORE_TWO(3u, s.w, t.w)
+}
+#endif
+#endif
 
 // Pixels q, q + SX, q + 2 SX, q + 3 SX of the row in v0, v1, ..., and (second) the four after them.
 #if SX == 1
@@ -358,7 +278,7 @@ void store4(uint at, uint column, vec4 s)
 #define FOUR_6(v0, v1, v2) vec4(v1.z, v2.xz, v3.x)
 #define SECOND(FOUR) FOUR(v2, v3, v4)
 #endif
-#define LOADED (((PX - 1) * SX + KW + 3) / 4)
+#define LOADED (((PX - 1) * SX + WINDOW + 3) / 4)
 
 void main()
 {
@@ -371,8 +291,8 @@ void main()
     image /= down;
     uint block = group.z;
 #if PHASES
-    phase = block & 3u;
-    block >>= 2;
+    phase = block & 1u;
+    block >>= 1;
 #endif
 #if SPLIT
     uint split = block / blocks_f;
@@ -384,6 +304,12 @@ void main()
     c_end = c_in;
 #endif
     if (image >= images) c_end = c_begin; // folding added this group
+#if PHASES
+    if (phase_taps_y[phase] == 0) c_end = c_begin;
+    uint taps_down = uint(phase_taps_y[phase]);
+#else
+#define taps_down uint(KH)
+#endif
     f_first = block * uint(CH * LZ);
     uint column = (left * uint(LX) + tx) * uint(PX), u = top * uint(LY) + ty;
     x_left = int(left) * LX * PX * SX - pad_x;
@@ -394,23 +320,33 @@ void main()
     vec4 s4 = vec4(0.0), s5 = vec4(0.0), s6 = vec4(0.0), s7 = vec4(0.0);
     vec4 t4 = vec4(0.0), t5 = vec4(0.0), t6 = vec4(0.0), t7 = vec4(0.0);
 
-    int o0, o1, o2, o3, o4, o5, o6, o7, o8, o9, o10, o11, o12, o13, o14, o15;
-    int k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12, k13, k14, k15;
-    float e0, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14, e15;
+    ivec2 o0, o1, o2, o3, k0, k1, k2, k3;
+    vec4 e0, e1, e2, e3, h0, h1, h2, h3;
     SLOTS_X(PLACE_X)
     SLOTS_W(PLACE_W)
-    for (c = c_begin; c < c_end; c += uint(CC)) {
-        int x_first = int(image * c_in + c) * x_h * x_w, k_first = w_first + int(c) * w_c;
+    // The next tiles are on their way, in registers, while these are used.
+    c = c_begin;
+    int x_first = int(image * c_in + c) * x_h * x_w, k_first = int(c) * w_c;
+    if (c < c_end) {
+        SLOTS_X(READ_X)
+        SLOTS_W(READ_W)
+    }
+    while (c < c_end) {
         memoryBarrierShared();
         barrier(); // the tiles before are no longer read
-        SLOTS_X(READ_X)
         SLOTS_X(WRITE_X)
-        SLOTS_W(READ_W)
         SLOTS_W(WRITE_W)
         memoryBarrierShared();
         barrier();
+        c += uint(CC);
+        x_first += CC * x_h * x_w;
+        k_first += CC * w_c;
+        if (c < c_end) {
+            SLOTS_X(READ_X)
+            SLOTS_W(READ_W)
+        }
         for (uint d = 0u; d < uint(CC); d++)
-            for (uint p = 0u; p < uint(KH); p++) {
+            for (uint p = 0u; p < taps_down; p++) {
                 uint from = (d * uint(TILE_H) + ty * uint(SY) + p) * uint(WIDTH4) + tx * uint(PX * SX / 4);
                 uint from_w = (d * uint(TAPS) + p * uint(KW)) * uint(PITCH4) + tz * uint(CH / 4);
                 vec4 v0 = tile[from];
@@ -451,6 +387,32 @@ void main()
         vec4 l = weights[from_w + q * uint(PITCH4)];                                                                                      \
         ROW(l.x, s0, t0) ROW(l.y, s1, t1) ROW(l.z, s2, t2) ROW(l.w, s3, t3) MORE_ROWS(q)                                         \
     }
+#if PHASES
+#if CH == 8
+#define MORE_OF(S4, S5, S6, S7)                                                                                                  \
+    vec4 m = weights[at + 1u];                                                                                                   \
+    S4 += m.x * a;                                                                                                               \
+    S5 += m.y * a;                                                                                                               \
+    S6 += m.z * a;                                                                                                               \
+    S7 += m.w * a;
+#else
+#define MORE_OF(S4, S5, S6, S7)
+#endif
+#define TAP_OF_PHASE(q, FOUR, S0, S1, S2, S3, S4, S5, S6, S7)                                                                    \
+    {                                                                                                                            \
+        uint at = from_w + q * uint(PITCH4);                                                                                     \
+        vec4 a = FOUR(v0, v1, v2), l = weights[at];                                                                              \
+        S0 += l.x * a;                                                                                                           \
+        S1 += l.y * a;                                                                                                           \
+        S2 += l.z * a;                                                                                                           \
+        S3 += l.w * a;                                                                                                           \
+        MORE_OF(S4, S5, S6, S7)                                                                                                  \
+    }
+#define TAP_S(q, FOUR) TAP_OF_PHASE(q, FOUR, s0, s1, s2, s3, s4, s5, s6, s7)
+#define TAP_T(q, FOUR) TAP_OF_PHASE(q, FOUR, t0, t1, t2, t3, t4, t5, t6, t7)
+                EVEN_TAPS
+                ODD_TAPS
+#else
                 TAP(0u, FOUR_0)
 #if KW > 1
                 TAP(1u, FOUR_1)
@@ -470,12 +432,13 @@ void main()
 #if KW > 6
                 TAP(6u, FOUR_6)
 #endif
+#endif
             }
     }
 
     uint f = f_first + tz * uint(CH);
     if (u >= rows || column >= columns || image >= images) return;
-    uint at = (image * f_out + f) * y_channel + y_first + u * y_u + column * y_v;
+    uint at = (image * f_out + f) * y_channel + y_first + u * y_u + column * y_v; // with PHASES y_v is 2
 #if SPLIT
     at += split * n_elems;
 #endif
@@ -486,19 +449,58 @@ void main()
 #else
 #define ADD_BIAS(I, S, T)
 #endif
-#if PX == 8
+    // With vec4 all that the tail reads is read before anything is written: compilers cannot know that these never are the same.
+#if PHASES && VY
+#define TAILED(I, S, T)                                                                                                           \
+    if (f + I < f_out) {                                                                                                         \
+        ADD_BIAS(I, S, T)                                                                                                        \
+        vec4 four = vec4(S.x, T.x, S.y, T.y);                                                                                    \
+        T = vec4(S.z, T.z, S.w, T.w);                                                                                            \
+        S = tail4(four, at + I * y_channel);                                                                                     \
+        if (column + 2u < columns) T = tail4(T, at + I * y_channel + 4u);                                                        \
+    }
+#define STORE(I, S, T)                                                                                                           \
+    if (f + I < f_out) {                                                                                                         \
+        y[(at + I * y_channel) >> 2] = S;                                                                                        \
+        if (column + 2u < columns) y[((at + I * y_channel) >> 2) + 1u] = T;                                                      \
+    }
+#elif PHASES
+#define TAILED(I, S, T)
 #define STORE(I, S, T)                                                                                                           \
     if (f + I < f_out) {                                                                                                         \
         ADD_BIAS(I, S, T)                                                                                                        \
-        store4(at + I * y_channel, column, S);                                                                                   \
-        store4(at + I * y_channel + 4u * y_v, column + 4u, T);                                                                   \
+        store8(at + I * y_channel, column, S, T);                                                                                \
+    }
+#elif VY
+#define TAILED(I, S, T)                                                                                                           \
+    if (f + I < f_out) {                                                                                                         \
+        ADD_BIAS(I, S, T)                                                                                                        \
+        S = tail4(S, at + I * y_channel);                                                                                        \
+        if (PX == 8 && column + 4u < columns) T = tail4(T, at + I * y_channel + 4u);                                             \
+    }
+#define STORE(I, S, T)                                                                                                           \
+    if (f + I < f_out) {                                                                                                         \
+        y[(at + I * y_channel) >> 2] = S;                                                                                        \
+        if (PX == 8 && column + 4u < columns) y[((at + I * y_channel) >> 2) + 1u] = T;                                           \
     }
 #else
+#define TAILED(I, S, T)
 #define STORE(I, S, T)                                                                                                           \
     if (f + I < f_out) {                                                                                                         \
         ADD_BIAS(I, S, T)                                                                                                        \
         store4(at + I * y_channel, column, S);                                                                                   \
+        if (PX == 8) store4(at + I * y_channel + 4u * y_v, column + 4u, T);                                                      \
     }
+#endif
+    TAILED(0u, s0, t0)
+    TAILED(1u, s1, t1)
+    TAILED(2u, s2, t2)
+    TAILED(3u, s3, t3)
+#if CH == 8
+    TAILED(4u, s4, t4)
+    TAILED(5u, s5, t5)
+    TAILED(6u, s6, t6)
+    TAILED(7u, s7, t7)
 #endif
     STORE(0u, s0, t0)
     STORE(1u, s1, t1)

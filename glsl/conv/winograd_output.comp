@@ -61,12 +61,7 @@ vec4 column(uint at)
 }
 #endif
 
-#if QUADS
-void store(uint at, uint u, uint v, vec4 t)
-{
-    if (u < rows) y[at >> 2] = tail4(t, at);
-}
-#else
+#if !QUADS
 void store(uint at, uint u, uint v, float t)
 {
     if (u < rows && v < columns) y[at] = tail(t, at);
@@ -102,17 +97,28 @@ void main()
     vec4 s2 = 0.015625 * (25.0 * even_a + 144.0 * even_b) + more;
     vec4 s3 = 0.001953125 * (125.0 * odd_a + 1728.0 * odd_b) + column(at + 5u * n) + more;
 #if QUADS
-#define ROW(r, d) store(to + r * columns, u + r, v, vec4(s0.d, s1.d, s2.d, s3.d));
+    // All that the tail reads is read before anything is written: compilers cannot know that these never are the same.
+#define TAILED(r, d, Y)                                                                                                          \
+    vec4 Y = vec4(s0.d, s1.d, s2.d, s3.d);                                                                                       \
+    if (u + r < rows) Y = tail4(Y, to + r * columns);
+    TAILED(0u, x, y0)
+    TAILED(1u, y, y1)
+    TAILED(2u, z, y2)
+    TAILED(3u, w, y3)
+    y[to >> 2] = y0;
+    if (u + 1u < rows) y[(to + columns) >> 2] = y1;
+    if (u + 2u < rows) y[(to + 2u * columns) >> 2] = y2;
+    if (u + 3u < rows) y[(to + 3u * columns) >> 2] = y3;
 #else
 #define ROW(r, d)                                                                                                                \
     store(to + r * columns, u + r, v, s0.d);                                                                                     \
     store(to + r * columns + 1u, u + r, v + 1u, s1.d);                                                                           \
     store(to + r * columns + 2u, u + r, v + 2u, s2.d);                                                                           \
     store(to + r * columns + 3u, u + r, v + 3u, s3.d);
-#endif
     ROW(0u, x)
     ROW(1u, y)
     ROW(2u, z)
     ROW(3u, w)
+#endif
 #endif
 }

@@ -11,6 +11,20 @@ typedef struct tiling {
     uint32_t ch, px, lx, ly, lz, cc;
 } tiling;
 
+/* Even and odd columns of a gradient of the input with stride 2: which of the four phases each takes, from which column of x, behind the first that any of
+   them sees, and by how many taps. */
+typedef struct phases {
+    const esker__conv2d_direct *of;
+    int even;                   /* 0, or 1 if phases 1 and 3 are those of the even columns */
+    int32_t offset[2], taps[2]; /* of even and odd columns */
+} phases;
+
+/* Columns of taps: those of both phases, or those of `d`, whose taps_x are otherwise the columns of x that a pixel sees. */
+static uint32_t columns_of_taps(const esker__conv2d_direct *d, const phases *p)
+{
+    return (uint32_t)(p ? p->taps[0] + p->taps[1] : d->taps_x);
+}
+
 static uint32_t at_most(uint64_t a, uint32_t b)
 {
     return a < b ? (uint32_t)a : b;
@@ -22,56 +36,92 @@ static uint32_t even_part(uint64_t n, uint32_t most)
     return (uint32_t)esker__ceil_div(n, esker__ceil_div(n, most));
 }
 
-static uint32_t shared_bytes(const esker__conv2d_direct *d, const tiling *t)
+static uint32_t shared_bytes(const esker__conv2d_direct *d, const phases *p, const tiling *t)
 {
     uint32_t rows = (t->ly - 1) * (uint32_t)d->stride_y + (uint32_t)d->taps_y,
              width = (t->lx * t->px - 1) * (uint32_t)d->stride_x + (uint32_t)d->taps_x;
-    return 16 * (rows * ((width + 3) / 4 | 1) + (uint32_t)(d->taps_y * d->taps_x) * (t->ch * t->lz / 4 + 1));
+    return 16 * (rows * ((width + 3) / 4 | 1) + (uint32_t)d->taps_y * columns_of_taps(d, p) * (t->ch * t->lz / 4 + 1));
 }
 
-/* Elements of x, or of the filters, whichever are more, that an invocation moves for each channel, rounded up. */
-static uint32_t moved_at_once(const esker__conv2d_direct *d, const tiling *t)
+/* Fours of x, or of the filters, whichever are more, that a group moves for each channel. */
+static uint32_t moved(const esker__conv2d_direct *d, const phases *p, const tiling *t)
 {
     uint32_t rows = (t->ly - 1) * (uint32_t)d->stride_y + (uint32_t)d->taps_y,
-             width = (t->lx * t->px - 1) * (uint32_t)d->stride_x + (uint32_t)d->taps_x,
-             x = 4 * rows * ((width + 3) / 4 | 1), w = (uint32_t)(d->taps_y * d->taps_x) * t->ch * t->lz;
-    return (uint32_t)esker__ceil_div(x > w ? x : w, t->lx * t->ly * t->lz);
+             width = (t->lx * t->px - 1) * (uint32_t)d->stride_x + (uint32_t)d->taps_x, x = rows * ((width + 3) / 4 | 1),
+             w = (uint32_t)d->taps_y * columns_of_taps(d, p) * t->ch * t->lz / 4;
+    return x > w ? x : w;
 }
 
-static tiling choose_tiling(const esker__conv2d_direct *d)
+static tiling choose_tiling(const esker__conv2d_direct *d, const phases *p)
 {
     tiling t = {.ch = 8, .px = 8};
     if (5 * esker__round_up((uint64_t)d->columns, 8) > 6 * esker__round_up((uint64_t)d->columns, 4)) t.px = 4;
     /* Too few invocations to fill a large GPU: smaller ones. */
-    uint64_t pixels = (uint64_t)(d->images * d->rows * d->columns), outputs = pixels * (uint64_t)d->f_out;
+    uint64_t pixels = (uint64_t)(d->images * d->rows * d->columns), outputs = pixels * (uint64_t)d->f_out * (p ? 4 : 1);
     if (d->f_out < 8 || outputs < 4u << 20) t.ch = 4;
-    if (outputs < 2u << 20) t.px = 4;
+    if (outputs < 2u << 20 || p) t.px = 4;
     t.lx = at_most(esker__ceil_div((uint64_t)d->columns, t.px), 32 / t.px);
     t.lz = at_most(esker__ceil_div((uint64_t)d->f_out, t.ch), 32 / t.ch);
     t.ly = even_part((uint64_t)d->rows, 128 / (t.lx * t.lz) ? 128 / (t.lx * t.lz) : 1);
-    while (t.ly > 1 && shared_bytes(d, &t) > SHARED_BYTES) t.ly = (t.ly + 1) / 2;
-    /* So many channels that an invocation moves eight elements of x and of w, which take registers, or one. */
-    uint32_t moved = moved_at_once(d, &t), fit = SHARED_BYTES / shared_bytes(d, &t);
-    t.cc = at_most(moved > 8 ? 1 : 8 / moved, fit);
+    while (t.ly > 1 && shared_bytes(d, p, &t) > SHARED_BYTES) t.ly = (t.ly + 1) / 2;
+    /* So many channels that an invocation moves two fours of x and of w, which take registers. */
+    t.cc = at_most(2 * t.lx * t.ly * t.lz / moved(d, p, &t), SHARED_BYTES / shared_bytes(d, p, &t));
     if (t.cc < 1) t.cc = 1;
     if (t.cc > d->c_in) t.cc = (uint32_t)d->c_in;
     return t;
 }
 
-bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_direct *d)
+static bool suits(const esker_limits *limits, const esker__conv2d_direct *d, const phases *p)
 {
     if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
     if (d->groups != 1 || d->step_y != 1 || d->step_x != 1 || d->f_out < 4) return false;
     if (d->stride_x > 2 || d->taps_x < 1 || d->taps_x > MAX_TAPS_X || d->taps_y < 1) return false;
-    tiling t = choose_tiling(d);
-    return t.lx * t.ly * t.lz >= ESKER__CONV2D_TILED_LEAST && shared_bytes(d, &t) <= 16384 && moved_at_once(d, &t) <= 16;
+    tiling t = choose_tiling(d, p);
+    uint32_t n = t.lx * t.ly * t.lz;
+    return n >= ESKER__CONV2D_TILED_LEAST && shared_bytes(d, p, &t) <= 16384 && moved(d, p, &t) <= 4 * n;
 }
 
-/* `phases`: NULL, or the four that `d` covers. */
-static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *d, const esker__conv2d_direct *phases)
+bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_direct *d)
+{
+    return suits(limits, d, NULL);
+}
+
+#define PHASE_WORDS 14
+
+static void phase_params(const phases *p, uint32_t out[PHASE_WORDS])
+{
+    const esker__conv2d_direct *even[2], *odd[2]; /* columns, in even and odd rows */
+    /* Even rows are those of the phases whose first pixel is in row 0. */
+    bool swap = p->of[0].y_first >= p->of[2].y_first;
+    for (int i = 0; i < 2; i++) {
+        const esker__conv2d_direct *row = &p->of[i == (int)swap ? 0 : 2];
+        even[i] = &row[p->even];
+        odd[i] = &row[!p->even];
+    }
+    const uint32_t words[PHASE_WORDS] = {
+        (uint32_t)even[0]->w_first, (uint32_t)odd[0]->w_first, (uint32_t)even[1]->w_first, (uint32_t)odd[1]->w_first,
+        (uint32_t)even[0]->rows,    (uint32_t)even[1]->rows,   (uint32_t)even[0]->columns, (uint32_t)odd[0]->columns,
+        even[0]->y_first,           even[1]->y_first,          (uint32_t)even[0]->pad_y,   (uint32_t)even[1]->pad_y,
+        (uint32_t)even[0]->taps_y,  (uint32_t)even[1]->taps_y,
+    };
+    memcpy(out, words, sizeof words);
+}
+
+static void phase_defines(const phases *p, int window, esker__text *defines)
+{
+    esker__text_add(defines, "PHASES 1\nWINDOW %d\nKW_EVEN %d\nEVEN_TAPS ", window, (int)p->taps[0]);
+    for (int q = 0; q < p->taps[0]; q++) esker__text_add(defines, "TAP_S(%du, FOUR_%d) ", q, (int)p->offset[0] + q);
+    esker__text_add(defines, "\nODD_TAPS ");
+    for (int q = 0; q < p->taps[1]; q++)
+        esker__text_add(defines, "TAP_T(%du, FOUR_%d) ", (int)p->taps[0] + q, (int)p->offset[1] + q);
+    esker__text_add(defines, "\n");
+}
+
+/* `p`: NULL, or the phases that `d` covers. */
+static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *d, const phases *p)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    tiling t = choose_tiling(d);
+    tiling t = choose_tiling(d, p);
     uint64_t across = esker__ceil_div((uint64_t)d->columns, t.lx * t.px), down = esker__ceil_div((uint64_t)d->rows, t.ly),
              blocks_f = esker__ceil_div((uint64_t)d->f_out, t.ch * t.lz),
              n_elems = (uint64_t)(d->images * d->f_out) * d->y_channel;
@@ -79,16 +129,17 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     esker_status st = esker__fold_groups(lowering, (uint64_t)d->images * across * down, desc.groups);
     if (st != ESKER_OK) return st;
     uint32_t splits = 1, chunk = (uint32_t)d->c_in;
-    if (d->alone && !phases)
+    if (d->alone && !p)
         splits = esker__choose_splits(limits, n_elems, (uint64_t)d->images * across * down * blocks_f * t.lx * t.ly * t.lz,
                                       (uint64_t)d->c_in, t.cc, 2 * t.cc, &chunk);
-    if (blocks_f * (phases ? 4 : splits) > limits->groups[2])
+    if (blocks_f * (p ? 2 : splits) > limits->groups[2])
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld channels need %llu groups, this device takes %u", d->y->op->name,
                            (long long)d->f_out, (unsigned long long)(blocks_f * splits), limits->groups[2]);
-    desc.groups[2] = (uint32_t)blocks_f * (phases ? 4 : splits);
-    bool vy = !phases && d->y_v == 1 && d->columns % 4 == 0 && d->y_channel % 4 == 0 && d->y_first % 4 == 0 &&
-              d->y_u % 4 == 0;
-    uint32_t params[25 + 32] = {
+    desc.groups[2] = (uint32_t)blocks_f * (p ? 2 : splits);
+    /* With phases rows are 2 columns long, and y_u is that of every other row. */
+    bool vy = p ? d->columns % 2 == 0 && d->y_u == 4 * (uint32_t)d->columns
+                : d->y_v == 1 && d->columns % 4 == 0 && d->y_channel % 4 == 0 && d->y_first % 4 == 0 && d->y_u % 4 == 0;
+    uint32_t params[25 + PHASE_WORDS] = {
         (uint32_t)d->images,
         (uint32_t)across,
         (uint32_t)down,
@@ -115,21 +166,15 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
         chunk,
         (uint32_t)n_elems,
     };
-    for (int i = 0; phases && i < 4; i++) {
-        const esker__conv2d_direct *one = &phases[i];
-        const uint32_t words[8] = {(uint32_t)one->rows,   (uint32_t)one->columns, one->y_first,
-                                   (uint32_t)one->pad_y,  (uint32_t)one->pad_x,   (uint32_t)one->w_first,
-                                   (uint32_t)one->taps_y, (uint32_t)one->taps_x};
-        for (int j = 0; j < 8; j++) params[25 + 4 * j + i] = words[j];
-    }
+    if (p) phase_params(p, params + 25);
     desc.params = params;
-    desc.n_params = phases ? 57 : 25;
+    desc.n_params = p ? 25 + PHASE_WORDS : 25;
     esker__text defines = {0};
     esker__text_add(&defines,
                     "LX %u\nLY %u\nLZ %u\nCH %u\nPX %u\nKH %d\nKW %d\nSY %d\nSX %d\nCC %u\nVY %d\nWHOLE %d\nBY_F %d\n",
-                    t.lx, t.ly, t.lz, t.ch, t.px, (int)d->taps_y, (int)d->taps_x, (int)d->stride_y, (int)d->stride_x, t.cc,
-                    vy, d->c_in % t.cc == 0 && chunk % t.cc == 0, d->w_f > d->w_c);
-    if (phases) esker__text_add(&defines, "PHASES 1\n");
+                    t.lx, t.ly, t.lz, t.ch, t.px, (int)d->taps_y, (int)columns_of_taps(d, p), (int)d->stride_y,
+                    (int)d->stride_x, t.cc, vy, d->c_in % t.cc == 0 && chunk % t.cc == 0, d->w_f > d->w_c);
+    if (p) phase_defines(p, d->taps_x, &defines);
     if (splits > 1) esker__text_add(&defines, "SPLIT 1\n");
     desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->w);
@@ -153,20 +198,31 @@ esker_status esker__conv2d_emit_tiled(esker__lowering *lowering, const esker__co
     return emit(lowering, d, NULL);
 }
 
-static esker__conv2d_direct cover(const esker__conv2d_direct d[4])
+/* Rows and columns are the most of any phase, taps_x the columns of x that they see together, from the first that any of them sees. */
+static esker__conv2d_direct cover(const esker__conv2d_direct d[4], phases *p)
 {
     esker__conv2d_direct all = d[0];
-    for (int i = 1; i < 4; i++) {
+    all.taps_x = 0;
+    *p = (phases){.of = d, .even = d[0].y_first % (d[0].y_u / 2) != 0};
+    int32_t pad = INT32_MIN;
+    for (int i = 0; i < 4; i++) {
         if (d[i].rows > all.rows) all.rows = d[i].rows;
         if (d[i].columns > all.columns) all.columns = d[i].columns;
         if (d[i].taps_y > all.taps_y) all.taps_y = d[i].taps_y;
-        if (d[i].taps_x > all.taps_x) all.taps_x = d[i].taps_x;
-        all.cost.flops += d[i].cost.flops;
-        all.cost.bytes += d[i].cost.bytes;
+        if (i > 0) all.cost.flops += d[i].cost.flops;
+        if (i > 0) all.cost.bytes += d[i].cost.bytes;
         /* Those without taps have no steps from one to the next. */
         if (d[i].taps_y > 1) all.w_p = d[i].w_p;
         if (d[i].taps_x > 1) all.w_q = d[i].w_q;
+        if (d[i].taps_x > 0 && d[i].pad_x > pad) pad = d[i].pad_x;
     }
+    for (int i = 0; i < 2; i++) {
+        const esker__conv2d_direct *column = &d[i ? !p->even : p->even];
+        p->taps[i] = column->taps_x;
+        if (column->taps_x > 0) p->offset[i] = pad - column->pad_x;
+        if (p->offset[i] + p->taps[i] > all.taps_x) all.taps_x = p->offset[i] + p->taps[i];
+    }
+    all.pad_x = pad;
     return all;
 }
 
@@ -174,12 +230,14 @@ bool esker__conv2d_suits_phases(const esker_limits *limits, const esker__conv2d_
 {
     for (int i = 0; i < 4; i++)
         if (d[i].step_y != 1 || d[i].step_x != 1) return false;
-    esker__conv2d_direct all = cover(d);
-    return esker__conv2d_suits_tiled(limits, &all);
+    phases p;
+    esker__conv2d_direct all = cover(d, &p);
+    return suits(limits, &all, &p);
 }
 
 esker_status esker__conv2d_emit_phases(esker__lowering *lowering, const esker__conv2d_direct d[4])
 {
-    esker__conv2d_direct all = cover(d);
-    return emit(lowering, &all, d);
+    phases p;
+    esker__conv2d_direct all = cover(d, &p);
+    return emit(lowering, &all, &p);
 }
