@@ -5,6 +5,8 @@
 // The group walks over tiles of ROWS rows by 4 COLS4 columns of g; invocations with another z take other rows of each (SLICES of them), or,
 // where PB is less than KH, other rows of taps: z = (p / PB) SLICES + slice.
 //
+// The next tiles are read, in fours along a row, before the arithmetic of these, and written after it: whole vec4, as one component at a time takes several times
+// as long.
 // Order     in every slice a running sum over the tiles of its split, then rows, then columns; then over the slices
 // Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in g f32 [images, f_out, rows, columns]
 //           2 out gw f32 [splits, f_out, c_in, KH, KW]: partial sums for gemm/sum_splits, unless there is but one
@@ -12,8 +14,8 @@
 //           ceil(c_in / LX), ceil(f_out / (FB LY)); n_elems: of gw
 // Groups    (blocks_c, blocks_f, splits)
 // Limits    LX LY LZ invocations, LZ = SLICES ceil(KH / PB); shared memory 16 (FB LY ROWS COLS4 + LX HEIGHT WIDTH4) bytes, or
-//           LX LY ceil(KH / PB) FB in place of the second, if that is more; FB 8 with PB 3 and
-//           KW 3 needs about 120 registers
+//           LX LY ceil(KH / PB) FB in place of the second, if that is more; at most 8 fours of x and 4 of g for an invocation; FB 8 with PB 3 and
+//           KW 3 needs some 160 registers
 #ifndef LX
 #define LX 16 // literals for layout()
 #define LY 2
@@ -27,7 +29,7 @@
 #endif
 #ifndef KH
 #define KH 3 // taps
-#define KW 3 // 2 to 4
+#define KW 3 // 1 to 4
 #endif
 #ifndef PB
 #define PB 3 // or 1
@@ -43,7 +45,9 @@
 #define ROWS 4
 #define COLS4 8
 #endif
-#if KW == 2
+#if KW == 1
+#define V float
+#elif KW == 2
 #define V vec2
 #elif KW == 3
 #define V vec3
@@ -73,75 +77,164 @@ layout(std140, binding = 0) uniform Params {
 #define WIDTH4 ((WIDTH + 3) / 4)
 #define PLANE4 (HEIGHT * WIDTH4 + 1 - HEIGHT * WIDTH4 % 2) // odd, so that neighbouring channels lie in different banks
 #define SUMS (LY * (LZ / SLICES) * FB) // of a slice and channel, which are added up in this memory, too
+#define BLOCK4 (FB * ROWS * COLS4)         // of the tile of g, for FB filters; the next ones begin in another bank
 #if SLICES > 1 && SUMS > PLANE4
 shared vec4 tile_x[LX * SUMS];
 #else
 shared vec4 tile_x[LX * PLANE4];
 #endif
-shared vec4 tile_g[FB * LY * ROWS * COLS4];
+shared vec4 tile_g[LY * (BLOCK4 + 1)];
 
-// A term: four pixels of g, in k, by those of x that each of KW taps meets, in the row v0, v1, v2.
-#if SX == 1 && KW == 2
-#define TERMS k.x * v0.xy + k.y * v0.yz + k.z * v0.zw + k.w * vec2(v0.w, v1.x)
+// Four pixels of g, in k, by those of x that each of KW taps meets, in the row v0, v1, v2; added one by one, each in a multiply-add.
+#define ADD4(S, A, B, C, D)                                                                                                      \
+    S += k.x * A;                                                                                                                \
+    S += k.y * B;                                                                                                                \
+    S += k.z * C;                                                                                                                \
+    S += k.w * D;
+#if SX == 1 && KW == 1
+#define TERMS(S) ADD4(S, v0.x, v0.y, v0.z, v0.w)
+#elif SX == 1 && KW == 2
+#define TERMS(S) ADD4(S, v0.xy, v0.yz, v0.zw, vec2(v0.w, v1.x))
 #elif SX == 1 && KW == 3
-#define TERMS k.x * v0.xyz + k.y * v0.yzw + k.z * vec3(v0.zw, v1.x) + k.w * vec3(v0.w, v1.xy)
+#define TERMS(S) ADD4(S, v0.xyz, v0.yzw, vec3(v0.zw, v1.x), vec3(v0.w, v1.xy))
 #elif SX == 1
-#define TERMS k.x * v0 + k.y * vec4(v0.yzw, v1.x) + k.z * vec4(v0.zw, v1.xy) + k.w * vec4(v0.w, v1.xyz)
+#define TERMS(S) ADD4(S, v0, vec4(v0.yzw, v1.x), vec4(v0.zw, v1.xy), vec4(v0.w, v1.xyz))
+#elif KW == 1
+#define TERMS(S) ADD4(S, v0.x, v0.z, v1.x, v1.z)
 #elif KW == 2
-#define TERMS k.x * v0.xy + k.y * v0.zw + k.z * v1.xy + k.w * v1.zw
+#define TERMS(S) ADD4(S, v0.xy, v0.zw, v1.xy, v1.zw)
 #elif KW == 3
-#define TERMS k.x * v0.xyz + k.y * vec3(v0.zw, v1.x) + k.z * v1.xyz + k.w * vec3(v1.zw, v2.x)
+#define TERMS(S) ADD4(S, v0.xyz, vec3(v0.zw, v1.x), v1.xyz, vec3(v1.zw, v2.x))
 #else
-#define TERMS k.x * v0 + k.y * vec4(v0.zw, v1.xy) + k.z * v1 + k.w * vec4(v1.zw, v2.xy)
+#define TERMS(S) ADD4(S, v0, vec4(v0.zw, v1.xy), v1, vec4(v1.zw, v2.xy))
 #endif
+#define LOADED ((3 * SX + KW + 3) / 4) // fours of a row of x that four pixels of g meet
 
-#define N_X uint(LX * HEIGHT * WIDTH)
-#define N_G uint(FB * LY * ROWS * COLS4 * 4)
+#define N_X (LX * HEIGHT * WIDTH4) // fours in the tiles
+#define N_G (FB * LY * ROWS * COLS4)
 uint image, left, top; // of the tile
 uint c_first, f_first; // of the group
 
-// Element e of the tile of x: channel, row, column; then of that of g.
-float x_at(uint e)
+// Four `e` of the tile of x: channel, row, four columns; then of that of g.
+vec4 x_at(uint e)
 {
-    uint line = e / uint(WIDTH), c = line / uint(HEIGHT);
-    int row = int(top) * SY - pad_y + int(line - c * uint(HEIGHT)), at = int(left) * SX - pad_x + int(e - line * uint(WIDTH));
-    bool inside = row >= 0 && row < x_h && at >= 0 && at < x_w && c_first + c < c_in && e < N_X;
-    float value = 0.0;
-    if (inside) value = x[(int(image * c_in + c_first + c) * x_h + row) * x_w + at];
+    uint line = e / uint(WIDTH4), c = line / uint(HEIGHT);
+    int row = int(top) * SY - pad_y + int(line - c * uint(HEIGHT)), at = int(left) * SX - pad_x + int(e - line * uint(WIDTH4)) * 4;
+    int from = (int(image * c_in + c_first + c) * x_h + row) * x_w + at;
+    vec4 value = vec4(0.0);
+    if (uint(row) < uint(x_h) && c_first + c < c_in && e < uint(N_X)) {
+        if (uint(at) < uint(x_w)) value.x = x[from];
+        if (uint(at + 1) < uint(x_w)) value.y = x[from + 1];
+        if (uint(at + 2) < uint(x_w)) value.z = x[from + 2];
+        if (uint(at + 3) < uint(x_w)) value.w = x[from + 3];
+    }
     return value;
 }
-void keep_x(uint e, float value)
+void keep_x(uint e, vec4 value)
 {
-    uint line = e / uint(WIDTH), c = line / uint(HEIGHT);
-    uint to = c * uint(4 * PLANE4) + (line - c * uint(HEIGHT)) * uint(4 * WIDTH4) + e - line * uint(WIDTH);
-    if (e < N_X) tile_x[to >> 2][to & 3u] = value;
+    if (e < uint(N_X)) tile_x[e + e / uint(HEIGHT * WIDTH4) * uint(PLANE4 - HEIGHT * WIDTH4)] = value;
 }
-#if VG
 vec4 g_at(uint e)
 {
-    uint line = e / uint(COLS4), v = left + (e - line * uint(COLS4)) * 4u, f = f_first + line / uint(ROWS), u = top + line % uint(ROWS);
+    uint line = e / uint(COLS4), v = left + (e - line * uint(COLS4)) * 4u, f = line / uint(ROWS), u = top + line - f * uint(ROWS);
+    uint from = ((image * f_out + f_first + f) * rows + u) * columns + v;
     vec4 value = vec4(0.0);
-    if (f < f_out && u < rows && v < columns && e < N_G / 4u) value = g[(((image * f_out + f) * rows + u) * columns + v) >> 2];
-    return value;
-}
+    if (f_first + f < f_out && u < rows && v < columns && e < uint(N_G)) {
+#if VG
+        value = g[from >> 2];
 #else
-float g_at(uint e)
-{
-    uint line = e / uint(4 * COLS4), v = left + e - line * uint(4 * COLS4), f = f_first + line / uint(ROWS), u = top + line % uint(ROWS);
-    float value = 0.0;
-    if (f < f_out && u < rows && v < columns && e < N_G) value = g[((image * f_out + f) * rows + u) * columns + v];
+        value.x = g[from];
+        if (v + 1u < columns) value.y = g[from + 1u];
+        if (v + 2u < columns) value.z = g[from + 2u];
+        if (v + 3u < columns) value.w = g[from + 3u];
+#endif
+    }
     return value;
 }
-void keep_g(uint e, float value)
+void keep_g(uint e, vec4 value)
 {
-    if (e < N_G) tile_g[e >> 2][e & 3u] = value;
+    if (e < uint(N_G)) tile_g[e + e / uint(BLOCK4)] = value;
 }
+void place(uint tile)
+{
+    image = tile / across;
+    left = (tile - image * across) * uint(4 * COLS4);
+    top = image % down * uint(ROWS);
+    image /= down;
+}
+
+// What an invocation moves of each: fours here, here + N_HERE, ..., at most 8 of x and 4 of g.
+#if N_X > 1 * LX * LY * LZ
+#define SLOT_X_1(DO) DO(1u, x1)
+#else
+#define SLOT_X_1(DO)
 #endif
+#if N_X > 2 * LX * LY * LZ
+#define SLOT_X_2(DO) DO(2u, x2)
+#else
+#define SLOT_X_2(DO)
+#endif
+#if N_X > 3 * LX * LY * LZ
+#define SLOT_X_3(DO) DO(3u, x3)
+#else
+#define SLOT_X_3(DO)
+#endif
+#if N_X > 4 * LX * LY * LZ
+#define SLOT_X_4(DO) DO(4u, x4)
+#else
+#define SLOT_X_4(DO)
+#endif
+#if N_X > 5 * LX * LY * LZ
+#define SLOT_X_5(DO) DO(5u, x5)
+#else
+#define SLOT_X_5(DO)
+#endif
+#if N_X > 6 * LX * LY * LZ
+#define SLOT_X_6(DO) DO(6u, x6)
+#else
+#define SLOT_X_6(DO)
+#endif
+#if N_X > 7 * LX * LY * LZ
+#define SLOT_X_7(DO) DO(7u, x7)
+#else
+#define SLOT_X_7(DO)
+#endif
+#define SLOTS_X(DO) DO(0u, x0) SLOT_X_1(DO) SLOT_X_2(DO) SLOT_X_3(DO) SLOT_X_4(DO) SLOT_X_5(DO) SLOT_X_6(DO) SLOT_X_7(DO)
+#if N_X > 8 * LX * LY * LZ
+#error an invocation moves at most 8 fours of x
+#endif
+#if N_G > 1 * LX * LY * LZ
+#define SLOT_G_1(DO) DO(1u, g1)
+#else
+#define SLOT_G_1(DO)
+#endif
+#if N_G > 2 * LX * LY * LZ
+#define SLOT_G_2(DO) DO(2u, g2)
+#else
+#define SLOT_G_2(DO)
+#endif
+#if N_G > 3 * LX * LY * LZ
+#define SLOT_G_3(DO) DO(3u, g3)
+#else
+#define SLOT_G_3(DO)
+#endif
+#define SLOTS_G(DO) DO(0u, g0) SLOT_G_1(DO) SLOT_G_2(DO) SLOT_G_3(DO)
+#if N_G > 4 * LX * LY * LZ
+#error an invocation moves at most 4 fours of g
+#endif
+#define READ_X(I, E) E = x_at(here + I * N_HERE);
+#define READ_G(I, E) E = g_at(here + I * N_HERE);
+#define KEEP_X(I, E) keep_x(here + I * N_HERE, E);
+#define KEEP_G(I, E) keep_g(here + I * N_HERE, E);
 
 void store(uint at, V s)
 {
+#if KW == 1
+    gw[at] = s;
+#else
     gw[at] = s.x;
     gw[at + 1u] = s.y;
+#endif
 #if KW > 2
     gw[at + 2u] = s.z;
 #endif
@@ -161,56 +254,28 @@ void main()
     V a0 = V(0.0), a1 = V(0.0), a2 = V(0.0), a3 = V(0.0), a4 = V(0.0), a5 = V(0.0), a6 = V(0.0), a7 = V(0.0);
     V b0 = V(0.0), b1 = V(0.0), b2 = V(0.0), b3 = V(0.0), b4 = V(0.0), b5 = V(0.0), b6 = V(0.0), b7 = V(0.0);
     V d0 = V(0.0), d1 = V(0.0), d2 = V(0.0), d3 = V(0.0), d4 = V(0.0), d5 = V(0.0), d6 = V(0.0), d7 = V(0.0);
-    for (; tile < end; tile++) {
-        image = tile / across;
-        left = tile - image * across;
-        top = image % down;
-        image /= down;
-        left *= uint(4 * COLS4);
-        top *= uint(ROWS);
+    // The next tiles are on their way, in registers, while these are used.
+    vec4 x0, x1, x2, x3, x4, x5, x6, x7, g0, g1, g2, g3;
+    place(tile);
+    SLOTS_X(READ_X)
+    SLOTS_G(READ_G)
+    while (tile < end) {
         memoryBarrierShared();
         barrier(); // the tiles before are no longer read
-        // Several reads at a time, so that they wait for memory together.
-        for (uint e = here; e < N_X; e += 8u * N_HERE) {
-            float e0 = x_at(e), e1 = x_at(e + N_HERE), e2 = x_at(e + 2u * N_HERE), e3 = x_at(e + 3u * N_HERE);
-            float e4 = x_at(e + 4u * N_HERE), e5 = x_at(e + 5u * N_HERE), e6 = x_at(e + 6u * N_HERE), e7 = x_at(e + 7u * N_HERE);
-            keep_x(e, e0);
-            keep_x(e + N_HERE, e1);
-            keep_x(e + 2u * N_HERE, e2);
-            keep_x(e + 3u * N_HERE, e3);
-            keep_x(e + 4u * N_HERE, e4);
-            keep_x(e + 5u * N_HERE, e5);
-            keep_x(e + 6u * N_HERE, e6);
-            keep_x(e + 7u * N_HERE, e7);
-        }
-#if VG
-        for (uint e = here; e < N_G / 4u; e += 4u * N_HERE) {
-            vec4 e0 = g_at(e), e1 = g_at(e + N_HERE), e2 = g_at(e + 2u * N_HERE), e3 = g_at(e + 3u * N_HERE);
-            if (e < N_G / 4u) tile_g[e] = e0;
-            if (e + N_HERE < N_G / 4u) tile_g[e + N_HERE] = e1;
-            if (e + 2u * N_HERE < N_G / 4u) tile_g[e + 2u * N_HERE] = e2;
-            if (e + 3u * N_HERE < N_G / 4u) tile_g[e + 3u * N_HERE] = e3;
-        }
-#else
-        for (uint e = here; e < N_G; e += 8u * N_HERE) {
-            float e0 = g_at(e), e1 = g_at(e + N_HERE), e2 = g_at(e + 2u * N_HERE), e3 = g_at(e + 3u * N_HERE);
-            float e4 = g_at(e + 4u * N_HERE), e5 = g_at(e + 5u * N_HERE), e6 = g_at(e + 6u * N_HERE), e7 = g_at(e + 7u * N_HERE);
-            keep_g(e, e0);
-            keep_g(e + N_HERE, e1);
-            keep_g(e + 2u * N_HERE, e2);
-            keep_g(e + 3u * N_HERE, e3);
-            keep_g(e + 4u * N_HERE, e4);
-            keep_g(e + 5u * N_HERE, e5);
-            keep_g(e + 6u * N_HERE, e6);
-            keep_g(e + 7u * N_HERE, e7);
-        }
-#endif
+        SLOTS_X(KEEP_X)
+        SLOTS_G(KEEP_G)
         memoryBarrierShared();
         barrier();
+        tile++;
+        if (tile < end) {
+            place(tile);
+            SLOTS_X(READ_X)
+            SLOTS_G(READ_G)
+        }
         for (uint u = slice; u < uint(ROWS); u += uint(SLICES))
             for (uint v = 0u; v < uint(COLS4); v++) {
                 uint from = tx * uint(PLANE4) + (u * uint(SY) + p) * uint(WIDTH4) + v * uint(SX);
-                uint at = (ty * uint(FB * ROWS) + u) * uint(COLS4) + v;
+                uint at = ty * uint(BLOCK4 + 1) + u * uint(COLS4) + v;
                 vec4 k0 = tile_g[at], k1 = tile_g[at + uint(ROWS * COLS4)], k2 = tile_g[at + 2u * uint(ROWS * COLS4)],
                      k3 = tile_g[at + 3u * uint(ROWS * COLS4)];
 #if FB == 8
@@ -220,9 +285,11 @@ void main()
 #define TERM(K, S)                                                                                                               \
     {                                                                                                                            \
         vec4 k = K;                                                                                                              \
-        S += TERMS;                                                                                                              \
+        TERMS(S)                                                                                                                \
     }
-#if SX == 1
+#if LOADED == 1
+#define LOAD_ROW(q) vec4 v0 = tile_x[from + q * uint(WIDTH4)];
+#elif LOADED == 2
 #define LOAD_ROW(q) vec4 v0 = tile_x[from + q * uint(WIDTH4)], v1 = tile_x[from + q * uint(WIDTH4) + 1u];
 #else
 #define LOAD_ROW(q)                                                                                                              \
@@ -252,7 +319,10 @@ void main()
 #if SLICES > 1
     // The slices' sums are added to those of the first, one slice after the other, through the tile of x.
     uint own = (here % uint(LX * LY) + gl_LocalInvocationID.z / uint(SLICES) * uint(LX * LY)) * uint(FB);
-#if KW == 2
+#if KW == 1
+#define WIDEN(S) vec4(S, 0.0, 0.0, 0.0)
+#define NARROW(S) S.x
+#elif KW == 2
 #define WIDEN(S) vec4(S, 0.0, 0.0)
 #define NARROW(S) S.xy
 #elif KW == 3

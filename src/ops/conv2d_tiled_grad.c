@@ -4,9 +4,12 @@
 #include "base/fail.h"
 #include "ops/ops.h"
 
-#define SHARED_BYTES  24576u
-#define GROUPS_WANTED 264u       /* two for each multiprocessor of a large GPU: more were slower */
-#define PARTIAL_BYTES (8u << 20) /* of partial sums: more would take longer to add up than they save */
+#define SHARED_BYTES     24576u
+#define MOVED_X          8u /* fours of x, and of g, that an invocation holds while others are used */
+#define MOVED_G          4u
+#define MOST_INVOCATIONS 128u
+#define GROUPS_WANTED    264u       /* two for each multiprocessor of a large GPU: more were slower */
+#define PARTIAL_BYTES    (8u << 20) /* of partial sums: more would take longer to add up than they save */
 
 typedef struct tiling {
     uint32_t lx, ly, parts, slices, fb, pb, rows, cols4;
@@ -17,12 +20,26 @@ static uint32_t at_most(uint64_t a, uint32_t b)
     return a < b ? (uint32_t)a : b;
 }
 
-static uint32_t shared_bytes(const esker__conv2d_size *s, const tiling *t)
+/* Fours of the tile of x in one channel, without the one that keeps channels apart. */
+static uint32_t plane4(const esker__conv2d_size *s, const tiling *t)
 {
     uint32_t height = (t->rows - 1) * (uint32_t)s->sy + (uint32_t)s->kh,
              width = (4 * t->cols4 - 1) * (uint32_t)s->sx + (uint32_t)s->kw;
-    uint32_t plane = height * ((width + 3) / 4) | 1, sums = t->slices > 1 ? t->ly * t->parts * t->fb : 0;
-    return 16 * (t->fb * t->ly * t->rows * t->cols4 + t->lx * (plane > sums ? plane : sums));
+    return height * ((width + 3) / 4);
+}
+
+static uint32_t invocations(const tiling *t)
+{
+    return t->lx * t->ly * t->parts * t->slices;
+}
+
+/* Whether the tiles fit in shared memory, and in the registers of those who move them. */
+static bool fits(const esker__conv2d_size *s, const tiling *t)
+{
+    uint32_t plane = plane4(s, t) | 1, sums = t->slices > 1 ? t->ly * t->parts * t->fb : 0, n = invocations(t);
+    uint32_t of_g = t->fb * t->rows * t->cols4;
+    return 16 * (t->ly * (of_g + 1) + t->lx * (plane > sums ? plane : sums)) <= SHARED_BYTES &&
+           t->lx * plane4(s, t) <= MOVED_X * n && t->ly * of_g <= MOVED_G * n;
 }
 
 static tiling choose_tiling(const esker__conv2d_size *s)
@@ -31,7 +48,7 @@ static tiling choose_tiling(const esker__conv2d_size *s)
     t.parts = (uint32_t)s->kh / t.pb;
     t.lx = at_most((uint64_t)s->cg, 16);
     t.ly = at_most(esker__ceil_div((uint64_t)s->fg, t.fb), 4);
-    uint32_t most = 128 / (t.lx * t.ly * t.parts);
+    uint32_t most = MOST_INVOCATIONS / (t.lx * t.ly * t.parts);
     uint32_t wanted = (uint32_t)esker__ceil_div(ESKER__CONV2D_TILED_LEAST, t.lx * t.ly * t.parts);
     if (wanted < 8) wanted = 8;
     if (wanted * t.parts > 64) wanted = 64 / t.parts; /* invocations along z */
@@ -39,12 +56,13 @@ static tiling choose_tiling(const esker__conv2d_size *s)
     t.slices = most < 1 ? 1 : at_most((uint64_t)s->oh, most < wanted ? most : wanted);
     t.cols4 = at_most(esker__ceil_div((uint64_t)s->ow, 4), s->cg == 1 ? 4 : 8);
     t.rows = t.slices;
-    while (t.slices > 1 && shared_bytes(s, &t) > SHARED_BYTES) t.rows = --t.slices;
+    while (t.slices > 1 && !fits(s, &t)) t.rows = --t.slices;
+    while (t.cols4 > 1 && !fits(s, &t)) t.cols4--;
     /* More rows to a tile read fewer of x twice. */
     for (;;) {
         tiling more = t;
         more.rows += t.slices;
-        if (more.rows > s->oh || shared_bytes(s, &more) > SHARED_BYTES) return t;
+        if (more.rows > s->oh || !fits(s, &more)) return t;
         t = more;
     }
 }
@@ -52,10 +70,9 @@ static tiling choose_tiling(const esker__conv2d_size *s)
 bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s)
 {
     if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
-    if (s->groups != 1 || s->dy != 1 || s->dx != 1 || s->sx > 2 || s->kw < 2 || s->kw > 4 || s->kh > 16) return false;
+    if (s->groups != 1 || s->dy != 1 || s->dx != 1 || s->sx > 2 || s->kw < 1 || s->kw > 4 || s->kh > 16) return false;
     tiling t = choose_tiling(s);
-    uint32_t invocations = t.lx * t.ly * t.parts * t.slices;
-    return shared_bytes(s, &t) <= SHARED_BYTES && invocations >= ESKER__CONV2D_TILED_LEAST && invocations <= 256;
+    return fits(s, &t) && invocations(&t) >= ESKER__CONV2D_TILED_LEAST && invocations(&t) <= 256;
 }
 
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
