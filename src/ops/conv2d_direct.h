@@ -75,6 +75,14 @@ esker_status esker__conv2d_emit_winograd(esker__lowering *lowering, const esker_
 esker_status esker__conv2d_winograd_magnitudes(const esker__conv2d_direct *d, int m, double k, const double *x,
                                                const double *w, double *out);
 
+/** The same for the gradient of the filters, by tiles of 4 x 4 pixels of g (conv2d_winograd_grad.c). */
+bool esker__conv2d_weight_grad_suits_winograd(const esker__lowering *lowering, const esker__conv2d_size *s);
+bool esker__conv2d_weight_grad_usual_winograd(const esker__lowering *lowering, const esker__conv2d_size *s);
+esker_status esker__conv2d_weight_grad_emit_winograd(esker__lowering *lowering, const esker_node *node,
+                                                     const esker__conv2d_size *s);
+esker_status esker__conv2d_weight_grad_winograd_magnitudes(const esker__conv2d_size *s, double k, const double *x,
+                                                           const double *g, double *out);
+
 /** Whether it is a product of matrices for each image: filters of one tap, no stride, no padding (conv2d_matmul.c). */
 bool esker__conv2d_is_matmul(const esker__conv2d_direct *d);
 esker_status esker__conv2d_emit_matmul(esker__lowering *lowering, const esker__conv2d_direct *d);

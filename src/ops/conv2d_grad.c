@@ -1,7 +1,7 @@
 /*
  * The two gradients of conv2d as operations. Each is linear in both of its inputs, and the gradients of the three stay among the three.
  */
-#include "ops/conv2d.h"
+#include "ops/conv2d_direct.h"
 
 #include <math.h>
 
@@ -140,6 +140,13 @@ const esker__op esker__op_conv2d_input_grad = {
     .title = esker__conv2d_title,
 };
 
+static esker_status weight_magnitudes(const esker__reference *r)
+{
+    esker__conv2d_size s = esker__conv2d_size_of(r->node);
+    return esker__conv2d_weight_grad_winograd_magnitudes(&s, esker__conv2d_tolerance(r->node), r->in[0], r->in[1],
+                                                         r->magnitude[0]);
+}
+
 const esker__op esker__op_conv2d_weight_grad = {
     .name = "conv2d_weight_grad",
     .n_inputs = 2,
@@ -149,6 +156,7 @@ const esker__op esker__op_conv2d_weight_grad = {
     .gradient = weight_gradient,
     .reference = weight_reference,
     .tolerance = esker__conv2d_tolerance,
+    .magnitudes = weight_magnitudes,
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_weight_grad_lower,

@@ -381,10 +381,13 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
         (long long)s.dx);
     /* Measured on an H100: not with stride 2, nor with a few channels, of which most of a group would be idle. */
     bool pays = s.sx == 1 && (s.cg == 1 || s.cg >= 8);
-    way how = choose_way(lowering, problem, cost.flops / 2, esker__conv2d_weight_grad_is_matmul(&s), (winograd){0},
+    winograd filtered = {.suits4 = esker__conv2d_weight_grad_suits_winograd(lowering, &s),
+                         .usual = esker__conv2d_weight_grad_usual_winograd(lowering, &s) ? 4 : 0};
+    way how = choose_way(lowering, problem, cost.flops / 2, esker__conv2d_weight_grad_is_matmul(&s), filtered,
                          esker__conv2d_weight_grad_suits_tiled(limits, &s), pays,
                          esker__conv2d_weight_grad_suits_quads(limits, node, &s));
     if (how == WAY_MATMUL) return esker__conv2d_weight_grad_emit_matmul(lowering, node, &s);
+    if (how == WAY_WINOGRAD4) return esker__conv2d_weight_grad_emit_winograd(lowering, node, &s);
     if (how == WAY_TILED) return esker__conv2d_weight_grad_emit_tiled(lowering, node, &s);
     if (how == WAY_QUADS) return esker__conv2d_weight_grad_emit_quads(lowering, node, &s);
     bool large = how == WAY_WIDE;

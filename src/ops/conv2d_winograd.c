@@ -3,34 +3,24 @@
  * elements, one sum over the channels each. F(2 x 2) multiplies 2.25 times less than the sums over taps, F(4 x 4) 4 times; what they pay is memory for what is
  * transformed, and rounding (conv2d_winograd_bound.c).
  */
-#include "ops/conv2d_direct.h"
+#include "ops/conv2d_winograd.h"
 
 #include "base/fail.h"
 #include "ops/gemm.h"
 #include "ops/ops.h"
 
 #define SCRATCH_BYTES (32u << 20) /* of transformed tiles and sums: more of them are done one part after the other */
-#define MOST          (1u << 22)  /* below: where division by reciprocals is exact */
-#define LEAST_TILES   64          /* of a part: what must fit at least */
+#define MOST          ESKER__WINOGRAD_MOST
+#define LEAST_TILES   ESKER__WINOGRAD_LEAST
 
-/* How the work is cut. */
-typedef struct shape {
-    uint32_t across, down, n_tiles; /* tiles of an image, of all */
-    uint32_t n_t, parts;            /* tiles of a part, a multiple of 4; parts */
-    uint32_t z;                     /* elements of a tile */
-} shape;
-
-static float reciprocal(uint32_t n)
-{
-    return (float)(1.0 / (double)n);
-}
+typedef esker__winograd_shape shape;
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
 
-static shape shape_of(const esker_limits *limits, const esker__conv2d_direct *d, int m)
+esker__winograd_shape esker__winograd_shape_of(const esker_limits *limits, const esker__conv2d_direct *d, int m)
 {
     shape s = {.across = (uint32_t)esker__ceil_div((uint64_t)d->columns, (uint64_t)m),
                .down = (uint32_t)esker__ceil_div((uint64_t)d->rows, (uint64_t)m),
@@ -118,7 +108,7 @@ int esker__conv2d_usual_winograd(esker__lowering *lowering, const esker__conv2d_
     int usual = 0;
     for (int m = 2; m <= 4; m += 2) {
         if (!esker__conv2d_suits_winograd(lowering, d, m) || (m == 4 && d->c_in < LEAST_CHANNELS_OF_FOUR)) continue;
-        shape s = shape_of(esker__lowering_limits(lowering), d, m);
+        shape s = esker__winograd_shape_of(esker__lowering_limits(lowering), d, m);
         double seconds = seconds_of(it, d, &s, m, is_cpu, fixed);
         if (seconds < least_seconds) least_seconds = seconds, usual = m;
     }
@@ -140,7 +130,7 @@ static esker_status transform_filters(esker__lowering *lowering, const esker__co
                 .w_first = d->w_first,
                 .w_p = d->w_p,
                 .w_q = d->w_q,
-                .by_n_i = reciprocal(n_i)};
+                .by_n_i = esker__reciprocal(n_i)};
     esker__dispatch_desc desc = {.kernel = "conv/winograd_filter",
                                  .defines = m == 2 ? "M 2\n" : "M 4\n",
                                  .operands = {esker__read(lowering, d->w)},
@@ -154,8 +144,8 @@ static esker_status transform_filters(esker__lowering *lowering, const esker__co
     return esker__prepare(lowering, &desc, 4ull * z * n_pairs, out);
 }
 
-static esker_status transform_tiles(esker__lowering *lowering, const esker__conv2d_direct *d, int m, const shape *s,
-                                    uint32_t tile_first, esker__value v)
+esker_status esker__winograd_transform_tiles(esker__lowering *lowering, const esker__conv2d_direct *d, int m,
+                                             const shape *s, uint32_t tile_first, esker__value v)
 {
     uint32_t n = (uint32_t)d->c_in * s->n_t;
     struct {
@@ -174,9 +164,9 @@ static esker_status transform_tiles(esker__lowering *lowering, const esker__conv
                 d->x_w,
                 d->pad_y,
                 d->pad_x,
-                reciprocal(s->n_t),
-                reciprocal(s->across),
-                reciprocal(s->down)};
+                esker__reciprocal(s->n_t),
+                esker__reciprocal(s->across),
+                esker__reciprocal(s->down)};
     esker__dispatch_desc desc = {.kernel = "conv/winograd_input",
                                  .defines = m == 2 ? "M 2\n" : "M 4\n",
                                  .operands = {esker__read(lowering, d->x), {.value = v, .write = true}},
@@ -231,9 +221,9 @@ static esker_status transform_back(esker__lowering *lowering, const esker__conv2
                 (uint32_t)d->rows,
                 (uint32_t)d->columns,
                 d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0,
-                reciprocal(s->n_t),
-                reciprocal(s->across),
-                reciprocal(s->down)};
+                esker__reciprocal(s->n_t),
+                esker__reciprocal(s->across),
+                esker__reciprocal(s->down)};
     esker__dispatch_desc desc = {.kernel = "conv/winograd_output",
                                  .operands = {{.value = sums}},
                                  .n_operands = 1,
@@ -256,13 +246,13 @@ static esker_status transform_back(esker__lowering *lowering, const esker__conv2
 
 esker_status esker__conv2d_emit_winograd(esker__lowering *lowering, const esker__conv2d_direct *d, int m)
 {
-    shape s = shape_of(esker__lowering_limits(lowering), d, m);
+    shape s = esker__winograd_shape_of(esker__lowering_limits(lowering), d, m);
     esker__value u = {0}, v = esker__scratch(lowering, 4ull * s.z * (uint64_t)d->c_in * s.n_t),
                  sums = esker__scratch(lowering, 4ull * s.z * (uint64_t)d->f_out * s.n_t);
     int choice = esker__chosen(lowering);
     esker_status st = transform_filters(lowering, d, m, &u);
     for (uint32_t i = 0; st == ESKER_OK && i < s.parts; i++) {
-        st = transform_tiles(lowering, d, m, &s, i * s.n_t, v);
+        st = esker__winograd_transform_tiles(lowering, d, m, &s, i * s.n_t, v);
         if (st == ESKER_OK) st = multiply(lowering, d, &s, &u, &v, &sums);
         esker__go_on_with(lowering, choice);
         if (st == ESKER_OK) st = transform_back(lowering, d, m, &s, i * s.n_t, sums);

@@ -162,3 +162,50 @@ esker_status esker__conv2d_winograd_magnitudes(const esker__conv2d_direct *d, in
     esker__free(v);
     return ESKER_OK;
 }
+
+/* H of conv/winograd_grad: powers of the points. */
+static const double powers[6][4] = {{1, 0, 0, 0},       {1, .625, P, .244140625}, {1, -.625, P, -.244140625},
+                                    {1, 1.5, Q, 3.375}, {1, -1.5, Q, -3.375},     {0, 0, 0, 1}};
+
+esker_status esker__conv2d_weight_grad_winograd_magnitudes(const esker__conv2d_size *s, double k, const double *x,
+                                                           const double *g, double *out)
+{
+    const transform *t = &four;
+    int64_t down = (s->oh + 3) / 4, across = (s->ow + 3) / 4, n = s->n * down * across;
+    esker__conv2d_direct d = {.x_h = (int32_t)s->h, .x_w = (int32_t)s->w};
+    size_t n_bytes = (size_t)(n * (s->f + 1)) * 36 * sizeof(element);
+    element *u = esker__malloc(n_bytes), *v = u + (size_t)(n * s->f) * 36;
+    if (!u) return esker__fail_memory(n_bytes, "check mode");
+    for (int64_t f = 0; f < s->f; f++)
+        for (int64_t i = 0; i < n; i++) {
+            int64_t image = i / (down * across), top = i / across % down * 4, left = i % across * 4;
+            double tile[6][6] = {{0}};
+            for (int64_t r = top; r < top + 4 && r < s->oh; r++)
+                for (int64_t c = left; c < left + 4 && c < s->ow; c++)
+                    tile[r - top][c - left] = g[((image * s->f + f) * s->oh + r) * s->ow + c];
+            apply(powers[0], 4, 6, 4, tile, u + (size_t)(f * n + i) * 36);
+        }
+    double of_products = 2 * sqrt((double)n + 16) + 2;
+    for (int64_t c = 0; c < s->c; c++) {
+        for (int64_t i = 0; i < n; i++) {
+            int64_t image = i / (down * across), top = i / across % down * 4, left = i % across * 4;
+            transform_tile(t, &d, x + (image * s->c + c) * s->h * s->w, top - s->py, left - s->px, v + (size_t)i * 36);
+        }
+        for (int64_t f = 0; f < s->f; f++) {
+            double e[36] = {0};
+            for (int64_t i = 0; i < n; i++)
+                for (int z = 0; z < 36; z++) {
+                    const element *a = &u[(size_t)(f * n + i) * 36 + (size_t)z], *b = &v[(size_t)i * 36 + (size_t)z];
+                    e[z] += of_products * a->value * b->value + 6 * (a->value * b->size + a->size * b->value);
+                }
+            for (int p = 0; p < 3; p++)
+                for (int q = 0; q < 3; q++) {
+                    double sum = 0;
+                    for (int z = 0; z < 36; z++) sum += fabs(t->g[z / 6][p]) * fabs(t->g[z % 6][q]) * e[z];
+                    out[((f * s->c + c) * 3 + p) * 3 + q] = sum / k;
+                }
+        }
+    }
+    esker__free(u);
+    return ESKER_OK;
+}
