@@ -3,8 +3,9 @@
 //
 // Order     stripe t of LY adds splits t, t + LY, ...; the stripes are added pairwise: fixed by n_splits alone
 // Bindings  0 in part f32 [n_splits, n_elems]    1 in bias f32 (if BIAS)    then those of TAIL    last out y f32 [n_elems]
+//           SUMS b: block b, behind y, out f32 [n_sums]: part is [n_splits, n_elems], of which y [n_results] is the first and these follow it
 // Uniforms  n_elems, n_splits >= 1; n: length of the bias, inner: neighbours that share an element of it (read if BIAS); bias_step: 1, or 0 for a
-//           bias of one element; fold: groups along x
+//           bias of one element; fold: groups along x; n_results, n_sums (read if SUMS)
 // Groups    LX elements each, folded into x and y
 // Limits    512 bytes shared; 128 invocations
 #ifndef LX
@@ -20,6 +21,9 @@
 #ifndef OUT_BINDING // behind the bias and the blocks of the tail
 #define OUT_BINDING 1
 #endif
+#ifndef SUMS
+#define SUMS 0
+#endif
 precision highp float;
 precision highp int;
 layout(local_size_x = LX, local_size_y = LY) in;
@@ -29,7 +33,10 @@ layout(std430, binding = 1) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
-layout(std140, binding = 0) uniform Params { uvec3 group_base; uint n_elems, n_splits, n, bias_step, fold, inner; };
+#if SUMS
+layout(std430, binding = SUMS) writeonly buffer Sums { float row_sums[]; };
+#endif
+layout(std140, binding = 0) uniform Params { uvec3 group_base; uint n_elems, n_splits, n, bias_step, fold, inner, n_results, n_sums; };
 #if LY > 1
 shared float sums[128];
 #endif
@@ -52,6 +59,12 @@ void main()
     sum = sums[here];
 #endif
     if (stripe != 0u || e >= n_elems) return;
+#if SUMS
+    if (e >= n_results) {
+        if (e - n_results < n_sums) row_sums[e - n_results] = sum;
+        return;
+    }
+#endif
 #if BIAS
     sum += bias[(e / inner % n) * bias_step];
 #endif

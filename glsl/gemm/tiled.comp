@@ -47,6 +47,9 @@
 #ifndef BK
 #define BK 8 // 8, 16 or 32
 #endif
+#ifndef SLICES
+#define SLICES 1 // parts of each BK, each with its own TX x TY invocations
+#endif
 #ifndef LANES
 #define LANES 0 // 0: neighbours along n; 1: 8 x 4 of each 32; 2: the same in zigzag (TX >= 8 and TY >= 4 both)
 #endif
@@ -71,9 +74,13 @@
 #ifndef UNROLL
 #define UNROLL 4 // values of p written out: 4, 8 or 16
 #endif
+#ifndef SUMS
+#define SUMS 0
+#endif
+#define N_HERE (TX * TY * SLICES)
 precision highp float;
 precision highp int;
-layout(local_size_x = TX, local_size_y = TY) in;
+layout(local_size_x = TX, local_size_y = TY, local_size_z = SLICES) in;
 
 #if VA
 layout(std430, binding = 0) readonly buffer A { vec4 a[]; };
@@ -94,9 +101,12 @@ layout(std430, binding = OUT_BINDING) writeonly buffer C { vec4 c[]; };
 #else
 layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
 #endif
+#if SUMS && !SPLIT
+layout(std430, binding = SUMS) writeonly buffer Sums { float sums[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
-    uint m, n, k, chunk, bias_step, unused_0, unused_1, unused_2, batches;
+    uint m, n, k, chunk, bias_step, sums_step, unused_1, unused_2, batches;
     uvec4 lengths, step_a, step_b;
 };
 
@@ -105,7 +115,6 @@ layout(std140, binding = 0) uniform Params {
 #define K4 uint(BK / 4)
 #define UNITS_A (MR * TY * BK / 4) // blocks of 4 x 4 in a tile
 #define UNITS_B (NR * TX * BK / 4)
-#define N_HERE (TX * TY)
 #define APART (UNITS_A + UNITS_B <= N_HERE) // enough invocations that none moves both
 #if APART
 #define LOADS_A 1
@@ -118,10 +127,14 @@ layout(std140, binding = 0) uniform Params {
 #error an invocation moves at most two blocks of each tile: fewer values of p at a time, or more invocations
 #endif
 
+#if (SLICES - 1) * 4 * NR * TX * TY > 2 * BK * (MR * TY + NR * TX)
+#error no room where the slices are added
+#endif
+
 uint at_a = 0u, at_b = 0u; // where this batch's matrices begin, in elements
 
-shared vec4 tile_a[2 * BK * MR * TY]; // two of [BK of p][BM rows / 4]
-shared vec4 tile_b[2 * BK * NR * TX];
+shared vec4 tiles[2 * BK * (MR * TY + NR * TX)]; // two of a's, [BK of p][BM rows / 4], and two of b's behind them
+#define FIRST_B uint(2 * BK * MR * TY)
 
 // Where an operand is stored along p, neighbours take neighbouring fours of p of a row, so that they read whole lines; the fours of the tile
 // are then exchanged within eights, by an amount that depends on p, so that neighbours write to different banks.
@@ -228,6 +241,11 @@ void block_b(uint j, uint at, uint end, out vec4 x, out vec4 y, out vec4 z, out 
     CUT(at)
 }
 
+#if SPLIT && SUMS
+#define PART sums_step // the sums of a split lie behind its product
+#else
+#define PART (m * n)
+#endif
 void store4(uint i, uint j, vec4 s)
 {
 #if !EVEN
@@ -242,7 +260,7 @@ void store4(uint i, uint j, vec4 s)
 #endif
     uint at = i * n + j;
 #if SPLIT || BATCH
-    at += (gl_WorkGroupID.z + group_base.z) * m * n;
+    at += (gl_WorkGroupID.z + group_base.z) * PART;
 #endif
 #if VC
     c[at >> 2] = tail4(s, at);
@@ -253,6 +271,27 @@ void store4(uint i, uint j, vec4 s)
     if (j + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
 #endif
 }
+
+#if SUMS
+void store_sums(uint i, uint z, vec4 s)
+{
+    if (i >= m) return;
+#if SPLIT && VC
+    c[(z * sums_step + m * n + i) >> 2] = s;
+#elif SPLIT
+    uint at = z * sums_step + m * n + i;
+    c[at] = s.x;
+    if (i + 1u < m) c[at + 1u] = s.y;
+    if (i + 2u < m) c[at + 2u] = s.z;
+    if (i + 3u < m) c[at + 3u] = s.w;
+#else
+    sums[i] = s.x;
+    if (i + 1u < m) sums[i + 1u] = s.y;
+    if (i + 2u < m) sums[i + 2u] = s.z;
+    if (i + 3u < m) sums[i + 3u] = s.w;
+#endif
+}
+#endif
 
 // Which block of the tile invocation (or invocation + N_HERE) `u` moves: its fours of rows or columns, and of p.
 #if TA
@@ -274,18 +313,18 @@ void store4(uint i, uint j, vec4 s)
 #define WRITE_A(u, X, Y, Z, W)                                                                                                   \
     {                                                                                                                            \
         uint to = to_a + ALONG_A(u) * 4u * ROWS4 + (ACROSS_A(u) ^ MIX_A(ALONG_A(u)));                                            \
-        tile_a[to] = X;                                                                                                          \
-        tile_a[to + ROWS4] = Y;                                                                                                  \
-        tile_a[to + 2u * ROWS4] = Z;                                                                                             \
-        tile_a[to + 3u * ROWS4] = W;                                                                                             \
+        tiles[to] = X;                                                                                                          \
+        tiles[to + ROWS4] = Y;                                                                                                  \
+        tiles[to + 2u * ROWS4] = Z;                                                                                             \
+        tiles[to + 3u * ROWS4] = W;                                                                                             \
     }
 #define WRITE_B(u, X, Y, Z, W)                                                                                                   \
     {                                                                                                                            \
         uint to = to_b + ALONG_B(u) * 4u * COLS4 + (ACROSS_B(u) ^ MIX_B(ALONG_B(u)));                                            \
-        tile_b[to] = X;                                                                                                          \
-        tile_b[to + COLS4] = Y;                                                                                                  \
-        tile_b[to + 2u * COLS4] = Z;                                                                                             \
-        tile_b[to + 3u * COLS4] = W;                                                                                             \
+        tiles[to] = X;                                                                                                          \
+        tiles[to + COLS4] = Y;                                                                                                  \
+        tiles[to + 2u * COLS4] = Z;                                                                                             \
+        tiles[to + 3u * COLS4] = W;                                                                                             \
     }
 
 // Rows r of the invocation's elements: s[r] its first four columns, t[r] the second, and so on.
@@ -315,11 +354,11 @@ void store4(uint i, uint j, vec4 s)
 void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
-    uint here = gl_LocalInvocationIndex;
+    uint here = gl_LocalInvocationIndex, of_slice = here % uint(TX * TY);
 #if LANES == 0
-    uint tx = here % uint(TX), ty = here / uint(TX);
+    uint tx = of_slice % uint(TX), ty = of_slice / uint(TX);
 #else
-    uint lane = here & 31u, warp = here >> 5;
+    uint lane = of_slice & 31u, warp = of_slice >> 5;
     uint tx = warp % uint(TX / 8) * 8u, ty = warp / uint(TX / 8) * 4u;
 #if LANES == 1
     tx += lane & 7u;
@@ -432,7 +471,13 @@ void main()
     MOVES_A WRITE_A(here, f0, f1, f2, f3) MORE_A(WRITE_A) MOVES_B WRITE_B(here, g0, g1, g2, g3) MORE_B(WRITE_B)
 #endif
 
-    uint to_a = 0u, to_b = 0u, from_a = 0u, from_b = 0u;
+    uint to_a = 0u, to_b = FIRST_B, from_a = 0u, from_b = 0u;
+#if SLICES > 1
+    uint slice = here / uint(TX * TY), first_p = slice * uint(BK / SLICES);
+#endif
+#if SUMS
+    vec4 total = vec4(0.0); // of some values of p of four rows: those at here % ROWS4
+#endif
     READ
     WRITE
     while (next < end) {
@@ -441,7 +486,7 @@ void main()
         from_a = to_a;
         from_b = to_b;
         to_a ^= uint(BK) * ROWS4;
-        to_b ^= uint(BK) * COLS4;
+        to_b = FIRST_B + (uint(BK) * COLS4 - (to_b - FIRST_B));
         next += uint(BK);
         bool more = next < end;
         if (more) {
@@ -453,8 +498,8 @@ void main()
         LOAD_AB                                                                                                                  \
         ARITHMETIC                                                                                                               \
     }
-#define TILE_A(r) tile_a[x + ((ty + r * uint(TY)) ^ mix_a)]
-#define TILE_B(r) tile_b[y + ((tx + r * uint(TX)) ^ mix_b)]
+#define TILE_A(r) tiles[x + ((ty + r * uint(TY)) ^ mix_a)]
+#define TILE_B(r) tiles[y + ((tx + r * uint(TX)) ^ mix_b)]
 #if MR == 1
 #define LOAD_A vec4 a0 = TILE_A(0u);
 #elif MR == 2
@@ -480,7 +525,15 @@ void main()
 #else
 #define ARITHMETIC ROWS_0 ROWS_1 ROWS_2 ROWS_3
 #endif
+#if SUMS
+        if (group.x == 0u)
+            for (uint e = here; e < uint(BK) * ROWS4; e += uint(N_HERE)) total += tiles[from_a + e];
+#endif
+#if SLICES > 1
+        for (uint e = first_p; e < first_p + uint(BK / SLICES); e += uint(UNROLL)) {
+#else
         for (uint e = 0u; e < uint(BK); e += uint(UNROLL)) {
+#endif
             STEP(0u)
             STEP(1u)
             STEP(2u)
@@ -506,6 +559,56 @@ void main()
             WRITE
         }
     }
+
+#if SUMS
+    if (group.x == 0u) {
+        memoryBarrierShared();
+        barrier();
+        tiles[here] = total;
+        memoryBarrierShared();
+        barrier();
+        if (here < ROWS4) {
+            for (uint e = here + ROWS4; e < uint(N_HERE); e += ROWS4) total += tiles[e];
+            store_sums(i_first + 4u * here, group.z, total);
+        }
+    }
+#endif
+#if SLICES > 1
+    // The others' sums, four rows (with NR blocks of columns) at a time, are added in order by the first slice, which stores.
+#define EACH (4 * NR)
+#define AT(s, r) tiles[((s - 1u) * uint(EACH) + r) * uint(TX * TY) + of_slice]
+#define GIVE(r, S) AT(slice, r) = S;
+#define TAKE(r, S) S += AT(s, r);
+#if NR == 1
+#define ALL(DO, S0, S1, S2, S3, T0, T1, T2, T3) DO(0u, S0) DO(1u, S1) DO(2u, S2) DO(3u, S3)
+#elif NR == 2
+#define ALL(DO, S0, S1, S2, S3, T0, T1, T2, T3)                                                                                  \
+    DO(0u, S0) DO(1u, S1) DO(2u, S2) DO(3u, S3) DO(4u, T0) DO(5u, T1) DO(6u, T2) DO(7u, T3)
+#else
+#error slices have one or two blocks of columns
+#endif
+#define JOIN(S0, S1, S2, S3, T0, T1, T2, T3)                                                                                     \
+    memoryBarrierShared();                                                                                                       \
+    barrier();                                                                                                                   \
+    if (slice > 0u) {                                                                                                            \
+        ALL(GIVE, S0, S1, S2, S3, T0, T1, T2, T3)                                                                                \
+    }                                                                                                                            \
+    memoryBarrierShared();                                                                                                       \
+    barrier();                                                                                                                   \
+    if (slice == 0u)                                                                                                             \
+        for (uint s = 1u; s < uint(SLICES); s++) {                                                                               \
+            ALL(TAKE, S0, S1, S2, S3, T0, T1, T2, T3)                                                                            \
+        }
+    JOIN(s0, s1, s2, s3, t0, t1, t2, t3)
+#if MR >= 2
+    JOIN(s4, s5, s6, s7, t4, t5, t6, t7)
+#endif
+#if MR == 4
+    JOIN(s8, s9, s10, s11, t8, t9, t10, t11)
+    JOIN(s12, s13, s14, s15, t12, t13, t14, t15)
+#endif
+    if (slice > 0u) return;
+#endif
 
 #define ROW_AT(r, d) (row + uint(r * 4 * TY + d))
     SAVE(ROW_AT(0, 0), s0, t0, v0, w0)

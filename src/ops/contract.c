@@ -185,13 +185,15 @@ void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const 
     d->operands[d->n_operands++] = esker__write(lowering, node);
 }
 
-/* `to`: in place of the memory of `out`, or NULL. */
+/* `to`: in place of the memory of `out`, or NULL; `sums`: a node, or NULL. */
 static esker_status sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out,
-                               const esker__value *to)
+                               const esker__value *to, const esker_node *sums)
 {
     esker__text defines = {0};
     esker__dispatch_desc d = {.kernel = "gemm/sum_splits"};
+    uint64_t n_results = n_elems, n_sums = sums ? (uint64_t)esker__elems(&sums->type.shape) : 0;
+    n_elems += esker__round_up(n_sums, 4);
     bool has_bias = tail && tail->has_bias;
     /* Few elements: more stripes, so that a long column of partial sums is not walked by a handful of invocations. */
     uint32_t ly = 1;
@@ -203,13 +205,18 @@ static esker_status sum_splits(esker__lowering *lowering, esker__value part, uin
         d.operands[d.n_operands++] = (esker__operand){.value = *to, .write = true};
     else
         esker__tail_emit(lowering, tail, out, false, &d, &defines);
+    if (sums) {
+        esker__text_add(&defines, "SUMS %d\n", d.n_operands);
+        d.operands[d.n_operands++] = esker__write(lowering, sums);
+    }
     if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
     d.defines = defines.chars;
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_elems, lx), d.groups);
     if (st == ESKER_OK) {
         const esker_node *bias = has_bias ? out->inputs[out->n_inputs - esker__tail_n_inputs(tail)] : NULL;
-        uint32_t params[] = {(uint32_t)n_elems, n_splits, n, has_bias ? esker__tail_bias_step(tail, bias) : 0,
-                             d.groups[0],       inner};
+        uint32_t params[] = {
+            (uint32_t)n_elems,   n_splits,        n, has_bias ? esker__tail_bias_step(tail, bias) : 0, d.groups[0], inner,
+            (uint32_t)n_results, (uint32_t)n_sums};
         d.params = params;
         d.n_params = sizeof params / sizeof *params;
         d.cost = (esker__cost){.flops = (double)n_elems * n_splits, .bytes = 4.0 * (double)n_elems * (n_splits + 1)};
@@ -222,13 +229,19 @@ static esker_status sum_splits(esker__lowering *lowering, esker__value part, uin
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                     const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out)
 {
-    return sum_splits(lowering, part, n_elems, n_splits, tail, n, inner, out, NULL);
+    return sum_splits(lowering, part, n_elems, n_splits, tail, n, inner, out, NULL, NULL);
 }
 
 esker_status esker__emit_sum_splits_to(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                        esker__value out)
 {
-    return sum_splits(lowering, part, n_elems, n_splits, NULL, 1, 1, NULL, &out);
+    return sum_splits(lowering, part, n_elems, n_splits, NULL, 1, 1, NULL, &out, NULL);
+}
+
+esker_status esker__emit_sum_splits_and_sums(esker__lowering *lowering, esker__value part, uint64_t n_elems,
+                                             uint32_t n_splits, const esker_node *out, const esker_node *sums)
+{
+    return sum_splits(lowering, part, n_elems, n_splits, NULL, 1, 1, out, NULL, sums);
 }
 
 /* What the partial sums of one contraction may take: they are the largest scratch of many plans. */

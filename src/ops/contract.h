@@ -71,6 +71,10 @@ void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const 
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                     const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out);
 
+/** The same with `sums` behind each part, rounded up to a multiple of 4 of them: they are added, without a tail, into `sums`. */
+esker_status esker__emit_sum_splits_and_sums(esker__lowering *lowering, esker__value part, uint64_t n_elems,
+                                             uint32_t n_splits, const esker_node *out, const esker_node *sums);
+
 /** The same into other memory than a node's. */
 esker_status esker__emit_sum_splits_to(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                        esker__value out);

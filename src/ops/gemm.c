@@ -23,10 +23,20 @@ static esker__operand operand_of(esker__lowering *lowering, const esker__value *
     return value ? (esker__operand){.value = *value} : esker__read(lowering, node);
 }
 
+bool esker__gemm_can_sum(const esker__gemm *p)
+{
+    return p->sums && p->ta && !p->n_axes && p->a == p->out->inputs[0];
+}
+
+uint64_t esker__gemm_part_elems(const esker__gemm *p)
+{
+    return (uint64_t)p->m * p->n * (p->sum ? 1 : p->batches) + (p->sums_bound ? esker__round_up(p->m, 4) : 0);
+}
+
 esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p, bool quads, esker__dispatch_desc *d,
                                 esker__text *defines)
 {
-    uint64_t n_elems = (uint64_t)p->m * p->n * (p->sum ? 1 : p->batches);
+    uint64_t n_elems = (uint64_t)p->m * p->n * (p->sum ? 1 : p->batches), part_elems = esker__gemm_part_elems(p);
     uint32_t parts = p->sum ? p->splits * p->batches : p->splits;
     if (p->n_axes) esker__text_add(defines, "BATCH %u\n", p->n_axes);
     if (p->splits > 1) esker__text_add(defines, "SPLIT 1\n");
@@ -34,9 +44,10 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
     d->operands[d->n_operands++] = operand_of(lowering, p->value_a, p->a);
     d->operands[d->n_operands++] = operand_of(lowering, p->value_b, p->b);
     if (parts > 1) {
-        part = esker__scratch(lowering, 4 * n_elems * parts);
+        part = esker__scratch(lowering, 4 * part_elems * parts);
         d->operands[d->n_operands++] = (esker__operand){.value = part, .write = true};
         d->cost.bytes += 4 * (double)n_elems * (parts - 1);
+        if (p->sums_bound) esker__text_add(defines, "SUMS 1\n");
     } else if (p->value_out) {
         d->operands[d->n_operands++] = (esker__operand){.value = *p->value_out, .write = true};
     } else {
@@ -52,6 +63,7 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
                                       : esker__emit(lowering, d);
     esker__text_finish(defines);
     if (st != ESKER_OK || parts == 1) return st;
+    if (p->sums_bound) return esker__emit_sum_splits_and_sums(lowering, part, n_elems, parts, p->out, p->sums);
     if (p->value_out) return esker__emit_sum_splits_to(lowering, part, n_elems, parts, *p->value_out);
     return esker__emit_sum_splits(lowering, part, n_elems, parts, p->tail, p->bias_of_row ? p->m : p->n,
                                   p->bias_of_row ? p->n : 1, p->out);
@@ -81,7 +93,7 @@ static esker_status emit_direct(esker__lowering *lowering, esker__gemm *p, bool 
     uint64_t tiles = (uint64_t)tiles_m * tiles_n;
     p->splits = esker__choose_splits(limits, (uint64_t)p->batches * p->m * p->n, tiles * p->batches, p->k, 4, 64, &chunk);
     /* Not where k was split: one invocation adds up all terms of a sum, half as long as its product took. */
-    p->sums_bound = p->sums && p->splits == 1 && rows == 4 && p->ta && !p->n_axes && p->a == p->out->inputs[0];
+    p->sums_bound = p->splits == 1 && rows == 4 && esker__gemm_can_sum(p);
     bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
     if (!vc && (p->n_axes || (p->tb && (p->splits > 1 || p->bias || (p->tail && p->tail->program.n_steps))))) {
         vb = false; /* else V3D and T860 lack some registers */
@@ -228,8 +240,14 @@ esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const 
 {
     char text[160];
     const char *names[ESKER__MAX_CANDIDATES];
-    snprintf(text, sizeof text, "%s ta=%d tb=%d m=%u n=%u k=%u b=%u", what, p->ta, p->tb, p->m, p->n, p->k, p->batches);
-    int usual = -1, n = esker__gemm_tilings(lowering, p, names, ESKER__MAX_CANDIDATES - 4, &usual);
+    snprintf(text, sizeof text, "%s ta=%d tb=%d m=%u n=%u k=%u b=%u%s", what, p->ta, p->tb, p->m, p->n, p->k, p->batches,
+             p->sums ? " sums" : "");
+    int usual, sliced;
+    double seconds, sliced_seconds;
+    int n = esker__gemm_tilings(lowering, p, names, ESKER__MAX_CANDIDATES - 4, &usual, &seconds);
+    int more = esker__gemm_slicings(lowering, p, names + n, ESKER__MAX_CANDIDATES - 4 - n, &sliced, &sliced_seconds);
+    if (sliced >= 0 && (usual < 0 || sliced_seconds < seconds)) usual = n + sliced;
+    n += more;
     if (suits_quads(esker__lowering_limits(lowering), p)) {
         if (esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE && (double)p->m * p->n * p->k * p->batches >= 1e6)
             usual = n; /* smaller ones are not worth compiling it for */
@@ -243,5 +261,8 @@ esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const 
     if (!strcmp(name, "rows")) return emit_rows(lowering, p);
     if (!strcmp(name, "quads")) return emit_quads(lowering, p);
     if (!strcmp(name, "direct") || !strcmp(name, "plain")) return emit_direct(lowering, p, !strcmp(name, "plain"));
-    return esker__gemm_emit_tiled(lowering, p, name);
+    bool found;
+    esker_status st = esker__gemm_emit_tiled(lowering, p, name, &found);
+    if (!found) st = esker__gemm_emit_sliced(lowering, p, name, &found);
+    return found ? st : esker__fail(ESKER_ERR_INTERNAL, "gemm: no kernel \"%s\"", name);
 }

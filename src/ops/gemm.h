@@ -17,8 +17,8 @@ typedef struct esker__gemm {
     uint32_t batches, n_axes, lengths[4], step_a[4], step_b[4]; /* as esker__matmul_size has them; steps in elements */
     bool sum;                                                   /* c is the sum of all of the batch */
     const esker__tail *tail;                                    /* or NULL */
-    const esker_node *sums;                                     /* NULL, or where the sums of the rows of op(a) go */
-    bool sums_bound;                                            /* set while it is lowered: the kernel makes them */
+    const esker_node *sums; /* NULL, or where the sums of the rows of op(a) go (without a tail) */
+    bool sums_bound;        /* set while it is lowered: the kernel makes them */
     esker__cost cost;
 } esker__gemm;
 
@@ -34,13 +34,21 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
 void esker__gemm_batch_params(const esker__gemm *p, uint32_t unit_a, uint32_t unit_b,
                               uint32_t out[ESKER__GEMM_BATCH_WORDS]);
 
+/** Whether gemm/direct, tiled and sliced can make the sums beside the product. */
+bool esker__gemm_can_sum(const esker__gemm *p);
+/** Elements of one part of a split: the product, and the sums behind it. */
+uint64_t esker__gemm_part_elems(const esker__gemm *p);
+
 /**
- * The settings of gemm/tiled that this device has room for: at most `capacity` names, and which of them is expected to be the
- * fastest (or -1: none of them suits the problem).
+ * The settings of gemm/tiled, or of gemm/sliced, that this device has room for: at most `capacity` names, and which of them is expected to be
+ * the fastest and in how many seconds (or -1: none of them suits the problem).
  */
 int esker__gemm_tilings(const esker__lowering *lowering, const esker__gemm *p, const char **names, int capacity,
-                        int *out_usual);
-/** ESKER_ERR_INTERNAL for a name that is none of them. */
-esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, const char *name);
+                        int *out_usual, double *out_seconds);
+int esker__gemm_slicings(const esker__lowering *lowering, const esker__gemm *p, const char **names, int capacity,
+                         int *out_usual, double *out_seconds);
+/** *out_found is false for a name that is none of them. */
+esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, const char *name, bool *out_found);
+esker_status esker__gemm_emit_sliced(esker__lowering *lowering, esker__gemm *p, const char *name, bool *out_found);
 
 #endif

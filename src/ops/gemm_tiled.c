@@ -9,7 +9,7 @@
 
 typedef struct tiling {
     const char *name; /* rows x columns of a group's tile */
-    uint32_t tx, ty, mr, nr, bk, unroll, lanes;
+    uint32_t tx, ty, mr, nr, bk, slices, unroll, lanes;
     /* Measured on an H100 of 132 multiprocessors: what one of them computes when full, how many groups that takes, and how long one BK
        takes a group that has a multiprocessor to itself. */
     double flops, seconds;
@@ -17,17 +17,19 @@ typedef struct tiling {
 } tiling;
 
 static const tiling tilings[] = {
-    {"t256x128", 16, 16, 4, 2, 16, 16, 2, 347e9, 2.9e-6, 1}, {"t128x128", 16, 16, 2, 2, 8, 8, 2, 318e9, 0.95e-6, 2},
-    {"t128x64", 8, 16, 2, 2, 32, 16, 2, 280e9, 1.9e-6, 2},   {"t64x64", 8, 8, 2, 2, 16, 16, 2, 305e9, 1.0e-6, 8},
-    {"t32x64", 16, 8, 1, 1, 32, 16, 2, 200e9, 0.75e-6, 4},   {"t32x32", 8, 8, 1, 1, 32, 16, 2, 170e9, 0.75e-6, 8},
-    {"t16x128", 16, 4, 1, 2, 16, 16, 2, 170e9, 0.5e-6, 6},   {"t128x16", 4, 16, 2, 1, 16, 16, 0, 170e9, 0.5e-6, 6},
+    {"t256x128", 16, 16, 4, 2, 16, 1, 16, 2, 347e9, 2.9e-6, 1}, {"t128x128", 16, 16, 2, 2, 8, 1, 8, 2, 318e9, 0.95e-6, 2},
+    {"t128x64", 8, 16, 2, 2, 32, 1, 16, 2, 255e9, 2.05e-6, 2},  {"t64x64", 8, 8, 2, 2, 16, 1, 16, 2, 305e9, 1.0e-6, 8},
+    {"t32x64", 16, 8, 1, 1, 32, 1, 16, 2, 200e9, 0.75e-6, 4},   {"t32x32", 8, 8, 1, 1, 32, 1, 16, 2, 170e9, 0.75e-6, 8},
+    {"t16x128", 16, 4, 1, 2, 16, 1, 16, 2, 170e9, 0.5e-6, 6},   {"t128x16", 4, 16, 2, 1, 16, 1, 16, 0, 170e9, 0.5e-6, 6},
+    {"t32x64s4", 16, 8, 1, 1, 32, 4, 8, 2, 200e9, 0.7e-6, 4},   {"t32x32s4", 8, 8, 1, 1, 64, 4, 16, 2, 170e9, 1.0e-6, 4},
 };
 #define N_TILINGS    ((int)(sizeof tilings / sizeof *tilings))
 #define USUAL_TILING 3 /* of GPUs that are large but otherwise unknown */
 
 #define MULTIPROCESSORS 132
-#define SECOND_PASS     3e-6 /* seconds of gemm/sum_splits, */
-#define PARTIAL_RATE    2e12 /* and bytes of partial sums a second that it adds up */
+#define FIRST_READ      1.5e-6 /* seconds until the first tile is there */
+#define SECOND_PASS     3.5e-6 /* seconds of gemm/sum_splits, */
+#define PARTIAL_RATE    2e12   /* and bytes of partial sums a second that it adds up */
 #define PARTIAL_BYTES   (32u << 20)
 
 static uint64_t rows_of(const tiling *t)
@@ -42,7 +44,8 @@ static uint64_t columns_of(const tiling *t)
 
 static bool has_room(const esker_limits *limits, const esker__gemm *p, const tiling *t)
 {
-    return t->tx * t->ty <= limits->group_invocations && 8 * t->bk * (rows_of(t) + columns_of(t)) <= limits->shared_bytes &&
+    return t->tx * t->ty * t->slices <= limits->group_invocations &&
+           8 * t->bk * (rows_of(t) + columns_of(t)) <= limits->shared_bytes &&
            esker__ceil_div(p->n, columns_of(t)) <= limits->groups[0] &&
            esker__ceil_div(p->m, rows_of(t)) <= limits->groups[1] && p->batches <= limits->groups[2];
 }
@@ -54,7 +57,7 @@ static double seconds_of(const esker__gemm *p, const tiling *t, uint64_t splits)
     double steps = (double)esker__ceil_div(esker__ceil_div(p->k, splits), t->bk);
     double full = floor(groups / (MULTIPROCESSORS * t->groups)), rest = groups - full * MULTIPROCESSORS * t->groups;
     double step = 2.0 * (double)(rows_of(t) * columns_of(t)) * t->bk / t->flops; /* of one group among many */
-    double seconds = full * steps * fmax(t->seconds, step * t->groups) +
+    double seconds = FIRST_READ + full * steps * fmax(t->seconds, step * t->groups) +
                      (rest > 0 ? steps * fmax(t->seconds, step * ceil(rest / MULTIPROCESSORS)) : 0);
     uint64_t parts = p->sum ? splits * p->batches : splits;
     if (parts > 1)
@@ -77,33 +80,34 @@ static uint64_t best_splits(const esker_limits *limits, const esker__gemm *p, co
 }
 
 int esker__gemm_tilings(const esker__lowering *lowering, const esker__gemm *p, const char **names, int capacity,
-                        int *out_usual)
+                        int *out_usual, double *out_seconds)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
     esker__family family = esker__lowering_family(lowering);
-    double least = INFINITY;
     int n = 0;
     *out_usual = -1;
+    *out_seconds = INFINITY;
     if (p->k < 8 || p->m < 4 || p->n < 4) return 0; /* mostly padding */
     bool large = limits->group_invocations >= 1024 && limits->shared_bytes >= 32768 && family != ESKER__FAMILY_LLVMPIPE;
     for (int i = 0; i < N_TILINGS && n < capacity; i++) {
         if (!has_room(limits, p, &tilings[i])) continue;
         double seconds;
         best_splits(limits, p, &tilings[i], &seconds);
-        if (family == ESKER__FAMILY_NVIDIA ? seconds < least
+        if (family == ESKER__FAMILY_NVIDIA ? seconds < *out_seconds
                                            : large && i == USUAL_TILING && p->m >= 48 && p->n >= 48 && p->k >= 16)
-            least = seconds, *out_usual = n;
+            *out_seconds = seconds, *out_usual = n;
         names[n++] = tilings[i].name;
     }
     return n;
 }
 
-esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, const char *name)
+esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, const char *name, bool *out_found)
 {
     const tiling *t = NULL;
     for (int i = 0; i < N_TILINGS; i++)
         if (!strcmp(name, tilings[i].name)) t = &tilings[i];
-    if (!t) return esker__fail(ESKER_ERR_INTERNAL, "gemm/tiled: no setting \"%s\"", name);
+    *out_found = t != NULL;
+    if (!t) return ESKER_OK;
     double seconds;
     uint64_t wanted = best_splits(esker__lowering_limits(lowering), p, t, &seconds);
     uint32_t chunk = wanted > 1 ? (uint32_t)esker__round_up(esker__ceil_div(p->k, wanted), t->bk) : p->k;
@@ -113,6 +117,8 @@ esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, c
                                          (uint32_t)esker__ceil_div(p->m, rows_of(t)), p->batches * p->splits},
                               .cost = p->cost};
     uint32_t params[8 + ESKER__GEMM_BATCH_WORDS] = {p->m, p->n, p->k, chunk, p->bias_step};
+    p->sums_bound = esker__gemm_can_sum(p);
+    params[5] = (uint32_t)esker__gemm_part_elems(p);
     esker__gemm_batch_params(p, 1, 1, params + 8);
     d.params = params;
     d.n_params = sizeof params / sizeof *params;
@@ -120,8 +126,8 @@ esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, c
     esker__text defines = {0};
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\nWHOLE %d\nEVEN %d\n", p->ta, p->tb, va, vb, vc,
                     p->k % t->bk == 0, p->m % rows_of(t) == 0 && p->n % columns_of(t) == 0);
-    esker__text_add(&defines, "TX %u\nTY %u\nMR %u\nNR %u\nBK %u\nUNROLL %u\nLANES %u\n", t->tx, t->ty, t->mr, t->nr, t->bk,
-                    esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE ? 4 : t->unroll,
+    esker__text_add(&defines, "TX %u\nTY %u\nMR %u\nNR %u\nBK %u\nSLICES %u\nUNROLL %u\nLANES %u\n", t->tx, t->ty, t->mr,
+                    t->nr, t->bk, t->slices, esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE ? 4 : t->unroll,
                     t->lanes); /* CPUs compile long */
     return esker__gemm_finish(lowering, p, vc, &d, &defines);
 }

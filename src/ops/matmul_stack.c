@@ -201,22 +201,31 @@ static bool find_weights(const esker_node *node, family *f)
 
 /* ---- The gradient of a bias beside that of a weight ---- */
 
-/*
- * g' x and the sums of the columns of g are one node on small GPUs, whose kernel for the first has a group to spare for the others. On large ones the
- * other kernels are faster, and a dispatch more beside them costs little.
- */
+/* Whether the node is the sum over all axes but the last of the same bytes that g [rows, columns] is, under whatever shape. */
+static bool sums_rows(const esker_node *node, const esker_node *g)
+{
+    const esker_shape *shape = &node->inputs[0]->type.shape;
+    const esker_node *summed = node->inputs[0];
+    bool over_rows = shape->rank >= 1 && shape->dims[shape->rank - 1] == g->type.shape.dims[1] &&
+                     ((const esker__reduce_attr *)node->attr)->mask == (1u << (shape->rank - 1)) - 1;
+    while (summed->op->flags & ESKER__OP_VIEW) summed = summed->inputs[0];
+    while (g->op->flags & ESKER__OP_VIEW) g = g->inputs[0];
+    return over_rows && summed == g;
+}
+
+/* g' x and the sums of the columns of g are one node: the kernel of the first has read what the second needs. */
 static esker_node *with_sums(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                              const esker__fusion *fusion)
 {
     const esker_graph *old = node->graph;
     const esker_node *sum = NULL;
-    if (fusion->limits->group_invocations >= 1024 || !is_product(node, true)) return NULL;
+    if (!is_product(node, true)) return NULL;
     size_t first = node->id < WINDOW ? 0 : (size_t)node->id - WINDOW;
     for (size_t id = first; id < old->n_nodes && id < (size_t)node->id + WINDOW && !sum; id++) {
         const esker_node *other = old->nodes[id], *under = other; /* the sum itself, or a view of it */
         while (under->op->flags & ESKER__OP_VIEW) under = under->inputs[0];
-        if (under->op != &esker__op_sum || under->inputs[0] != node->inputs[0] || other->type.shape.rank != 1) continue;
-        if (((const esker__reduce_attr *)under->attr)->mask == 1 && gradient_of(other)) sum = other;
+        if (under->op != &esker__op_sum || other->type.shape.rank != 1 || !sums_rows(under, node->inputs[0])) continue;
+        if (gradient_of(other)) sum = other;
     }
     if (!sum || !gradient_of(node)) return NULL;
     esker__matmul_attr attr = *(const esker__matmul_attr *)node->attr;
