@@ -228,14 +228,12 @@ static bool further_outputs_wait(const esker__rewrite *r, const users *all, cons
  * `user` computed in the tail of the node that its input `which` became, or NULL. If others read that node, too, the fused one must keep
  * the value for them, and none of them may have been copied yet.
  */
-static esker_node *try_absorb(esker__rewrite *r, const esker_limits *limits, const users *all, const esker_node *user,
-                              int which)
+static esker_node *absorb_into(esker__rewrite *r, const esker_limits *limits, const users *all, const esker_node *user,
+                               int which, bool keep)
 {
     esker_node *node = r->inputs[which];
-    const users *of_input = &all[user->inputs[which]->id];
-    esker__fusion fusion = {.storage_blocks = limits->storage_blocks, .limits = limits, .keep = of_input->n > 1};
+    esker__fusion fusion = {.storage_blocks = limits->storage_blocks, .limits = limits, .keep = keep};
     if (!node->op->absorb || node->producer != node || (fusion.keep && !node->op->keeping)) return NULL;
-    if (of_input->first != user->id || (fusion.keep && of_input->last == user->id)) return NULL;
     if (!further_outputs_wait(r, all, node, user)) return NULL;
     void *attr = esker__pool_alloc(&r->graph->pool, node->op->attr_bytes);
     esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)(node->n_inputs + user->n_inputs) * sizeof *inputs);
@@ -254,6 +252,66 @@ static esker_node *try_absorb(esker__rewrite *r, const esker_limits *limits, con
         if (r->map[id] && r->map[id] != node && r->map[id]->producer == node)
             r->map[id] = esker__output(fused, r->map[id]->output);
     return fused && label ? esker_label(fused, label) : fused;
+}
+
+/* The value under `x` that views show, if nobody reads it or one of them but the next; else NULL. */
+static const esker_node *shown_alone(const users *all, const esker_node *x)
+{
+    for (; all[x->id].n == 1; x = x->inputs[0])
+        if (!(x->op->flags & ESKER__OP_VIEW)) return x;
+    return NULL;
+}
+
+/*
+ * The same where a view stands between the two (a matmul's rows are heads or pixels to who reads them): `user` as it would be under the view, its
+ * operands seen in that shape, and the result seen in its own.
+ */
+static esker_node *absorb_through_view(esker__rewrite *r, const esker_limits *limits, const users *all,
+                                       const esker_node *user, int which)
+{
+    enum { MOST = 3 };
+    esker_node *node = r->inputs[which], like[MOST], *likes[MOST], *kept[MOST];
+    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
+    const esker_node *under = shown_alone(all, user->inputs[which]);
+    if (node == r->inputs[which] || !under || !user->op->joins || user->n_inputs > MOST || !node->op->absorb) return NULL;
+    esker_node seen = *user;
+    seen.type.shape = node->type.shape;
+    seen.inputs = likes;
+    for (int j = 0; j < user->n_inputs; j++) {
+        const esker_node *x = user->inputs[j];
+        if (esker__elems(&x->type.shape) != esker__elems(&user->type.shape) || x->type.dtype != ESKER_DTYPE_F32)
+            return NULL;
+        if (j != which && x == user->inputs[which]) return NULL;
+        like[j] = j == which ? *under : *x;
+        like[j].type.shape = node->type.shape;
+        likes[j] = &like[j];
+        kept[j] = r->inputs[j];
+    }
+    if (esker__elems(&node->type.shape) != esker__elems(&user->type.shape)) return NULL;
+    for (int j = 0; j < user->n_inputs; j++) {
+        if (j == which)
+            r->inputs[j] = node;
+        else if (!esker_shape_equal(&r->inputs[j]->type.shape, &node->type.shape))
+            r->inputs[j] = esker_reshape(r->inputs[j], &node->type.shape);
+        if (!r->inputs[j]) return NULL;
+    }
+    esker_node *fused = absorb_into(r, limits, all, &seen, which, false);
+    for (int j = 0; j < user->n_inputs; j++) r->inputs[j] = kept[j];
+    return fused ? esker_reshape(fused, &user->type.shape) : NULL;
+}
+
+/* `user` computed in the tail of what one of its inputs became, or NULL. */
+static esker_node *try_absorb(esker__rewrite *r, const esker_limits *limits, const users *all, const esker_node *user)
+{
+    esker_node *made = NULL;
+    for (int j = 0; j < user->n_inputs && !made; j++) {
+        const users *of_input = &all[user->inputs[j]->id];
+        bool keep = of_input->n > 1;
+        if (of_input->first == user->id && !(keep && of_input->last == user->id))
+            made = absorb_into(r, limits, all, user, j, keep);
+    }
+    for (int j = 0; j < user->n_inputs && !made; j++) made = absorb_through_view(r, limits, all, user, j);
+    return made;
 }
 
 /* What the node at hand is with fusion, or NULL. */
@@ -289,7 +347,7 @@ esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limi
         if (!r.needed[i] || r.map[i] || comes_last(node) != (turn >= graph->n_nodes)) continue;
         esker__rewrite_gather(&r, node);
         r.map[i] = try_fused(&r, limits, n_users, node);
-        for (int j = 0; j < node->n_inputs && !r.map[i]; j++) r.map[i] = try_absorb(&r, limits, all, node, j);
+        if (!r.map[i]) r.map[i] = try_absorb(&r, limits, all, node);
         if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
     }
     esker__free(all);

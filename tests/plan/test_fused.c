@@ -25,6 +25,54 @@ static int residual(esker_graph *graph, esker_node *const *in, esker_node **out)
     return 1;
 }
 
+/* A product's rows seen in other shapes, as heads or pixels are. */
+static esker_node *seen(esker_node *x)
+{
+    return esker_reshape(x, &(esker_shape){3, {3, SIDE / 3, SIDE}});
+}
+
+static int under_a_view(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    out[0] = esker_relu(esker_add(seen(in[2]), seen(esker_matmul(in[0], in[1], NULL))));
+    return 1;
+}
+
+static int under_views(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *x = seen(esker_reshape(esker_matmul(in[0], in[1], NULL), &(esker_shape){1, {SIDE * SIDE}}));
+    out[0] = esker_sub(seen(in[2]), esker_affine(esker_tanh(x), 0.5f, 0.25f));
+    return 1;
+}
+
+/* Here it is not: the product is read by another, the view is, and an operand is stretched. */
+static int beside_a_view(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *x = esker_matmul(in[0], in[1], NULL);
+    out[0] = esker_tanh(seen(x));
+    out[1] = esker_transpose(x, NULL);
+    return 2;
+}
+
+static int a_view_read_twice(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *x = seen(esker_matmul(in[0], in[1], NULL));
+    out[0] = esker_tanh(x);
+    out[1] = esker_transpose(x, (const int[]){2, 1, 0});
+    return 2;
+}
+
+static int stretched_beside_a_view(esker_graph *graph, esker_node *const *in, esker_node **out)
+{
+    (void)graph;
+    esker_node *rows = esker_sum(seen(in[2]), (const int[]){1}, 1, true);
+    out[0] = esker_mul(seen(esker_matmul(in[0], in[1], NULL)), rows);
+    return 1;
+}
+
 static int scaled_residual(esker_graph *graph, esker_node *const *in, esker_node **out)
 {
     (void)graph;
@@ -187,6 +235,11 @@ static const struct pattern {
     int apart, fused, fused4; /* dispatches: without fusion, with it, and with four storage blocks */
 } patterns[] = {
     {"a product and a residual", residual, 2, 1, 1},
+    {"a product seen in another shape", under_a_view, 3, 1, 1},
+    {"a product seen in two other shapes", under_views, 4, 1, 1},
+    {"a product that is seen in another shape, too", beside_a_view, 3, 3, 3},
+    {"a product that is seen twice", a_view_read_twice, 3, 3, 3},
+    {"a product seen in another shape, and stretched", stretched_beside_a_view, 3, 3, 3},
     {"a scaled product, subtracted", scaled_residual, 3, 1, 1},
     {"an activation, its argument kept", gelu_kept, 2, 1, 1},
     {"an activation's gradient behind the gradient of a product", activation_gradient, 2, 1, 1},
