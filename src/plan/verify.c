@@ -159,12 +159,6 @@ static int place_of(const run *r, const esker_node *node, uint64_t *out_offset)
     }
 }
 
-static int value_of(const run *r, const esker_node *node)
-{
-    uint64_t offset;
-    return place_of(r, node, &offset);
-}
-
 static esker_status read_node(const run *r, const esker_node *node, unsigned char **out)
 {
     uint64_t offset;
@@ -263,27 +257,30 @@ static esker_status tell(run *r, const verdict *v)
 
 /* ---- Before a node ---- */
 
-/* Whether the dispatch has the value, or (updates do) the arena of parameters, gradients or state that it lies in. */
-static bool binds(const run *r, const esker__plan_dispatch *d, int value, bool only_writes)
+/*
+ * Whether the dispatch has some of the bytes of `x`, or (updates do) the arena of parameters, gradients or state that it lies in. Other parts of a
+ * value in which several nodes lie may not be computed yet.
+ */
+static bool binds(const run *r, const esker__plan_dispatch *d, const esker_node *x, bool only_writes)
 {
+    uint64_t offset;
+    int value = place_of(r, x, &offset);
     if (value < 0) return false;
     const esker__plan_value *v = &r->plan->values[value];
-    esker__extent extent = {v->storage, v->offset, v->offset + v->n_bytes};
+    uint64_t begin = v->offset + offset;
+    esker__extent extent = {v->storage, begin, begin + bytes_of(x)};
     for (int i = 0; i < d->n_operands; i++) {
         if (only_writes && !d->operands[i].write) continue;
-        if (d->operands[i].value == value) return true;
-        if (v->storage != ESKER__STORAGE_ARENA &&
-            esker__extents_meet(extent, esker__operand_extent(r->plan, &d->operands[i])))
-            return true;
+        if (v->storage == ESKER__STORAGE_ARENA && d->operands[i].value != value) continue;
+        if (esker__extents_meet(extent, esker__operand_extent(r->plan, &d->operands[i]))) return true;
     }
     return false;
 }
 
-static bool node_binds(const run *r, int value, bool only_writes)
+static bool node_binds(const run *r, const esker_node *x, bool only_writes)
 {
     for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++)
-        if (r->plan->dispatches[p].node == r->node->id && binds(r, &r->plan->dispatches[p], value, only_writes))
-            return true;
+        if (r->plan->dispatches[p].node == r->node->id && binds(r, &r->plan->dispatches[p], x, only_writes)) return true;
     return false;
 }
 
@@ -314,7 +311,7 @@ static esker_status take_input(run *r, int i)
         r->record->in[i] = allocate(esker__elems(&x->type.shape), 0);
         return r->record->in[i] ? ESKER_OK : ESKER_ERR_NO_MEMORY;
     }
-    if (left && !effect && !node_binds(r, value, false)) { /* its memory may have another owner by now */
+    if (left && !effect && !node_binds(r, x, false)) { /* its memory may have another owner by now */
         r->record->in[i] = to_doubles(x->type.dtype, left, esker__elems(&x->type.shape));
         return r->record->in[i] ? ESKER_OK : ESKER_ERR_NO_MEMORY;
     }
@@ -374,8 +371,7 @@ static esker_status begin(run *r)
     if (!r->record->in || !r->record->before) return esker__fail_memory(n * sizeof *r->record->in, "check mode");
     esker_status st = take_arenas(r);
     for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++) {
-        int value = value_of(r, r->node->inputs[i]);
-        if (value < 0 || !node_binds(r, value, false)) st = take_input(r, i);
+        if (!node_binds(r, r->node->inputs[i], false)) st = take_input(r, i);
     }
     return st;
 }
@@ -385,17 +381,17 @@ static esker_status before_dispatch(run *r, const esker__plan_dispatch *d)
 {
     esker_status st = r->record->begun ? ESKER_OK : begin(r);
     for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++)
-        if (!r->record->in[i] && binds(r, d, value_of(r, r->node->inputs[i]), false)) st = take_input(r, i);
+        if (!r->record->in[i] && binds(r, d, r->node->inputs[i], false)) st = take_input(r, i);
     return st;
 }
 
 /* ---- Behind a node ---- */
 
-static bool is_last_write(const run *r, int p, int value)
+static bool is_last_write(const run *r, int p, const esker_node *output)
 {
-    if (!binds(r, &r->plan->dispatches[p], value, true)) return false;
+    if (!binds(r, &r->plan->dispatches[p], output, true)) return false;
     for (int q = p + 1; q <= r->last[r->node->id]; q++)
-        if (r->plan->dispatches[q].node == r->node->id && binds(r, &r->plan->dispatches[q], value, true)) return false;
+        if (r->plan->dispatches[q].node == r->node->id && binds(r, &r->plan->dispatches[q], output, true)) return false;
     return true;
 }
 
@@ -404,7 +400,7 @@ static esker_status after_dispatch(run *r, int p)
     for (int o = 0; o < r->node->op->n_outputs; o++) {
         const esker_node *output = r->checker->graph->nodes[r->node->id + o];
         int value = r->checker->value_of[output->id];
-        if (value < 0 || !is_last_write(r, p, value)) continue;
+        if (value < 0 || !is_last_write(r, p, output)) continue;
         unsigned char *bytes;
         esker_status st = read_node(r, output, &bytes);
         if (st != ESKER_OK) return st;
@@ -456,9 +452,8 @@ static esker_status compare_changed_inputs(run *r, verdict *v)
     esker_status st = ESKER_OK;
     for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++) {
         const esker_node *x = r->node->inputs[i];
-        int value = value_of(r, x);
         int64_t n = esker__elems(&x->type.shape);
-        if (value < 0 || !r->record->before[i] || !node_binds(r, value, true)) continue;
+        if (!r->record->before[i] || !node_binds(r, x, true)) continue;
         unsigned char *bytes;
         st = read_node(r, x, &bytes);
         if (st != ESKER_OK) return st;
