@@ -16,7 +16,7 @@ esker__conv2d_size esker__conv2d_size_of(const esker_node *node)
     const int64_t *x = a, *w = b, *y = out;
     if (node->op == &esker__op_conv2d_input_grad || node->op == &esker__op_conv_transpose2d)
         y = a, x = out;
-    else if (node->op == &esker__op_conv2d_weight_grad)
+    else if (esker__is_weight_grad(node))
         y = b, w = out;
     return (esker__conv2d_size){
         .n = x[0],
@@ -267,9 +267,7 @@ double esker__conv2d_tolerance(const esker_node *node)
 {
     esker__conv2d_size s = esker__conv2d_size_of(node);
     bool to_input = node->op == &esker__op_conv2d_input_grad || node->op == &esker__op_conv_transpose2d;
-    int64_t n_terms = to_input                                    ? s.fg * s.kh * s.kw
-                      : node->op == &esker__op_conv2d_weight_grad ? s.n * s.oh * s.ow
-                                                                  : s.cg * s.kh * s.kw;
+    int64_t n_terms = to_input ? s.fg * s.kh * s.kw : esker__is_weight_grad(node) ? s.n * s.oh * s.ow : s.cg * s.kh * s.kw;
     return 2 * sqrt((double)n_terms) + 6;
 }
 

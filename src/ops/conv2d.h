@@ -12,6 +12,7 @@ typedef struct esker__conv2d_attr {
     int32_t dilation[2];
     int32_t groups;
     int32_t extent[2]; /* conv2d_input_grad, conv_transpose2d: h, w; conv2d_weight_grad: kh, kw */
+    int32_t sums;      /* conv2d_weight_grad: output 1 [f] is the sum of g of each channel, the gradient of a bias */
     esker__tail tail;  /* but for conv2d_weight_grad */
 } esker__conv2d_attr;
 
@@ -20,6 +21,15 @@ typedef struct esker__conv2d_size {
     int64_t sy, sx, py, px, dy, dx; /* stride, padding in front, dilation */
     int64_t groups, cg, fg;         /* channels of x and of y in each group */
 } esker__conv2d_size;
+
+/** conv2d_weight_grad with `sums`: conv2d_grad.c alone makes such nodes, in plans. */
+extern const esker__op esker__op_conv2d_weight_grad, esker__op_conv2d_weight_grad_summing;
+#define ESKER__CONV2D_SUMMED 0xdu /* the axes of g that a bias does not have: images, rows, columns */
+
+static inline bool esker__is_weight_grad(const esker_node *node)
+{
+    return node->op == &esker__op_conv2d_weight_grad || node->op == &esker__op_conv2d_weight_grad_summing;
+}
 
 /** Of a recorded node of any of the four. */
 esker__conv2d_size esker__conv2d_size_of(const esker_node *node);

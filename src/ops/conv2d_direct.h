@@ -41,11 +41,12 @@ bool esker__conv2d_suits_phases(const esker_limits *limits, const esker__conv2d_
 esker_status esker__conv2d_emit_phases(esker__lowering *lowering, const esker__conv2d_direct d[4]);
 
 /**
- * Emit a kernel that writes the gradient of the filters as `parts` partial sums, and what adds them up. The caller has set the kernel's name, groups, parameters
+ * Emit a kernel that writes the gradient of the filters as `parts` partial sums, and what adds them up. `sums`: NULL, or where the sums of g go, which the
+ * kernel then writes behind those of the filters in each part (a multiple of 4 of them), even if there is but one. The caller has set the kernel's name, groups, parameters
  * and operands 0 and 1; `defines` is released.
  */
 esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esker_node *node, uint32_t parts,
-                                            esker__dispatch_desc *d, esker__text *defines);
+                                            const esker_node *sums, esker__dispatch_desc *d, esker__text *defines);
 
 /** Whether conv/quads can compute it (conv2d_quads.c): no dilation, and at least five filters in a group. */
 bool esker__conv2d_suits_quads(const esker_limits *limits, const esker__conv2d_direct *d);
@@ -59,6 +60,14 @@ esker_status esker__conv2d_weight_grad_emit_quads(esker__lowering *lowering, con
 bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s);
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
                                                   const esker__conv2d_size *s);
+
+/** The same for conv/few, where x has a few channels (conv2d_few.c). */
+bool esker__conv2d_suits_few(const esker_limits *limits, const esker__conv2d_direct *d);
+esker_status esker__conv2d_emit_few(esker__lowering *lowering, const esker__conv2d_direct *d);
+/** The same for conv/few_weight_grad, which also makes the sums of g: `sums`, where they go, or NULL. */
+bool esker__conv2d_weight_grad_suits_few(const esker_limits *limits, const esker__conv2d_size *s);
+esker_status esker__conv2d_weight_grad_emit_few(esker__lowering *lowering, const esker_node *node,
+                                                const esker__conv2d_size *s, const esker_node *sums);
 
 /** The convolution that a conv2d node is, or the gradient of its input, or conv_transpose2d, the latter with stride 1. */
 bool esker__conv2d_describe(const esker_node *node, esker__conv2d_direct *out);

@@ -7,6 +7,8 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/reduce.h"
+#include "ops/sums.h"
 
 esker_node *esker__conv2d_input_grad(esker_node *g, esker_node *w, const esker__conv2d_attr *conv, const esker_shape *x)
 {
@@ -58,6 +60,7 @@ static esker_status weight_infer(const void *attributes, esker_node *const *inpu
     const esker_shape *x = &inputs[0]->type.shape, *y = &inputs[1]->type.shape;
     int64_t cg = x->dims[1] / attr->groups;
     *out = (esker__type){ESKER_DTYPE_F32, {4, {y->dims[1], cg, attr->extent[0], attr->extent[1]}}};
+    if (attr->sums) out[1] = (esker__type){ESKER_DTYPE_F32, {1, {y->dims[1]}}};
     return check("conv2d_weight_grad", attr, inputs, x, &out->shape, y);
 }
 
@@ -120,7 +123,45 @@ void esker__conv2d_input_reference(const esker__reference *r)
 
 static void weight_reference(const esker__reference *r)
 {
+    esker__conv2d_size s = esker__conv2d_size_of(r->node);
     scatter(r, false);
+    if (!((const esker__conv2d_attr *)r->node->attr)->sums || !r->out[1]) return;
+    for (int64_t f = 0; f < s.f; f++) {
+        double sum = 0, magnitude = 0;
+        for (int64_t i = 0; i < s.n; i++)
+            for (int64_t at = 0; at < s.oh * s.ow; at++) {
+                double term = r->in[1][(i * s.f + f) * s.oh * s.ow + at];
+                sum += term;
+                magnitude += fabs(term);
+            }
+        r->out[1][f] = sum;
+        if (r->magnitude[1]) r->magnitude[1][f] = magnitude;
+    }
+}
+
+static bool sums_channels(const esker_node *sum, const esker_node *g)
+{
+    return sum->inputs[0] == g && ((const esker__reduce_attr *)sum->attr)->mask == ESKER__CONV2D_SUMMED;
+}
+
+/* On large GPUs, whose kernels have room for it, the gradient of a bias comes out beside that of the filters. */
+static esker_node *weight_fused(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                const esker__fusion *fusion)
+{
+    if (fusion->limits->group_invocations < 1024) return NULL;
+    const esker_node *sum = esker__sums_beside(node, node->inputs[1], sums_channels, fusion);
+    if (!sum) return NULL;
+    esker__conv2d_attr attr = *(const esker__conv2d_attr *)node->attr;
+    attr.sums = 1;
+    esker_node *made = esker__record_in(graph, &esker__op_conv2d_weight_grad_summing, &attr, inputs, 2);
+    fusion->map[sum->id] = esker__output(made, 1);
+    return made;
+}
+
+static void weight_title(const esker_node *node, esker__text *text)
+{
+    if (((const esker__conv2d_attr *)node->attr)->sums) esker__text_add(text, "sum+");
+    esker__text_add(text, "%s", node->op->name);
 }
 
 const esker__op esker__op_conv2d_input_grad = {
@@ -160,4 +201,21 @@ const esker__op esker__op_conv2d_weight_grad = {
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_weight_grad_lower,
+    .fused = weight_fused,
+    .title = weight_title,
+};
+
+/* Nothing follows it: both are gradients of parameters. */
+const esker__op esker__op_conv2d_weight_grad_summing = {
+    .name = "conv2d_weight_grad",
+    .n_inputs = 2,
+    .n_outputs = 2,
+    .attr_bytes = sizeof(esker__conv2d_attr),
+    .infer = weight_infer,
+    .reference = weight_reference,
+    .tolerance = esker__conv2d_tolerance,
+    .atol = ESKER__FLUSHED,
+    .cost = esker__conv2d_cost,
+    .lower = esker__conv2d_weight_grad_lower,
+    .title = weight_title,
 };

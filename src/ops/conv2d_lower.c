@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/sums.h"
 
 /* GPUs that allow groups of 1024 and have 32 KiB of shared memory have registers for tiles of 8 x 8, and their shared memory is fast;
    the others spill beyond 4 x 4, or (the smallest Adrenos) are left with one wave. */
@@ -25,9 +26,19 @@ static bool prefers_tiles(const esker__lowering *lowering)
 #define SHARED_TAPS 256
 
 /* From the fastest on large GPUs to the plainest: a product of matrices (taps of one pixel); tiles of 4 x 4 and of 2 x 2 pixels by Winograd's
-   filtering, never usual but where `winograd` says so; tiles in shared memory; reads of four neighbours (for CPUs); large ones; small ones; no window that
+   filtering, never usual but where `winograd` says so; a few channels, all at once; tiles in shared memory; reads of four neighbours (for CPUs); large ones; small ones; no window that
    rolls along a row. */
-typedef enum way { WAY_MATMUL, WAY_WINOGRAD4, WAY_WINOGRAD2, WAY_TILED, WAY_QUADS, WAY_WIDE, WAY_NARROW, WAY_PLAIN } way;
+typedef enum way {
+    WAY_MATMUL,
+    WAY_WINOGRAD4,
+    WAY_WINOGRAD2,
+    WAY_FEW,
+    WAY_TILED,
+    WAY_QUADS,
+    WAY_WIDE,
+    WAY_NARROW,
+    WAY_PLAIN
+} way;
 
 /* Winograd's filtering: which tiles are possible, and the usual ones or 0. */
 typedef struct winograd {
@@ -37,12 +48,13 @@ typedef struct winograd {
 
 /* `terms`: products to add up; `pays`: that tiles are expected to be worth it. */
 static way choose_way(esker__lowering *lowering, const char *problem, double terms, bool suits_matmul, winograd filtered,
-                      bool suits_tiled, bool pays, bool suits_quads)
+                      bool suits_few, bool suits_tiled, bool pays, bool suits_quads)
 {
-    static const char *const all[] = {"matmul", "winograd4", "winograd2", "tiled", "quads", "wide", "narrow", "plain"};
+    static const char *const all[] = {"matmul", "winograd4", "winograd2", "few",  "tiled",
+                                      "quads",  "wide",      "narrow",    "plain"};
     bool large = is_large(esker__lowering_limits(lowering));
-    const bool can[] = {suits_matmul, filtered.suits4, filtered.suits2, suits_tiled, suits_quads && large, large, true,
-                        true};
+    const bool can[] = {
+        suits_matmul, filtered.suits4, filtered.suits2, suits_few, suits_tiled, suits_quads && large, large, true, true};
     const char *names[sizeof can];
     way ways[sizeof can];
     int n = 0, usual = 0;
@@ -54,6 +66,7 @@ static way choose_way(esker__lowering *lowering, const char *problem, double ter
     const bool suits[] = {tiles || (is_cpu && !is_small),
                           filtered.usual == 4 && !is_small,
                           filtered.usual == 2 && !is_small,
+                          esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA,
                           tiles && pays,
                           is_cpu && !is_small,
                           large,
@@ -89,10 +102,12 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
              (long long)d->f_out, (long long)d->groups, d->taps_y, d->taps_x, d->stride_y, d->stride_x, d->step_y,
              d->step_x, fixed ? " fixed" : "");
     way how = choose_way(lowering, problem, d->cost.flops / 2, esker__conv2d_is_matmul(d), filtered,
-                         esker__conv2d_suits_tiled(limits, d), true, esker__conv2d_suits_quads(limits, d));
+                         esker__conv2d_suits_few(limits, d), esker__conv2d_suits_tiled(limits, d), true,
+                         esker__conv2d_suits_quads(limits, d));
     if (how == WAY_WINOGRAD4 || how == WAY_WINOGRAD2)
         return esker__conv2d_emit_winograd(lowering, d, how == WAY_WINOGRAD4 ? 4 : 2);
     if (how == WAY_MATMUL) return esker__conv2d_emit_matmul(lowering, d);
+    if (how == WAY_FEW) return esker__conv2d_emit_few(lowering, d);
     if (how == WAY_TILED) return esker__conv2d_emit_tiled(lowering, d);
     if (how == WAY_QUADS) return esker__conv2d_emit_quads(lowering, d);
     bool large = how == WAY_WIDE;
@@ -345,29 +360,29 @@ esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esk
 }
 
 esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esker_node *node, uint32_t parts,
-                                            esker__dispatch_desc *d, esker__text *defines)
+                                            const esker_node *sums, esker__dispatch_desc *d, esker__text *defines)
 {
-    uint64_t n_elems = (uint64_t)esker__elems(&node->type.shape);
+    uint64_t n_gw = (uint64_t)esker__elems(&node->type.shape),
+             n_sums = sums ? esker__round_up((uint64_t)esker__elems(&sums->type.shape), 4) : 0;
     esker__value part = {0};
+    bool apart = parts > 1 || sums;
     node->op->cost(node, &d->cost);
-    d->cost.bytes += 4 * (double)n_elems * (parts - 1);
-    if (parts > 1) {
-        part = esker__scratch(lowering, 4 * n_elems * parts);
-        d->operands[2] = (esker__operand){.value = part, .write = true};
-    } else {
-        d->operands[2] = esker__write(lowering, node);
-    }
+    d->cost.bytes += 4 * (double)(n_gw + n_sums) * (parts - 1);
+    if (apart) part = esker__scratch(lowering, 4 * (n_gw + n_sums) * parts);
+    d->operands[2] = apart ? (esker__operand){.value = part, .write = true} : esker__write(lowering, node);
     d->n_operands = 3;
     d->defines = defines->chars;
     esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
                                       : esker__emit(lowering, d);
     esker__text_finish(defines);
-    if (st != ESKER_OK || parts == 1) return st;
-    return esker__emit_sum_splits(lowering, part, n_elems, parts, NULL, 1, 1, node);
+    if (st != ESKER_OK || !apart) return st;
+    return sums ? esker__emit_sum_splits_and_sums(lowering, part, n_gw, parts, node, sums)
+                : esker__emit_sum_splits(lowering, part, n_gw, parts, NULL, 1, 1, node);
 }
 
 esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const esker_node *node)
 {
+    const esker__conv2d_attr *attr = node->attr;
     const esker_limits *limits = esker__lowering_limits(lowering);
     esker__conv2d_size s = esker__conv2d_size_of(node);
     esker__cost cost;
@@ -384,8 +399,14 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     winograd filtered = {.suits4 = esker__conv2d_weight_grad_suits_winograd(lowering, &s),
                          .usual = esker__conv2d_weight_grad_usual_winograd(lowering, &s) ? 4 : 0};
     way how = choose_way(lowering, problem, cost.flops / 2, esker__conv2d_weight_grad_is_matmul(&s), filtered,
-                         esker__conv2d_weight_grad_suits_tiled(limits, &s), pays,
-                         esker__conv2d_weight_grad_suits_quads(limits, node, &s));
+                         esker__conv2d_weight_grad_suits_few(limits, &s), esker__conv2d_weight_grad_suits_tiled(limits, &s),
+                         pays, esker__conv2d_weight_grad_suits_quads(limits, node, &s));
+    const esker_node *sums = attr->sums ? esker__output((esker_node *)node, 1) : NULL;
+    if (how == WAY_FEW) return esker__conv2d_weight_grad_emit_few(lowering, node, &s, sums);
+    if (sums) { /* no other makes them */
+        esker_status st = esker__emit_sums(lowering, node, 1, ESKER__CONV2D_SUMMED);
+        if (st != ESKER_OK) return st;
+    }
     if (how == WAY_MATMUL) return esker__conv2d_weight_grad_emit_matmul(lowering, node, &s);
     if (how == WAY_WINOGRAD4) return esker__conv2d_weight_grad_emit_winograd(lowering, node, &s);
     if (how == WAY_TILED) return esker__conv2d_weight_grad_emit_tiled(lowering, node, &s);
@@ -469,5 +490,5 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     if (s.groups > 1) esker__text_add(&defines, "GROUPS 1\n");
     d.operands[0] = esker__read(lowering, node->inputs[0]);
     d.operands[1] = esker__read(lowering, node->inputs[1]);
-    return esker__conv2d_weight_grad_emit(lowering, node, splits, &d, &defines);
+    return esker__conv2d_weight_grad_emit(lowering, node, splits, NULL, &d, &defines);
 }

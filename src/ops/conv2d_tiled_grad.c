@@ -105,5 +105,5 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
                     t.rows, t.cols4, s->ow % 4 == 0);
     d.operands[0] = esker__read(lowering, node->inputs[0]);
     d.operands[1] = esker__read(lowering, node->inputs[1]);
-    return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, &d, &defines);
+    return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, NULL, &d, &defines);
 }

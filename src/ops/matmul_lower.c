@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "ops/gemm.h"
-#include "ops/reduce.h"
+#include "ops/sums.h"
 
 static esker__gemm problem_of(const esker_node *node)
 {
@@ -64,27 +64,9 @@ static esker__gemm problem_of(const esker_node *node)
     return p;
 }
 
-/* The sums of the columns of a [k, m], where the kernel of the product does not make them. */
-static esker_status sum_rows(esker__lowering *lowering, const esker_node *node)
-{
-    esker__reduce_attr first = {.mask = 1};
-    esker_node *result = esker__output((esker_node *)node, 1);
-    esker_node sum = {.graph = node->graph,
-                      .op = &esker__op_sum,
-                      .n_inputs = 1,
-                      .inputs = (esker_node *[]){node->inputs[0]},
-                      .attr = &first,
-                      .type = result->type};
-    return esker__reduce_lower(lowering, &sum,
-                               &(esker__reduction){.join = ESKER__JOIN_SUM,
-                                                   .scale = 1,
-                                                   .in = esker__read(lowering, node->inputs[0]),
-                                                   .out = esker__write(lowering, result)});
-}
-
 esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node)
 {
     esker__gemm p = problem_of(node);
     esker_status st = esker__gemm_lower(lowering, &p, "matmul");
-    return st == ESKER_OK && p.sums && !p.sums_bound ? sum_rows(lowering, node) : st;
+    return st == ESKER_OK && p.sums && !p.sums_bound ? esker__emit_sums(lowering, node, 0, 1) : st;
 }

@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "graph/params.h"
 #include "ops/ops.h"
+#include "ops/sums.h"
 #include "plan/stacked.h"
 
 #define MOST    8   /* products at once */
@@ -154,25 +155,6 @@ static bool find_forward(const esker_node *node, family *f)
 
 /* ---- W_i = g_i' x ---- */
 
-/* The parameter whose gradient the node is, and nothing else. */
-static const esker__param *gradient_of(const esker_node *node)
-{
-    const esker_graph *graph = node->graph;
-    const esker__param *found = NULL;
-    for (size_t id = graph->n_nodes; id-- > (size_t)node->id;) {
-        const esker_node *user = graph->nodes[id];
-        for (int i = 0; i < user->n_inputs; i++) {
-            if (user->inputs[i] != node) continue;
-            if (!(user->op->flags & ESKER__OP_EFFECT)) return NULL;
-            if (!(user->op->flags & ESKER__OP_UPDATE)) continue;
-            int next = 0;
-            for (size_t p = 0; p < graph->params->n; p++)
-                if (!graph->params->list[p].frozen && next++ == i) found = &graph->params->list[p];
-        }
-    }
-    return found;
-}
-
 /* Whether it can be computed at a place that others choose: it is no input, and no part of something else. */
 static bool can_be_placed(const esker_node *node)
 {
@@ -195,7 +177,7 @@ static bool find_weights(const esker_node *node, family *f)
     }
     if (n < 2 || n > MOST) return false; /* most have no other: those are not looked up among the parameters */
     const family all = *f;
-    for (int i = 0; i < n; i++) add_member(f, all.nodes[i], gradient_of(all.nodes[i]));
+    for (int i = 0; i < n; i++) add_member(f, all.nodes[i], esker__gradient_of(all.nodes[i]));
     return keep_adjacent(f, node);
 }
 
@@ -217,17 +199,9 @@ static bool sums_rows(const esker_node *node, const esker_node *g)
 static esker_node *with_sums(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                              const esker__fusion *fusion)
 {
-    const esker_graph *old = node->graph;
-    const esker_node *sum = NULL;
     if (!is_product(node, true)) return NULL;
-    size_t first = node->id < WINDOW ? 0 : (size_t)node->id - WINDOW;
-    for (size_t id = first; id < old->n_nodes && id < (size_t)node->id + WINDOW && !sum; id++) {
-        const esker_node *other = old->nodes[id], *under = other; /* the sum itself, or a view of it */
-        while (under->op->flags & ESKER__OP_VIEW) under = under->inputs[0];
-        if (under->op != &esker__op_sum || other->type.shape.rank != 1 || !sums_rows(under, node->inputs[0])) continue;
-        if (gradient_of(other)) sum = other;
-    }
-    if (!sum || !gradient_of(node)) return NULL;
+    const esker_node *sum = esker__sums_beside(node, node->inputs[0], sums_rows, fusion);
+    if (!sum) return NULL;
     esker__matmul_attr attr = *(const esker__matmul_attr *)node->attr;
     attr.sums_a = 1;
     esker_node *made = esker__record_in(graph, &esker__op_matmul_summing, &attr, inputs, 2);

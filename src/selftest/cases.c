@@ -209,6 +209,24 @@ BUILD(conv2d)
                                  &(esker_conv2d_desc){.stride = {stride, stride}, .padding = {padding, padding}});
     return args[2] != 0 ? esker_relu(esker_add(y, in[2])) : y;
 }
+/* One step of training filters and a bias. args: filters, their rows and columns, stride, padding. */
+BUILD(conv2d_trained)
+{
+    int32_t stride = (int32_t)args[2], padding = (int32_t)args[3];
+    esker_node *w = esker_parameter(
+        graph,
+        &(esker_param_desc){
+            .name = "w",
+            .shape = {4, {(int64_t)args[0], esker_node_get_shape(in[0])->dims[1], (int64_t)args[1], (int64_t)args[1]}},
+            .init = {ESKER_INIT_UNIFORM, 1}});
+    esker_node *b = esker_parameter(
+        graph, &(esker_param_desc){.name = "b", .shape = {1, {(int64_t)args[0]}}, .init = {ESKER_INIT_UNIFORM, 1}});
+    esker_node *y = esker_conv2d(in[0], w, &(esker_conv2d_desc){.stride = {stride, stride}, .padding = {padding, padding}});
+    y = esker_add(y, esker_reshape(b, &(esker_shape){3, {(int64_t)args[0], 1, 1}}));
+    esker_node *loss = esker_mean(esker_mul(y, y), NULL, 0, false);
+    esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.01f});
+    return loss;
+}
 /* args: stride, dilation, groups, whether padded to the size of x. */
 BUILD(conv2d_more)
 {
@@ -480,6 +498,10 @@ const esker__case_row esker__case_rows[] = {
     {"conv2d", .build = build_conv2d, .args = {1, 0}, .shapes = {"1,1,1,1 x 1,1,1,1", "2,3,9,7 x 4,3,3,3", "1,8,12,12 x 8,8,3,3", "2,5,8,8 x 9,5,1,1"}},
     {"conv2d", "Winograd's 2 x 2", .build = build_conv2d, .args = {1, 1}, .variant = "winograd2", .shapes = {"2,3,7,9 x 5,3,3,3", "2,17,12,16 x 20,17,3,3"}},
     {"conv2d", "Winograd's 4 x 4", .build = build_conv2d, .args = {1, 1}, .variant = "winograd4", .shapes = {"2,3,7,9 x 5,3,3,3", "2,17,12,16 x 20,17,3,3"}},
+    {"conv2d", "a few channels", .build = build_conv2d, .args = {1, 1, 1}, .variant = "few", .shapes = {"2,3,9,7 x 6,3,3,3 x 6,1,1", "3,1,23,30 x 17,1,3,3 x 17,1,1"}},
+    {"conv2d", "a few channels, stride 2", .build = build_conv2d, .args = {2, 3}, .variant = "few", .shapes = {"2,3,17,33 x 20,3,7,7", "1,4,9,16 x 3,4,5,4"}},
+    {"conv2d", "a few channels, trained with a bias", .build = build_conv2d_trained, .args = {9, 3, 1, 1}, .variant = "few", .shapes = {"3,3,13,18", "9,1,28,28"}, .no_gradient = true},
+    {"conv2d", "trained with a bias", .build = build_conv2d_trained, .args = {9, 3, 2, 1}, .shapes = {"2,3,13,18", "2,8,9,12"}, .no_gradient = true},
     {"conv2d", "padded", .build = build_conv2d, .args = {1, 2}, .shapes = {"2,2,7,9 x 5,2,5,5", "1,8,10,10 x 16,8,3,3", "2,9,24,26 x 20,9,3,3"}},
     {"conv2d", "stride 2", .build = build_conv2d, .args = {2, 1}, .shapes = {"2,3,9,8 x 4,3,3,3", "1,8,11,13 x 8,8,5,5", "2,16,29,34 x 20,16,3,3"}},
     {"conv2d", "with bias and relu", .build = build_conv2d, .args = {1, 1, 1}, .shapes = {"2,3,9,7 x 6,3,3,3 x 6,1,1", "1,8,12,12 x 8,8,3,3 x 8,1,1", "1,8,23,30 x 24,8,3,3 x 24,1,1"}},

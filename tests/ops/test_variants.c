@@ -163,6 +163,14 @@ static variant variants[] = {
       .n_inputs = 2,
       .in = {{.shape = DIMS(5, 6), .lo = -1, .hi = 1}, {.shape = DIMS(5, 1), .lo = -1, .hi = 1}}}},
     {"wide", CONV(1, 1, DIMS(2, 8, 5, 18), DIMS(9, 8, 3, 3))},
+    {"few", CONV(1, 1, DIMS(3, 3, 11, 13), DIMS(10, 3, 3, 3))},
+    {"few", CONV_TAIL(2, 1, DIMS(3, 3, 17, 32), DIMS(17, 3, 3, 3), DIMS(17, 1, 1))},
+    {"few", CONV_TAIL(1, 0, DIMS(2, 2, 9, 8), DIMS(3, 2, 2, 6), DIMS(1))},
+    {"few", CONV_GRADIENTS(1, 1, DIMS(9, 1, 13, 14), DIMS(9, 1, 3, 3))},
+    {"few", CONV_GRADIENTS(1, 2, DIMS(2, 4, 9, 36), DIMS(37, 4, 5, 4))},
+    {"few", CONV_GRADIENTS(2, 3, DIMS(3, 3, 23, 30), DIMS(6, 3, 7, 7))},
+    {"few", CONV_GRADIENTS(2, 1, DIMS(2, 3, 9, 129), DIMS(4, 3, 3, 5))},
+    {"few", CONV_GRADIENTS(1, 0, DIMS(1, 1, 1, 7), DIMS(1, 1, 1, 3))},
 };
 
 static void with_variant(void **state)

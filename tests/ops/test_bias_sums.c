@@ -1,0 +1,149 @@
+/* device test: the gradient of a bias comes out beside that of the filters in front of it: fewer dispatches, the same parameters afterwards. */
+#include "support/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include <esker/ops.h>
+#include <esker/plan.h>
+
+#define STEPS 2
+
+typedef struct net {
+    const char *name;
+    const char *variant; /* as ESKER_VARIANT takes it, or NULL */
+    int images, channels, rows, columns, filters, kernel, stride, padding;
+    bool two;   /* the sum of two convolutions, whose biases have one gradient */
+    int beside; /* sums that come out beside another gradient, on a large device */
+} net;
+
+static const net nets[] = {
+    {"one channel", "few", 9, 1, 14, 14, 8, 3, 1, 1, .beside = 1},
+    {"columns that are no multiple of 4", "few", 3, 3, 11, 13, 33, 3, 1, 0, .beside = 1},
+    {"stride 2", "few", 2, 3, 23, 30, 9, 7, 2, 3, .beside = 1},
+    {"one tile", "few", 1, 2, 3, 4, 3, 2, 1, 0, .beside = 1},
+    {"two biases, one gradient", "few", 3, 3, 12, 12, 6, 3, 1, 1, .two = true, .beside = 1},
+    {"kernels that do not make them", "tiled,quads,wide", 2, 9, 9, 12, 10, 3, 1, 1, .beside = 1},
+    {"the usual ones", NULL, 2, 3, 9, 9, 6, 3, 1, 1, .beside = 1},
+};
+
+static esker_node *parameter(esker_graph *graph, const char *name, esker_shape shape)
+{
+    return esker_parameter(graph,
+                           &(esker_param_desc){.name = name, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = 0.5f}});
+}
+
+static esker_node *convolved(esker_graph *graph, const net *s, esker_node *x, const char *w, esker_node *b)
+{
+    esker_node *filters = parameter(graph, w, (esker_shape){4, {s->filters, s->channels, s->kernel, s->kernel}});
+    esker_node *y = esker_conv2d(
+        x, filters, &(esker_conv2d_desc){.stride = {s->stride, s->stride}, .padding = {s->padding, s->padding}});
+    return esker_add(y, esker_reshape(b, &(esker_shape){3, {s->filters, 1, 1}}));
+}
+
+static esker_node *record(esker_graph *graph, const net *s)
+{
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32,
+                                &(esker_shape){4, {s->images, s->channels, s->rows, s->columns}});
+    esker_node *b = parameter(graph, "bias", (esker_shape){1, {s->filters}});
+    esker_node *y = convolved(graph, s, x, "filters", b);
+    if (s->two)
+        y = esker_add(y, convolved(graph, s, x, "more", parameter(graph, "another", (esker_shape){1, {s->filters}})));
+    esker_node *loss = esker_mean(esker_mul(y, esker_tanh(y)), NULL, 0, false);
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.5f}));
+    return loss;
+}
+
+/* Sums that come out beside another gradient, and (reductions) dispatches that do nothing but sum. */
+static int count_beside(const esker_plan *plan, int *out_reductions)
+{
+    esker_plan_info info;
+    esker_dispatch_info d;
+    esker_plan_get_info(plan, &info);
+    int n = 0;
+    *out_reductions = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        n += !strcmp(d.op, "sum+conv2d_weight_grad") && strstr(d.kernel, "weight_grad") != NULL;
+        *out_reductions += !strncmp(d.kernel, "reduce/", 7) && strstr(d.op, "sum") != NULL;
+    }
+    return n;
+}
+
+/* The parameters after some steps, one behind the other. */
+static int run(const net *s, bool no_fusion, bool check, float *out)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *loss = record(graph, s);
+    int n = 0, n_x = s->images * s->channels * s->rows * s->columns;
+    esker_params *params = esker_graph_get_params(graph);
+    assert_ok(esker_params_init_values(params, 3));
+    assert_ok(esker_plan_compile(graph,
+                                 &(esker_plan_desc){.device = test_device(),
+                                                    .outputs = &loss,
+                                                    .n_outputs = 1,
+                                                    .no_fusion = no_fusion,
+                                                    .slice_seconds = -1,
+                                                    .check = check},
+                                 &plan));
+    assert_ok(esker_plan_check(plan));
+    esker_device_info info;
+    esker_device_get_info(test_device(), &info);
+    int reductions, beside = count_beside(plan, &reductions),
+                    want = no_fusion || info.limits.group_invocations < 1024 ? 0 : s->beside;
+    if (beside != want) fail_msg("%s: %d sums beside other gradients, not %d", s->name, beside, want);
+    if (want && s->variant && !strcmp(s->variant, "few")) assert_int_equal(reductions, 0);
+    float *x = malloc((size_t)n_x * sizeof *x);
+    uint64_t ticket = 0;
+    assert_non_null(x);
+    for (int step = 0; step < STEPS; step++) {
+        test_uniform(x, n_x, -1, 1, (uint64_t)step);
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
+        assert_ok(esker_plan_submit(plan, &ticket));
+    }
+    free(x);
+    for (int i = 0; i < esker_params_count(params); i++) {
+        esker_param_info p;
+        assert_ok(esker_params_get_info(params, i, &p));
+        assert_ok(esker_params_read(params, i, out + n, p.n_elems));
+        n += (int)p.n_elems;
+    }
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n;
+}
+
+static void same_parameters(void **state)
+{
+    const net *s = *state;
+    static float apart[8192], beside[8192], again[8192];
+    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
+    int n = run(s, true, false, apart);
+    assert_int_equal(run(s, false, false, beside), n);
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(beside[i] - apart[i]) <= 2e-6f * (1 + fabsf(apart[i]))))
+            fail_msg("%s: element %d is %.9g, apart %.9g", s->name, i, (double)beside[i], (double)apart[i]);
+    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
+    assert_memory_equal(beside, again, (size_t)n * sizeof *again);
+}
+
+static int without_variant(void **state)
+{
+    (void)state;
+    unsetenv("ESKER_VARIANT");
+    return 0;
+}
+
+int main(void)
+{
+    enum { N = sizeof nets / sizeof *nets };
+    struct CMUnitTest tests[N];
+    for (int i = 0; i < N; i++)
+        tests[i] = (struct CMUnitTest){.name = nets[i].name,
+                                       .test_func = same_parameters,
+                                       .teardown_func = without_variant,
+                                       .initial_state = (void *)(uintptr_t)&nets[i]};
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
