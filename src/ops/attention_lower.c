@@ -226,25 +226,59 @@ static esker_status lower_tiled(esker__lowering *lowering, const esker_node *nod
     return emit_tiles(lowering, l, &desc, params, l->s.tq, TILED_ROWS, 4 * (double)l->s.d + 8);
 }
 
-/* The gradients in one dispatch, for which there must be bindings enough: q, k and v, or the three results, are one. */
-static bool takes_grad_tiled(esker__lowering *lowering, const esker_node *node, const layout *l)
+/* Three values as one operand: columns of one value, or one behind the other, which is the same with other numbers. */
+typedef struct trio {
+    bool one;
+    uint32_t at[3]; /* in vec4 */
+} trio;
+
+static trio trio_of(esker__lowering *lowering, esker_node *const *x, const layout *l, bool joint, const int32_t *first)
 {
-    if (!l->s.joint && !l->s.out_joint) return false;
-    for (int i = 0; !l->s.out_joint && i < 3; i++)
-        if (!esker__output_is_used(lowering, node, i)) return false;
-    return takes_tiled(lowering, l, "attention_grad", 7, 2 * 16 * TILED_KEYS + 512 + 4 * TILED_KEYS,
-                       2 * 16 * TILED_KEYS + 128 * (TILED_KEYS + 4) + 4 * TILED_KEYS);
+    uint64_t n = (uint64_t)esker__elems(&x[0]->type.shape), distance;
+    trio t = {.one = true};
+    for (int i = 0; i < 3; i++) t.at[i] = joint ? (uint32_t)first[i] * l->d4 : (uint32_t)((uint64_t)i * n / 4);
+    for (int i = 1; !joint && t.one && i < 3; i++)
+        t.one = esker_shape_equal(&x[i]->type.shape, &x[0]->type.shape) &&
+                esker__lie_together(lowering, x[0], x[i], UINT64_MAX, &distance) && distance == (uint64_t)i * 4 * n;
+    t.one = t.one && (joint || 12 * n <= esker__lowering_limits(lowering)->storage_block_bytes);
+    for (int i = 0; !t.one && i < 3; i++) t.at[i] = 0;
+    return t;
 }
 
-static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node *node, const layout *l)
+static void add_trio(esker__lowering *lowering, esker__dispatch_desc *desc, const trio *t, esker_node *const *x, bool joint,
+                     bool write)
 {
-    static const int order[] = {0, 1, 2, 5, 3, 4}; /* q, k, v, g, out, lse */
+    for (int i = 0; i < (t->one ? 1 : 3); i++) {
+        esker__operand operand = write ? esker__write(lowering, x[i]) : esker__read(lowering, x[i]);
+        if (t->one && !joint) {
+            operand.n_bytes = 12 * (uint64_t)esker__elems(&x[0]->type.shape);
+            operand.span = true;
+        }
+        desc->operands[desc->n_operands++] = operand;
+    }
+}
+
+/* The gradients in one dispatch, for which there must be bindings enough: q, k and v, or the three results, are one. */
+static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node *node, const layout *l, bool *out_done)
+{
     const esker__attention_attr *attr = node->attr;
     const sizes *s = &l->s;
+    esker_node *results[3] = {(esker_node *)node};
+    for (int i = 0; !s->out_joint && i < 3; i++) {
+        if (!esker__output_is_used(lowering, node, i)) return ESKER_OK;
+        results[i] = esker__output((esker_node *)node, i);
+    }
+    trio in = trio_of(lowering, node->inputs, l, s->joint, attr->first),
+         out = trio_of(lowering, results, l, s->out_joint, attr->out_first);
+    uint32_t blocks = (in.one ? 1 : 3) + 3 + (out.one ? 1 : 3);
+    *out_done = blocks <= 7 &&
+                takes_tiled(lowering, l, "attention_grad", blocks, 2 * 16 * TILED_KEYS + 512 + 4 * TILED_KEYS,
+                            2 * 16 * TILED_KEYS + 128 * (TILED_KEYS + 4) + 4 * TILED_KEYS);
+    if (!*out_done) return ESKER_OK;
     uint64_t q_tiles = esker__ceil_div((uint64_t)s->tq, TILED_ROWS), k_tiles = esker__ceil_div((uint64_t)s->tk, TILED_ROWS);
     char defines[80];
     snprintf(defines, sizeof defines, "COLS %d\nBK %d\nCAUSAL %d\nJOINT %d\nWIDE %d\n", l->cols, TILED_KEYS, s->causal,
-             s->joint, s->out_joint);
+             in.one, out.one);
     uint32_t params[] = {0,
                          (uint32_t)q_tiles,
                          (uint32_t)k_tiles,
@@ -255,19 +289,19 @@ static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node
                          bits(s->scale),
                          (uint32_t)s->between,
                          (uint32_t)s->apart,
-                         (uint32_t)attr->first[0] * l->d4,
-                         (uint32_t)attr->first[1] * l->d4,
-                         (uint32_t)attr->first[2] * l->d4,
+                         in.at[0],
+                         in.at[1],
+                         in.at[2],
                          (uint32_t)s->out_apart,
-                         (uint32_t)attr->out_first[0] * l->d4,
-                         (uint32_t)attr->out_first[1] * l->d4,
-                         (uint32_t)attr->out_first[2] * l->d4};
+                         out.at[0],
+                         out.at[1],
+                         out.at[2]};
     esker__dispatch_desc desc = {.kernel = "attention/grad_tiled", .defines = defines, .n_params = sizeof params / 4};
-    for (int i = 0; i < 6; i++)
-        if (!s->joint || order[i] == 0 || order[i] > 2)
-            desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[order[i]]);
-    for (int i = 0; i < (s->out_joint ? 1 : 3); i++)
-        desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, i));
+    add_trio(lowering, &desc, &in, node->inputs, s->joint, false);
+    desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[5]);
+    desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[3]);
+    desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[4]);
+    add_trio(lowering, &desc, &out, results, s->out_joint, true);
     return emit_groups(lowering, l, &desc, params, (uint64_t)s->heads * (q_tiles + k_tiles), 14 * (double)s->d + 16);
 }
 
@@ -396,7 +430,9 @@ esker_status esker__attention_grad_lower(esker__lowering *lowering, const esker_
     layout l;
     esker_status st = make_layout(node, &l);
     if (st != ESKER_OK) return st;
-    if (takes_grad_tiled(lowering, node, &l)) return lower_grad_tiled(lowering, node, &l);
+    bool done = false;
+    st = lower_grad_tiled(lowering, node, &l, &done);
+    if (done || st != ESKER_OK) return st;
     esker_node *const *in = node->inputs;
     uint64_t rows_q = (uint64_t)(l.s.heads * l.s.tq), rows_k = (uint64_t)(l.s.heads * l.s.tk);
     uint64_t second_q = 4 * rows_q * l.d4, second_k = 4 * rows_k * l.d4, stats = 2 * second_q; /* in floats */

@@ -2,6 +2,7 @@
 #include "support/test.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <esker/ops.h>
@@ -278,10 +279,23 @@ static int without_variant(void **state)
     return 0;
 }
 
+/* Attention that reads q, k and v, and writes their gradients, as one operand where they lie together. */
+static int with_tiles(void **state)
+{
+    (void)state;
+    return setenv("ESKER_VARIANT", "tiled", 1);
+}
+
 int main(void)
 {
     enum { N = sizeof nets / sizeof *nets, M = sizeof linear_nets / sizeof *linear_nets };
-    struct CMUnitTest tests[N + M + 1] = {[N + M] = cmocka_unit_test(products_fit_bindings)};
+    static char names[N][80];
+    struct CMUnitTest tests[2 * N + M + 1] = {[N + M] = cmocka_unit_test(products_fit_bindings)};
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "%s, tiled attention", nets[i].name);
+        tests[N + M + 1 + i] = (struct CMUnitTest){names[i], products_are_stacked, with_tiles, without_variant,
+                                                   (void *)(uintptr_t)&nets[i]};
+    }
     for (int i = 0; i < N; i++)
         tests[i] = (struct CMUnitTest){
             .name = nets[i].name, .test_func = products_are_stacked, .initial_state = (void *)(uintptr_t)&nets[i]};
