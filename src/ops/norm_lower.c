@@ -1,11 +1,10 @@
 /* Normalisations: how the lines are shared among groups, and the dispatches, for any number of storage blocks from four up. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
 #include "ops/map.h"
-#include "ops/norm.h"
+#include "ops/norm_call.h"
 
 #define GROUP               128
 #define WHOLE_LINE          32768 /* terms that one group may do in one go; longer lines are cut */
@@ -106,78 +105,18 @@ static esker_status make_layout(esker__lowering *lowering, const esker_node *nod
     return ESKER_OK;
 }
 
-/* ---- A dispatch whose blocks are numbered as they are named ---- */
-
-typedef struct call {
-    char defines[256];
-    size_t n_chars;
-    esker__dispatch_desc desc;
-    const esker__tail *tail; /* NULL: none */
-    int tail_block;
-    esker__operand uniform; /* the last operand, if it is one */
-} call;
-
-static void define(call *c, const char *name, int value)
-{
-    c->n_chars += (size_t)snprintf(c->defines + c->n_chars, sizeof c->defines - c->n_chars, "%s %d\n", name, value);
-}
-
-/* Block 0 is always there and needs no name. */
-static void bind(call *c, const char *name, const esker__operand *operand, bool write)
-{
-    if (!operand) return;
-    if (name) define(c, name, c->desc.n_operands);
-    c->desc.operands[c->desc.n_operands] = *operand;
-    c->desc.operands[c->desc.n_operands++].write = write;
-}
-
-/* A weight of `n` elements as a uniform block: where there is no storage block for it. NULL: none. */
-static void bind_uniform(call *c, const esker__operand *weight, uint64_t n)
-{
-    if (!weight) return;
-    define(c, "UNIFORM_WEIGHT", (int)n);
-    c->uniform = *weight;
-    c->uniform.n_bytes = 4 * n;
-    c->uniform.uniform = true;
-}
-
-static bool fits_uniform(const esker__lowering *lowering, uint64_t n)
-{
-    return 4 * n <= esker__lowering_limits(lowering)->uniform_block_bytes;
-}
-
-/* What the tail of `node` reads comes next. */
-static void bind_tail(esker__lowering *lowering, call *c, const esker__tail *tail, const esker_node *node)
-{
-    if (!tail || !tail->program.n_steps) return;
-    c->tail = tail;
-    c->tail_block = esker__tail_operands(lowering, tail, node, &c->desc);
-}
-
-static esker_status emit(esker__lowering *lowering, call *c)
-{
-    esker__text defines = {0};
-    esker__text_add(&defines, "%s", c->defines);
-    if (c->tail) esker__tail_code(c->tail, false, c->tail_block, &defines);
-    c->desc.defines = defines.chars;
-    if (c->uniform.uniform) c->desc.operands[c->desc.n_operands++] = c->uniform;
-    esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")
-                                     : esker__emit(lowering, &c->desc);
-    esker__text_finish(&defines);
-    return st;
-}
-
-static call begin(const layout *l, const char *kernel, int part, int kind)
+static esker__norm_call begin(const layout *l, const char *kernel, int part, int kind)
 {
     double n = (double)l->lines * (double)l->n;
-    call c = {.desc = {.kernel = kernel, .cost = {8 * n, 8 * n}, .params = &l->params, .n_params = FORWARD_PARAMS}};
+    esker__norm_call c = {
+        .desc = {.kernel = kernel, .cost = {8 * n, 8 * n}, .params = &l->params, .n_params = FORWARD_PARAMS}};
     memcpy(c.desc.groups, l->groups, sizeof c.desc.groups);
     if (part == 1 || part == 2) c.desc.groups[2] = (uint32_t)l->chunks;
-    define(&c, "PART", part);
-    define(&c, "KIND", kind);
-    define(&c, "LANES", l->lanes);
-    define(&c, "COLUMNS", l->columns);
-    define(&c, "SPLIT", l->split);
+    esker__norm_define(&c, "PART", part);
+    esker__norm_define(&c, "KIND", kind);
+    esker__norm_define(&c, "LANES", l->lanes);
+    esker__norm_define(&c, "COLUMNS", l->columns);
+    esker__norm_define(&c, "SPLIT", l->split);
     return c;
 }
 
@@ -196,20 +135,20 @@ static int kind_of(int scheme)
 static esker_status pack(esker__lowering *lowering, const esker__operand *a, const esker__operand *b, uint64_t n,
                          const esker__operand *pairs)
 {
-    call c = {.desc = {.kernel = "norm/pack", .cost = {(double)n, 16.0 * (double)n}}};
+    esker__norm_call c = {.desc = {.kernel = "norm/pack", .cost = {(double)n, 16.0 * (double)n}}};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, GROUP), c.desc.groups);
     if (st != ESKER_OK) return st;
     uint32_t params[] = {c.desc.groups[0], (uint32_t)n};
     c.desc.params = params;
     c.desc.n_params = 2;
-    bind(&c, NULL, a, false);
-    bind(&c, NULL, b, false);
-    bind(&c, NULL, pairs, true);
-    return emit(lowering, &c);
+    esker__norm_bind(&c, NULL, a, false);
+    esker__norm_bind(&c, NULL, b, false);
+    esker__norm_bind(&c, NULL, pairs, true);
+    return esker__norm_emit(lowering, &c);
 }
 
 /* One group for each line, its chunks put together. */
-static esker_status emit_finish(esker__lowering *lowering, const layout *l, call *c)
+static esker_status emit_finish(esker__lowering *lowering, const layout *l, esker__norm_call *c)
 {
     struct {
         uint32_t groups_x, lines, chunks, chunk_n, n, inner_lines, groups;
@@ -229,7 +168,17 @@ static esker_status emit_finish(esker__lowering *lowering, const layout *l, call
     params.groups_x = c->desc.groups[0];
     c->desc.params = &params;
     c->desc.n_params = 8;
-    return emit(lowering, c);
+    return esker__norm_emit(lowering, c);
+}
+
+static bool fits_uniform(const esker__lowering *lowering, uint64_t n)
+{
+    return 4 * n <= esker__lowering_limits(lowering)->uniform_block_bytes;
+}
+
+static int tail_blocks(const esker__tail *tail)
+{
+    return tail ? esker__tail_n_inputs(tail) + (tail->keeps != 0) : 0;
 }
 
 /* ---- Forward ---- */
@@ -248,7 +197,11 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
     const esker__norm_attr *attr = f->node->attr;
     esker__norm_view v;
     layout l;
+    esker__norm_held held;
     esker__norm_view_of(&f->node->inputs[0]->type.shape, attr, &v);
+    int n_own = 2 + (f->weight != NULL) + (f->bias != NULL) + (f->stats != NULL) + tail_blocks(f->tail);
+    if (!f->mean && esker__norm_held_choose(lowering, &v, false, n_own, &held))
+        return esker__norm_held_forward(lowering, f, kind_of(attr->scheme), &held);
     esker_status st = make_layout(lowering, f->node, &v, attr->eps, &l);
     if (st != ESKER_OK) return st;
     int blocks = (int)esker__lowering_limits(lowering)->storage_blocks, kind = kind_of(attr->scheme);
@@ -284,37 +237,37 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
     }
     if (st == ESKER_OK && !whole && !given) {
         partials = scratch(lowering, 8 * l.lines * l.chunks);
-        call first = begin(&l, "norm/forward", 1, kind), finish = {.desc = {.kernel = "norm/finish"}};
-        bind(&first, NULL, &x, false);
-        bind(&first, "PARTIALS", &partials, true);
-        st = emit(lowering, &first);
+        esker__norm_call first = begin(&l, "norm/forward", 1, kind), finish = {.desc = {.kernel = "norm/finish"}};
+        esker__norm_bind(&first, NULL, &x, false);
+        esker__norm_bind(&first, "PARTIALS", &partials, true);
+        st = esker__norm_emit(lowering, &first);
         if (!stats) {
             own_stats = scratch(lowering, 8 * l.lines);
             stats = &own_stats;
         }
-        define(&finish, "WORK", 0);
-        define(&finish, "KIND", kind);
-        bind(&finish, NULL, &partials, false);
-        bind(&finish, "STATS", stats, true);
+        esker__norm_define(&finish, "WORK", 0);
+        esker__norm_define(&finish, "KIND", kind);
+        esker__norm_bind(&finish, NULL, &partials, false);
+        esker__norm_bind(&finish, "STATS", stats, true);
         if (st == ESKER_OK) st = emit_finish(lowering, &l, &finish);
     }
     if (st != ESKER_OK) return st;
-    call c = begin(&l, "norm/forward", whole ? 0 : 2, kind);
-    define(&c, "AFFINE", v.affine);
-    bind(&c, NULL, &x, false);
-    bind(&c, "TABLE", table, false);
-    if (!table) bind(&c, "WEIGHT", weight, false);
-    if (!table) bind(&c, "BIAS", f->bias, false);
-    bind_tail(lowering, &c, f->tail, f->node);
-    bind(&c, "Y", &y, true);
+    esker__norm_call c = begin(&l, "norm/forward", whole ? 0 : 2, kind);
+    esker__norm_define(&c, "AFFINE", v.affine);
+    esker__norm_bind(&c, NULL, &x, false);
+    esker__norm_bind(&c, "TABLE", table, false);
+    if (!table) esker__norm_bind(&c, "WEIGHT", weight, false);
+    if (!table) esker__norm_bind(&c, "BIAS", f->bias, false);
+    esker__norm_bind_tail(lowering, &c, f->tail, f->node);
+    esker__norm_bind(&c, "Y", &y, true);
     if (mean) {
-        bind(&c, "MEAN", mean, false);
-        bind(&c, "VARIANCE", variance, false);
+        esker__norm_bind(&c, "MEAN", mean, false);
+        esker__norm_bind(&c, "VARIANCE", variance, false);
     } else {
-        bind(&c, "STATS", stats, whole);
+        esker__norm_bind(&c, "STATS", stats, whole);
     }
-    bind_uniform(&c, uniform, table_elems(f->node));
-    return emit(lowering, &c);
+    esker__norm_bind_uniform(&c, uniform, table_elems(f->node));
+    return esker__norm_emit(lowering, &c);
 }
 
 /* ---- Backward ---- */
@@ -330,12 +283,12 @@ static esker_status multiply(esker__lowering *lowering, const esker_node *node, 
     return esker__map_emit(lowering, &map, (esker__operand[]){*g, *weight, *out});
 }
 
-static call begin_grad(const layout *l, int part, int kind, const esker__norm_backward *b)
+static esker__norm_call begin_grad(const layout *l, int part, int kind, const esker__norm_backward *b)
 {
-    call c = begin(l, "norm/grad", part, kind);
+    esker__norm_call c = begin(l, "norm/grad", part, kind);
     c.desc.n_params = GRAD_PARAMS;
-    define(&c, "TERM_STATS", b->sum_samples);
-    define(&c, "AFFINE", l->v.affine);
+    esker__norm_define(&c, "TERM_STATS", b->sum_samples);
+    esker__norm_define(&c, "AFFINE", l->v.affine);
     return c;
 }
 
@@ -347,18 +300,18 @@ static esker_status finish_sums(esker__lowering *lowering, const layout *l, int 
     int n_tables = (b->dgamma != NULL) + (b->dbeta != NULL), n_coefs = coefs ? 2 + (weight != NULL) : 0;
     bool apart = 1 + n_tables + n_coefs > blocks;
     for (int turn = 0; turn < 1 + apart; turn++) {
-        call c = {.desc = {.kernel = "norm/finish"}};
-        define(&c, "WORK", 1);
-        define(&c, "KIND", kind);
-        bind(&c, NULL, partials, false);
+        esker__norm_call c = {.desc = {.kernel = "norm/finish"}};
+        esker__norm_define(&c, "WORK", 1);
+        esker__norm_define(&c, "KIND", kind);
+        esker__norm_bind(&c, NULL, partials, false);
         if (turn == 0 && coefs) {
-            bind(&c, "STATS", stats, false);
-            bind(&c, "WEIGHT", weight, false);
-            bind(&c, "COEFS", coefs, true);
+            esker__norm_bind(&c, "STATS", stats, false);
+            esker__norm_bind(&c, "WEIGHT", weight, false);
+            esker__norm_bind(&c, "COEFS", coefs, true);
         }
         if (turn == apart) {
-            bind(&c, "DGAMMA", b->dgamma, true);
-            bind(&c, "DBETA", b->dbeta, true);
+            esker__norm_bind(&c, "DGAMMA", b->dgamma, true);
+            esker__norm_bind(&c, "DBETA", b->dbeta, true);
         }
         esker_status st = emit_finish(lowering, l, &c);
         if (st != ESKER_OK) return st;
@@ -372,10 +325,16 @@ esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__
     const esker_shape *shape = &b->node->inputs[0]->type.shape;
     esker__norm_view v, lines;
     layout l;
+    esker__norm_held held;
     esker__norm_view_of(shape, attr, &v);
     lines = v;
+    int n_own = 4 + (b->weight != NULL) + (b->dgamma != NULL) + (b->dbeta != NULL) + tail_blocks(b->tail);
+    if (b->dx && !b->sum_samples && esker__norm_held_choose(lowering, &v, true, n_own, &held))
+        return esker__norm_held_backward(lowering, b, attr->scheme == ESKER__NORM_FIXED ? 3 : kind_of(attr->scheme), &held);
+    esker_status st;
     if (b->sum_samples) esker__norm_affine_view_of(shape, attr, &v);
-    esker_status st = make_layout(lowering, b->node, &v, attr->eps, &l);
+    if (b->sum_samples && esker__norm_columns(lowering, b, &v, &st)) return st;
+    st = make_layout(lowering, b->node, &v, attr->eps, &l);
     if (st != ESKER_OK) return st;
     if (b->sum_samples) {
         /* Rows: a term's line is its sample. Channels: sample times lines of a sample, plus that of the channel. */
@@ -403,39 +362,39 @@ esker_status esker__norm_lower_backward(esker__lowering *lowering, const esker__
         weight = NULL;
     }
     if (l.chunks == 1 && 3 + (b->dx && weight) + (b->dx != NULL) + n_tables <= blocks) {
-        call c = begin_grad(&l, b->dx ? 0 : 3, kind, b);
-        bind(&c, NULL, &x, false);
-        bind(&c, NULL, &g, false);
-        bind(&c, "STATS", &stats, false);
-        if (b->dx) bind(&c, "WEIGHT", weight, false);
-        bind_tail(lowering, &c, b->tail, b->node);
-        bind(&c, "DX", b->dx, true);
-        bind(&c, "DGAMMA", b->dgamma, true);
-        bind(&c, "DBETA", b->dbeta, true);
-        if (b->dx) bind_uniform(&c, uniform, table_elems(b->node));
-        return emit(lowering, &c);
+        esker__norm_call c = begin_grad(&l, b->dx ? 0 : 3, kind, b);
+        esker__norm_bind(&c, NULL, &x, false);
+        esker__norm_bind(&c, NULL, &g, false);
+        esker__norm_bind(&c, "STATS", &stats, false);
+        if (b->dx) esker__norm_bind(&c, "WEIGHT", weight, false);
+        esker__norm_bind_tail(lowering, &c, b->tail, b->node);
+        esker__norm_bind(&c, "DX", b->dx, true);
+        esker__norm_bind(&c, "DGAMMA", b->dgamma, true);
+        esker__norm_bind(&c, "DBETA", b->dbeta, true);
+        if (b->dx) esker__norm_bind_uniform(&c, uniform, table_elems(b->node));
+        return esker__norm_emit(lowering, &c);
     }
 
     partials = scratch(lowering, 8 * l.lines * l.chunks);
     if (b->dx) coefs = scratch(lowering, 16 * l.lines);
     const esker__operand *of_terms = v.affine == 2 ? NULL : weight, *of_lines = v.affine == 2 ? weight : NULL;
-    call first = begin_grad(&l, 1, kind, b);
-    bind(&first, NULL, &x, false);
-    bind(&first, NULL, &g, false);
-    bind(&first, "STATS", &stats, false);
-    bind(&first, "WEIGHT", of_terms, false);
-    bind(&first, "PARTIALS", &partials, true);
-    bind_uniform(&first, uniform, table_elems(b->node));
-    st = emit(lowering, &first);
+    esker__norm_call first = begin_grad(&l, 1, kind, b);
+    esker__norm_bind(&first, NULL, &x, false);
+    esker__norm_bind(&first, NULL, &g, false);
+    esker__norm_bind(&first, "STATS", &stats, false);
+    esker__norm_bind(&first, "WEIGHT", of_terms, false);
+    esker__norm_bind(&first, "PARTIALS", &partials, true);
+    esker__norm_bind_uniform(&first, uniform, table_elems(b->node));
+    st = esker__norm_emit(lowering, &first);
     if (st == ESKER_OK) st = finish_sums(lowering, &l, kind, b, of_lines, &partials, &stats, b->dx ? &coefs : NULL);
     if (st != ESKER_OK || !b->dx) return st;
-    call last = begin_grad(&l, 2, kind, b);
-    bind(&last, NULL, &x, false);
-    bind(&last, NULL, &g, false);
-    bind(&last, "COEFS", &coefs, false);
-    bind(&last, "WEIGHT", of_terms, false);
-    bind_tail(lowering, &last, b->tail, b->node);
-    bind(&last, "DX", b->dx, true);
-    bind_uniform(&last, uniform, table_elems(b->node));
-    return emit(lowering, &last);
+    esker__norm_call last = begin_grad(&l, 2, kind, b);
+    esker__norm_bind(&last, NULL, &x, false);
+    esker__norm_bind(&last, NULL, &g, false);
+    esker__norm_bind(&last, "COEFS", &coefs, false);
+    esker__norm_bind(&last, "WEIGHT", of_terms, false);
+    esker__norm_bind_tail(lowering, &last, b->tail, b->node);
+    esker__norm_bind(&last, "DX", b->dx, true);
+    esker__norm_bind_uniform(&last, uniform, table_elems(b->node));
+    return esker__norm_emit(lowering, &last);
 }

@@ -348,8 +348,8 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
     const esker_limits *limits = &plan->limits;
     if (l->status != ESKER_OK) return l->status;
     int n_storage = desc->n_operands;
-    if (n_storage > 0 && n_storage <= 8) n_storage -= desc->operands[n_storage - 1].uniform;
-    if (n_storage < 1 || desc->n_operands > 8 || (uint32_t)n_storage > limits->storage_blocks)
+    if (n_storage > 0 && n_storage <= ESKER__MAX_OPERANDS) n_storage -= desc->operands[n_storage - 1].uniform;
+    if (n_storage < 1 || desc->n_operands > ESKER__MAX_OPERANDS || (uint32_t)n_storage > limits->storage_blocks)
         return esker__fail(ESKER_ERR_LIMIT, "%s: %d storage blocks, this device takes %u", desc->kernel, n_storage,
                            limits->storage_blocks);
     if (desc->n_params < 0 || desc->n_params > ESKER__MAX_PARAM_WORDS)

@@ -23,6 +23,7 @@ typedef struct esker__operand {
 } esker__operand;
 
 #define ESKER__MAX_PARAM_WORDS 60
+#define ESKER__MAX_OPERANDS    ESKER__MAX_STORAGE /* of a dispatch, a uniform one counted */
 
 /**
  * One dispatch. The kernel sees:
@@ -42,7 +43,7 @@ typedef struct esker__dispatch_desc {
     const char *kernel;  /* file of glsl/ without ".comp" */
     const char *defines; /* "NAME value\n" lines; NULL for none; copied */
     uint32_t groups[3];  /* each 1 .. limits->groups[i]: the lowering folds long grids itself */
-    esker__operand operands[8];
+    esker__operand operands[ESKER__MAX_OPERANDS];
     int n_operands; /* at most limits->storage_blocks, and the uniform one */
     const void *params;
     int n_params; /* 32-bit words */

@@ -81,7 +81,7 @@ typedef struct esker__plan_dispatch {
     int kernel; /* index in plan->kernels */
     uint32_t groups[3], group_base[3];
     int n_operands;
-    esker__plan_operand operands[8];
+    esker__plan_operand operands[ESKER__MAX_OPERANDS];
     uint32_t params[ESKER__MAX_PARAM_WORDS];
     int n_params;
     bool uses_step;
