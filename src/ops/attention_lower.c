@@ -198,7 +198,7 @@ static bool takes_tiled(esker__lowering *lowering, const layout *l, const char *
     char problem[160];
     snprintf(problem, sizeof problem, "%s causal=%d heads=%lld tq=%lld tk=%lld d=%lld joint=%d", op, l->s.causal,
              (long long)l->s.heads, (long long)l->s.tq, (long long)l->s.tk, (long long)l->s.d, l->s.joint);
-    return esker__choose(lowering, problem, names, 2, 0) == 1;
+    return esker__choose(lowering, problem, names, 2, esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA) == 1;
 }
 
 static esker_status lower_tiled(esker__lowering *lowering, const esker_node *node, const layout *l, bool lse)
