@@ -10,18 +10,20 @@
 typedef struct slicing {
     const char *name; /* rows x columns of a group's tile */
     uint32_t tx, ty, mr, slices, depth;
-    double
-        seconds; /* measured on an H100: for one block of four values of p of each slice, with one group on a multiprocessor */
+    /* Measured on an H100 of 132 multiprocessors: of a group, until its first reads arrive and for the sum of the slices; and for four values of p
+       of every slice. */
+    double once, block;
 } slicing;
 
 static const slicing slicings[] = {
-    {"s8x16", 4, 2, 1, 64, 1, 0.60e-6}, {"s16x16", 4, 4, 1, 32, 2, 0.65e-6}, {"s32x16", 4, 4, 2, 16, 2, 0.60e-6},
-    {"s32x32", 8, 8, 1, 8, 1, 0.65e-6}, {"s64x32", 8, 8, 2, 4, 1, 0.65e-6},
+    {"s8x16", 4, 2, 1, 64, 1, 1.5e-6, 0.62e-6},  {"s16x16", 4, 4, 1, 32, 2, 1.1e-6, 0.60e-6},
+    {"s32x16", 4, 4, 2, 16, 2, 1.0e-6, 0.55e-6}, {"s32x32", 8, 8, 1, 8, 1, 0.9e-6, 0.57e-6},
+    {"s64x32", 8, 8, 2, 4, 1, 1.0e-6, 0.57e-6},
 };
 #define N_SLICINGS ((int)(sizeof slicings / sizeof *slicings))
 
 #define MULTIPROCESSORS 132
-#define FIRST_READ      0.9e-6 /* seconds until operands begin to arrive, and for the sum over the slices */
+#define ACROSS          1.15 /* times `block`, unless both operands lie along k */
 
 static uint32_t rows_of(const slicing *t)
 {
@@ -41,12 +43,12 @@ static bool has_room(const esker_limits *limits, const esker__gemm *p, const sli
            esker__ceil_div(p->m, rows_of(t)) <= limits->groups[1] && p->batches <= limits->groups[2];
 }
 
-/* Groups that share a multiprocessor take turns: what it reads through its cache is the limit. */
+/* Groups of one multiprocessor take turns: what it reads through its cache is the limit. */
 static double seconds_of(const esker__gemm *p, const slicing *t)
 {
     double groups = (double)(esker__ceil_div(p->n, columns_of(t)) * esker__ceil_div(p->m, rows_of(t)) * p->batches);
-    double blocks = fmax(1, p->k / (4.0 * t->slices));
-    return FIRST_READ + ceil(groups / MULTIPROCESSORS) * blocks * t->seconds;
+    double blocks = fmax(1, p->k / (4.0 * t->slices)) * (!p->ta && p->tb ? 1 : ACROSS);
+    return ceil(groups / MULTIPROCESSORS) * (t->once + blocks * t->block);
 }
 
 int esker__gemm_slicings(const esker__lowering *lowering, const esker__gemm *p, const char **names, int capacity,
