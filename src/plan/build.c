@@ -9,6 +9,7 @@
 #include "graph/passes.h"
 #include "plan/build.h"
 #include "plan/copy.h"
+#include "plan/near.h"
 #include "plan/stacked.h"
 #include "plan/views.h"
 
@@ -609,6 +610,14 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
         if (!fused) continue; /* there was nothing to do */
         esker_graph_destroy(simple);
         simple = fused;
+    }
+    /* Open plans get tensors, which lie where the GPU's memory is. */
+    if (st == ESKER_OK && fuse && esker__setting("near", plan->family == ESKER__FAMILY_NVIDIA && !plan->open)) {
+        st = esker__pass_near(simple, mapped, n_outputs, &fused, mapped);
+        if (st == ESKER_OK && fused) {
+            esker_graph_destroy(simple);
+            simple = fused;
+        }
     }
     if (st == ESKER_OK) {
         esker__lowering l = {.plan = plan, .graph = simple, .params_value = -1, .gradients_value = -1, .check = check};
