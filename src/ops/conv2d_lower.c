@@ -394,8 +394,8 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
         (long long)s.n, (long long)s.c, (long long)s.h, (long long)s.w, (long long)s.f, (long long)s.oh, (long long)s.ow,
         (long long)s.groups, (long long)s.kh, (long long)s.kw, (long long)s.sy, (long long)s.sx, (long long)s.dy,
         (long long)s.dx);
-    /* Measured on an H100: not with stride 2, nor with a few channels, of which most of a group would be idle. */
-    bool pays = s.sx == 1 && (s.cg == 1 || s.cg >= 8);
+    /* Measured on an H100: not with a few channels, of which most of a group would be idle. */
+    bool pays = s.cg == 1 || s.cg >= 8;
     winograd filtered = {.suits4 = esker__conv2d_weight_grad_suits_winograd(lowering, &s),
                          .usual = esker__conv2d_weight_grad_usual_winograd(lowering, &s) ? 4 : 0};
     way how = choose_way(lowering, problem, cost.flops / 2, esker__conv2d_weight_grad_is_matmul(&s), filtered,
