@@ -10,7 +10,10 @@
 //           V = 4 counts along x's last axis, a multiple of four, in vec4: it is the last reduced axis if ROWS, else the last kept one.
 // Groups    (groups_x, any, chunks); a group does TX outputs with TY lanes each. Chunks are not empty.
 // Order     lane l adds terms l, l + TY, ... of its chunk, then the lanes are added in a tree: the same bits every time
-// Limits    256 bytes shared, V times that for columns; none if TY is 1. TX * TY = 64, both powers of two.
+// Limits    WG invocations, 4 * WG bytes shared, V times that for columns; none if TY is 1. TX * TY = WG, both powers of two.
+#ifndef WG
+#define WG 64
+#endif
 #ifndef TX
 #define JOIN 0
 #define ROWS 0
@@ -35,7 +38,7 @@
 precision highp float;
 precision highp int;
 
-layout(local_size_x = 64) in; // TX * TY, which only a literal can say here
+layout(local_size_x = WG) in;
 
 #if V == 4
 #define T vec4
@@ -97,7 +100,7 @@ T term(T t, T centre) { return t; }
 #endif
 
 #if TY > 1
-shared R lanes[64];
+shared R lanes[WG];
 #endif
 
 void main()

@@ -27,16 +27,18 @@ typedef struct job {
 /* How the kernel is cut for a job. Outputs and terms are counted in vec4 along the last axis if v is 4. */
 typedef struct layout {
     bool rows;
-    uint32_t v, tx, ty;
+    uint32_t v, group, tx, ty;
     uint64_t n_out, n_terms, n_blocks; /* blocks of tx outputs */
+    uint64_t rounds;                   /* terms that a lane has, unless they are in chunks */
     uint64_t chunk, n_chunks;          /* terms of one, and how many */
 } layout;
 
-#define GROUP_SIZE         64
+#define GROUP_SIZE         64          /* usually */
 #define ENOUGH_INVOCATIONS 8192        /* more lanes for one output bring nothing beyond this, */
 #define ENOUGH_GROUPS      64          /* and a chunked reduction aims at so many; */
 #define LARGER             16          /* times that on GPUs that allow groups of 1024 */
 #define SHORT_ROW          16          /* with outputs enough, one lane reads such a row: it stays in its cache */
+#define FEW_ROUNDS         8           /* of one lane: a larger group would not be quicker */
 #define LONG_LOOP          128         /* rounds of one lane that are worth a second dispatch to shorten */
 #define LONGEST_LOOP       1024        /* rounds of one lane, never more: watchdogs, and rounding errors of long sums */
 #define SHARED_TOTAL_BYTES (16u << 20) /* V3D's driver allocates shared memory for all groups of a grid at once */
@@ -48,11 +50,11 @@ static uint32_t power_of_two_within(uint64_t n, uint32_t most)
     return p;
 }
 
-static layout lay_out(const job *j, const esker_limits *limits)
+static layout lay_out(const job *j, const esker_limits *limits, uint32_t group)
 {
     uint64_t scale = limits->group_invocations >= 1024 ? LARGER : 1, enough_invocations = scale * ENOUGH_INVOCATIONS,
              enough_groups = scale * ENOUGH_GROUPS;
-    layout l = {.n_out = 1, .n_terms = 1};
+    layout l = {.group = group, .n_out = 1, .n_terms = 1};
     const axis *last = &j->axes[j->n_axes - 1];
     l.rows = last->reduced;
     l.v = last->n_elems % 4 == 0 && !j->r.arg ? 4 : 1;
@@ -63,20 +65,21 @@ static layout lay_out(const job *j, const esker_limits *limits)
 
     /* Several terms for each lane before the tree, as long as that leaves the GPU enough to do at once. */
     if (l.rows) {
-        l.ty = power_of_two_within(l.n_terms / 4, GROUP_SIZE);
+        l.ty = power_of_two_within(l.n_terms / 4, group);
         if (l.n_terms <= SHORT_ROW && l.n_out >= enough_invocations) l.ty = 1;
-        while (l.ty < GROUP_SIZE && 2 * l.ty <= l.n_terms && 2 * l.ty * l.n_out <= enough_invocations) l.ty *= 2;
+        while (l.ty < group && 2 * l.ty <= l.n_terms && 2 * l.ty * l.n_out <= enough_invocations) l.ty *= 2;
     } else {
         uint32_t width = power_of_two_within(2 * l.n_out - 1, l.v == 4 ? 16 : 32); /* rounded up */
-        l.ty = power_of_two_within(l.n_terms, GROUP_SIZE / width);
+        l.ty = power_of_two_within(l.n_terms, group / width);
         while (l.ty > 1 && l.ty * l.n_out > enough_invocations) l.ty /= 2;
     }
-    uint64_t shared_bytes = GROUP_SIZE * (l.rows ? 4 : 4 * l.v);
-    while (l.ty > 1 && esker__ceil_div(l.n_out, GROUP_SIZE / l.ty) * shared_bytes > SHARED_TOTAL_BYTES) l.ty /= 2;
-    l.tx = GROUP_SIZE / l.ty;
+    uint64_t shared_bytes = group * (l.rows ? 4 : 4 * l.v);
+    while (l.ty > 1 && esker__ceil_div(l.n_out, group / l.ty) * shared_bytes > SHARED_TOTAL_BYTES) l.ty /= 2;
+    l.tx = group / l.ty;
     l.n_blocks = esker__ceil_div(l.n_out, l.tx);
 
     uint64_t rounds = esker__ceil_div(l.n_terms, l.ty), wanted = 1;
+    l.rounds = rounds;
     if (rounds > LONG_LOOP && l.n_blocks < enough_groups) {
         wanted = esker__ceil_div(enough_groups, l.n_blocks);
         if (wanted > rounds / 32) wanted = rounds / 32;
@@ -85,6 +88,27 @@ static layout lay_out(const job *j, const esker_limits *limits)
     l.chunk = esker__ceil_div(rounds, wanted) * l.ty;
     l.n_chunks = esker__ceil_div(l.n_terms, l.chunk);
     return l;
+}
+
+/*
+ * Groups of 64 go through a long sum in as many rounds of reads, one after the other: where many multiprocessors are idle meanwhile, larger groups take
+ * fewer rounds, and do without chunks, which would cost a second dispatch.
+ */
+static const uint32_t group_sizes[] = {GROUP_SIZE, 256, 1024};
+static const char *const group_names[] = {"lanes64", "lanes256", "lanes1024"};
+
+static layout choose_layout(esker__lowering *lowering, const job *j)
+{
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    layout l[3] = {lay_out(j, limits, GROUP_SIZE)};
+    uint32_t most = limits->group_size[0] < limits->group_invocations ? limits->group_size[0] : limits->group_invocations;
+    uint32_t shared_of_one = l->rows ? 4 : 4 * l->v;
+    if (j->r.arg || l->rounds <= FEW_ROUNDS || most < 1024 || 1024 * shared_of_one > limits->shared_bytes) return *l;
+    for (int i = 1; i < 3; i++) l[i] = lay_out(j, limits, group_sizes[i]);
+    char problem[128];
+    snprintf(problem, sizeof problem, "reduce %s outputs=%llu terms=%llu by=%u axes=%d", l->rows ? "rows" : "columns",
+             (unsigned long long)l->n_out, (unsigned long long)l->n_terms, l->v, j->n_axes);
+    return l[esker__choose(lowering, problem, group_names, 3, 0)];
 }
 
 /* The chunks' values go to `out`, and of an arg reduction their numbers to `numbers`; with one chunk the result goes to r.out. */
@@ -130,8 +154,8 @@ static esker_status emit(esker__lowering *lowering, const job *j, const layout *
         snprintf(defines + length, sizeof defines - (size_t)length, "MINIMUM %d\nPAIRS %d\nVALUES %d\n", r->minimum,
                  j->pairs, !last);
     else
-        snprintf(defines + length, sizeof defines - (size_t)length, "V %u\nJOIN %d\nTERM %d\nFINISH %d\nCENTRE %d\n", l->v,
-                 (int)r->join, (int)r->term, (int)finish, centre);
+        snprintf(defines + length, sizeof defines - (size_t)length, "WG %u\nV %u\nJOIN %d\nTERM %d\nFINISH %d\nCENTRE %d\n",
+                 l->group, l->v, (int)r->join, (int)r->term, (int)finish, centre);
     double n_in = (double)l->n_out * (double)l->n_terms * l->v;
     esker__dispatch_desc desc = {.kernel = r->arg ? "reduce/arg" : "reduce/reduce",
                                  .defines = defines,
@@ -156,7 +180,7 @@ static esker_status emit(esker__lowering *lowering, const job *j, const layout *
 
 static esker_status lower_job(esker__lowering *lowering, const job *j)
 {
-    layout l = lay_out(j, esker__lowering_limits(lowering));
+    layout l = choose_layout(lowering, j);
     if (l.n_chunks == 1) return emit(lowering, j, &l, j->r.out, j->r.out);
     uint64_t n_out = l.n_out * (l.rows ? 1 : l.v); /* in elements */
     esker__operand partial = {.value = esker__scratch(lowering, 4 * n_out * l.n_chunks), .write = true}, numbers = {{0}};
@@ -196,7 +220,10 @@ esker_status esker__reduce_lower(esker__lowering *lowering, const esker_node *no
         return esker__map_emit(lowering, &copy, (esker__operand[]){r->in, r->out}); /* results of one term each */
     }
     if (!any) j.axes[j.n_axes++] = (axis){1, true};
-    return lower_job(lowering, &j);
+    int choice = esker__chosen(lowering); /* of the operation that this is a part of */
+    st = lower_job(lowering, &j);
+    esker__go_on_with(lowering, choice);
+    return st;
 }
 
 void esker__reduce_cost(const esker_node *node, esker__cost *out)

@@ -42,6 +42,18 @@ static esker_node *build_chain(esker_graph *graph, esker_node *const *in, const 
     return esker_tanh(esker_mul(esker_sigmoid(esker_add(in[0], in[1])), in[0]));
 }
 
+typedef struct over {
+    int n, axes[3];
+    bool largest;
+} over;
+
+static esker_node *build_reduction(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    const over *o = args;
+    return o->largest ? esker_max(in[0], o->axes, o->n, false) : esker_sum(in[0], o->axes, o->n, false);
+}
+
 typedef struct variant {
     const char *names; /* as ESKER_VARIANT takes them */
     op_check_row row;
@@ -80,6 +92,15 @@ typedef struct variant {
         .name = #a_ " by " #b_ ", bias, relu", .build = build_product, .n_inputs = 3,                                    \
         .in = {{.shape = a_, .lo = -1, .hi = 1}, {.shape = b_, .lo = -1, .hi = 1}, {.shape = bias_, .lo = -1, .hi = 1}}, \
         .args = &(const product){ta_, tb_, true}, .no_gradient = true                                                    \
+    }
+
+#define REDUCTION(largest_, x_, ...)                                                               \
+    {                                                                                              \
+        .name = "reduction of " #x_, .build = build_reduction, .n_inputs = 1,                      \
+        .in = {{.shape = x_, .lo = -1, .hi = 1, .fill = OP_CHECK_DISTINCT}}, .args = &(const over) \
+        {                                                                                          \
+            sizeof((int[]){__VA_ARGS__}) / sizeof(int), {__VA_ARGS__}, largest_                    \
+        }                                                                                          \
     }
 
 static variant variants[] = {
@@ -162,6 +183,13 @@ static variant variants[] = {
       .build = build_map,
       .n_inputs = 2,
       .in = {{.shape = DIMS(5, 6), .lo = -1, .hi = 1}, {.shape = DIMS(5, 1), .lo = -1, .hi = 1}}}},
+    {"lanes256", REDUCTION(false, DIMS(9, 3, 20, 20), 0, 2, 3)},
+    {"lanes256", REDUCTION(false, DIMS(3, 2309), 1)},
+    {"lanes256", REDUCTION(true, DIMS(1037, 5), 0)},
+    {"lanes1024", REDUCTION(false, DIMS(9, 3, 20, 20), 0, 2, 3)},
+    {"lanes1024", REDUCTION(true, DIMS(2, 5, 31, 37), 0, 2, 3)},
+    {"lanes1024", REDUCTION(false, DIMS(517, 3, 4), 0)},
+    {"lanes1024", REDUCTION(false, DIMS(2, 300, 12), 1)},
     {"wide", CONV(1, 1, DIMS(2, 8, 5, 18), DIMS(9, 8, 3, 3))},
     {"few", CONV(1, 1, DIMS(3, 3, 11, 13), DIMS(10, 3, 3, 3))},
     {"few", CONV_TAIL(2, 1, DIMS(3, 3, 17, 32), DIMS(17, 3, 3, 3), DIMS(17, 1, 1))},
