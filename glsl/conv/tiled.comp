@@ -2,8 +2,8 @@
 // conv/tiled: the sums of conv/direct, from tiles of x and of the weights in shared memory: each group LX PX columns by LY rows of one image,
 //             and CH LZ channels; each invocation CH channels of PX neighbouring pixels of a row. For GPUs with fast shared memory
 //
-// The next tiles are read, in fours, before the arithmetic of these, and written after it: whole vec4, as one component at a time takes several times as
-// long.
+// The next tiles are read, in fours, before the arithmetic of these, and written after it: whole vec4, as one component at a time took half as
+// long again on an H100.
 // x is read once for all taps (but for the tile's border), and an invocation reads a row of it from shared memory once for KW taps.
 //
 // Order     every element is one running sum over c, then p, then q, as in conv/direct; if SPLIT over those c of its split

@@ -5,8 +5,7 @@
 // The group walks over tiles of ROWS rows by 4 COLS4 columns of g; invocations with another z take other rows of each (SLICES of them), or,
 // where PB is less than KH, other rows of taps: z = (p / PB) SLICES + slice.
 //
-// The next tiles are read, in fours along a row, before the arithmetic of these, and written after it: whole vec4, as one component at a time takes several times
-// as long.
+// The next tiles are read, in fours along a row, before the arithmetic of these, and written after it: whole vec4 (conv/tiled says why).
 // Order     in every slice a running sum over the tiles of its split, then rows, then columns; then over the slices
 // Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in g f32 [images, f_out, rows, columns]
 //           2 out gw f32 [splits, f_out, c_in, KH, KW]: partial sums for gemm/sum_splits, unless there is but one
