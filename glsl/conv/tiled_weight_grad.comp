@@ -9,8 +9,9 @@
 // Order     in every slice a running sum over the tiles of its split, then rows, then columns; then over the slices
 // Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in g f32 [images, f_out, rows, columns]
 //           2 out gw f32 [splits, f_out, c_in, KH, KW]: partial sums for gemm/sum_splits, unless there is but one
+//           if G_SUMS: behind those of each split the sums of g [f_out], which the groups of the first channels make
 // Uniforms  across, down: tiles of an image; n_tiles = images down across, of which split s takes [s chunk, (s + 1) chunk); blocks_c, blocks_f:
-//           ceil(c_in / LX), ceil(f_out / (FB LY)); n_elems: of gw
+//           ceil(c_in / LX), ceil(f_out / (FB LY)); n_elems: of a split
 // Groups    (blocks_c, blocks_f, splits)
 // Limits    LX LY LZ invocations, LZ = SLICES ceil(KH / PB); shared memory 16 (FB LY ROWS COLS4 + LX HEIGHT WIDTH4) bytes, or
 //           LX LY ceil(KH / PB) FB in place of the second, if that is more; at most 8 fours of x and 4 of g for an invocation; FB 8 with PB 3 and
@@ -39,6 +40,9 @@
 #endif
 #ifndef VG
 #define VG 0 // columns are a multiple of 4: g is read as vec4
+#endif
+#ifndef G_SUMS
+#define G_SUMS 0
 #endif
 #ifndef ROWS
 #define ROWS 4
@@ -83,6 +87,10 @@ shared vec4 tile_x[LX * SUMS];
 shared vec4 tile_x[LX * PLANE4];
 #endif
 shared vec4 tile_g[LY * (BLOCK4 + 1)];
+#if G_SUMS
+#define SHARERS (LX * LZ / FB) // of a filter's sum
+shared float sums_of_g[FB * LY * SHARERS];
+#endif
 
 // Four pixels of g, in k, by those of x that each of KW taps meets, in the row v0, v1, v2; added one by one, each in a multiply-add.
 #define ADD4(S, A, B, C, D)                                                                                                      \
@@ -258,6 +266,11 @@ void main()
     place(tile);
     SLOTS_X(READ_X)
     SLOTS_G(READ_G)
+#if G_SUMS
+    vec4 sum_of_g = vec4(0.0);
+    uint f_summed = here / uint(SHARERS), share = here - f_summed * uint(SHARERS);
+    bool sums = group.x == 0u && f_summed < uint(FB * LY);
+#endif
     while (tile < end) {
         memoryBarrierShared();
         barrier(); // the tiles before are no longer read
@@ -271,6 +284,11 @@ void main()
             SLOTS_X(READ_X)
             SLOTS_G(READ_G)
         }
+#if G_SUMS
+        if (sums)
+            for (uint e = share; e < uint(ROWS * COLS4); e += uint(SHARERS))
+                sum_of_g += tile_g[f_summed * uint(ROWS * COLS4) + e + f_summed / uint(FB)];
+#endif
         for (uint u = slice; u < uint(ROWS); u += uint(SLICES))
             for (uint v = 0u; v < uint(COLS4); v++) {
                 uint from = tx * uint(PLANE4) + (u * uint(SY) + p) * uint(WIDTH4) + v * uint(SX);
@@ -314,6 +332,19 @@ void main()
 #endif
             }
     }
+
+#if G_SUMS
+    if (group.x == 0u) {
+        if (sums) sums_of_g[here] = sum_of_g.x + sum_of_g.y + sum_of_g.z + sum_of_g.w;
+        memoryBarrierShared();
+        barrier();
+        if (here < uint(FB * LY) && f_first + here < f_out) {
+            float sum = 0.0;
+            for (uint i = 0u; i < uint(SHARERS); i++) sum += sums_of_g[here * uint(SHARERS) + i];
+            gw[group.z * n_elems + f_out * c_in * uint(KH * KW) + f_first + here] = sum;
+        }
+    }
+#endif
 
 #if SLICES > 1
     // The slices' sums are added to those of the first, one slice after the other, through the tile of x.

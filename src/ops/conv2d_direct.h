@@ -56,10 +56,10 @@ bool esker__conv2d_weight_grad_suits_quads(const esker_limits *limits, const esk
 esker_status esker__conv2d_weight_grad_emit_quads(esker__lowering *lowering, const esker_node *node,
                                                   const esker__conv2d_size *s);
 
-/** The same for conv/tiled_weight_grad (conv2d_tiled_grad.c). */
+/** The same for conv/tiled_weight_grad (conv2d_tiled_grad.c), which may also make the sums of g: `sums`, where they go, or NULL. */
 bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s);
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
-                                                  const esker__conv2d_size *s);
+                                                  const esker__conv2d_size *s, const esker_node *sums);
 
 /** The same for conv/few, where x has a few channels (conv2d_few.c). */
 bool esker__conv2d_suits_few(const esker_limits *limits, const esker__conv2d_direct *d);

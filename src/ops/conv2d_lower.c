@@ -403,13 +403,13 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
                          pays, esker__conv2d_weight_grad_suits_quads(limits, node, &s));
     const esker_node *sums = attr->sums ? esker__output((esker_node *)node, 1) : NULL;
     if (how == WAY_FEW) return esker__conv2d_weight_grad_emit_few(lowering, node, &s, sums);
+    if (how == WAY_TILED) return esker__conv2d_weight_grad_emit_tiled(lowering, node, &s, sums);
     if (sums) { /* no other makes them */
         esker_status st = esker__emit_sums(lowering, node, 1, ESKER__CONV2D_SUMMED);
         if (st != ESKER_OK) return st;
     }
     if (how == WAY_MATMUL) return esker__conv2d_weight_grad_emit_matmul(lowering, node, &s);
     if (how == WAY_WINOGRAD4) return esker__conv2d_weight_grad_emit_winograd(lowering, node, &s);
-    if (how == WAY_TILED) return esker__conv2d_weight_grad_emit_tiled(lowering, node, &s);
     if (how == WAY_QUADS) return esker__conv2d_weight_grad_emit_quads(lowering, node, &s);
     bool large = how == WAY_WIDE;
     /* A window of neighbouring taps reads one new pixel for each column, where the stride is 1; the other way, several channels of

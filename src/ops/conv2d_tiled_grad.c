@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/sums.h"
 
 #define SHARED_BYTES     24576u
 #define MOVED_X          8u /* fours of x, and of g, that an invocation holds while others are used */
@@ -76,11 +77,18 @@ bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esk
 }
 
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
-                                                  const esker__conv2d_size *s)
+                                                  const esker__conv2d_size *s, const esker_node *sums)
 {
     tiling t = choose_tiling(s);
+    /* Of a filter by LX LZ / FB invocations. */
+    if (sums && t.lx * t.slices * t.parts < t.fb) {
+        esker_status st = esker__emit_sums(lowering, node, 1, ESKER__CONV2D_SUMMED);
+        if (st != ESKER_OK) return st;
+        sums = NULL;
+    }
     uint64_t across = esker__ceil_div((uint64_t)s->ow, 4 * t.cols4), down = esker__ceil_div((uint64_t)s->oh, t.rows),
-             n_tiles = (uint64_t)s->n * across * down, n_elems = (uint64_t)(s->f * s->cg * s->kh * s->kw);
+             n_tiles = (uint64_t)s->n * across * down,
+             n_elems = (uint64_t)(s->f * s->cg * s->kh * s->kw) + (sums ? esker__round_up((uint64_t)s->f, 4) : 0);
     uint64_t blocks_c = esker__ceil_div((uint64_t)s->cg, t.lx), blocks_f = esker__ceil_div((uint64_t)s->fg, t.fb * t.ly);
     uint64_t splits = GROUPS_WANTED / (blocks_c * blocks_f), most = PARTIAL_BYTES / (4 * n_elems);
     if (splits > most) splits = most;
@@ -103,7 +111,8 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
                     "LX %u\nLY %u\nLZ %u\nSLICES %u\nFB %u\nKH %d\nKW %d\nPB %u\nSY %d\nSX %d\nROWS %u\nCOLS4 %u\nVG %d\n",
                     t.lx, t.ly, t.slices * t.parts, t.slices, t.fb, (int)s->kh, (int)s->kw, t.pb, (int)s->sy, (int)s->sx,
                     t.rows, t.cols4, s->ow % 4 == 0);
+    if (sums) esker__text_add(&defines, "G_SUMS 1\n");
     d.operands[0] = esker__read(lowering, node->inputs[0]);
     d.operands[1] = esker__read(lowering, node->inputs[1]);
-    return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, NULL, &d, &defines);
+    return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, sums, &d, &defines);
 }
