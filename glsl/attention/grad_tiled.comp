@@ -3,20 +3,23 @@
 //       p = exp(scale dot(q, k) - lse),  e = scale p (dot(g, v) - delta),  delta = dot(g, out), g the upstream gradient;
 //       dq = sum over keys of e k,  dk = sum over queries of e q,  dv = sum over queries of p g
 // Source    Dao and others 2022, FlashAttention, appendix B.2; nothing is added across groups, so there are no atomics
-// Layout    the first heads * q_tiles groups do 16 queries of one head each, the others 16 keys: their own rows. A group brings BK of the other kind
+// Layout    the first heads * q_tiles groups do ROWS queries of one head each, the others ROWS keys: their own rows. A group brings BK of the other kind
 //           at a time into shared memory, all reads at once, and everything else is done from there, as in attention/tiled
 // Bindings  JOINT 1: 0 in qkv, 1 in g, 2 in out, 3 in lse; JOINT 0: 0 in q, 1 in k, 2 in v, 3 in g, 4 in out, 5 in lse. Then WIDE 1: out result;
 //           WIDE 0: out dq, dk, dv. All f32. What is heads here, of all samples, is [samples, between]; q, k, v are [samples, t, apart, d], of which
 //           `between` rows count, from q_at, k_at, v_at (in vec4) on; g and out are [samples, tq, between, d], lse is [heads, tq]; the gradients are
 //           [samples, t, result_apart, d], from dq_at, dk_at, dv_at on
-// Uniforms  first_group: of this dispatch, among heads * (q_tiles + k_tiles);  q_tiles, k_tiles: of 16 in a head;  tq, tk, d4 >= 1
+// Uniforms  first_group: of this dispatch, among heads * (q_tiles + k_tiles);  q_tiles, k_tiles: of ROWS in a head;  tq, tk, d4 >= 1
 // Groups    (heads * (q_tiles + k_tiles) - first_group, 1, 1) or fewer
-// Limits    16 COLS invocations; shared memory, in bytes: 32 BK (COLS + 1) + 512 COLS + 128 (BK + 4) + 4 BK (COLS + 1) + 32
+// Limits    ROWS COLS invocations; shared memory, in bytes: 36 BK (COLS + 1) + 32 ROWS COLS + 8 ROWS (BK + 4)
 #ifndef COLS
-#define COLS 8 // 4 or 8, at least d4
+#define COLS 8 // 4, 8 or 16, at least d4
 #endif
 #ifndef BK
 #define BK 64 // others at a time, as in attention/tiled
+#endif
+#ifndef ROWS
+#define ROWS 16 // own rows: 16, or 8 with COLS 16
 #endif
 #ifndef CAUSAL
 #define CAUSAL 0
@@ -30,7 +33,7 @@
 precision highp float;
 precision highp int;
 
-#if COLS == 4 // layout() takes no expressions
+#if ROWS * COLS == 64 // layout() takes no expressions
 #define WG 64
 #else
 #define WG 128
@@ -99,17 +102,17 @@ layout(std430, binding = THIRD) writeonly buffer Dv { vec4 dv[]; };
 
 const uint STRIDE = uint(COLS + 1); // odd, so that neighbouring rows lie in different banks
 const uint STRIDE_P = uint(BK / 4 + 1);
-const int LOADS = BK / 16; // vec4 of a tile that an invocation brings
+const int LOADS = BK / ROWS; // vec4 of a tile that an invocation brings
 const int OWN = BK / (4 * COLS); // own rows of an invocation's pairs
 const uint QUARTER = uint(BK / 4);
 
 // First and second: q and g of queries, k and v of keys.
-shared vec4 own_first[16 * COLS];
-shared vec4 own_second[16 * COLS];
+shared vec4 own_first[ROWS * COLS];
+shared vec4 own_second[ROWS * COLS];
 shared vec4 other_first[uint(BK) * STRIDE];
 shared vec4 other_second[uint(BK) * STRIDE];
-shared vec4 e_pairs[16u * STRIDE_P]; // [16 own][BK / 4] of others j, j + BK / 4, ...
-shared vec4 p_pairs[16u * STRIDE_P];
+shared vec4 e_pairs[uint(ROWS) * STRIDE_P]; // [ROWS own][BK / 4] of others j, j + BK / 4, ...
+shared vec4 p_pairs[uint(ROWS) * STRIDE_P];
 shared float deltas[uint(BK) * STRIDE]; // of queries, own or others: parts of delta, and lse behind them
 
 void main()
@@ -119,7 +122,7 @@ void main()
     if (of_keys) group -= heads * q_tiles;
     uint tiles = of_keys ? k_tiles : q_tiles;
     uint head = group / tiles;
-    uint first_own = (group - head * tiles) * 16u;
+    uint first_own = (group - head * tiles) * uint(ROWS);
     uint own_n = of_keys ? tk : tq;
     uint other_n = of_keys ? tq : tk;
     uint outer = head / between;
@@ -154,7 +157,7 @@ void main()
     if (of_keys)
         first = min(first_own / uint(BK) * uint(BK), other_n); // queries before the first key see none of them
     else
-        end = min(other_n, first_own + 16u);
+        end = min(other_n, first_own + uint(ROWS));
 #endif
     vec4 acc = vec4(0.0);
     vec4 acc_v = vec4(0.0);
@@ -165,7 +168,7 @@ void main()
         if (of_keys) {
             vec4 z[LOADS];
             for (int i = 0; i < LOADS; i++) {
-                uint at = min(first_other + row + 16u * uint(i), other_n - 1u);
+                uint at = min(first_other + row + uint(ROWS) * uint(i), other_n - 1u);
                 uint g_at = (g_row + at * between) * d4 + column;
                 x[i] = READ_Q(q_at + (q_row + at * apart) * d4 + column);
                 y[i] = g[g_at];
@@ -174,17 +177,17 @@ void main()
             float l = 0.0;
             if (t < uint(BK)) l = lse[head * tq + min(first_other + t, other_n - 1u)];
             for (int i = 0; i < LOADS; i++)
-                deltas[(row + 16u * uint(i)) * STRIDE + c] = has_column ? dot(y[i], z[i]) : 0.0;
+                deltas[(row + uint(ROWS) * uint(i)) * STRIDE + c] = has_column ? dot(y[i], z[i]) : 0.0;
             if (t < uint(BK)) deltas[t * STRIDE + uint(COLS)] = l;
         } else {
             for (int i = 0; i < LOADS; i++) {
-                uint at = (k_row + min(first_other + row + 16u * uint(i), other_n - 1u) * apart) * d4 + column;
+                uint at = (k_row + min(first_other + row + uint(ROWS) * uint(i), other_n - 1u) * apart) * d4 + column;
                 x[i] = READ_K(k_at + at);
                 y[i] = READ_V(v_at + at);
             }
         }
         for (int i = 0; i < LOADS; i++) {
-            uint at = (row + 16u * uint(i)) * STRIDE + c;
+            uint at = (row + uint(ROWS) * uint(i)) * STRIDE + c;
             other_first[at] = has_column ? x[i] : vec4(0.0);
             other_second[at] = has_column ? y[i] : vec4(0.0);
         }

@@ -9,9 +9,9 @@
 //           count, from q_at, k_at, v_at (in vec4) on; the result is [samples, tq, between, d]
 // Uniforms  first_group: of this dispatch, among heads * tiles;  tiles: of 16 queries in a head;  tq, tk, d4 >= 1
 // Groups    (heads * tiles - first_group, 1, 1) or fewer
-// Limits    16 COLS invocations; shared memory, in bytes: 16 BK (2 COLS + 1) + 256 COLS + 64 (BK + 4) + 64
+// Limits    16 COLS invocations; shared memory, in bytes: 16 BK (2 COLS + 1) + 256 COLS + 64 (BK + 4)
 #ifndef COLS
-#define COLS 8 // 4 or 8, at least d4
+#define COLS 8 // 4, 8 or 16, at least d4
 #endif
 #ifndef BK
 #define BK 64 // keys at a time: 4 COLS, or twice or four times that
@@ -30,8 +30,10 @@ precision highp int;
 
 #if COLS == 4 // layout() takes no expressions
 #define WG 64
-#else
+#elif COLS == 8
 #define WG 128
+#else
+#define WG 256
 #endif
 layout(local_size_x = WG) in;
 

@@ -182,30 +182,40 @@ static uint32_t bits(double value)
 
 /* ---- Through shared memory, on GPUs that wait long for the other kind: attention/tiled and grad_tiled ---- */
 
-#define TILED_ROWS 16 /* of a group */
-#define TILED_KEYS 64 /* at a time */
+#define TILED_ROWS 16  /* of a group */
+#define TILED_KEYS 64u /* at a time */
 
-/* Whether to take them. `bytes` of shared memory for a column more, and beside the columns. */
-static bool takes_tiled(esker__lowering *lowering, const layout *l, const char *op, uint32_t blocks,
-                        uint32_t bytes_a_column, uint32_t bytes)
+/* Compilers of boards need minutes for these kernels (V3D's more than ten), which must not even be tried there. */
+static bool can_compile_tiled(esker__lowering *lowering)
+{
+    esker__family family = esker__lowering_family(lowering);
+    bool desktop = family == ESKER__FAMILY_NVIDIA || family == ESKER__FAMILY_LLVMPIPE || family == ESKER__FAMILY_UNKNOWN;
+    return desktop && esker__lowering_limits(lowering)->group_invocations >= 1024;
+}
+
+/* Whether to take the one with groups of `rows` queries, or keys, and so many bytes of shared memory. */
+static bool takes_tiled(esker__lowering *lowering, const layout *l, const char *op, uint32_t rows, uint32_t blocks,
+                        uint32_t bytes)
 {
     static const char *const names[] = {"lanes", "tiled"};
     const esker_limits *limits = esker__lowering_limits(lowering);
-    uint32_t cols = (uint32_t)l->cols;
-    if (!l->vec || cols > 8 || limits->storage_blocks < blocks || limits->group_invocations < TILED_ROWS * cols ||
-        limits->group_size[0] < TILED_ROWS * cols || limits->shared_bytes < cols * bytes_a_column + bytes)
+    uint32_t invocations = rows * (uint32_t)l->cols;
+    if (!can_compile_tiled(lowering) || !l->vec || l->cols > 16 || limits->storage_blocks < blocks ||
+        limits->group_invocations < invocations || limits->group_size[0] < invocations || limits->shared_bytes < bytes)
         return false;
     char problem[160];
     snprintf(problem, sizeof problem, "%s causal=%d heads=%lld tq=%lld tk=%lld d=%lld joint=%d", op, l->s.causal,
              (long long)l->s.heads, (long long)l->s.tq, (long long)l->s.tk, (long long)l->s.d, l->s.joint);
-    return esker__choose(lowering, problem, names, 2, esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA) == 1;
+    bool usual = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA &&
+                 l->cols <= 8; /* larger heads were not measured */
+    return esker__choose(lowering, problem, names, 2, usual) == 1;
 }
 
 static esker_status lower_tiled(esker__lowering *lowering, const esker_node *node, const layout *l, bool lse)
 {
     const int32_t *first = ((const esker__attention_attr *)node->attr)->first;
     char defines[80];
-    snprintf(defines, sizeof defines, "COLS %d\nBK %d\nCAUSAL %d\nLSE %d\nJOINT %d\n", l->cols, TILED_KEYS, l->s.causal,
+    snprintf(defines, sizeof defines, "COLS %d\nBK %u\nCAUSAL %d\nLSE %d\nJOINT %d\n", l->cols, TILED_KEYS, l->s.causal,
              lse, l->s.joint);
     uint32_t params[] = {0,
                          0,
@@ -271,14 +281,15 @@ static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node
     trio in = trio_of(lowering, node->inputs, l, s->joint, attr->first),
          out = trio_of(lowering, results, l, s->out_joint, attr->out_first);
     uint32_t blocks = (in.one ? 1 : 3) + 3 + (out.one ? 1 : 3);
-    *out_done = blocks <= 7 &&
-                takes_tiled(lowering, l, "attention_grad", blocks, 2 * 16 * TILED_KEYS + 512 + 4 * TILED_KEYS,
-                            2 * 16 * TILED_KEYS + 128 * (TILED_KEYS + 4) + 4 * TILED_KEYS);
+    uint32_t cols = (uint32_t)l->cols,
+             own = cols > 8 ? TILED_ROWS / 2 : TILED_ROWS; /* fewer, so that shared memory suffices */
+    *out_done = blocks <= 7 && takes_tiled(lowering, l, "attention_grad", own, blocks,
+                                           36 * TILED_KEYS * (cols + 1) + 32 * own * cols + 8 * own * (TILED_KEYS + 4));
     if (!*out_done) return ESKER_OK;
-    uint64_t q_tiles = esker__ceil_div((uint64_t)s->tq, TILED_ROWS), k_tiles = esker__ceil_div((uint64_t)s->tk, TILED_ROWS);
+    uint64_t q_tiles = esker__ceil_div((uint64_t)s->tq, own), k_tiles = esker__ceil_div((uint64_t)s->tk, own);
     char defines[80];
-    snprintf(defines, sizeof defines, "COLS %d\nBK %d\nCAUSAL %d\nJOINT %d\nWIDE %d\n", l->cols, TILED_KEYS, s->causal,
-             in.one, out.one);
+    snprintf(defines, sizeof defines, "COLS %d\nROWS %u\nBK %u\nCAUSAL %d\nJOINT %d\nWIDE %d\n", l->cols, own, TILED_KEYS,
+             s->causal, in.one, out.one);
     uint32_t params[] = {0,
                          (uint32_t)q_tiles,
                          (uint32_t)k_tiles,
@@ -313,9 +324,9 @@ esker_status esker__attention_lower(esker__lowering *lowering, const esker_node 
     esker_status st = make_layout(node, &l);
     if (st != ESKER_OK) return st;
     bool lse = esker__output_is_used(lowering, node, 1);
-    uint32_t n_blocks = (l.s.joint ? 1 : 3) + 1 + lse;
-    if (takes_tiled(lowering, &l, "attention", n_blocks, 2 * 16 * TILED_KEYS + 256,
-                    16 * TILED_KEYS + 64 * (TILED_KEYS + 4)))
+    uint32_t n_blocks = (l.s.joint ? 1 : 3) + 1 + lse, cols = (uint32_t)l.cols;
+    uint32_t tiled_bytes = 16 * TILED_KEYS * (2 * cols + 1) + 256 * cols + 64 * (TILED_KEYS + 4);
+    if (takes_tiled(lowering, &l, "attention", TILED_ROWS, n_blocks, tiled_bytes))
         return lower_tiled(lowering, node, &l, lse);
     /* The logarithms need a fifth block, and more registers than Midgard has beside four addresses; it has groups of 128 alone. */
     const esker_limits *limits = esker__lowering_limits(lowering);

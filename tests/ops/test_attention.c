@@ -62,7 +62,8 @@ static const columns in_order = {{.causal = true}, 2, 8, 48, {0, 16, 32}},
                      with_more = {{.causal = true}, 2, 4, 32, {4, 12, 24}}, sharing = {{0}, 2, 4, 16, {0, 8, 8}},
                      as_heads = {{0}, 2, 8, 48, {0, 16, 32}, true}, between_heads = {{0}, 2, 4, 26, {0, 9, 18}},
                      large_size = {{.causal = true}, 2, 132, 792, {0, 264, 528}},
-                     usual = {{.causal = true}, 4, 32, 384, {0, 128, 256}};
+                     usual = {{.causal = true}, 4, 32, 384, {0, 128, 256}},
+                     of_64 = {{.causal = true}, 2, 64, 384, {0, 128, 256}};
 
 static const esker_attention_desc causal = {.causal = true}, steep = {.scale = 3},
                                   falling = {.causal = true, .scale = -0.5f};
@@ -109,6 +110,7 @@ static const op_check_row rows[] = {
     {"columns that begin between heads", build_columns, 1, {IN(DIMS(2, 5, 26), -1, 1)}, .args = &between_heads},
     {"columns, size 132", build_columns, 1, {IN(DIMS(1, 5, 792), -1, 1)}, .args = &large_size, .no_differences = true},
     {"columns, size 32", build_columns, 1, {IN(DIMS(2, 33, 384), -1, 1)}, .args = &usual, .no_differences = true},
+    {"columns, size 64", build_columns, 1, {IN(DIMS(2, 35, 384), -1, 1)}, .args = &of_64, .no_differences = true},
     {"rows before heads", build_rows_first, 3, QKV(2, 11, 3, 3, 8), .args = &steep},
     {"rows before heads, more keys",
      build_rows_first,
@@ -227,7 +229,7 @@ static bool fits_tiled(const op_check_row *row)
 {
     const columns *c = row->build == build_columns ? row->args : NULL;
     int64_t size = c ? c->size : row->in[0].shape.dims[3];
-    return size % 4 == 0 && size <= 32;
+    return size % 4 == 0 && size <= 64;
 }
 
 static void with_tiles(void **state)
