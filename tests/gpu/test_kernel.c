@@ -128,7 +128,7 @@ static const struct broken_case {
     {"an empty file", "", "", "broken.comp:1", ESKER_ERR_COMPILE},
     {"a binding beyond any launch",
      HEAD
-     "layout(local_size_x = 1) in;\nlayout(std430, binding = 9) buffer Far { float b[]; };\nvoid main() { b[0] = 1.0; }\n",
+     "layout(local_size_x = 1) in;\nlayout(std430, binding = 12) buffer Far { float b[]; };\nvoid main() { b[0] = 1.0; }\n",
      "", NULL, ESKER_OK},
     {"two blocks on one binding",
      HEAD "layout(local_size_x = 1) in;\nlayout(std430, binding = 0) buffer A { float a[]; };\n"
