@@ -80,8 +80,8 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
                                                   const esker__conv2d_size *s, const esker_node *sums)
 {
     tiling t = choose_tiling(s);
-    /* Of a filter by LX LZ / FB invocations. */
-    if (sums && t.lx * t.slices * t.parts < t.fb) {
+    /* Of a filter by LX LZ / FB invocations. Not usual: whether it beats a dispatch of its own beside this one was not measured yet. */
+    if (sums && (!esker__setting("tiled_sums", false) || t.lx * t.slices * t.parts < t.fb)) {
         esker_status st = esker__emit_sums(lowering, node, 1, ESKER__CONV2D_SUMMED);
         if (st != ESKER_OK) return st;
         sums = NULL;

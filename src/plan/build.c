@@ -611,8 +611,8 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
         esker_graph_destroy(simple);
         simple = fused;
     }
-    /* Open plans get tensors, which lie where the GPU's memory is. */
-    if (st == ESKER_OK && fuse && esker__setting("near", plan->family == ESKER__FAMILY_NVIDIA && !plan->open)) {
+    /* Not usual: what the copy costs was not measured yet. Open plans get tensors, which lie where the GPU's memory is. */
+    if (st == ESKER_OK && fuse && !plan->open && esker__setting("near", false)) {
         st = esker__pass_near(simple, mapped, n_outputs, &fused, mapped);
         if (st == ESKER_OK && fused) {
             esker_graph_destroy(simple);
