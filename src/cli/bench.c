@@ -232,6 +232,10 @@ static int run(const cli_command *command, int argc, char **argv)
          .kind = CLI_FLAG,
          .out = &b.smallest,
          .help = "one small size of each kind: to see that it works"},
+        {.name = "--slots",
+         .kind = CLI_FLAG,
+         .out = &b.slots,
+         .help = "models' inputs where the CPU fills them, not in the device's memory"},
         {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &which, &status)) return status;

@@ -27,7 +27,8 @@ typedef struct bench {
     esker_measure_desc measure;
     double most_seconds; /* work that would take longer in one repetition, as the limits predict, is left out */
     bool smallest;       /* only the smallest of each kind of work */
-    const char *only;    /* a part of the names wanted; NULL: all */
+    bool slots; /* models read their inputs from the plan's slots, which the CPU fills, and not from the device's memory */
+    const char *only; /* a part of the names wanted; NULL: all */
     void (*tell)(const bench_result *result);
     bench_result *results;
     size_t n_results, capacity;
@@ -65,13 +66,15 @@ bool bench_open_model(const cli_command *command, const char *name, esker_model 
 /** A graph of the model for one batch: a training step with cross-entropy and AdamW, whose loss is the output, or the forward pass. */
 esker_status bench_record(esker_model *net, int64_t batch, bool train, esker_graph **out_graph, esker_node **out_output);
 
-/** A training or inference plan of a model for one batch, with random inputs in all slots, ready to be submitted. */
+/** A training or inference plan of a model for one batch, with random inputs, ready to be submitted. */
 typedef struct bench_plan {
     esker_plan *plan;
+    esker_tensor *input; /* on the device, or NULL: in the plan's slots */
+    int bound;           /* which input it is */
     esker_plan_info info;
     double flops, bytes;
 } bench_plan;
-esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bench_plan *out);
+esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bool slots, bench_plan *out);
 void bench_plan_destroy(bench_plan *p);
 /** Queue one more step on the inputs there are. */
 esker_status bench_plan_submit(bench_plan *p, uint64_t *out_ticket);

@@ -41,11 +41,10 @@ static uint32_t next_random(uint32_t *state)
     return *state;
 }
 
-/* Floats in [0, 1), or whole ones below `n_values`; int32 labels below it. */
-static esker_status fill_input(esker_plan *plan, const char *name, int64_t n, bool whole, bool integers, uint32_t n_values)
+/* Floats in [0, 1), or whole ones below `n_values`; int32 labels below it. NULL: no memory. */
+static uint32_t *make_values(int64_t n, bool whole, bool integers, uint32_t n_values)
 {
     uint32_t state = 12345, *data = malloc((size_t)n * 4);
-    esker_status st = data ? ESKER_OK : ESKER_ERR_NO_MEMORY;
     for (int64_t i = 0; data && i < n; i++) {
         uint32_t r = next_random(&state) >> 8;
         float value = whole ? (float)(r % n_values) : (float)r * 0x1p-24f;
@@ -54,9 +53,23 @@ static esker_status fill_input(esker_plan *plan, const char *name, int64_t n, bo
         else
             memcpy(&data[i], &value, 4);
     }
-    if (st == ESKER_OK) st = esker_plan_write(plan, esker_plan_find_input(plan, name), data, (size_t)n * 4);
-    free(data);
-    return st;
+    return data;
+}
+
+static esker_status fill_slot(esker_plan *plan, const char *name, const uint32_t *data, int64_t n)
+{
+    return esker_plan_write(plan, esker_plan_find_input(plan, name), data, (size_t)n * 4);
+}
+
+/* What is computed lies in the device's own memory, unlike what the CPU writes. */
+static esker_status bind_on_device(esker_device *dev, bench_plan *p, const char *name, const esker_shape *shape,
+                                   const uint32_t *data)
+{
+    esker_tensor *host = esker_tensor_from_data(dev, ESKER_DTYPE_F32, shape, data);
+    p->input = esker_tensor_clone(host);
+    esker_tensor_unref(host);
+    p->bound = esker_plan_find_input(p->plan, name);
+    return p->input ? esker_plan_bind_input(p->plan, p->bound, p->input) : ESKER_ERR_DEVICE;
 }
 
 typedef struct recorded {
@@ -66,6 +79,7 @@ typedef struct recorded {
     uint32_t n_classes;
     bool tokens; /* whole numbers come in */
     char input_name[104];
+    esker_shape input_shape;
 } recorded;
 
 /* Cross-entropy over the last axis: of a sequence, over every position. */
@@ -76,6 +90,8 @@ static esker_status record(esker_model *net, int64_t batch, bool train, recorded
     esker_model_get_info(net, &model);
     *out = (recorded){.n_inputs = batch, .n_classes = 65};
     snprintf(out->input_name, sizeof out->input_name, "%s", model.input_name);
+    out->input_shape = (esker_shape){model.input_shape.rank + 1, {batch}};
+    for (int i = 0; i < model.input_shape.rank; i++) out->input_shape.dims[i + 1] = model.input_shape.dims[i];
     for (int i = 0; i < model.input_shape.rank; i++) out->n_inputs *= model.input_shape.dims[i];
     esker_layer_info first;
     out->tokens = esker_model_get_layer_info(net, 0, &first) == ESKER_OK && !strcmp(first.kind, "embedding");
@@ -103,7 +119,7 @@ esker_status bench_record(esker_model *net, int64_t batch, bool train, esker_gra
     return st;
 }
 
-esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bench_plan *out)
+esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bool slots, bench_plan *out)
 {
     recorded r = {0};
     *out = (bench_plan){0};
@@ -112,11 +128,17 @@ esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batc
         st = esker_plan_compile(r.graph, &(esker_plan_desc){.device = dev, .outputs = &r.output, .n_outputs = 1},
                                 &out->plan);
     esker_graph_destroy(r.graph);
+    uint32_t *input = make_values(r.n_inputs, r.tokens, false, r.n_classes),
+             *labels = make_values(r.n_labels + 1, false, true, r.n_classes);
+    if (st == ESKER_OK && (!input || !labels)) st = ESKER_ERR_NO_MEMORY;
+    if (st == ESKER_OK && !slots) st = bind_on_device(dev, out, r.input_name, &r.input_shape, input);
     for (int slot = 0; st == ESKER_OK && slot < ESKER_PLAN_SLOTS; slot++) {
-        st = fill_input(out->plan, r.input_name, r.n_inputs, r.tokens, false, r.n_classes);
-        if (st == ESKER_OK && train) st = fill_input(out->plan, "labels", r.n_labels, false, true, r.n_classes);
+        if (slots) st = fill_slot(out->plan, r.input_name, input, r.n_inputs);
+        if (st == ESKER_OK && train) st = fill_slot(out->plan, "labels", labels, r.n_labels);
         if (st == ESKER_OK) st = esker_plan_submit(out->plan, NULL);
     }
+    free(input);
+    free(labels);
     if (st == ESKER_OK) st = esker_plan_wait(out->plan, ESKER_PLAN_SLOTS - 1);
     if (st != ESKER_OK) {
         bench_plan_destroy(out);
@@ -131,13 +153,16 @@ esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batc
 void bench_plan_destroy(bench_plan *p)
 {
     esker_plan_destroy(p->plan);
+    esker_tensor_unref(p->input);
     *p = (bench_plan){0};
 }
 
 esker_status bench_plan_submit(bench_plan *p, uint64_t *out_ticket)
 {
     esker_status st = ESKER_OK;
-    for (int i = 0; st == ESKER_OK && i < p->info.n_inputs; i++) st = esker_plan_mark_written(p->plan, i);
+    int bound = p->input ? p->bound : -1;
+    for (int i = 0; st == ESKER_OK && i < p->info.n_inputs; i++)
+        if (i != bound) st = esker_plan_mark_written(p->plan, i);
     return st == ESKER_OK ? esker_plan_submit(p->plan, out_ticket) : st;
 }
 
@@ -183,7 +208,7 @@ static void bench_model(bench *b, const char *kind, const char *model, int32_t b
     esker_model_info info;
     esker_model_get_info(net, &info);
     if (!bench_wants(b, name, info.flops * batch * (train ? 3 : 1), 0)) goto done;
-    esker_status st = bench_plan_create(b->dev, net, batch, train, &s.plan);
+    esker_status st = bench_plan_create(b->dev, net, batch, train, b->slots, &s.plan);
     if (st == ESKER_OK) st = bench_time(b, submit_one, wait_last, &s, &timing);
     if (st == ESKER_OK) bench_add(b, name, &timing, s.plan.flops, s.plan.bytes);
     if (st == ESKER_OK && !train) {

@@ -89,7 +89,7 @@ static esker_status measure(profile *p, esker_model *net, int64_t batch, bool tr
 {
     esker_timing timing;
     esker_status st = esker_device_measure(p->dev, &p->rates);
-    if (st == ESKER_OK) st = bench_plan_create(p->dev, net, batch, train, &p->plan);
+    if (st == ESKER_OK) st = bench_plan_create(p->dev, net, batch, train, false, &p->plan);
     if (st != ESKER_OK) return st;
     size_t n = (size_t)p->plan.info.n_dispatches;
     p->seconds = calloc(n, sizeof *p->seconds);
