@@ -127,14 +127,23 @@ layout(std140, binding = 0) uniform Params {
 #error an invocation moves at most two blocks of each tile: fewer values of p at a time, or more invocations
 #endif
 
-#if (SLICES - 1) * 4 * NR * TX * TY > 2 * BK * (MR * TY + NR * TX)
-#error no room where the slices are added
+#if (SLICES - 1) * 4 * NR * TX * TY > 2 * BK * (MR * TY + NR * TX) || N_HERE > 2 * BK * MR * TY
+#error no room where the slices are added, or the sums of rows
 #endif
 
 uint at_a = 0u, at_b = 0u; // where this batch's matrices begin, in elements
 
+#if SLICES > 1 // one piece, where the slices are added in the end
 shared vec4 tiles[2 * BK * (MR * TY + NR * TX)]; // two of a's, [BK of p][BM rows / 4], and two of b's behind them
 #define FIRST_B uint(2 * BK * MR * TY)
+#define OF_A(i) tiles[i]
+#define OF_B(i) tiles[FIRST_B + (i)]
+#else // two, so that writing to one is seen to leave the other alone
+shared vec4 tile_a[2 * BK * MR * TY];
+shared vec4 tile_b[2 * BK * NR * TX];
+#define OF_A(i) tile_a[i]
+#define OF_B(i) tile_b[i]
+#endif
 
 // Where an operand is stored along p, neighbours take neighbouring fours of p of a row, so that they read whole lines; the fours of the tile
 // are then exchanged within eights, by an amount that depends on p, so that neighbours write to different banks.
@@ -313,18 +322,18 @@ void store_sums(uint i, uint z, vec4 s)
 #define WRITE_A(u, X, Y, Z, W)                                                                                                   \
     {                                                                                                                            \
         uint to = to_a + ALONG_A(u) * 4u * ROWS4 + (ACROSS_A(u) ^ MIX_A(ALONG_A(u)));                                            \
-        tiles[to] = X;                                                                                                          \
-        tiles[to + ROWS4] = Y;                                                                                                  \
-        tiles[to + 2u * ROWS4] = Z;                                                                                             \
-        tiles[to + 3u * ROWS4] = W;                                                                                             \
+        OF_A(to) = X;                                                                                                           \
+        OF_A(to + ROWS4) = Y;                                                                                                   \
+        OF_A(to + 2u * ROWS4) = Z;                                                                                              \
+        OF_A(to + 3u * ROWS4) = W;                                                                                              \
     }
 #define WRITE_B(u, X, Y, Z, W)                                                                                                   \
     {                                                                                                                            \
         uint to = to_b + ALONG_B(u) * 4u * COLS4 + (ACROSS_B(u) ^ MIX_B(ALONG_B(u)));                                            \
-        tiles[to] = X;                                                                                                          \
-        tiles[to + COLS4] = Y;                                                                                                  \
-        tiles[to + 2u * COLS4] = Z;                                                                                             \
-        tiles[to + 3u * COLS4] = W;                                                                                             \
+        OF_B(to) = X;                                                                                                           \
+        OF_B(to + COLS4) = Y;                                                                                                   \
+        OF_B(to + 2u * COLS4) = Z;                                                                                              \
+        OF_B(to + 3u * COLS4) = W;                                                                                              \
     }
 
 // Rows r of the invocation's elements: s[r] its first four columns, t[r] the second, and so on.
@@ -354,7 +363,12 @@ void store_sums(uint i, uint z, vec4 s)
 void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
-    uint here = gl_LocalInvocationIndex, of_slice = here % uint(TX * TY);
+    uint here = gl_LocalInvocationIndex;
+#if SLICES > 1
+    uint of_slice = here % uint(TX * TY);
+#else
+    uint of_slice = here;
+#endif
 #if LANES == 0
     uint tx = of_slice % uint(TX), ty = of_slice / uint(TX);
 #else
@@ -471,7 +485,7 @@ void main()
     MOVES_A WRITE_A(here, f0, f1, f2, f3) MORE_A(WRITE_A) MOVES_B WRITE_B(here, g0, g1, g2, g3) MORE_B(WRITE_B)
 #endif
 
-    uint to_a = 0u, to_b = FIRST_B, from_a = 0u, from_b = 0u;
+    uint to_a = 0u, to_b = 0u, from_a = 0u, from_b = 0u;
 #if SLICES > 1
     uint slice = here / uint(TX * TY), first_p = slice * uint(BK / SLICES);
 #endif
@@ -486,7 +500,7 @@ void main()
         from_a = to_a;
         from_b = to_b;
         to_a ^= uint(BK) * ROWS4;
-        to_b = FIRST_B + (uint(BK) * COLS4 - (to_b - FIRST_B));
+        to_b ^= uint(BK) * COLS4;
         next += uint(BK);
         bool more = next < end;
         if (more) {
@@ -498,8 +512,8 @@ void main()
         LOAD_AB                                                                                                                  \
         ARITHMETIC                                                                                                               \
     }
-#define TILE_A(r) tiles[x + ((ty + r * uint(TY)) ^ mix_a)]
-#define TILE_B(r) tiles[y + ((tx + r * uint(TX)) ^ mix_b)]
+#define TILE_A(r) OF_A(x + ((ty + r * uint(TY)) ^ mix_a))
+#define TILE_B(r) OF_B(y + ((tx + r * uint(TX)) ^ mix_b))
 #if MR == 1
 #define LOAD_A vec4 a0 = TILE_A(0u);
 #elif MR == 2
@@ -527,7 +541,7 @@ void main()
 #endif
 #if SUMS
         if (group.x == 0u)
-            for (uint e = here; e < uint(BK) * ROWS4; e += uint(N_HERE)) total += tiles[from_a + e];
+            for (uint e = here; e < uint(BK) * ROWS4; e += uint(N_HERE)) total += OF_A(from_a + e);
 #endif
 #if SLICES > 1
         for (uint e = first_p; e < first_p + uint(BK / SLICES); e += uint(UNROLL)) {
@@ -564,11 +578,11 @@ void main()
     if (group.x == 0u) {
         memoryBarrierShared();
         barrier();
-        tiles[here] = total;
+        OF_A(here) = total;
         memoryBarrierShared();
         barrier();
         if (here < ROWS4) {
-            for (uint e = here + ROWS4; e < uint(N_HERE); e += ROWS4) total += tiles[e];
+            for (uint e = here + ROWS4; e < uint(N_HERE); e += ROWS4) total += OF_A(e);
             store_sums(i_first + 4u * here, group.z, total);
         }
     }
