@@ -611,7 +611,7 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
         esker_graph_destroy(simple);
         simple = fused;
     }
-    /* Not usual: what the copy costs was not measured yet. Open plans get tensors, which lie where the GPU's memory is. */
+    /* Not usual: inputs may be tensors on the device, where a copy gains nothing (docs/performance.md). Open plans always get such tensors. */
     if (st == ESKER_OK && fuse && !plan->open && esker__setting("near", false)) {
         st = esker__pass_near(simple, mapped, n_outputs, &fused, mapped);
         if (st == ESKER_OK && fused) {
