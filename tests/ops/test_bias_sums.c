@@ -135,13 +135,6 @@ static void same_parameters(void **state)
     assert_memory_equal(beside, again, (size_t)n * sizeof *again);
 }
 
-static int without_variant(void **state)
-{
-    (void)state;
-    unsetenv("ESKER_VARIANT");
-    return 0;
-}
-
 int main(void)
 {
     enum { N = sizeof nets / sizeof *nets };
@@ -149,7 +142,7 @@ int main(void)
     for (int i = 0; i < N; i++)
         tests[i] = (struct CMUnitTest){.name = nets[i].name,
                                        .test_func = same_parameters,
-                                       .teardown_func = without_variant,
+                                       .teardown_func = test_without_variant,
                                        .initial_state = (void *)(uintptr_t)&nets[i]};
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }

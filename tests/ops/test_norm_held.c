@@ -73,11 +73,6 @@ static esker_node *build_l2(esker_graph *graph, esker_node *const *in, const voi
     return esker_normalize(in[0], *(const int *)args, 0);
 }
 
-typedef struct variant {
-    const char *names; /* as ESKER_VARIANT takes them */
-    op_check_row row;
-} variant;
-
 #define X(...)                                        \
     {                                                 \
         .shape = DIMS(__VA_ARGS__), .lo = -2, .hi = 3 \
@@ -107,7 +102,7 @@ typedef struct variant {
 
 static const int last = -1, middle = 1;
 
-static variant variants[] = {
+static const op_check_variant variants[] = {
     {"whole256", AFFINE("channels of 1280", build_batch, 3, 5, 3, 16, 16)},
     {"whole256", AFFINE("channels of 2048, full", build_batch, 2, 2, 2, 32, 32)},
     {"whole512", AFFINE("channels of 4 images of 516", build_batch, 3, 4, 3, 43, 12)},
@@ -142,14 +137,6 @@ static variant variants[] = {
     {"whole256", PLAIN("a middle axis by its length, which stays as it is", build_l2, &middle, 2, 1030, 3)},
 };
 
-static void with_variant(void **state)
-{
-    const variant *v = *state;
-    void *row = (void *)(uintptr_t)&v->row;
-    setenv("ESKER_VARIANT", v->names, 1);
-    op_check(&row);
-}
-
 /* The variants above would pass unseen if nothing offered them. */
 static void is_what_runs_where_it_is_asked_for(void **state)
 {
@@ -157,7 +144,7 @@ static void is_what_runs_where_it_is_asked_for(void **state)
         const char *variant, *kernels[2];
     } cases[] = {{"whole256", {"norm/held"}}, {"chunks256x2", {"norm/held", "norm/held"}}, {"lines", {"norm/forward"}}};
     (void)state;
-    if (!test_device()) skip();
+    test_device();
     esker_device_info device;
     esker_device_get_info(test_device(), &device);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -182,22 +169,8 @@ static void is_what_runs_where_it_is_asked_for(void **state)
     }
 }
 
-static int without_variant(void **state)
-{
-    (void)state;
-    unsetenv("ESKER_VARIANT");
-    return 0;
-}
-
 int main(void)
 {
-    enum { N = sizeof variants / sizeof *variants };
-    static char names[N][160];
-    struct CMUnitTest tests[N + 1];
-    for (int i = 0; i < N; i++) {
-        snprintf(names[i], sizeof names[i], "%s: %s", variants[i].names, variants[i].row.name);
-        tests[i] = (struct CMUnitTest){names[i], with_variant, NULL, without_variant, &variants[i]};
-    }
-    tests[N] = (struct CMUnitTest)cmocka_unit_test_teardown(is_what_runs_where_it_is_asked_for, without_variant);
-    return op_check_main("norm_held", NULL, 0, tests, N + 1);
+    const struct CMUnitTest more[] = {cmocka_unit_test_teardown(is_what_runs_where_it_is_asked_for, test_without_variant)};
+    return op_check_variants_main("norm_held", variants, sizeof variants / sizeof *variants, more, 1);
 }

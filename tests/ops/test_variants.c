@@ -54,11 +54,6 @@ static esker_node *build_reduction(esker_graph *graph, esker_node *const *in, co
     return o->largest ? esker_max(in[0], o->axes, o->n, false) : esker_sum(in[0], o->axes, o->n, false);
 }
 
-typedef struct variant {
-    const char *names; /* as ESKER_VARIANT takes them */
-    op_check_row row;
-} variant;
-
 #define CONV(stride_, padding_, x_, w_)                                                                   \
     {                                                                                                     \
         .name = #x_ " by " #w_, .build = build_conv, .n_inputs = 2,                                       \
@@ -103,7 +98,7 @@ typedef struct variant {
         }                                                                                          \
     }
 
-static variant variants[] = {
+static const op_check_variant variants[] = {
     {"t256x128", PRODUCT(0, 0, DIMS(257, 37), DIMS(37, 131))},
     {"t128x128", PRODUCT(1, 0, DIMS(40, 132), DIMS(40, 260))},
     {"t128x64", PRODUCT(0, 1, DIMS(129, 70), DIMS(67, 70))},
@@ -201,29 +196,7 @@ static variant variants[] = {
     {"few", CONV_GRADIENTS(1, 0, DIMS(1, 1, 1, 7), DIMS(1, 1, 1, 3))},
 };
 
-static void with_variant(void **state)
-{
-    const variant *v = *state;
-    void *row = (void *)(uintptr_t)&v->row;
-    setenv("ESKER_VARIANT", v->names, 1);
-    op_check(&row);
-}
-
-static int without_variant(void **state)
-{
-    (void)state;
-    unsetenv("ESKER_VARIANT");
-    return 0;
-}
-
 int main(void)
 {
-    enum { N = sizeof variants / sizeof *variants };
-    static char names[N][160];
-    struct CMUnitTest tests[N];
-    for (int i = 0; i < N; i++) {
-        snprintf(names[i], sizeof names[i], "%s: %s", variants[i].names, variants[i].row.name);
-        tests[i] = (struct CMUnitTest){names[i], with_variant, NULL, without_variant, &variants[i]};
-    }
-    return op_check_main("variants", NULL, 0, tests, N);
+    return op_check_variants_main("variants", variants, sizeof variants / sizeof *variants, NULL, 0);
 }

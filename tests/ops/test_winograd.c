@@ -74,13 +74,6 @@ static void with_variant(void **state)
     op_check(&row);
 }
 
-static int without_variant(void **state)
-{
-    (void)state;
-    unsetenv("ESKER_VARIANT");
-    return 0;
-}
-
 typedef struct made {
     esker_graph *graph;
     esker_node *in[3], *y;
@@ -192,11 +185,11 @@ int main(void)
             variant *one = &variants[v * N_ROWS + i];
             *one = (variant){both[v], &rows[i]};
             snprintf(names[n], sizeof names[n], "%s: %s", both[v], rows[i].name);
-            tests[n] = (struct CMUnitTest){names[n], with_variant, NULL, without_variant, one};
+            tests[n] = (struct CMUnitTest){names[n], with_variant, NULL, test_without_variant, one};
         }
         for (int i = 0; i < N_MORE; i++, n++) {
             snprintf(names[n], sizeof names[n], "%s: %s", both[v], more[i].name);
-            tests[n] = (struct CMUnitTest){names[n], more[i].run, NULL, without_variant, (void *)(uintptr_t)both[v]};
+            tests[n] = (struct CMUnitTest){names[n], more[i].run, NULL, test_without_variant, (void *)(uintptr_t)both[v]};
         }
     }
     return op_check_main("winograd", NULL, 0, tests, N);

@@ -272,13 +272,6 @@ static void a_bias_is_beside_its_weight(void **state)
             fail_msg("%s: value %d is %.9g, apart it was %.9g", s->name, i, (double)got[i], (double)want[i]);
 }
 
-static int without_variant(void **state)
-{
-    (void)state;
-    unsetenv("ESKER_VARIANT");
-    return 0;
-}
-
 /* Attention that reads q, k and v, and writes their gradients, as one operand where they lie together. */
 static int with_tiles(void **state)
 {
@@ -293,7 +286,7 @@ int main(void)
     struct CMUnitTest tests[2 * N + M + 1] = {[N + M] = cmocka_unit_test(products_fit_bindings)};
     for (int i = 0; i < N; i++) {
         snprintf(names[i], sizeof names[i], "%s, tiled attention", nets[i].name);
-        tests[N + M + 1 + i] = (struct CMUnitTest){names[i], products_are_stacked, with_tiles, without_variant,
+        tests[N + M + 1 + i] = (struct CMUnitTest){names[i], products_are_stacked, with_tiles, test_without_variant,
                                                    (void *)(uintptr_t)&nets[i]};
     }
     for (int i = 0; i < N; i++)
@@ -302,7 +295,7 @@ int main(void)
     for (int i = 0; i < M; i++)
         tests[N + i] = (struct CMUnitTest){.name = linear_nets[i].name,
                                            .test_func = a_bias_is_beside_its_weight,
-                                           .teardown_func = without_variant,
+                                           .teardown_func = test_without_variant,
                                            .initial_state = (void *)(uintptr_t)&linear_nets[i]};
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -476,6 +476,33 @@ int op_check_main(const char *group, const op_check_row *rows, size_t n_rows, co
     return test_finish(failed);
 }
 
+static void with_variant(void **state)
+{
+    const op_check_variant *v = *state;
+    void *row = (void *)(uintptr_t)&v->row;
+    setenv("ESKER_VARIANT", v->names, 1);
+    op_check(&row);
+}
+
+int op_check_variants_main(const char *group, const op_check_variant *variants, size_t n_variants,
+                           const struct CMUnitTest *more, size_t n_more)
+{
+    enum { NAME_BYTES = 160 };
+    struct CMUnitTest *tests = calloc(n_variants + n_more + 1, sizeof *tests);
+    char *names = calloc(n_variants + 1, NAME_BYTES);
+    int failed = 1;
+    for (size_t i = 0; tests && names && i < n_variants; i++) {
+        char *name = names + i * NAME_BYTES;
+        snprintf(name, NAME_BYTES, "%s: %s", variants[i].names, variants[i].row.name);
+        tests[i] = (struct CMUnitTest){name, with_variant, NULL, test_without_variant, (void *)(uintptr_t)&variants[i]};
+    }
+    if (tests && n_more) memcpy(tests + n_variants, more, n_more * sizeof *tests);
+    if (tests && names) failed = op_check_main(group, NULL, 0, tests, n_variants + n_more);
+    free(names);
+    free(tests);
+    return failed;
+}
+
 void op_check_refused(op_check_build build, const void *args, const op_check_input *in, int n_inputs, esker_status want,
                       const char *part)
 {

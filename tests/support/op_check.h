@@ -90,6 +90,16 @@ void op_check(void **state);
 /** Run every row as a test of its own, then `n_more` further tests; the value for main() to return. */
 int op_check_main(const char *group, const op_check_row *rows, size_t n_rows, const struct CMUnitTest *more, size_t n_more);
 
+/** A row for kernels that would not be chosen. */
+typedef struct op_check_variant {
+    const char *names; /* as ESKER_VARIANT takes them */
+    op_check_row row;
+} op_check_variant;
+
+/** As op_check_main(), each row with its variant. */
+int op_check_variants_main(const char *group, const op_check_variant *variants, size_t n_variants,
+                           const struct CMUnitTest *more, size_t n_more);
+
 /**
  * An operation that must not record: makes inputs of these types, calls build, and asserts that it returned NULL and that
  * the graph failed with `want` and a message that contains `part`.

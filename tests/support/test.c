@@ -31,6 +31,13 @@ esker_device *test_device(void)
     return device;
 }
 
+int test_without_variant(void **state)
+{
+    (void)state;
+    unsetenv("ESKER_VARIANT");
+    return 0;
+}
+
 uint64_t test_memory_in_use(void)
 {
     esker_memory_stats stats;

@@ -25,6 +25,9 @@ int test_finish(int n_failed);
 /** Uniform floats in [lo, hi), from test_seed() and `stream`. */
 void test_uniform(float *out, int64_t n, float lo, float hi, uint64_t stream);
 
+/** A teardown: ESKER_VARIANT names nothing any more. */
+int test_without_variant(void **state);
+
 /** `call` must return ESKER_OK; else the test fails with the message. */
 #define assert_ok(call) test_assert_ok((call), #call, __FILE__, __LINE__)
 void test_assert_ok(esker_status st, const char *call, const char *file, int line);
