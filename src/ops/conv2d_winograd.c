@@ -149,24 +149,15 @@ esker_status esker__winograd_transform_tiles(esker__lowering *lowering, const es
 {
     uint32_t n = (uint32_t)d->c_in * s->n_t;
     struct {
-        uint32_t n, n_t, tile_first, n_tiles, across, down, c_in, fold;
+        esker__winograd_head head;
         int32_t x_h, x_w, pad_y, pad_x;
-        float by_n_t, by_across, by_down;
-    } params = {n,
-                s->n_t,
-                tile_first,
-                s->n_tiles,
-                s->across,
-                s->down,
-                (uint32_t)d->c_in,
-                0,
+        esker__winograd_reciprocals by;
+    } params = {esker__winograd_head_of(s, d->c_in, tile_first),
                 d->x_h,
                 d->x_w,
                 d->pad_y,
                 d->pad_x,
-                esker__reciprocal(s->n_t),
-                esker__reciprocal(s->across),
-                esker__reciprocal(s->down)};
+                esker__winograd_reciprocals_of(s)};
     esker__dispatch_desc desc = {.kernel = "conv/winograd_input",
                                  .defines = m == 2 ? "M 2\n" : "M 4\n",
                                  .operands = {esker__read(lowering, d->x), {.value = v, .write = true}},
@@ -175,7 +166,7 @@ esker_status esker__winograd_transform_tiles(esker__lowering *lowering, const es
                                  .n_params = sizeof params / 4,
                                  .cost = {.flops = (m == 2 ? 32.0 : 240.0) * n, .bytes = 4.0 * (m * m + (double)s->z) * n}};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, 64), desc.groups);
-    params.fold = desc.groups[0];
+    params.head.fold = desc.groups[0];
     return st == ESKER_OK ? esker__emit(lowering, &desc) : st;
 }
 
@@ -208,22 +199,11 @@ static esker_status transform_back(esker__lowering *lowering, const esker__conv2
     uint32_t n = (uint32_t)d->f_out * s->n_t;
     bool quads = m == 4 && d->columns % 4 == 0;
     struct {
-        uint32_t n, n_t, tile_first, n_tiles, across, down, f_out, fold, rows, columns, bias_step;
-        float by_n_t, by_across, by_down;
-    } params = {n,
-                s->n_t,
-                tile_first,
-                s->n_tiles,
-                s->across,
-                s->down,
-                (uint32_t)d->f_out,
-                0,
-                (uint32_t)d->rows,
-                (uint32_t)d->columns,
-                d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0,
-                esker__reciprocal(s->n_t),
-                esker__reciprocal(s->across),
-                esker__reciprocal(s->down)};
+        esker__winograd_head head;
+        uint32_t rows, columns, bias_step;
+        esker__winograd_reciprocals by;
+    } params = {esker__winograd_head_of(s, d->f_out, tile_first), (uint32_t)d->rows, (uint32_t)d->columns,
+                d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0, esker__winograd_reciprocals_of(s)};
     esker__dispatch_desc desc = {.kernel = "conv/winograd_output",
                                  .operands = {{.value = sums}},
                                  .n_operands = 1,
@@ -233,7 +213,7 @@ static esker_status transform_back(esker__lowering *lowering, const esker__conv2
                                  .bound = m};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, 64), desc.groups);
     if (st != ESKER_OK) return st;
-    params.fold = desc.groups[0];
+    params.head.fold = desc.groups[0];
     esker__text defines = {0};
     esker__text_add(&defines, "M %d\n", m);
     if (quads) esker__text_add(&defines, "QUADS 1\n");

@@ -25,4 +25,31 @@ static inline float esker__reciprocal(uint32_t n)
     return (float)(1.0 / (double)n);
 }
 
+/** How the uniform blocks of the kernels that transform tiles begin and end. */
+typedef struct esker__winograd_head {
+    uint32_t n, n_t, tile_first, n_tiles, across, down, channels, fold; /* fold: set once the groups are folded */
+} esker__winograd_head;
+
+typedef struct esker__winograd_reciprocals {
+    float by_n_t, by_across, by_down;
+} esker__winograd_reciprocals;
+
+static inline esker__winograd_head esker__winograd_head_of(const esker__winograd_shape *s, int64_t channels,
+                                                           uint32_t tile_first)
+{
+    return (esker__winograd_head){.n = (uint32_t)channels * s->n_t,
+                                  .n_t = s->n_t,
+                                  .tile_first = tile_first,
+                                  .n_tiles = s->n_tiles,
+                                  .across = s->across,
+                                  .down = s->down,
+                                  .channels = (uint32_t)channels};
+}
+
+static inline esker__winograd_reciprocals esker__winograd_reciprocals_of(const esker__winograd_shape *s)
+{
+    return (esker__winograd_reciprocals){esker__reciprocal(s->n_t), esker__reciprocal(s->across),
+                                         esker__reciprocal(s->down)};
+}
+
 #endif

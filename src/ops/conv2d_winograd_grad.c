@@ -59,21 +59,11 @@ static esker_status transform_gradient(esker__lowering *lowering, const esker_no
 {
     uint32_t n = (uint32_t)size->f * s->n_t;
     struct {
-        uint32_t n, n_t, tile_first, n_tiles, across, down, f_out, fold, rows, columns;
-        float by_n_t, by_across, by_down;
-    } params = {n,
-                s->n_t,
-                tile_first,
-                s->n_tiles,
-                s->across,
-                s->down,
-                (uint32_t)size->f,
-                0,
-                (uint32_t)size->oh,
-                (uint32_t)size->ow,
-                esker__reciprocal(s->n_t),
-                esker__reciprocal(s->across),
-                esker__reciprocal(s->down)};
+        esker__winograd_head head;
+        uint32_t rows, columns;
+        esker__winograd_reciprocals by;
+    } params = {esker__winograd_head_of(s, size->f, tile_first), (uint32_t)size->oh, (uint32_t)size->ow,
+                esker__winograd_reciprocals_of(s)};
     esker__dispatch_desc desc = {.kernel = "conv/winograd_grad",
                                  .defines = size->ow % 4 == 0 ? "QUADS 1\n" : "",
                                  .operands = {esker__read(lowering, node->inputs[1]), {.value = u, .write = true}},
@@ -82,7 +72,7 @@ static esker_status transform_gradient(esker__lowering *lowering, const esker_no
                                  .n_params = sizeof params / 4,
                                  .cost = {.flops = 140.0 * n, .bytes = 4.0 * (M * M + (double)s->z) * n}};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, 64), desc.groups);
-    params.fold = desc.groups[0];
+    params.head.fold = desc.groups[0];
     return st == ESKER_OK ? esker__emit(lowering, &desc) : st;
 }
 
