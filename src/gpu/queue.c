@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -378,54 +377,7 @@ esker_status esker__queue_start(esker_device *dev, uint64_t number)
     return esker__queue_is_held(dev, number) ? advance(dev, number + 1, 0, false, ESKER_WAIT_FOREVER) : ESKER_OK;
 }
 
-/* ---- Memory that held-back submissions touch ---- */
-
-esker_status esker__queue_settle(esker_device *dev, const esker__range *range)
-{
-    esker__queue *q = dev->queue;
-    uint64_t n_started = q->n_untracked;
-    if (!esker__queue_holds(dev)) return ESKER_OK;
-    for (size_t i = 0; i < q->n_awaited; i++) {
-        const esker__awaited *a = &q->awaited[i];
-        if (a->range.buffer == range->buffer && a->range.offset < range->offset + range->n_bytes &&
-            range->offset < a->range.offset + a->range.n_bytes && a->number + 1 > n_started)
-            n_started = a->number + 1;
-    }
-    return n_started > q->started ? advance(dev, n_started, 0, false, ESKER_WAIT_FOREVER) : ESKER_OK;
-}
-
-/* Ranges of one submission that touch are one: most are neighbours in its arena. */
-static bool merge(esker__awaited *a, const esker__range *range, uint64_t number)
-{
-    uint64_t end = range->offset + range->n_bytes, a_end = a->range.offset + a->range.n_bytes;
-    if (a->number != number || a->range.buffer != range->buffer || range->offset > a_end || a->range.offset > end)
-        return false;
-    if (range->offset < a->range.offset) a->range.offset = range->offset;
-    a->range.n_bytes = (end > a_end ? end : a_end) - a->range.offset;
-    return true;
-}
-
-static void await(esker__queue *q, const esker__range *range, uint64_t number)
-{
-    for (size_t i = q->n_awaited; i-- > 0 && q->awaited[i].number == number;)
-        if (merge(&q->awaited[i], range, number)) return;
-    if (esker__grow((void **)&q->awaited, &q->awaited_capacity, q->n_awaited, sizeof *q->awaited))
-        q->awaited[q->n_awaited++] = (esker__awaited){*range, number};
-    else
-        q->n_untracked = number + 1; /* everybody waits for it, then */
-}
-
-void esker__queue_await(esker_device *dev, uint64_t number, const esker__launch *launches, size_t n)
-{
-    esker__queue *q = dev->queue;
-    if (!esker__queue_is_held(dev, number)) return;
-    size_t n_left = 0;
-    for (size_t i = 0; i < q->n_awaited; i++)
-        if (q->awaited[i].number >= q->started) q->awaited[n_left++] = q->awaited[i];
-    q->n_awaited = n_left;
-    for (size_t i = 0; i < n; i++)
-        for (int k = 0; k < launches[i].n_storage; k++) await(q, &launches[i].storage[k], number);
-}
+/* ---- The end of a device, of a plan ---- */
 
 esker_status esker__queue_drain(esker_device *dev)
 {
@@ -568,76 +520,12 @@ esker_status esker__queue_add(esker_device *dev, const esker__job *job, const es
     return ESKER_OK;
 }
 
-/* ---- Callbacks ---- */
-
-static void call(esker_device *dev, uint64_t number)
-{
-    esker__queue *q = dev->queue;
-    const esker__entry *entry = esker__queue_entry(q, number);
-    /* The callback may submit, and its own place be taken. */
-    esker_submission_fn callback = entry->callback;
-    char label[ESKER__LABEL_BYTES], message[ESKER__MESSAGE_BYTES];
-    memcpy(label, entry->label, sizeof label);
-    memcpy(message, entry->message, sizeof message);
-    esker_completion done = {.submission = esker__queue_handle(dev, number, entry->job.ticket),
-                             .plan = entry->job.owner,
-                             .status = entry->status,
-                             .message = message,
-                             .label = label};
-    uint64_t begin_ns = esker__queue_trace_now(q);
-    esker_status st = callback(&done, entry->user);
-    esker__queue_trace_span(q, label, "callback", number, begin_ns);
-    if (st == ESKER_OK) return;
-    if (!q->n_callbacks_failed++) {
-        q->callback_status = st;
-        snprintf(q->callback_message, sizeof q->callback_message, "the callback of submission %" PRIu64 " (%s): %s: %s",
-                 number, label, esker_status_name(st), esker_last_error());
-    }
-    esker__log(ESKER_LOG_ERROR, "the callback of submission %" PRIu64 " (%s): %s: %s", number, label, esker_status_name(st),
-               esker_last_error());
-}
-
-bool esker__queue_owes(const esker_device *dev, uint64_t number)
-{
-    esker__queue *q = dev->queue;
-    return !q->delivering && number >= q->delivered && number < q->done && esker__queue_entry(q, number)->callback;
-}
-
-esker_status esker__queue_deliver(esker_device *dev, esker_status st)
-{
-    esker__queue *q = dev->queue;
-    char message[ESKER__ERROR_BYTES] = "";
-    if (atomic_load(&dev->owner) != esker__this_thread()) return st;
-    if (q->delivering || q->delivered == q->done) return st;
-    if (st != ESKER_OK) snprintf(message, sizeof message, "%s", esker_last_error());
-    esker__device_hold(dev); /* a callback may return the last other reference */
-    q->delivering = true;
-    while (q->delivered < q->done) {
-        uint64_t number = q->delivered++;
-        if (esker__queue_entry(q, number)->callback) call(dev, number);
-    }
-    q->delivering = false;
-    esker__device_drop(dev);
-    return st == ESKER_OK ? st : esker__fail(st, "%s", message);
-}
-
 /* ---- The public face ---- */
-
-/* `st`, or what callbacks returned. */
-static esker_status tell_callbacks(esker_device *dev, esker_status st)
-{
-    esker__queue *q = dev->queue;
-    if (st != ESKER_OK || !q->n_callbacks_failed || q->delivering) return st;
-    uint64_t more = q->n_callbacks_failed - 1;
-    q->n_callbacks_failed = 0;
-    if (!more) return esker__fail(q->callback_status, "%s", q->callback_message);
-    return esker__fail(q->callback_status, "%s (and %" PRIu64 " more failed)", q->callback_message, more);
-}
 
 static esker_status deliver_and_tell(esker_device *dev, esker_status st)
 {
     esker__device_hold(dev);
-    st = tell_callbacks(dev, esker__queue_deliver(dev, st));
+    st = esker__queue_tell(dev, esker__queue_deliver(dev, st));
     esker__device_drop(dev);
     return st;
 }
@@ -663,7 +551,7 @@ esker_status esker_device_finish(esker_device *dev)
     /* What callbacks submit is waited for too; one that does so for ever is the program's business. */
     do st = esker__queue_deliver(dev, esker__queue_drain(dev));
     while (st == ESKER_OK && dev->queue->done < dev->queue->made);
-    st = tell_callbacks(dev, st);
+    st = esker__queue_tell(dev, st);
     esker__device_drop(dev);
     return st;
 }

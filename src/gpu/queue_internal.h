@@ -1,4 +1,4 @@
-/* The inside of the queue, for the files that move it and trace it. */
+/* The inside of the queue, for the files that move it, run its callbacks and trace it. */
 #ifndef ESKER_GPU_QUEUE_INTERNAL_H
 #define ESKER_GPU_QUEUE_INTERNAL_H
 
@@ -62,6 +62,9 @@ static inline esker__entry *esker__queue_entry(esker__queue *q, uint64_t number)
 {
     return &q->entries[number % q->capacity];
 }
+
+/* queue_callbacks.c: `st`, or what callbacks returned that nobody was told yet. */
+esker_status esker__queue_tell(esker_device *dev, esker_status st);
 
 /* queue_trace.c: each does nothing where there is no trace. */
 uint64_t esker__queue_trace_now(const esker__queue *q);
