@@ -80,8 +80,9 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
                                                   const esker__conv2d_size *s, const esker_node *sums)
 {
     tiling t = choose_tiling(s);
-    /* Of a filter by LX LZ / FB invocations. Not usual: whether it beats a dispatch of its own beside this one was not measured yet. */
-    if (sums && (!esker__setting("tiled_sums", false) || t.lx * t.slices * t.parts < t.fb)) {
+    /* Of a filter by LX LZ / FB invocations. Measured on an H100 alone: elsewhere a dispatch of its own beside this one. */
+    bool in_kernel = esker__setting("tiled_sums", esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA);
+    if (sums && (!in_kernel || t.lx * t.slices * t.parts < t.fb)) {
         esker_status st = esker__emit_sums(lowering, node, 1, ESKER__CONV2D_SUMMED);
         if (st != ESKER_OK) return st;
         sums = NULL;
