@@ -1,11 +1,13 @@
 #version 310 es
 // gemm/tiled: c[i][j] = tail(sum_p opa(i, p) opb(p, j) + bias[j]); each group BM x BN elements, each invocation 4 MR x 4 NR of them,
-//             from BK values of p at a time in shared memory: two tiles, one of which is filled while the other is used
+//             from BK values of p at a time in shared memory: two tiles, one of which is filled while the other is used, or one of many values
+//             of p; SLICES of invocations may share these out
 //
-// BM = 4 MR TY, BN = 4 NR TX. What fits where: shared memory 8 BK (BM + BN) bytes; registers about 16 MR NR + 4 (MR + NR) + 16 LOADS + 20,
+// BM = 4 MR TY, BN = 4 NR TX. What fits where: shared memory 4 BUFFERS BK (BM + BN) bytes; registers about 16 MR NR + 4 (MR + NR) + 16 LOADS + 20,
 // where LOADS is how many blocks of 4 x 4 an invocation moves for each BK.
 //
-// Order     every element is one running sum over p = 0, 1, 2, ..., as in gemm/direct
+// Order     with one slice every element is one running sum over p = 0, 1, 2, ..., as in gemm/direct; with more, slice s has one over the BK / SLICES values of
+//           p from s BK / SLICES on of every BK, and these are added in order
 // Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS; of i, not of j, if BIAS_OF_ROW)    then those of TAIL    last out c f32
 //           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
 //           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
@@ -14,7 +16,7 @@
 // Groups    (ceil(n / BN), ceil(m / BM), batches * splits)
 // Variants  VA: the rows of a, as stored, are a multiple of 4 long and read as vec4; VB: the same for b; VC: n is a multiple of 4;
 //           WHOLE: k is a multiple of BK; EVEN: m and n are multiples of BM and BN
-// Limits    TX TY invocations; shared memory as above
+// Limits    TX TY SLICES invocations; shared memory as above
 #ifndef TA
 #define TA 0
 #endif
@@ -41,14 +43,17 @@
 #define TY 8
 #endif
 #ifndef MR
-#define MR 2 // blocks of four rows, and of four columns, of an invocation: 1, 2 or 4, at most 8 blocks in all
+#define MR 2 // blocks of four rows (1, 2 or 4) and of four columns (1 or 2) of an invocation
 #define NR 2
 #endif
 #ifndef BK
-#define BK 8 // 8, 16 or 32
+#define BK 8 // values of p of a tile: 8, 16, 32, 64 or 128
+#endif
+#ifndef BUFFERS
+#define BUFFERS 2 // tiles of each operand: 2, or 1 where all k fits, or a tile is so long that waiting for it counts little
 #endif
 #ifndef SLICES
-#define SLICES 1 // parts of each BK, each with its own TX x TY invocations
+#define SLICES 1 // parts of each BK, each with its own TX x TY invocations: a power of two; BK / SLICES is a multiple of UNROLL
 #endif
 #ifndef LANES
 #define LANES 0 // 0: neighbours along n; 1: 8 x 4 of each 32; 2: the same in zigzag (TX >= 8 and TY >= 4 both)
@@ -123,31 +128,31 @@ layout(std140, binding = 0) uniform Params {
 #define LOADS_A ((UNITS_A + N_HERE - 1) / N_HERE)
 #define LOADS_B ((UNITS_B + N_HERE - 1) / N_HERE)
 #endif
-#if LOADS_A > 2 || LOADS_B > 2
-#error an invocation moves at most two blocks of each tile: fewer values of p at a time, or more invocations
+#if LOADS_A > 4 || LOADS_B > 4
+#error an invocation moves at most four blocks of each tile: fewer values of p at a time, or more invocations
 #endif
 
-#if (SLICES - 1) * 4 * NR * TX * TY > 2 * BK * (MR * TY + NR * TX) || N_HERE > 2 * BK * MR * TY
-#error no room where the slices are added, or the sums of rows
+#if SLICES > 1 && SLICES * 4 * NR * TX * TY > BUFFERS * BK * (MR * TY + NR * TX)
+#error no room where the slices are added
 #endif
 
 uint at_a = 0u, at_b = 0u; // where this batch's matrices begin, in elements
 
 #if SLICES > 1 // one piece, where the slices are added in the end
-shared vec4 tiles[2 * BK * (MR * TY + NR * TX)]; // two of a's, [BK of p][BM rows / 4], and two of b's behind them
-#define FIRST_B uint(2 * BK * MR * TY)
+shared vec4 tiles[BUFFERS * BK * (MR * TY + NR * TX)]; // two of a's, [BK of p][BM rows / 4], and two of b's behind them
+#define FIRST_B uint(BUFFERS * BK * MR * TY)
 #define OF_A(i) tiles[i]
 #define OF_B(i) tiles[FIRST_B + (i)]
 #else // two, so that writing to one is seen to leave the other alone
-shared vec4 tile_a[2 * BK * MR * TY];
-shared vec4 tile_b[2 * BK * NR * TX];
+shared vec4 tile_a[BUFFERS * BK * MR * TY];
+shared vec4 tile_b[BUFFERS * BK * NR * TX];
 #define OF_A(i) tile_a[i]
 #define OF_B(i) tile_b[i]
 #endif
 
 // Where an operand is stored along p, neighbours take neighbouring fours of p of a row, so that they read whole lines; the fours of the tile
-// are then exchanged within eights, by an amount that depends on p, so that neighbours write to different banks.
-#define MIX(p4, n4) ((p4) * (8u / K4) & 7u & ((n4) - 1u))
+// are then exchanged within eights, by an amount that depends on p, so that the eight neighbours that write at once meet different banks.
+#define MIX(p4, n4) ((p4) * max(8u / K4, 1u) & 7u & ((n4) - 1u))
 #if TA
 #define MIX_A(p4) 0u
 #else
@@ -336,28 +341,17 @@ void store_sums(uint i, uint z, vec4 s)
         OF_B(to + 3u * COLS4) = W;                                                                                              \
     }
 
-// Rows r of the invocation's elements: s[r] its first four columns, t[r] the second, and so on.
+// Rows r of the invocation's elements: s[r] its first four columns, t[r] the second.
 #if NR == 1
-#define ROW(U, S, T, V, W) S += (U) * b0;
-#define SAVE(I, S, T, V, W) store4(I, column, S);
-#elif NR == 2
-#define ROW(U, S, T, V, W)                                                                                                       \
+#define ROW(U, S, T) S += (U) * b0;
+#define SAVE(I, S, T) store4(I, column, S);
+#else
+#define ROW(U, S, T)                                                                                                       \
     S += (U) * b0;                                                                                                               \
     T += (U) * b1;
-#define SAVE(I, S, T, V, W)                                                                                                      \
+#define SAVE(I, S, T)                                                                                                            \
     store4(I, column, S);                                                                                                        \
     store4(I, column + 4u * uint(TX), T);
-#else
-#define ROW(U, S, T, V, W)                                                                                                       \
-    S += (U) * b0;                                                                                                               \
-    T += (U) * b1;                                                                                                               \
-    V += (U) * b2;                                                                                                               \
-    W += (U) * b3;
-#define SAVE(I, S, T, V, W)                                                                                                      \
-    store4(I, column, S);                                                                                                        \
-    store4(I, column + 4u * uint(TX), T);                                                                                        \
-    store4(I, column + 8u * uint(TX), V);                                                                                        \
-    store4(I, column + 12u * uint(TX), W);
 #endif
 
 void main()
@@ -435,14 +429,6 @@ void main()
     vec4 t12 = vec4(0.0), t13 = vec4(0.0), t14 = vec4(0.0), t15 = vec4(0.0);
 #endif
 #endif
-#if NR == 4
-    vec4 v0 = vec4(0.0), v1 = vec4(0.0), v2 = vec4(0.0), v3 = vec4(0.0);
-    vec4 w0 = vec4(0.0), w1 = vec4(0.0), w2 = vec4(0.0), w3 = vec4(0.0);
-#if MR >= 2
-    vec4 v4 = vec4(0.0), v5 = vec4(0.0), v6 = vec4(0.0), v7 = vec4(0.0);
-    vec4 w4 = vec4(0.0), w5 = vec4(0.0), w6 = vec4(0.0), w7 = vec4(0.0);
-#endif
-#endif
 
     // Blocks on their way: read before the arithmetic, written to the tile after it.
     vec4 f0, f1, f2, f3;
@@ -467,13 +453,27 @@ void main()
 #else
 #define MOVES_B if (here < uint(UNITS_B))
 #endif
-#if LOADS_A == 2
+#if LOADS_A >= 3
+    vec4 f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15;
+#if LOADS_A == 3
+#define MORE_A(DO) DO(here + uint(N_HERE), f4, f5, f6, f7) DO(here + uint(2 * N_HERE), f8, f9, f10, f11)
+#else
+#define MORE_A(DO) DO(here + uint(N_HERE), f4, f5, f6, f7) DO(here + uint(2 * N_HERE), f8, f9, f10, f11) DO(here + uint(3 * N_HERE), f12, f13, f14, f15)
+#endif
+#elif LOADS_A == 2
     vec4 f4, f5, f6, f7;
 #define MORE_A(DO) DO(here + uint(N_HERE), f4, f5, f6, f7)
 #else
 #define MORE_A(DO)
 #endif
-#if LOADS_B == 2
+#if LOADS_B >= 3
+    vec4 g4, g5, g6, g7, g8, g9, g10, g11, g12, g13, g14, g15;
+#if LOADS_B == 3
+#define MORE_B(DO) DO(here + uint(N_HERE), g4, g5, g6, g7) DO(here + uint(2 * N_HERE), g8, g9, g10, g11)
+#else
+#define MORE_B(DO) DO(here + uint(N_HERE), g4, g5, g6, g7) DO(here + uint(2 * N_HERE), g8, g9, g10, g11) DO(here + uint(3 * N_HERE), g12, g13, g14, g15)
+#endif
+#elif LOADS_B == 2
     vec4 g4, g5, g6, g7;
 #define MORE_B(DO) DO(here + uint(N_HERE), g4, g5, g6, g7)
 #else
@@ -499,8 +499,10 @@ void main()
         barrier(); // this tile is written, and the other no longer read
         from_a = to_a;
         from_b = to_b;
+#if BUFFERS == 2
         to_a ^= uint(BK) * ROWS4;
         to_b ^= uint(BK) * COLS4;
+#endif
         next += uint(BK);
         bool more = next < end;
         if (more) {
@@ -523,15 +525,13 @@ void main()
 #endif
 #if NR == 1
 #define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u);
-#elif NR == 2
-#define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u), b1 = TILE_B(1u);
 #else
-#define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u), b1 = TILE_B(1u), b2 = TILE_B(2u), b3 = TILE_B(3u);
+#define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u), b1 = TILE_B(1u);
 #endif
-#define ROWS_0 ROW(a0.x, s0, t0, v0, w0) ROW(a0.y, s1, t1, v1, w1) ROW(a0.z, s2, t2, v2, w2) ROW(a0.w, s3, t3, v3, w3)
-#define ROWS_1 ROW(a1.x, s4, t4, v4, w4) ROW(a1.y, s5, t5, v5, w5) ROW(a1.z, s6, t6, v6, w6) ROW(a1.w, s7, t7, v7, w7)
-#define ROWS_2 ROW(a2.x, s8, t8, v8, w8) ROW(a2.y, s9, t9, v9, w9) ROW(a2.z, s10, t10, v10, w10) ROW(a2.w, s11, t11, v11, w11)
-#define ROWS_3 ROW(a3.x, s12, t12, v12, w12) ROW(a3.y, s13, t13, v13, w13) ROW(a3.z, s14, t14, v14, w14) ROW(a3.w, s15, t15, v15, w15)
+#define ROWS_0 ROW(a0.x, s0, t0) ROW(a0.y, s1, t1) ROW(a0.z, s2, t2) ROW(a0.w, s3, t3)
+#define ROWS_1 ROW(a1.x, s4, t4) ROW(a1.y, s5, t5) ROW(a1.z, s6, t6) ROW(a1.w, s7, t7)
+#define ROWS_2 ROW(a2.x, s8, t8) ROW(a2.y, s9, t9) ROW(a2.z, s10, t10) ROW(a2.w, s11, t11)
+#define ROWS_3 ROW(a3.x, s12, t12) ROW(a3.y, s13, t13) ROW(a3.z, s14, t14) ROW(a3.w, s15, t15)
 #if MR == 1
 #define ARITHMETIC ROWS_0
 #elif MR == 2
@@ -570,79 +570,79 @@ void main()
 #endif
         }
         if (more) {
+#if BUFFERS == 1
+            memoryBarrierShared();
+            barrier();
+#endif
             WRITE
         }
     }
 
 #if SUMS
+#define SHARING min(uint(N_HERE), uint(BK) * ROWS4) // invocations that added anything
     if (group.x == 0u) {
         memoryBarrierShared();
         barrier();
-        OF_A(here) = total;
+        if (here < SHARING) OF_A(here) = total;
         memoryBarrierShared();
         barrier();
         if (here < ROWS4) {
-            for (uint e = here + ROWS4; e < uint(N_HERE); e += ROWS4) total += OF_A(e);
+            for (uint e = here + ROWS4; e < SHARING; e += ROWS4) total += OF_A(e);
             store_sums(i_first + 4u * here, group.z, total);
         }
     }
 #endif
 #if SLICES > 1
-    // The others' sums, four rows (with NR blocks of columns) at a time, are added in order by the first slice, which stores.
-#define EACH (4 * NR)
-#define AT(s, r) tiles[((s - 1u) * uint(EACH) + r) * uint(TX * TY) + of_slice]
-#define GIVE(r, S) AT(slice, r) = S;
-#define TAKE(r, S) S += AT(s, r);
+    // Four rows (of NR blocks of columns) of each invocation at a time: all slices share theirs, then each invocation adds up some of them in order.
+#define EACH uint(4 * NR * TX * TY)
+#define GIVE(d, N, S) tiles[slice * EACH + (ty * 4u + d) * COLS4 + uint(N * TX) + tx] = S;
 #if NR == 1
-#define ALL(DO, S0, S1, S2, S3, T0, T1, T2, T3) DO(0u, S0) DO(1u, S1) DO(2u, S2) DO(3u, S3)
-#elif NR == 2
-#define ALL(DO, S0, S1, S2, S3, T0, T1, T2, T3)                                                                                  \
-    DO(0u, S0) DO(1u, S1) DO(2u, S2) DO(3u, S3) DO(4u, T0) DO(5u, T1) DO(6u, T2) DO(7u, T3)
+#define ALL(S0, S1, S2, S3, T0, T1, T2, T3) GIVE(0u, 0, S0) GIVE(1u, 0, S1) GIVE(2u, 0, S2) GIVE(3u, 0, S3)
 #else
-#error slices have one or two blocks of columns
+#define ALL(S0, S1, S2, S3, T0, T1, T2, T3)                                                                                      \
+    GIVE(0u, 0, S0) GIVE(1u, 0, S1) GIVE(2u, 0, S2) GIVE(3u, 0, S3) GIVE(0u, 1, T0) GIVE(1u, 1, T1) GIVE(2u, 1, T2) GIVE(3u, 1, T3)
 #endif
-#define JOIN(S0, S1, S2, S3, T0, T1, T2, T3)                                                                                     \
+#define JOIN(R, S0, S1, S2, S3, T0, T1, T2, T3)                                                                                  \
     memoryBarrierShared();                                                                                                       \
     barrier();                                                                                                                   \
-    if (slice > 0u) {                                                                                                            \
-        ALL(GIVE, S0, S1, S2, S3, T0, T1, T2, T3)                                                                                \
-    }                                                                                                                            \
+    ALL(S0, S1, S2, S3, T0, T1, T2, T3)                                                                                          \
     memoryBarrierShared();                                                                                                       \
     barrier();                                                                                                                   \
-    if (slice == 0u)                                                                                                             \
-        for (uint s = 1u; s < uint(SLICES); s++) {                                                                               \
-            ALL(TAKE, S0, S1, S2, S3, T0, T1, T2, T3)                                                                            \
-        }
-    JOIN(s0, s1, s2, s3, t0, t1, t2, t3)
+    for (uint e = here; e < EACH; e += uint(N_HERE)) {                                                                           \
+        vec4 sum = tiles[e];                                                                                                     \
+        for (uint s = 1u; s < uint(SLICES); s++) sum += tiles[s * EACH + e];                                                     \
+        store4(i_first + uint(R * 4 * TY) + e / COLS4, j_first + e % COLS4 * 4u, sum);                                           \
+    }
+    JOIN(0, s0, s1, s2, s3, t0, t1, t2, t3)
 #if MR >= 2
-    JOIN(s4, s5, s6, s7, t4, t5, t6, t7)
+    JOIN(1, s4, s5, s6, s7, t4, t5, t6, t7)
 #endif
 #if MR == 4
-    JOIN(s8, s9, s10, s11, t8, t9, t10, t11)
-    JOIN(s12, s13, s14, s15, t12, t13, t14, t15)
+    JOIN(2, s8, s9, s10, s11, t8, t9, t10, t11)
+    JOIN(3, s12, s13, s14, s15, t12, t13, t14, t15)
 #endif
-    if (slice > 0u) return;
+    return;
 #endif
 
 #define ROW_AT(r, d) (row + uint(r * 4 * TY + d))
-    SAVE(ROW_AT(0, 0), s0, t0, v0, w0)
-    SAVE(ROW_AT(0, 1), s1, t1, v1, w1)
-    SAVE(ROW_AT(0, 2), s2, t2, v2, w2)
-    SAVE(ROW_AT(0, 3), s3, t3, v3, w3)
+    SAVE(ROW_AT(0, 0), s0, t0)
+    SAVE(ROW_AT(0, 1), s1, t1)
+    SAVE(ROW_AT(0, 2), s2, t2)
+    SAVE(ROW_AT(0, 3), s3, t3)
 #if MR >= 2
-    SAVE(ROW_AT(1, 0), s4, t4, v4, w4)
-    SAVE(ROW_AT(1, 1), s5, t5, v5, w5)
-    SAVE(ROW_AT(1, 2), s6, t6, v6, w6)
-    SAVE(ROW_AT(1, 3), s7, t7, v7, w7)
+    SAVE(ROW_AT(1, 0), s4, t4)
+    SAVE(ROW_AT(1, 1), s5, t5)
+    SAVE(ROW_AT(1, 2), s6, t6)
+    SAVE(ROW_AT(1, 3), s7, t7)
 #endif
 #if MR == 4
-    SAVE(ROW_AT(2, 0), s8, t8, v8, w8)
-    SAVE(ROW_AT(2, 1), s9, t9, v9, w9)
-    SAVE(ROW_AT(2, 2), s10, t10, v10, w10)
-    SAVE(ROW_AT(2, 3), s11, t11, v11, w11)
-    SAVE(ROW_AT(3, 0), s12, t12, v12, w12)
-    SAVE(ROW_AT(3, 1), s13, t13, v13, w13)
-    SAVE(ROW_AT(3, 2), s14, t14, v14, w14)
-    SAVE(ROW_AT(3, 3), s15, t15, v15, w15)
+    SAVE(ROW_AT(2, 0), s8, t8)
+    SAVE(ROW_AT(2, 1), s9, t9)
+    SAVE(ROW_AT(2, 2), s10, t10)
+    SAVE(ROW_AT(2, 3), s11, t11)
+    SAVE(ROW_AT(3, 0), s12, t12)
+    SAVE(ROW_AT(3, 1), s13, t13)
+    SAVE(ROW_AT(3, 2), s14, t14)
+    SAVE(ROW_AT(3, 3), s15, t15)
 #endif
 }

@@ -24,6 +24,7 @@ static const slicing slicings[] = {
 
 #define MULTIPROCESSORS 132
 #define ACROSS          1.15 /* times `block`, unless both operands lie along k */
+#define NARROW          6e-6 /* seconds: unless so few groups have it that there is nothing else for them to do */
 
 static uint32_t rows_of(const slicing *t)
 {
@@ -58,12 +59,13 @@ int esker__gemm_slicings(const esker__lowering *lowering, const esker__gemm *p, 
     int n = 0;
     *out_usual = -1;
     *out_seconds = INFINITY;
-    if (p->k < 8 || p->m < 4 || p->n < 4) return 0; /* mostly padding */
+    bool narrow = p->m < 4 || p->n < 4; /* mostly padding, */
+    if (p->k < (narrow ? 16 : 8) || (p->m == 1 && p->tb)) return 0;
     bool nvidia = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && !p->sum;
     for (int i = 0; i < N_SLICINGS && n < capacity; i++) {
         if (!has_room(limits, p, &slicings[i])) continue;
         double seconds = seconds_of(p, &slicings[i]);
-        if (nvidia && seconds < *out_seconds) *out_seconds = seconds, *out_usual = n;
+        if (nvidia && seconds < *out_seconds && (!narrow || seconds < NARROW)) *out_seconds = seconds, *out_usual = n;
         names[n++] = slicings[i].name;
     }
     return n;

@@ -9,7 +9,7 @@
 
 typedef struct tiling {
     const char *name; /* rows x columns of a group's tile */
-    uint32_t tx, ty, mr, nr, bk, slices, unroll, lanes;
+    uint32_t tx, ty, mr, nr, bk, slices, buffers, unroll, lanes;
     /* Measured on an H100 of 132 multiprocessors: what one of them computes when full, how many groups that takes, and how long one BK
        takes a group that has a multiprocessor to itself. */
     double flops, seconds;
@@ -17,11 +17,15 @@ typedef struct tiling {
 } tiling;
 
 static const tiling tilings[] = {
-    {"t256x128", 16, 16, 4, 2, 16, 1, 16, 2, 347e9, 2.9e-6, 1}, {"t128x128", 16, 16, 2, 2, 8, 1, 8, 2, 318e9, 0.95e-6, 2},
-    {"t128x64", 8, 16, 2, 2, 32, 1, 16, 2, 295e9, 2.05e-6, 2},  {"t64x64", 8, 8, 2, 2, 16, 1, 16, 2, 305e9, 1.01e-6, 8},
-    {"t32x64", 16, 8, 1, 1, 32, 1, 16, 2, 200e9, 0.86e-6, 4},   {"t32x32", 8, 8, 1, 1, 32, 1, 16, 2, 170e9, 0.86e-6, 8},
-    {"t16x128", 16, 4, 1, 2, 16, 1, 16, 2, 170e9, 0.57e-6, 6},  {"t128x16", 4, 16, 2, 1, 16, 1, 16, 0, 170e9, 0.57e-6, 6},
-    {"t32x32s4", 8, 8, 1, 1, 64, 4, 16, 2, 170e9, 1.15e-6, 1},
+    {"t256x128", 16, 16, 4, 2, 16, 1, 2, 16, 2, 347e9, 2.9e-6, 1},
+    {"t128x128", 16, 16, 2, 2, 8, 1, 2, 8, 2, 318e9, 0.95e-6, 2},
+    {"t128x64", 8, 16, 2, 2, 32, 1, 2, 16, 2, 295e9, 2.05e-6, 2},
+    {"t64x64", 8, 8, 2, 2, 16, 1, 2, 16, 2, 305e9, 1.01e-6, 8},
+    {"t32x64", 16, 8, 1, 1, 32, 1, 2, 16, 2, 200e9, 0.86e-6, 4},
+    {"t32x32", 8, 8, 1, 1, 32, 1, 2, 16, 2, 170e9, 0.86e-6, 8},
+    {"t16x128", 16, 4, 1, 2, 16, 1, 2, 16, 2, 170e9, 0.57e-6, 6},
+    {"t128x16", 4, 16, 2, 1, 16, 1, 2, 16, 0, 170e9, 0.57e-6, 6},
+    {"t32x32s4", 8, 8, 1, 1, 64, 4, 2, 16, 2, 170e9, 1.15e-6, 1},
 };
 #define N_TILINGS    ((int)(sizeof tilings / sizeof *tilings))
 #define USUAL_TILING 3 /* of GPUs that are large but otherwise unknown */
@@ -46,7 +50,7 @@ static uint64_t columns_of(const tiling *t)
 static bool has_room(const esker_limits *limits, const esker__gemm *p, const tiling *t)
 {
     return t->tx * t->ty * t->slices <= limits->group_invocations &&
-           8 * t->bk * (rows_of(t) + columns_of(t)) <= limits->shared_bytes &&
+           4 * t->buffers * t->bk * (rows_of(t) + columns_of(t)) <= limits->shared_bytes &&
            esker__ceil_div(p->n, columns_of(t)) <= limits->groups[0] &&
            esker__ceil_div(p->m, rows_of(t)) <= limits->groups[1] && p->batches <= limits->groups[2];
 }
@@ -128,8 +132,9 @@ esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, c
     esker__text defines = {0};
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\nWHOLE %d\nEVEN %d\n", p->ta, p->tb, va, vb, vc,
                     p->k % t->bk == 0, p->m % rows_of(t) == 0 && p->n % columns_of(t) == 0);
-    esker__text_add(&defines, "TX %u\nTY %u\nMR %u\nNR %u\nBK %u\nSLICES %u\nUNROLL %u\nLANES %u\n", t->tx, t->ty, t->mr,
-                    t->nr, t->bk, t->slices, esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE ? 4 : t->unroll,
+    esker__text_add(&defines, "TX %u\nTY %u\nMR %u\nNR %u\nBK %u\nSLICES %u\nBUFFERS %u\nUNROLL %u\nLANES %u\n", t->tx,
+                    t->ty, t->mr, t->nr, t->bk, t->slices, t->buffers,
+                    esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE ? 4 : t->unroll,
                     t->lanes); /* CPUs compile long */
     return esker__gemm_finish(lowering, p, vc, &d, &defines);
 }
