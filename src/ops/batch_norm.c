@@ -13,7 +13,6 @@
 
 #define USUAL_EPS      1e-5f
 #define USUAL_MOMENTUM 0.1f
-#define GROUP          128 /* invocations of norm/running */
 
 /* ---- Shape rules ---- */
 
@@ -283,94 +282,6 @@ const esker__op esker__op_batch_norm_grad = {
     .title = esker__norm_title,
 };
 
-/* ---- Running statistics: inputs are the batch's statistics, the two parameters, and x for its shape ---- */
-
-typedef struct running_attr {
-    float momentum;
-} running_attr;
-
-static esker_status infer_running(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
-{
-    const char *const names[] = {NULL, "mean", "variance"};
-    (void)attr;
-    (void)out;
-    for (int i = 1; i <= 2; i++) {
-        const esker_node *node = inputs[i];
-        bool parameter = node->op == &esker__op_parameter;
-        if (parameter && node->graph->params->list[((const esker__parameter_attr *)node->attr)->index].frozen) continue;
-        char text[ESKER__SIGNATURE_BYTES];
-        return esker__fail(ESKER_ERR_INVALID, "%s: the running %s is %s, it must be a frozen parameter",
-                           esker__signature(text, "batch_norm_running", inputs, n_inputs), names[i],
-                           parameter ? "a parameter that is trained" : "no parameter");
-    }
-    return ESKER_OK;
-}
-
-/* Values for one channel, of those that a batch has. */
-static double count_of(const esker_node *node)
-{
-    const esker_node *x = node->inputs[3];
-    return elems(x) / (double)x->type.shape.dims[1];
-}
-
-static void reference_running(const esker__reference *r)
-{
-    double m = ((const running_attr *)r->node->attr)->momentum, count = count_of(r->node);
-    int64_t n = r->node->inputs[1]->type.shape.dims[0];
-    for (int64_t i = 0; i < n; i++) {
-        r->in[1][i] = (1 - m) * r->in[1][i] + m * r->in[0][2 * i];
-        r->in[2][i] = (1 - m) * r->in[2][i] + m * r->in[0][2 * i + 1] * (count / (count - 1));
-    }
-}
-
-static void cost_running(const esker_node *node, esker__cost *out)
-{
-    double n = (double)node->inputs[1]->type.shape.dims[0];
-    *out = (esker__cost){6 * n, 24 * n};
-}
-
-static esker_status lower_running(esker__lowering *lowering, const esker_node *node)
-{
-    float momentum = ((const running_attr *)node->attr)->momentum;
-    double count = count_of(node);
-    uint64_t n = (uint64_t)node->inputs[1]->type.shape.dims[0];
-    struct {
-        uint32_t groups_x, n;
-        float keep, momentum, var_momentum;
-    } params = {0, (uint32_t)n, 1 - momentum, momentum, (float)(momentum * (count / (count - 1)))};
-    esker__dispatch_desc desc = {.kernel = "norm/running",
-                                 .operands = {esker__read(lowering, node->inputs[0]),
-                                              esker__write(lowering, node->inputs[1]),
-                                              esker__write(lowering, node->inputs[2])},
-                                 .n_operands = 3,
-                                 .params = &params,
-                                 .n_params = 5};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, GROUP), desc.groups);
-    if (st != ESKER_OK) return st;
-    params.groups_x = desc.groups[0];
-    return esker__emit(lowering, &desc);
-}
-
-/* Nothing is learned from a batch in inference; a value stands where the effect stood. */
-static esker_node *inference_running(esker_graph *graph, const esker_node *node, esker_node *const *inputs)
-{
-    (void)graph;
-    (void)node;
-    return inputs[0];
-}
-
-const esker__op esker__op_batch_norm_running = {
-    .name = "batch_norm_running",
-    .n_inputs = 4,
-    .attr_bytes = sizeof(running_attr),
-    .flags = ESKER__OP_EFFECT,
-    .infer = infer_running,
-    .reference = reference_running,
-    .cost = cost_running,
-    .lower = lower_running,
-    .inference = inference_running,
-};
-
 /* ---- Recording ---- */
 
 static esker_node *record(const esker__op *op, esker_node *x, const esker_batch_norm_desc *desc, bool fixed)
@@ -401,9 +312,8 @@ static esker_node *record(const esker__op *op, esker_node *x, const esker_batch_
     if (st != ESKER_OK) return esker__graph_fail(x->graph, st);
     esker_node *y = esker__record(op, &attr, inputs, n);
     if (!y || fixed || !attr.has_running) return y;
-    esker_node *running[] = {esker__output(y, 1), d.running_mean, d.running_var, x};
-    running_attr own = {d.momentum > 0 ? d.momentum : USUAL_MOMENTUM};
-    return esker__record(&esker__op_batch_norm_running, &own, running, 4) ? y : NULL;
+    float momentum = d.momentum > 0 ? d.momentum : USUAL_MOMENTUM;
+    return esker__batch_norm_running(y, d.running_mean, d.running_var, momentum) ? y : NULL;
 }
 
 esker_node *esker_batch_norm(esker_node *x, const esker_batch_norm_desc *desc)

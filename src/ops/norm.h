@@ -72,6 +72,9 @@ esker_status esker__norm_fill_eps(const char *op, esker_node *const *inputs, int
 /** 2 sqrt(terms of a line) + 16: two sums, an inverse root, and a few products. */
 double esker__norm_tolerance(const esker_node *node);
 
+/** Of a batch norm `y`: its running statistics move towards those of its batch (batch_norm_running.c). */
+esker_node *esker__batch_norm_running(esker_node *y, esker_node *mean, esker_node *variance, float momentum);
+
 /* References (norm_reference.c); `stats` are read where they are given and computed where they are not. */
 void esker__norm_reference(const esker__reference *r, const double *weight, const double *bias, const double *mean,
                            const double *variance);

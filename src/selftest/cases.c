@@ -315,16 +315,22 @@ BUILD(pad)
     return esker_pad(in[0], (int64_t[]){1, 2}, (int64_t[]){2, 0}, 2, (esker_pad_mode)args[0], 0.5f);
 }
 
+/* One after the other as many as args[0] says, with running statistics, or one without. */
 BUILD(batch_norm)
 {
     const esker_shape channels = {1, {esker_node_get_shape(in[0])->dims[1]}};
+    static const char *const names[][2] = {{"mean", "var"}, {"second mean", "second var"}, {"third mean", "third var"}};
     esker_batch_norm_desc desc = {.weight = in[1], .bias = in[2]};
-    if (args[0] != 0) {
-        desc.running_mean = esker_parameter(graph, &(esker_param_desc){.name = "mean", .shape = channels, .frozen = true});
+    esker_node *y = in[0];
+    for (int i = 0; i < (int)args[0]; i++) {
+        desc.running_mean = esker_parameter(graph,
+                                            &(esker_param_desc){.name = names[i][0], .shape = channels, .frozen = true});
         desc.running_var = esker_parameter(
-            graph, &(esker_param_desc){.name = "var", .shape = channels, .init = {ESKER_INIT_CONSTANT, 1}, .frozen = true});
+            graph,
+            &(esker_param_desc){.name = names[i][1], .shape = channels, .init = {ESKER_INIT_CONSTANT, 1}, .frozen = true});
+        y = esker_batch_norm(y, &desc);
     }
-    return esker_batch_norm(in[0], &desc);
+    return args[0] != 0 ? y : esker_batch_norm(y, &desc);
 }
 BUILD(batch_norm_infer)
 {
@@ -603,6 +609,7 @@ const esker__case_row esker__case_rows[] = {
     {"normalize", .build = build_normalize, .args = {1}, .shapes = {"5,64", "2,129", "3,7,2"}},
     {"batch_norm", .build = build_batch_norm, .shapes = {"5,3 x 3 x 3", "2,4,5,7 x 4 x 4", "129,2 x 2 x 2"}},
     {"batch_norm_running", .build = build_batch_norm, .args = {1}, .shapes = {"5,3 x 3 x 3", "2,4,5,7 x 4 x 4"}, .n_steps = 2},
+    {"batch_norm_running", "of three norms", .build = build_batch_norm, .args = {3}, .shapes = {"2,4,5,7 x 4 x 4"}, .n_steps = 2, .no_gradient = true},
     {"batch_norm_infer", .fixed = 24, .build = build_batch_norm_infer, .in = {ON(-2, 2), ON(0.5, 2), ON(-1, 1), ON(-1, 1), ON(0.3, 2)}, .shapes = {"5,3 x 3 x 3 x 3 x 3", "2,4,5,7 x 4 x 4 x 4 x 4"}},
 
     {"cross_entropy", .binary = esker_cross_entropy, .in = {ON(-9, 9), I32(-1, 2)}, .shapes = {"1,3 x 1", "5,64 x 5", "129,3 x 129", "7,129 x 7"}},

@@ -1,5 +1,7 @@
 /* device test: normalisations with their gradients, and the running statistics of batch norm. */
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <esker/graph.h>
 #include <esker/plan.h>
@@ -372,6 +374,86 @@ static void running_statistics_follow_the_closed_form(void **state)
     free(got);
 }
 
+/* Five norms at once; then one with another frozen parameter between its own, one with another momentum, and two that share their statistics. */
+#define NORMS 9
+
+static int count_running(const esker_plan *plan)
+{
+    esker_plan_info info;
+    esker_dispatch_info dispatch;
+    int n = 0;
+    esker_plan_get_info(plan, &info);
+    for (int i = 0; i < (int)info.n_dispatches; i++) {
+        assert_ok(esker_plan_get_dispatch(plan, i, &dispatch));
+        n += !strcmp(dispatch.kernel, "norm/running");
+    }
+    return n;
+}
+
+static esker_plan *build_norms(const esker_plan_desc *how, esker_graph **out_graph)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_node *mean = NULL, *var = NULL, *y[NORMS];
+    esker_plan_desc desc = *how;
+    assert_ok(esker_graph_create(NULL, &graph));
+    for (int i = 0; i < NORMS; i++) {
+        char name[32];
+        esker_param_desc param = {.name = name, .shape = {1, {i == 2 ? 130 : 3 + i}}, .frozen = true};
+        snprintf(name, sizeof name, "mean%d", i);
+        if (i < NORMS - 1) mean = esker_parameter(graph, &param);
+        snprintf(name, sizeof name, "between%d", i);
+        if (i == 5) esker_parameter(graph, &param);
+        snprintf(name, sizeof name, "var%d", i);
+        if (i < NORMS - 1) var = esker_parameter(graph, &param);
+        esker_shape shape = {4, {2 + i, mean->type.shape.dims[0], 3, 2}};
+        esker_node *x = esker_random_normal(graph, &shape, (float)i, 1.0f + 0.25f * (float)i);
+        y[i] = esker_batch_norm(
+            x, &(esker_batch_norm_desc){.running_mean = mean, .running_var = var, .momentum = i == 6 ? 0.5f : 0.2f});
+        y[i] = esker_sum(y[i], NULL, 0, false);
+    }
+    desc.outputs = y;
+    desc.n_outputs = NORMS;
+    assert_ok(esker_graph_status(graph));
+    assert_ok(esker_plan_compile(graph, &desc, &plan));
+    assert_ok(esker_plan_check(plan));
+    *out_graph = graph;
+    return plan;
+}
+
+/* As many dispatches as there are pieces of memory and blocks, and the same statistics, to the bit, as one for each norm leaves. */
+static void running_statistics_of_many_norms_go_together(void **state)
+{
+    (void)state;
+    esker_graph *graph[3];
+    esker_plan *plan[3];
+    esker_plan_desc how[3] = {{.seed = 3}, {.seed = 3, .no_fusion = true}, {.seed = 3, .check = true}};
+    esker_device_info device;
+    esker_device_get_info(test_device(), &device);
+    for (int i = 0; i < 3; i++) {
+        how[i].device = test_device();
+        plan[i] = build_norms(&how[i], &graph[i]);
+        for (int step = 0; step < 3; step++) assert_ok(esker_plan_run(plan[i]));
+    }
+    assert_int_equal(count_running(plan[1]), NORMS);
+    /* The five; that with another between; another momentum; and the last two, one of which lies behind the five. */
+    assert_int_equal(count_running(plan[0]), device.limits.storage_blocks >= 8 ? 5 : 6);
+    esker_params *params[3];
+    for (int i = 0; i < 3; i++) params[i] = esker_graph_get_params(graph[i]);
+    for (int p = 0; p < esker_params_count(params[0]); p++) {
+        float got[3][130];
+        esker_param_info info;
+        assert_ok(esker_params_get_info(params[0], p, &info));
+        for (int i = 0; i < 3; i++) assert_ok(esker_params_read(params[i], p, got[i], info.n_elems));
+        assert_memory_equal(got[0], got[1], (size_t)info.n_elems * sizeof(float));
+        assert_memory_equal(got[0], got[2], (size_t)info.n_elems * sizeof(float));
+    }
+    for (int i = 0; i < 3; i++) {
+        esker_plan_destroy(plan[i]);
+        esker_graph_destroy(graph[i]);
+    }
+}
+
 #define RUNNING(i)                                                                                                         \
     {                                                                                                                      \
         running_cases[i].name, running_statistics_follow_the_closed_form, NULL, NULL, (void *)(uintptr_t)&running_cases[i] \
@@ -381,6 +463,7 @@ int main(void)
 {
     const struct CMUnitTest more[] = {cmocka_unit_test(refuses_what_cannot_be),
                                       cmocka_unit_test(refuses_to_train_on_one_value),
+                                      cmocka_unit_test(running_statistics_of_many_norms_go_together),
                                       RUNNING(0),
                                       RUNNING(1),
                                       RUNNING(2),
