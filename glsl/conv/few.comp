@@ -11,6 +11,8 @@
 //           across, down: tiles of an image; fold: groups along x
 // Groups    images down across, folded into x and y; z: ceil(f_out / (CH LZ))
 // Variants  VY: y_v is 1, and columns, y_channel, y_first, y_u are multiples of 4
+//           POOLING: y is [images, f_out, rows / 2, columns / 2], the largest values of windows of 2 x 2 (rows and columns are even, y_channel and y_u those of
+//           y); WINNERS_BINDING: behind y, uint [images, ceil(f_out / 4), rows / 2, columns / 2], which element of each it was (pool/winners), with GATED
 // Limits    LX LY LZ invocations; shared memory 16 (CI ((LY - 1) SY + KH) (LX SX + 3) + CI KH KW CH LZ / 4) bytes, about; CH 8 needs about 80 registers
 #ifndef LX
 #define LX 8 // literals for layout()
@@ -37,6 +39,15 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
+#ifndef POOLING
+#define POOLING 0 // with CH 4, an even LY, and without VY
+#endif
+#ifndef WINNERS_BINDING
+#define WINNERS_BINDING 0 // nobody wants them
+#endif
+#ifndef GATED
+#define GATED 0
+#endif
 #ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
 #define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
 #endif
@@ -57,6 +68,9 @@ layout(std430, binding = OUT_BINDING) writeonly buffer Y { vec4 y[]; };
 #else
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
 #endif
+#if WINNERS_BINDING > 0
+layout(std430, binding = WINNERS_BINDING) writeonly buffer Winners { uint winners[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint images, across, down, fold, rows, columns, f_out;
@@ -72,7 +86,11 @@ layout(std140, binding = 0) uniform Params {
 #define FOURS (CH * LZ / 4) // of channels
 #define TAPS (CI * KH * KW)
 #define N_W (TAPS * FOURS)
+#if POOLING
+shared vec4 tile[N_X > 2 * N_GROUP ? N_X : 2 * N_GROUP]; // in the end each invocation gives half of what it has
+#else
 shared vec4 tile[N_X];
+#endif
 shared vec4 weights[N_W]; // [c][p][q][channels / 4]
 
 int image, x_top, x_left;
@@ -96,6 +114,7 @@ void keep_x(uint e, vec4 value)
     if (e < uint(N_X)) tile[e] = value;
 }
 
+#if !POOLING
 void store4(uint at, uint column, vec4 s)
 {
 #if VY
@@ -107,6 +126,7 @@ void store4(uint at, uint column, vec4 s)
     if (column + 3u < columns) y[at + 3u * y_v] = tail(s.w, at + 3u * y_v);
 #endif
 }
+#endif
 
 // Those pixels of a row, in v0, v1, ..., that tap q of four neighbours meets.
 #if SX == 1
@@ -222,6 +242,51 @@ void main()
     }
 
     uint u = uint(top) + ty, column = uint(left) + tx * 4u, f = uint(f_first) + tz * uint(CH);
+#if POOLING
+    // Of two rows that share windows, the invocation of the upper one takes the left two columns, the other the right two.
+#define ADD_BIAS(I, S)
+#if BIAS
+#undef ADD_BIAS
+#define ADD_BIAS(I, S) if (f + I < f_out) S += bias[(f + I) * bias_step];
+#endif
+#define FINISH(I, S) ADD_BIAS(I, S) S = tail4(S, 0u);
+    FINISH(0u, s0)
+    FINISH(1u, s1)
+    FINISH(2u, s2)
+    FINISH(3u, s3)
+    bool upper = (ty & 1u) == 0u;
+    memoryBarrierShared();
+    barrier(); // the tile is no longer read
+    tile[2u * here] = upper ? vec4(s0.zw, s1.zw) : vec4(s0.xy, s1.xy);
+    tile[2u * here + 1u] = upper ? vec4(s2.zw, s3.zw) : vec4(s2.xy, s3.xy);
+    memoryBarrierShared();
+    barrier();
+    uint other = upper ? here + uint(LX) : here - uint(LX);
+    vec4 got01 = tile[2u * other], got23 = tile[2u * other + 1u];
+    if (!upper) column += 2u;
+    if (image >= int(images) || u >= rows || column >= columns) return;
+    uint place = (u >> 1) * y_u + (column >> 1), word = 0u;
+    // First maximum: none before it is larger.
+#define POOL(I, S, GOT)                                                                                                          \
+    if (f + I < f_out) {                                                                                                         \
+        vec2 above = upper ? S.xy : GOT, below = upper ? GOT : S.zw;                                                             \
+        float largest = above.x;                                                                                                 \
+        uint winner = 0u;                                                                                                        \
+        if (above.y > largest) largest = above.y, winner = 1u;                                                                   \
+        if (below.x > largest) largest = below.x, winner = 2u;                                                                   \
+        if (below.y > largest) largest = below.y, winner = 3u;                                                                   \
+        if (GATED == 1 && !(largest > 0.0)) winner = 255u;                                                                       \
+        word |= winner << (8u * I);                                                                                              \
+        y[(uint(image) * f_out + f + I) * y_channel + place] = largest;                                                          \
+    }
+    POOL(0u, s0, got01.xy)
+    POOL(1u, s1, got01.zw)
+    POOL(2u, s2, got23.xy)
+    POOL(3u, s3, got23.zw)
+#if WINNERS_BINDING > 0
+    if (f < f_out) winners[(uint(image) * ((f_out + 3u) >> 2) + (f >> 2)) * y_channel + place] = word;
+#endif
+#else
     if (image >= int(images) || u >= rows || column >= columns) return;
     uint at = (uint(image) * f_out + f) * y_channel + y_first + u * y_u + column * y_v;
 #if BIAS
@@ -244,4 +309,5 @@ void main()
     STORE(6u, s6)
     STORE(7u, s7)
 #endif
+#endif // POOLING
 }

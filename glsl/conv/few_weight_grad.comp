@@ -12,6 +12,8 @@
 // Uniforms  across, down: tiles of an image, of 4 COLS4 columns by ROWS rows of g; n_tiles = images down across, of which split s takes
 //           [s chunk, (s + 1) chunk); n_elems: of one split
 // Groups    (ceil(f_out / (FB BLOCKS)), splits, 1)
+// Variants  POOLED: g [images, f_out, rows / 2, columns / 2] is the gradient of what was pooled in windows of 2 x 2, binding 2 the winners (pool/winners), and
+//           binding 3 out
 // Limits    N invocations, at least SLICES BLOCKS (C KH + SUMS), and at least a quarter of the vec4 in each tile; 16 MEMORY bytes shared; FB 8 with
 //           KW 4 needs about 110 registers
 #ifndef N
@@ -47,6 +49,9 @@
 #ifndef SUMS
 #define SUMS 0
 #endif
+#ifndef POOLED
+#define POOLED 0 // without VG
+#endif
 precision highp float;
 precision highp int;
 layout(local_size_x = N) in;
@@ -56,7 +61,12 @@ layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
 #else
 layout(std430, binding = 1) readonly buffer G { float g[]; };
 #endif
+#if POOLED
+layout(std430, binding = 2) readonly buffer Winners { uint winners[]; };
+layout(std430, binding = 3) writeonly buffer Part { float part[]; };
+#else
 layout(std430, binding = 2) writeonly buffer Part { float part[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint across, down, n_tiles, chunk, rows, columns, f_out;
@@ -86,7 +96,28 @@ shared vec4 memory[MEMORY];
 
 int image, left, top, f_first;
 
-#if VG
+#if POOLED
+// Pixels v to v + 3 of row u, channel f: two windows of 2 x 2; v is a multiple of 4, and beyond the last there are none.
+vec4 four_of_windows(uint i, uint f, uint u, uint v)
+{
+    uint down2 = rows >> 1, across2 = columns >> 1, at = (u >> 1) * across2 + (v >> 1);
+    uint from = (i * f_out + f) * down2 * across2 + at, won_from = (i * ((f_out + 3u) >> 2) + (f >> 2)) * down2 * across2 + at;
+    uint shift = 8u * (f & 3u), first = (u & 1u) * 2u, won_a = 255u, won_b = 255u;
+    float a = 0.0, b = 0.0;
+    if (u < down2 * 2u && v < across2 * 2u) a = g[from], won_a = winners[won_from] >> shift & 255u;
+    if (u < down2 * 2u && v + 2u < across2 * 2u) b = g[from + 1u], won_b = winners[won_from + 1u] >> shift & 255u;
+    return vec4(won_a == first ? a : 0.0, won_a == first + 1u ? a : 0.0, won_b == first ? b : 0.0, won_b == first + 1u ? b : 0.0);
+}
+#endif
+#if POOLED
+vec4 g_at(uint e)
+{
+    uint f = e / uint(QUADS), quad = e - f * uint(QUADS), r = quad / uint(COLS4);
+    uint u = uint(top) + r, v = uint(left) + (quad - r * uint(COLS4)) * 4u;
+    f += uint(f_first);
+    return e < uint(N_G) && f < f_out ? four_of_windows(uint(image), f, u, v) : vec4(0.0);
+}
+#elif VG
 vec4 g_at(uint e)
 {
     uint f = e / uint(QUADS), quad = e - f * uint(QUADS), r = quad / uint(COLS4);

@@ -18,6 +18,9 @@
 //           EVEN_TAPS, ODD_TAPS: what to add up, with those of x that a tap meets. phase_rows, phase_y_first, phase_pad_y, phase_taps_y: of even and odd rows;
 //           phase_columns: even and odd ones; phase_w_first: of even rows and even columns, even rows and odd columns, odd rows and even columns, both odd.
 //           Not with SPLIT, nor a stride of x
+//           POOLING: y is [images, f_out, rows / 2, columns / 2], the largest values of windows of 2 x 2 (rows and columns are even, y_channel and y_u those of
+//           y); WINNERS_BINDING: behind y, uint [images, ceil(f_out / 4), rows / 2, columns / 2], which element of each it was (pool/winners), with GATED
+//           POOLED_X: x [images, c_in, x_h / 2, x_w / 2] is the gradient of what was pooled in windows of 2 x 2, and binding 2 the winners (pool/winners)
 //           VY: y_v is 1, and columns, y_channel, y_first, y_u are multiples of 4; with PHASES: rows of y are a multiple of 4 long
 // Limits    tiles of at most four fours of elements for each invocation; LX LY LZ invocations; shared memory 16 CC (rows * width + KH KW CH LZ / 4) bytes, rows = (LY - 1) SY + KH, width about
 //           ((LX PX - 1) SX + KW) / 4; CH, PX 8 need about 100 registers
@@ -71,18 +74,39 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
+#ifndef POOLING
+#define POOLING 0 // with CH, PX 4, an even LY, and without VY, SPLIT, PHASES
+#endif
+#ifndef WINNERS_BINDING
+#define WINNERS_BINDING 0 // nobody wants them
+#endif
+#ifndef GATED
+#define GATED 0
+#endif
+#ifndef POOLED_X
+#define POOLED_X 0
+#endif
 #ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
 #define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
 #endif
 #ifndef OUT_BINDING // behind the bias and the blocks of the tail
+#if POOLED_X
+#define OUT_BINDING 3
+#else
 #define OUT_BINDING 2
+#endif
 #endif
 precision highp float;
 precision highp int;
 layout(local_size_x = LX, local_size_y = LY, local_size_z = LZ) in;
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) readonly buffer W { float w[]; };
-#if BIAS
+#if POOLED_X
+layout(std430, binding = 2) readonly buffer WinnersOfX { uint winners_of_x[]; };
+#endif
+#if BIAS && POOLED_X
+layout(std430, binding = 3) readonly buffer Bias { float bias[]; };
+#elif BIAS
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
@@ -90,6 +114,9 @@ TAIL
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { vec4 y[]; };
 #else
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
+#endif
+#if WINNERS_BINDING > 0
+layout(std430, binding = WINNERS_BINDING) writeonly buffer Winners { uint winners[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -119,7 +146,11 @@ uint phase; // of the rows
 #define TAPS (KH * KW)
 #define N_TILE (CC * TILE_H * WIDTH4) // fours
 #define N_WEIGHTS (CC * TAPS * F4)
+#if POOLING
+shared vec4 tile[N_TILE > 2 * N_GROUP ? N_TILE : 2 * N_GROUP]; // in the end each invocation gives half of what it has
+#else
 shared vec4 tile[CC * TILE_H * WIDTH4];
+#endif
 shared vec4 weights[CC * TAPS * PITCH4]; // [c][p][q][channels / 4]
 
 uint c, c_end; // the first channel of these tiles, and the end of this split's
@@ -133,8 +164,34 @@ ivec2 place_x(uint e)
     uint line = e / uint(WIDTH4), d = line / uint(TILE_H);
     int row = x_top + int(line - d * uint(TILE_H)), at = x_left + int(e - line * uint(WIDTH4)) * 4;
     bool inside = row >= 0 && row < x_h && e < uint(N_TILE);
+#if POOLED_X // the row's windows in their channel, and whether they have it below
+    return ivec2((row >> 1) * (x_w >> 1) * 2 + (row & 1), inside && row < (x_h >> 1) * 2 ? at : x_w);
+#else
     return ivec2((int(d) * x_h + row) * x_w + at, inside ? at : x_w);
+#endif
 }
+#if POOLED_X
+uint image; // of the group
+// The gradient and the winner of a window, none outside.
+#define READ_WINDOW(G, WON, I)                                                                                                   \
+    float G = 0.0;                                                                                                               \
+    uint WON = 255u;                                                                                                             \
+    if (uint(window + I) < uint(x_w >> 1)) G = x[from + I], WON = winners_of_x[won_from + I] >> shift & 255u;
+vec4 four_of_windows(uint channel, int line, int at)
+{
+    vec4 t = vec4(0.0);
+    if (at >= x_w) return t;
+    int windows = (x_h >> 1) * (x_w >> 1), window = at >> 1, first = (line >> 1) + window;
+    int from = int(image * c_in + channel) * windows + first;
+    int won_from = int(image * ((c_in + 3u) >> 2) + (channel >> 2)) * windows + first;
+    uint shift = 8u * (channel & 3u), left = uint(line & 1) * 2u, right = left + 1u;
+    READ_WINDOW(a, won_a, 0)
+    READ_WINDOW(b, won_b, 1)
+    if ((at & 1) == 0) return vec4(won_a == left ? a : 0.0, won_a == right ? a : 0.0, won_b == left ? b : 0.0, won_b == right ? b : 0.0);
+    READ_WINDOW(d, won_d, 2)
+    return vec4(won_a == right ? a : 0.0, won_b == left ? b : 0.0, won_b == right ? b : 0.0, won_d == left ? d : 0.0);
+}
+#endif
 vec4 four_of_x(int from, int at)
 {
     vec4 t = vec4(0.0);
@@ -187,7 +244,12 @@ vec4 four_of_w(int from, int n)
 #endif
 #define PLACE_X(I, O, E) O = place_x(here + I * uint(N_GROUP));
 #define PLACE_W(I, O, E) O = place_w(here + I * uint(N_GROUP));
+#if POOLED_X
+#define READ_X(I, O, E)                                                                                                          \
+    E = four_of_windows(c + (here + I * uint(N_GROUP)) / uint(TILE_H * WIDTH4), O.x, PRESENT_X(here + I * uint(N_GROUP), O.y));
+#else
 #define READ_X(I, O, E) E = four_of_x(x_first + O.x, PRESENT_X(here + I * uint(N_GROUP), O.y));
+#endif
 #define READ_W(I, O, E) E = four_of_w(k_first + O.x, PRESENT_W(here + I * uint(N_GROUP), O.y));
 #define WRITE_X(I, O, E) if (here + I * uint(N_GROUP) < uint(N_TILE)) tile[here + I * uint(N_GROUP)] = E;
 #define WRITE_W(I, O, E)                                                                                                         \
@@ -235,7 +297,7 @@ vec4 four_of_w(int from, int n)
 #error an invocation moves at most four fours of each tile
 #endif
 
-#if !VY
+#if !VY && !POOLING
 void store4(uint at, uint column, vec4 s)
 {
     if (column < columns) y[at] = tail(s.x, at);
@@ -284,7 +346,11 @@ void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
     uint here = gl_LocalInvocationIndex, tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y, tz = gl_LocalInvocationID.z;
+#if POOLED_X
+    image = group.y * fold + group.x;
+#else
     uint image = group.y * fold + group.x;
+#endif
     uint left = image % across;
     image /= across;
     uint top = image % down;
@@ -437,6 +503,51 @@ void main()
     }
 
     uint f = f_first + tz * uint(CH);
+#if POOLING
+    // Of two rows that share windows, the invocation of the upper one takes the left two columns, the other the right two.
+#define ADD_BIAS(I, S)
+#if BIAS
+#undef ADD_BIAS
+#define ADD_BIAS(I, S) if (f + I < f_out) S += bias[(f + I) * bias_step];
+#endif
+#define FINISH(I, S) ADD_BIAS(I, S) S = tail4(S, 0u);
+    FINISH(0u, s0)
+    FINISH(1u, s1)
+    FINISH(2u, s2)
+    FINISH(3u, s3)
+    bool upper = (ty & 1u) == 0u;
+    memoryBarrierShared();
+    barrier(); // the tile is no longer read
+    tile[2u * here] = upper ? vec4(s0.zw, s1.zw) : vec4(s0.xy, s1.xy);
+    tile[2u * here + 1u] = upper ? vec4(s2.zw, s3.zw) : vec4(s2.xy, s3.xy);
+    memoryBarrierShared();
+    barrier();
+    uint other = upper ? here + uint(LX) : here - uint(LX);
+    vec4 got01 = tile[2u * other], got23 = tile[2u * other + 1u];
+    if (!upper) column += 2u;
+    if (image >= images || u >= rows || column >= columns) return;
+    uint place = (u >> 1) * y_u + (column >> 1), word = 0u;
+    // First maximum: none before it is larger.
+#define POOL(I, S, GOT)                                                                                                          \
+    if (f + I < f_out) {                                                                                                         \
+        vec2 above = upper ? S.xy : GOT, below = upper ? GOT : S.zw;                                                             \
+        float largest = above.x;                                                                                                 \
+        uint winner = 0u;                                                                                                        \
+        if (above.y > largest) largest = above.y, winner = 1u;                                                                   \
+        if (below.x > largest) largest = below.x, winner = 2u;                                                                   \
+        if (below.y > largest) largest = below.y, winner = 3u;                                                                   \
+        if (GATED == 1 && !(largest > 0.0)) winner = 255u;                                                                       \
+        word |= winner << (8u * I);                                                                                              \
+        y[(image * f_out + f + I) * y_channel + place] = largest;                                                          \
+    }
+    POOL(0u, s0, got01.xy)
+    POOL(1u, s1, got01.zw)
+    POOL(2u, s2, got23.xy)
+    POOL(3u, s3, got23.zw)
+#if WINNERS_BINDING > 0
+    if (f < f_out) winners[(image * ((f_out + 3u) >> 2) + (f >> 2)) * y_channel + place] = word;
+#endif
+#else
     if (u >= rows || column >= columns || image >= images) return;
     uint at = (image * f_out + f) * y_channel + y_first + u * y_u + column * y_v; // with PHASES y_v is 2
 #if SPLIT
@@ -512,4 +623,5 @@ void main()
     STORE(6u, s6, t6)
     STORE(7u, s7, t7)
 #endif
+#endif // POOLING
 }

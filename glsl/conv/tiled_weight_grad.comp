@@ -13,6 +13,8 @@
 // Uniforms  across, down: tiles of an image; n_tiles = images down across, of which split s takes [s chunk, (s + 1) chunk); blocks_c, blocks_f:
 //           ceil(c_in / LX), ceil(f_out / (FB LY)); n_elems: of a split
 // Groups    (blocks_c, blocks_f, splits)
+// Variants  POOLED: g [images, f_out, rows / 2, columns / 2] is the gradient of what was pooled in windows of 2 x 2, binding 2 the winners (pool/winners), and
+//           binding 3 out
 // Limits    LX LY LZ invocations, LZ = SLICES ceil(KH / PB); shared memory 16 (FB LY ROWS COLS4 + LX HEIGHT WIDTH4) bytes, or
 //           LX LY ceil(KH / PB) FB in place of the second, if that is more; at most 8 fours of x and 4 of g for an invocation; FB 8 with PB 3 and
 //           KW 3 needs some 160 registers
@@ -44,6 +46,9 @@
 #ifndef G_SUMS
 #define G_SUMS 0
 #endif
+#ifndef POOLED
+#define POOLED 0 // without VG
+#endif
 #ifndef ROWS
 #define ROWS 4
 #define COLS4 8
@@ -66,7 +71,12 @@ layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
 #else
 layout(std430, binding = 1) readonly buffer G { float g[]; };
 #endif
+#if POOLED
+layout(std430, binding = 2) readonly buffer Winners { uint winners[]; };
+layout(std430, binding = 3) writeonly buffer GW { float gw[]; };
+#else
 layout(std430, binding = 2) writeonly buffer GW { float gw[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint across, down, n_tiles, chunk, rows, columns, f_out, c_in;
@@ -141,13 +151,28 @@ void keep_x(uint e, vec4 value)
 {
     if (e < uint(N_X)) tile_x[e + e / uint(HEIGHT * WIDTH4) * uint(PLANE4 - HEIGHT * WIDTH4)] = value;
 }
+#if POOLED
+// Pixels v to v + 3 of row u, channel f: two windows of 2 x 2; v is a multiple of 4, and beyond the last there are none.
+vec4 four_of_windows(uint i, uint f, uint u, uint v)
+{
+    uint down2 = rows >> 1, across2 = columns >> 1, at = (u >> 1) * across2 + (v >> 1);
+    uint from = (i * f_out + f) * down2 * across2 + at, won_from = (i * ((f_out + 3u) >> 2) + (f >> 2)) * down2 * across2 + at;
+    uint shift = 8u * (f & 3u), first = (u & 1u) * 2u, won_a = 255u, won_b = 255u;
+    float a = 0.0, b = 0.0;
+    if (u < down2 * 2u && v < across2 * 2u) a = g[from], won_a = winners[won_from] >> shift & 255u;
+    if (u < down2 * 2u && v + 2u < across2 * 2u) b = g[from + 1u], won_b = winners[won_from + 1u] >> shift & 255u;
+    return vec4(won_a == first ? a : 0.0, won_a == first + 1u ? a : 0.0, won_b == first ? b : 0.0, won_b == first + 1u ? b : 0.0);
+}
+#endif
 vec4 g_at(uint e)
 {
     uint line = e / uint(COLS4), v = left + (e - line * uint(COLS4)) * 4u, f = line / uint(ROWS), u = top + line - f * uint(ROWS);
     uint from = ((image * f_out + f_first + f) * rows + u) * columns + v;
     vec4 value = vec4(0.0);
     if (f_first + f < f_out && u < rows && v < columns && e < uint(N_G)) {
-#if VG
+#if POOLED
+        value = four_of_windows(image, f_first + f, u, v);
+#elif VG
         value = g[from >> 2];
 #else
         value.x = g[from];

@@ -251,9 +251,10 @@ static esker_status record_all(pass *p)
     return st;
 }
 
-esker_status esker__pass_chain(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
-                               int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
+esker_status esker__pass_chain(const esker_graph *graph, const esker_limits *limits, esker__family family,
+                               esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
 {
+    (void)family;
     pass p = {.old = graph, .storage_blocks = limits->storage_blocks < 8 ? limits->storage_blocks : 8};
     *out_graph = NULL;
     esker_status st = esker_graph_create(graph->params, &p.graph);

@@ -160,9 +160,10 @@ static bool may_fold(const fold *f, const esker_node *node)
     return true;
 }
 
-esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
-                              int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
+esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limits, esker__family family,
+                              esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
 {
+    (void)family;
     fold f = {0};
     bool any = false;
     (void)limits;

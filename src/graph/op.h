@@ -8,6 +8,8 @@
 #include <esker/device.h>
 #include <esker/graph.h>
 
+#include "gpu/gpu.h"
+
 typedef struct esker__op esker__op;
 typedef struct esker__lowering esker__lowering; /* src/plan/lowering.h */
 typedef struct esker__step esker__step;         /* below */
@@ -21,6 +23,7 @@ typedef struct esker__fusion {
     esker_node **
         map; /* by id of the graph before: what nodes became so far. op->fused may change it for nodes that nobody read yet */
     const esker_limits *limits;
+    esker__family family; /* whose device it is; ESKER__FAMILY_UNKNOWN without one */
     bool keep;
 } esker__fusion;
 

@@ -315,18 +315,22 @@ static esker_node *try_absorb(esker__rewrite *r, const esker_limits *limits, con
 }
 
 /* What the node at hand is with fusion, or NULL. */
-static esker_node *try_fused(esker__rewrite *r, const esker_limits *limits, const int *n_users, const esker_node *node)
+static esker_node *try_fused(esker__rewrite *r, const esker_limits *limits, esker__family family, const int *n_users,
+                             const esker_node *node)
 {
     if (!node->op->fused) return NULL;
     r->graph->phase = node->phase;
-    esker_node *made = node->op->fused(
-        r->graph, node, r->inputs,
-        &(esker__fusion){.storage_blocks = limits->storage_blocks, .limits = limits, .n_users = n_users, .map = r->map});
-    return made && node->label ? esker_label(made, node->label) : made;
+    esker_node *made = node->op->fused(r->graph, node, r->inputs,
+                                       &(esker__fusion){.storage_blocks = limits->storage_blocks,
+                                                        .limits = limits,
+                                                        .family = family,
+                                                        .n_users = n_users,
+                                                        .map = r->map});
+    return made && node->label && !made->label ? esker_label(made, node->label) : made;
 }
 
-esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
-                              int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
+esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limits, esker__family family,
+                              esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
 {
     esker__rewrite r;
     *out_graph = NULL;
@@ -346,7 +350,7 @@ esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limi
         const esker_node *node = graph->nodes[i];
         if (!r.needed[i] || r.map[i] || comes_last(node) != (turn >= graph->n_nodes)) continue;
         esker__rewrite_gather(&r, node);
-        r.map[i] = try_fused(&r, limits, n_users, node);
+        r.map[i] = try_fused(&r, limits, family, n_users, node);
         if (!r.map[i]) r.map[i] = try_absorb(&r, limits, all, node);
         if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
     }

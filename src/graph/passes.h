@@ -38,21 +38,22 @@ esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *o
 /**
  * Fold normalisations with given statistics (op->channel_affine), where these and the weights are parameters that no node here changes: into the
  * weights of the linear operation in front, and a bias (op->scaled), or else to a product and a sum for each channel. What that makes of parameters
- * alone is the same in every step of a plan. The limits do not matter.
+ * alone is the same in every step of a plan. The limits and the family do not matter.
  * *out_graph is NULL, and the graph stays, where there is no such node.
  */
-esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
-                              int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
+esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limits, esker__family family,
+                              esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
 
 /**
  * Let contractions absorb the elementwise nodes that follow them (op->absorb), in kernels of at most limits->storage_blocks blocks, and
- * others become what they are with fusion (op->fused).
+ * others become what they are with fusion (op->fused), some of them on the devices of a family alone.
  */
-esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
-                              int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
+esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limits, esker__family family,
+                              esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
 
 /** Make one node of each chain of elementwise nodes (op->join) that a kernel with limits->storage_blocks blocks can compute. */
-esker_status esker__pass_chain(const esker_graph *graph, const esker_limits *limits, esker_node *const *outputs,
-                               int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
+esker_status esker__pass_chain(const esker_graph *graph, const esker_limits *limits, esker__family family,
+                               esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
+                               esker_node **out_outputs);
 
 #endif

@@ -13,7 +13,9 @@ typedef struct esker__conv2d_attr {
     int32_t groups;
     int32_t extent[2]; /* conv2d_input_grad, conv_transpose2d: h, w; conv2d_weight_grad: kh, kw */
     int32_t sums;      /* conv2d_weight_grad: output 1 [f] is the sum of g of each channel, the gradient of a bias */
-    esker__tail tail;  /* but for conv2d_weight_grad */
+    /* Of those with a max_pool2d (conv2d_pool.c): its window, and whether windows whose largest value is not above 0 have no winner. */
+    int32_t window[2], gated;
+    esker__tail tail; /* but for conv2d_weight_grad */
 } esker__conv2d_attr;
 
 typedef struct esker__conv2d_size {
@@ -77,5 +79,26 @@ void esker__conv2d_cost(const esker_node *node, esker__cost *out);
 esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *node);
 esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esker_node *node);
 esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const esker_node *node);
+
+/*
+ * With a max_pool2d of windows that do not overlap behind the convolution, which plans with fusion alone make (conv2d_pool.c). The nodes are
+ *   conv2d [n, f, oh / window, ow / window] from what conv2d takes; output 1 are the winners (pool2d.h), output 2 is y, where no kernel pools on the way;
+ *   conv2d_weight_grad from x, the gradient of the pooled y, and the winners; output 1 [f] are the sums, output 2 is the gradient of y, where no kernel
+ *     makes its elements on the way;
+ *   conv2d_input_grad from the gradient of the pooled y, w, the winners, and what the tail takes; output 1 is that of y, alike.
+ * The lowerings take `plain`, the node as it would be without the pooling, which reads or writes y or its gradient, and the node itself.
+ */
+extern const esker__op esker__op_conv2d_pooling, esker__op_conv2d_weight_grad_pooled, esker__op_conv2d_input_grad_pooled;
+esker_status esker__conv2d_lower_pooling(esker__lowering *lowering, const esker_node *plain, const esker_node *pooling);
+esker_status esker__conv2d_input_grad_lower_pooled(esker__lowering *lowering, const esker_node *plain,
+                                                   const esker_node *pooled);
+esker_status esker__conv2d_weight_grad_lower_pooled(esker__lowering *lowering, const esker_node *plain,
+                                                    const esker_node *pooled);
+
+/** What these gradients become where `g`, in the graph being made, is that of a max_pool2d, if that pays; else NULL. `sums`: NULL, or asked for as well. */
+esker_node *esker__conv2d_input_grad_of_pooled(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                               const esker__fusion *fusion);
+esker_node *esker__conv2d_weight_grad_of_pooled(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                                bool sums, const esker__fusion *fusion);
 
 #endif

@@ -24,6 +24,9 @@ typedef struct esker__conv2d_direct {
     bool alone; /* writes all of y, so that it may be split */
     const esker__tail *tail;
     const esker_node *x, *w, *bias, *y;
+    const esker_node *pooling; /* or NULL: the conv2d with a max_pool2d that this is; y is what is pooled */
+    const esker_node *
+        pooled; /* or NULL: the gradient of the input, from that of a pooled result, that this is; x is what it comes from */
     esker__cost cost;
 } esker__conv2d_direct;
 
@@ -58,8 +61,10 @@ esker_status esker__conv2d_weight_grad_emit_quads(esker__lowering *lowering, con
 
 /** The same for conv/tiled_weight_grad (conv2d_tiled_grad.c), which may also make the sums of g: `sums`, where they go, or NULL. */
 bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s);
+/** `pooled`: NULL, or the node with the pooled gradient to read in place of g. */
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
-                                                  const esker__conv2d_size *s, const esker_node *sums);
+                                                  const esker__conv2d_size *s, const esker_node *sums,
+                                                  const esker_node *pooled);
 
 /** The same for conv/few, where x has a few channels (conv2d_few.c). */
 bool esker__conv2d_suits_few(const esker_limits *limits, const esker__conv2d_direct *d);
@@ -67,7 +72,25 @@ esker_status esker__conv2d_emit_few(esker__lowering *lowering, const esker__conv
 /** The same for conv/few_weight_grad, which also makes the sums of g: `sums`, where they go, or NULL. */
 bool esker__conv2d_weight_grad_suits_few(const esker_limits *limits, const esker__conv2d_size *s);
 esker_status esker__conv2d_weight_grad_emit_few(esker__lowering *lowering, const esker_node *node,
-                                                const esker__conv2d_size *s, const esker_node *sums);
+                                                const esker__conv2d_size *s, const esker_node *sums,
+                                                const esker_node *pooled);
+
+/** Whether conv/few, or conv/tiled, can do the pooling of d->pooling on the way; and the gradients' kernels read d->pooled or such a node's inputs. */
+bool esker__conv2d_few_pools(const esker_limits *limits, const esker__conv2d_direct *d);
+bool esker__conv2d_tiled_pools(const esker_limits *limits, const esker__conv2d_direct *d);
+bool esker__conv2d_reads_pooled(const esker_limits *limits, const esker_node *pooled);
+/** Whether conv/tiled_weight_grad can make the sums of g on the way. */
+bool esker__conv2d_weight_grad_tiled_sums(const esker__conv2d_size *s);
+/** Whether a kernel may do that of `pooling`: windows of 2 x 2, and as many blocks. */
+bool esker__conv2d_pools(const esker_limits *limits, const esker_node *pooling);
+/** `d`, cut to rows and columns that windows have, with what it writes: y_channel and y_u are those of the pooled result. Returns d. */
+esker__conv2d_direct *esker__conv2d_as_pooled(esker__conv2d_direct *d);
+/** Append the operands of a kernel that does d->pooling, behind x and w, and its definitions. */
+void esker__conv2d_emit_pooling(esker__lowering *lowering, const esker__conv2d_direct *d, esker__dispatch_desc *desc,
+                                esker__text *defines);
+/** Append g, operand 1 of the gradient of the filters `node`, or what it is made of if it is `pooled`, which is not NULL then. */
+void esker__conv2d_emit_g(esker__lowering *lowering, const esker_node *node, const esker_node *pooled,
+                          esker__dispatch_desc *desc, esker__text *defines);
 
 /** The convolution that a conv2d node is, or the gradient of its input, or conv_transpose2d, the latter with stride 1. */
 bool esker__conv2d_describe(const esker_node *node, esker__conv2d_direct *out);

@@ -58,6 +58,25 @@ static tiling choose_tiling(const esker__conv2d_direct *d)
     return t;
 }
 
+/* With pooling: the two rows of a window are those of neighbours, and rows and columns that no window has are left out. */
+static tiling choose_pooling(const esker__conv2d_direct *d, esker__conv2d_direct *of)
+{
+    *of = *d;
+    of->rows -= of->rows % 2;
+    of->columns -= of->columns % 2;
+    tiling t = choose_tiling(of);
+    t.ly = 2 * even_part((uint64_t)of->rows / 2, t.ly < 2 ? 1 : t.ly / 2);
+    return t;
+}
+
+bool esker__conv2d_few_pools(const esker_limits *limits, const esker__conv2d_direct *d)
+{
+    if (!d->pooling || !esker__conv2d_pools(limits, d->pooling)) return false;
+    esker__conv2d_direct of;
+    tiling t = choose_pooling(d, &of);
+    return t.lx * t.ly * t.lz >= ESKER__CONV2D_TILED_LEAST && shared_bytes(&of, &t) <= SHARED_BYTES;
+}
+
 bool esker__conv2d_suits_few(const esker_limits *limits, const esker__conv2d_direct *d)
 {
     if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
@@ -70,7 +89,9 @@ bool esker__conv2d_suits_few(const esker_limits *limits, const esker__conv2d_dir
 esker_status esker__conv2d_emit_few(esker__lowering *lowering, const esker__conv2d_direct *d)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    tiling t = choose_tiling(d);
+    esker__conv2d_direct of;
+    tiling t = d->pooling ? choose_pooling(d, &of) : choose_tiling(d);
+    if (d->pooling) d = esker__conv2d_as_pooled(&of);
     uint64_t across = esker__ceil_div((uint64_t)d->columns, 4 * t.lx), down = esker__ceil_div((uint64_t)d->rows, t.ly),
              blocks_f = esker__ceil_div((uint64_t)d->f_out, t.ch * t.lz);
     esker__dispatch_desc desc = {.kernel = "conv/few", .cost = d->cost};
@@ -80,7 +101,8 @@ esker_status esker__conv2d_emit_few(esker__lowering *lowering, const esker__conv
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld channels need %llu groups, this device takes %u", d->y->op->name,
                            (long long)d->f_out, (unsigned long long)blocks_f, limits->groups[2]);
     desc.groups[2] = (uint32_t)blocks_f;
-    bool vy = d->y_v == 1 && d->columns % 4 == 0 && d->y_channel % 4 == 0 && d->y_first % 4 == 0 && d->y_u % 4 == 0;
+    bool vy = !d->pooling && d->y_v == 1 && d->columns % 4 == 0 && d->y_channel % 4 == 0 && d->y_first % 4 == 0 &&
+              d->y_u % 4 == 0;
     uint32_t params[] = {
         (uint32_t)d->images,
         (uint32_t)across,
@@ -111,7 +133,10 @@ esker_status esker__conv2d_emit_few(esker__lowering *lowering, const esker__conv
                     t.ch, (int)d->c_in, (int)d->taps_y, (int)d->taps_x, (int)d->stride_y, (int)d->stride_x, vy);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->w);
-    esker__tail_emit(lowering, d->tail, d->y, vy, &desc, &defines);
+    if (d->pooling)
+        esker__conv2d_emit_pooling(lowering, d, &desc, &defines);
+    else
+        esker__tail_emit(lowering, d->tail, d->y, vy, &desc, &defines);
     desc.defines = defines.chars;
     st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &desc);
     esker__text_finish(&defines);
@@ -174,7 +199,8 @@ bool esker__conv2d_weight_grad_suits_few(const esker_limits *limits, const esker
 }
 
 esker_status esker__conv2d_weight_grad_emit_few(esker__lowering *lowering, const esker_node *node,
-                                                const esker__conv2d_size *s, const esker_node *sums)
+                                                const esker__conv2d_size *s, const esker_node *sums,
+                                                const esker_node *pooled)
 {
     grad_tiling t = choose_grad_tiling(s, sums != NULL);
     uint64_t across = esker__ceil_div((uint64_t)s->ow, 4 * t.cols4), down = esker__ceil_div((uint64_t)s->oh, t.rows),
@@ -200,8 +226,8 @@ esker_status esker__conv2d_weight_grad_emit_few(esker__lowering *lowering, const
         &defines,
         "N %u\nFB %u\nBLOCKS %u\nSLICES %u\nC %d\nKH %d\nKW %d\nSY %d\nSX %d\nROWS %u\nCOLS4 %u\nVG %d\nSUMS %d\n", t.n,
         t.fb, t.blocks, t.slices, (int)s->c, (int)s->kh, (int)s->kw, (int)s->sy, (int)s->sx, t.rows, t.cols4,
-        s->ow % 4 == 0, sums != NULL);
-    d.operands[0] = esker__read(lowering, node->inputs[0]);
-    d.operands[1] = esker__read(lowering, node->inputs[1]);
+        s->ow % 4 == 0 && !pooled, sums != NULL);
+    d.operands[d.n_operands++] = esker__read(lowering, node->inputs[0]);
+    esker__conv2d_emit_g(lowering, node, pooled, &d, &defines);
     return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, sums, &d, &defines);
 }

@@ -150,7 +150,9 @@ static esker_node *weight_fused(esker_graph *graph, const esker_node *node, eske
 {
     if (fusion->limits->group_invocations < 1024) return NULL;
     const esker_node *sum = esker__sums_beside(node, node->inputs[1], sums_channels, fusion);
-    if (!sum) return NULL;
+    esker_node *pooled = esker__conv2d_weight_grad_of_pooled(graph, node, inputs, sum != NULL, fusion);
+    if (pooled && sum) fusion->map[sum->id] = esker__output(pooled, 1);
+    if (!sum || pooled) return pooled;
     esker__conv2d_attr attr = *(const esker__conv2d_attr *)node->attr;
     attr.sums = 1;
     esker_node *made = esker__record_in(graph, &esker__op_conv2d_weight_grad_summing, &attr, inputs, 2);
@@ -177,6 +179,7 @@ const esker__op esker__op_conv2d_input_grad = {
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_input_grad_lower,
+    .fused = esker__conv2d_input_grad_of_pooled,
     .absorb = esker__conv2d_absorb,
     .title = esker__conv2d_title,
 };

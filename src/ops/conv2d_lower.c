@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/pool2d.h"
 #include "ops/sums.h"
 
 /* GPUs that allow groups of 1024 and have 32 KiB of shared memory have registers for tiles of 8 x 8, and their shared memory is fast;
@@ -89,6 +90,34 @@ static int32_t at_most(int64_t a, int64_t b)
 
 typedef esker__conv2d_direct direct;
 
+static esker_status emit_plain(esker__lowering *lowering, const direct *d, way how);
+
+/* Once it is known how: kernels that cannot pool, or read what was pooled, leave that to one of its own. */
+static esker_status emit_way(esker__lowering *lowering, const direct *d, way how)
+{
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    bool can = (how == WAY_FEW && !d->pooled && esker__conv2d_few_pools(limits, d)) ||
+               (how == WAY_TILED && (d->pooled ? esker__conv2d_reads_pooled(limits, d->pooled)
+                                               : d->pooling && esker__conv2d_tiled_pools(limits, d)));
+    if ((!d->pooling && !d->pooled) || can) return emit_plain(lowering, d, how);
+    direct apart = *d;
+    apart.pooling = apart.pooled = NULL;
+    int choice = esker__chosen(lowering);
+    if (d->pooled) {
+        const esker__conv2d_attr *attr = d->pooled->attr;
+        esker_status st = esker__emit_winners_grad(lowering, d->pooled->inputs[0], d->pooled->inputs[2], attr->window, NULL,
+                                                   d->x);
+        return st == ESKER_OK ? emit_plain(lowering, &apart, how) : st;
+    }
+    const esker__conv2d_attr *attr = d->pooling->attr;
+    bool trains = esker__output_is_used(lowering, d->pooling, 1);
+    esker_status st = emit_plain(lowering, &apart, how);
+    if (st != ESKER_OK) return st;
+    esker__go_on_with(lowering, choice);
+    return esker__emit_winners(lowering, d->y, attr->window, attr->gated, d->pooling,
+                               trains ? esker__output((esker_node *)d->pooling, 1) : NULL);
+}
+
 static esker_status emit_direct(esker__lowering *lowering, const direct *d)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
@@ -97,13 +126,19 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
     bool fixed = (filtered.suits2 || filtered.suits4) && esker__is_fixed(lowering, d->w); /* filters are transformed once */
     char problem[256];
     snprintf(problem, sizeof problem,
-             "conv n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld g=%lld taps=%dx%d stride=%dx%d step=%dx%d%s",
+             "conv n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld g=%lld taps=%dx%d stride=%dx%d step=%dx%d%s%s",
              (long long)d->images, d->x_h, d->x_w, (long long)d->c_in, (long long)d->rows, (long long)d->columns,
              (long long)d->f_out, (long long)d->groups, d->taps_y, d->taps_x, d->stride_y, d->stride_x, d->step_y,
-             d->step_x, fixed ? " fixed" : "");
+             d->step_x, fixed ? " fixed" : "", d->pooling || d->pooled ? " pooled" : "");
     way how = choose_way(lowering, problem, d->cost.flops / 2, esker__conv2d_is_matmul(d), filtered,
                          esker__conv2d_suits_few(limits, d), esker__conv2d_suits_tiled(limits, d), true,
                          esker__conv2d_suits_quads(limits, d));
+    return emit_way(lowering, d, how);
+}
+
+static esker_status emit_plain(esker__lowering *lowering, const direct *d, way how)
+{
+    const esker_limits *limits = esker__lowering_limits(lowering);
     if (how == WAY_WINOGRAD4 || how == WAY_WINOGRAD2)
         return esker__conv2d_emit_winograd(lowering, d, how == WAY_WINOGRAD4 ? 4 : 2);
     if (how == WAY_MATMUL) return esker__conv2d_emit_matmul(lowering, d);
@@ -243,6 +278,13 @@ esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *no
     return emit_direct(lowering, &d);
 }
 
+esker_status esker__conv2d_lower_pooling(esker__lowering *lowering, const esker_node *plain, const esker_node *pooling)
+{
+    direct d = forward_direct(plain);
+    d.pooling = pooling;
+    return emit_direct(lowering, &d);
+}
+
 /*
  * Pixel r of x meets tap p of row u of y where u stride + p dilation = r + padding. Those pixels for which r + padding leaves remainder `phase`
  * by the stride meet the taps p with p dilation = phase (modulo the stride): none, or every (stride / d)-th where d is the greatest common
@@ -359,6 +401,17 @@ esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esk
     return ESKER_OK;
 }
 
+esker_status esker__conv2d_input_grad_lower_pooled(esker__lowering *lowering, const esker_node *plain,
+                                                   const esker_node *pooled)
+{
+    esker__conv2d_size s = esker__conv2d_size_of(plain);
+    direct d;
+    if (!phase_direct(plain, &s, 0, 0, &d)) /* the stride is 1: there are pixels */
+        return esker__fail(ESKER_ERR_INTERNAL, "%s: no pixels", plain->op->name);
+    d.pooled = pooled;
+    return emit_direct(lowering, &d);
+}
+
 esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esker_node *node, uint32_t parts,
                                             const esker_node *sums, esker__dispatch_desc *d, esker__text *defines)
 {
@@ -366,11 +419,10 @@ esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esk
              n_sums = sums ? esker__round_up((uint64_t)esker__elems(&sums->type.shape), 4) : 0;
     esker__value part = {0};
     bool apart = parts > 1 || sums;
-    node->op->cost(node, &d->cost);
+    if (d->cost.flops == 0) node->op->cost(node, &d->cost);
     d->cost.bytes += 4 * (double)(n_gw + n_sums) * (parts - 1);
     if (apart) part = esker__scratch(lowering, 4 * (n_gw + n_sums) * parts);
-    d->operands[2] = apart ? (esker__operand){.value = part, .write = true} : esker__write(lowering, node);
-    d->n_operands = 3;
+    d->operands[d->n_operands++] = apart ? (esker__operand){.value = part, .write = true} : esker__write(lowering, node);
     d->defines = defines->chars;
     esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
                                       : esker__emit(lowering, d);
@@ -380,7 +432,7 @@ esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esk
                 : esker__emit_sum_splits(lowering, part, n_gw, parts, NULL, 1, 1, node);
 }
 
-esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const esker_node *node)
+static esker_status weight_grad(esker__lowering *lowering, const esker_node *node, const esker_node *pooled)
 {
     const esker__conv2d_attr *attr = node->attr;
     const esker_limits *limits = esker__lowering_limits(lowering);
@@ -390,10 +442,10 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     char problem[256];
     snprintf(
         problem, sizeof problem,
-        "conv_weight_grad n=%lld c=%lld h=%lld w=%lld f=%lld oh=%lld ow=%lld g=%lld k=%lldx%lld s=%lldx%lld d=%lldx%lld",
+        "conv_weight_grad n=%lld c=%lld h=%lld w=%lld f=%lld oh=%lld ow=%lld g=%lld k=%lldx%lld s=%lldx%lld d=%lldx%lld%s",
         (long long)s.n, (long long)s.c, (long long)s.h, (long long)s.w, (long long)s.f, (long long)s.oh, (long long)s.ow,
         (long long)s.groups, (long long)s.kh, (long long)s.kw, (long long)s.sy, (long long)s.sx, (long long)s.dy,
-        (long long)s.dx);
+        (long long)s.dx, pooled ? " pooled" : "");
     /* Measured on an H100: not with a few channels, of which most of a group would be idle. */
     bool pays = s.cg == 1 || s.cg >= 8;
     winograd filtered = {.suits4 = esker__conv2d_weight_grad_suits_winograd(lowering, &s),
@@ -402,8 +454,16 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
                          esker__conv2d_weight_grad_suits_few(limits, &s), esker__conv2d_weight_grad_suits_tiled(limits, &s),
                          pays, esker__conv2d_weight_grad_suits_quads(limits, node, &s));
     const esker_node *sums = attr->sums ? esker__output((esker_node *)node, 1) : NULL;
-    if (how == WAY_FEW) return esker__conv2d_weight_grad_emit_few(lowering, node, &s, sums);
-    if (how == WAY_TILED) return esker__conv2d_weight_grad_emit_tiled(lowering, node, &s, sums);
+    bool on_the_way = how == WAY_FEW || (how == WAY_TILED && (!sums || esker__conv2d_weight_grad_tiled_sums(&s)));
+    if (pooled && !(on_the_way && esker__conv2d_reads_pooled(limits, pooled))) {
+        const esker__conv2d_attr *of = pooled->attr;
+        esker_status st = esker__emit_winners_grad(lowering, pooled->inputs[1], pooled->inputs[2], of->window, NULL,
+                                                   node->inputs[1]);
+        if (st != ESKER_OK) return st;
+        pooled = NULL;
+    }
+    if (how == WAY_FEW) return esker__conv2d_weight_grad_emit_few(lowering, node, &s, sums, pooled);
+    if (how == WAY_TILED) return esker__conv2d_weight_grad_emit_tiled(lowering, node, &s, sums, pooled);
     if (sums) { /* no other makes them */
         esker_status st = esker__emit_sums(lowering, node, 1, ESKER__CONV2D_SUMMED);
         if (st != ESKER_OK) return st;
@@ -488,7 +548,18 @@ esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const es
     if (by_window) esker__text_add(&defines, "ROLL %d\n", roll);
     if (dilate) esker__text_add(&defines, "DILATE 1\n");
     if (s.groups > 1) esker__text_add(&defines, "GROUPS 1\n");
-    d.operands[0] = esker__read(lowering, node->inputs[0]);
-    d.operands[1] = esker__read(lowering, node->inputs[1]);
+    d.operands[d.n_operands++] = esker__read(lowering, node->inputs[0]);
+    d.operands[d.n_operands++] = esker__read(lowering, node->inputs[1]);
     return esker__conv2d_weight_grad_emit(lowering, node, splits, NULL, &d, &defines);
+}
+
+esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const esker_node *node)
+{
+    return weight_grad(lowering, node, NULL);
+}
+
+esker_status esker__conv2d_weight_grad_lower_pooled(esker__lowering *lowering, const esker_node *plain,
+                                                    const esker_node *pooled)
+{
+    return weight_grad(lowering, plain, pooled);
 }

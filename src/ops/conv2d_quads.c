@@ -216,5 +216,6 @@ esker_status esker__conv2d_weight_grad_emit_quads(esker__lowering *lowering, con
     d.operands[1] = s->ow % 4 ? (esker__operand){.value = g_value} : esker__read(lowering, node->inputs[1]);
     esker__text defines = {0};
     esker__text_add(&defines, "KW %d\nS %d\nCHANNELS %u\n", (int)s->kw, (int)s->sx, (uint32_t)channels);
+    d.n_operands = 2;
     return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, NULL, &d, &defines);
 }

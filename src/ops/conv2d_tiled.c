@@ -52,6 +52,14 @@ static uint32_t moved(const esker__conv2d_direct *d, const phases *p, const tili
     return x > w ? x : w;
 }
 
+/* So many channels at a time that an invocation moves two fours of x and of w, which take registers. */
+static uint32_t choose_channels(const esker__conv2d_direct *d, const phases *p, const tiling *t)
+{
+    uint32_t cc = at_most(2 * t->lx * t->ly * t->lz / moved(d, p, t), SHARED_BYTES / shared_bytes(d, p, t));
+    if (cc < 1) cc = 1;
+    return cc > d->c_in ? (uint32_t)d->c_in : cc;
+}
+
 static tiling choose_tiling(const esker__conv2d_direct *d, const phases *p)
 {
     tiling t = {.ch = 8, .px = 8};
@@ -64,10 +72,7 @@ static tiling choose_tiling(const esker__conv2d_direct *d, const phases *p)
     t.lz = at_most(esker__ceil_div((uint64_t)d->f_out, t.ch), 32 / t.ch);
     t.ly = even_part((uint64_t)d->rows, 128 / (t.lx * t.lz) ? 128 / (t.lx * t.lz) : 1);
     while (t.ly > 1 && shared_bytes(d, p, &t) > SHARED_BYTES) t.ly = (t.ly + 1) / 2;
-    /* So many channels that an invocation moves two fours of x and of w, which take registers. */
-    t.cc = at_most(2 * t.lx * t.ly * t.lz / moved(d, p, &t), SHARED_BYTES / shared_bytes(d, p, &t));
-    if (t.cc < 1) t.cc = 1;
-    if (t.cc > d->c_in) t.cc = (uint32_t)d->c_in;
+    t.cc = choose_channels(d, p, &t);
     return t;
 }
 
@@ -84,6 +89,29 @@ static bool suits(const esker_limits *limits, const esker__conv2d_direct *d, con
 bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_direct *d)
 {
     return suits(limits, d, NULL);
+}
+
+/* With pooling: the two rows of a window are those of neighbours, and rows and columns that no window has are left out. */
+static tiling choose_pooling(const esker__conv2d_direct *d, esker__conv2d_direct *of)
+{
+    *of = *d;
+    of->rows -= of->rows % 2;
+    of->columns -= of->columns % 2;
+    tiling t = choose_tiling(of, NULL);
+    t.ly = 2 * even_part((uint64_t)of->rows / 2, t.ly < 2 ? 1 : t.ly / 2);
+    t.cc = choose_channels(of, NULL, &t);
+    return t;
+}
+
+/* Where a dispatch is a good part of the time: larger ones have larger tiles. */
+bool esker__conv2d_tiled_pools(const esker_limits *limits, const esker__conv2d_direct *d)
+{
+    if (!esker__conv2d_pools(limits, d->pooling)) return false;
+    esker__conv2d_direct of;
+    tiling t = choose_pooling(d, &of);
+    uint32_t n = t.lx * t.ly * t.lz;
+    return t.ch == 4 && t.px == 4 && n >= ESKER__CONV2D_TILED_LEAST && shared_bytes(&of, NULL, &t) <= 16384 &&
+           moved(&of, NULL, &t) <= 4 * n;
 }
 
 #define PHASE_WORDS 14
@@ -121,7 +149,9 @@ static void phase_defines(const phases *p, int window, esker__text *defines)
 static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *d, const phases *p)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    tiling t = choose_tiling(d, p);
+    esker__conv2d_direct of;
+    tiling t = d->pooling ? choose_pooling(d, &of) : choose_tiling(d, p);
+    if (d->pooling) d = esker__conv2d_as_pooled(&of);
     uint64_t across = esker__ceil_div((uint64_t)d->columns, t.lx * t.px), down = esker__ceil_div((uint64_t)d->rows, t.ly),
              blocks_f = esker__ceil_div((uint64_t)d->f_out, t.ch * t.lz),
              n_elems = (uint64_t)(d->images * d->f_out) * d->y_channel;
@@ -129,7 +159,7 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     esker_status st = esker__fold_groups(lowering, (uint64_t)d->images * across * down, desc.groups);
     if (st != ESKER_OK) return st;
     uint32_t splits = 1, chunk = (uint32_t)d->c_in;
-    if (d->alone && !p)
+    if (d->alone && !p && !d->pooling)
         splits = esker__choose_splits(limits, n_elems, (uint64_t)d->images * across * down * blocks_f * t.lx * t.ly * t.lz,
                                       (uint64_t)d->c_in, t.cc, 2 * t.cc, &chunk);
     if (blocks_f * (p ? 2 : splits) > limits->groups[2])
@@ -138,7 +168,8 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     desc.groups[2] = (uint32_t)blocks_f * (p ? 2 : splits);
     /* With phases rows are 2 columns long, and y_u is that of every other row. */
     bool vy = p ? d->columns % 2 == 0 && d->y_u == 4 * (uint32_t)d->columns
-                : d->y_v == 1 && d->columns % 4 == 0 && d->y_channel % 4 == 0 && d->y_first % 4 == 0 && d->y_u % 4 == 0;
+                : !d->pooling && d->y_v == 1 && d->columns % 4 == 0 && d->y_channel % 4 == 0 && d->y_first % 4 == 0 &&
+                      d->y_u % 4 == 0;
     uint32_t params[25 + PHASE_WORDS] = {
         (uint32_t)d->images,
         (uint32_t)across,
@@ -176,13 +207,18 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
                     (int)d->stride_x, t.cc, vy, d->c_in % t.cc == 0 && chunk % t.cc == 0, d->w_f > d->w_c);
     if (p) phase_defines(p, d->taps_x, &defines);
     if (splits > 1) esker__text_add(&defines, "SPLIT 1\n");
-    desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
+    if (!d->pooled) desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
+    if (d->pooled) desc.operands[desc.n_operands++] = esker__read(lowering, d->pooled->inputs[0]);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->w);
+    if (d->pooled) desc.operands[desc.n_operands++] = esker__read(lowering, d->pooled->inputs[2]);
+    if (d->pooled) esker__text_add(&defines, "POOLED_X 1\n");
     esker__value part = {0};
     if (splits > 1) {
         part = esker__scratch(lowering, 4 * n_elems * splits);
         desc.operands[desc.n_operands++] = (esker__operand){.value = part, .write = true};
         desc.cost.bytes += 4 * (double)n_elems * (splits - 1);
+    } else if (d->pooling) {
+        esker__conv2d_emit_pooling(lowering, d, &desc, &defines);
     } else {
         esker__tail_emit(lowering, d->tail, d->y, vy, &desc, &defines);
     }

@@ -76,13 +76,26 @@ bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esk
     return fits(s, &t) && invocations(&t) >= ESKER__CONV2D_TILED_LEAST && invocations(&t) <= 256;
 }
 
-esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
-                                                  const esker__conv2d_size *s, const esker_node *sums)
+/* A filter's sum is shared by LX LZ / FB invocations. */
+static bool makes_sums(const tiling *t)
+{
+    return t->lx * t->slices * t->parts >= t->fb;
+}
+
+bool esker__conv2d_weight_grad_tiled_sums(const esker__conv2d_size *s)
 {
     tiling t = choose_tiling(s);
-    /* Of a filter by LX LZ / FB invocations. Measured on an H100 alone: elsewhere a dispatch of its own beside this one. */
-    bool in_kernel = esker__setting("tiled_sums", esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA);
-    if (sums && (!in_kernel || t.lx * t.slices * t.parts < t.fb)) {
+    return makes_sums(&t);
+}
+
+esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
+                                                  const esker__conv2d_size *s, const esker_node *sums,
+                                                  const esker_node *pooled)
+{
+    tiling t = choose_tiling(s);
+    /* Measured on an H100 alone: elsewhere, but where there is no g to sum, a dispatch of its own beside this one. */
+    bool in_kernel = esker__setting("tiled_sums", pooled || esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA);
+    if (sums && (!in_kernel || !makes_sums(&t))) {
         esker_status st = esker__emit_sums(lowering, node, 1, ESKER__CONV2D_SUMMED);
         if (st != ESKER_OK) return st;
         sums = NULL;
@@ -111,9 +124,9 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
     esker__text_add(&defines,
                     "LX %u\nLY %u\nLZ %u\nSLICES %u\nFB %u\nKH %d\nKW %d\nPB %u\nSY %d\nSX %d\nROWS %u\nCOLS4 %u\nVG %d\n",
                     t.lx, t.ly, t.slices * t.parts, t.slices, t.fb, (int)s->kh, (int)s->kw, t.pb, (int)s->sy, (int)s->sx,
-                    t.rows, t.cols4, s->ow % 4 == 0);
+                    t.rows, t.cols4, s->ow % 4 == 0 && !pooled);
     if (sums) esker__text_add(&defines, "G_SUMS 1\n");
-    d.operands[0] = esker__read(lowering, node->inputs[0]);
-    d.operands[1] = esker__read(lowering, node->inputs[1]);
+    d.operands[d.n_operands++] = esker__read(lowering, node->inputs[0]);
+    esker__conv2d_emit_g(lowering, node, pooled, &d, &defines);
     return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, sums, &d, &defines);
 }

@@ -6,6 +6,7 @@
 #include "ops/contract.h"
 #include "ops/conv2d.h"
 #include "ops/ops.h"
+#include "ops/pool2d.h"
 
 typedef esker__pool2d_attr pool_attr;
 
@@ -360,6 +361,7 @@ const esker__op esker__op_max_pool2d = {
     .atol = ESKER__FLUSHED,
     .cost = cost,
     .lower = lower,
+    .fused = esker__fused_max_pool2d,
 };
 
 const esker__op esker__op_avg_pool2d = {
@@ -390,6 +392,7 @@ const esker__op esker__op_max_pool2d_grad = {
     .cost = cost_grad,
     .lower = lower_grad,
     .absorb = absorb,
+    .fused = esker__fused_max_pool2d_grad,
     .title = title,
 };
 

@@ -601,11 +601,11 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
     if (!mapped) return esker__fail_memory((size_t)n_outputs * sizeof *mapped, "plan");
     esker__params_fix(plan->params);
     plan->outputs_bytes = ESKER__OUTPUTS_HEAD_BYTES;
-    esker_status (*const passes[])(const esker_graph *, const esker_limits *, esker_node *const *, int, esker_graph **,
-                                   esker_node **) = {esker__pass_fold, esker__pass_fuse, esker__pass_chain};
+    esker_status (*const passes[])(const esker_graph *, const esker_limits *, esker__family, esker_node *const *, int,
+                                   esker_graph **, esker_node **) = {esker__pass_fold, esker__pass_fuse, esker__pass_chain};
     esker_status st = esker__pass_simplify(graph, outputs, n_outputs, &simple, mapped);
     for (size_t i = 0; i < sizeof passes / sizeof *passes && st == ESKER_OK && fuse; i++) {
-        st = passes[i](simple, &plan->limits, mapped, n_outputs, &fused, mapped);
+        st = passes[i](simple, &plan->limits, plan->family, mapped, n_outputs, &fused, mapped);
         if (st != ESKER_OK) break;
         if (!fused) continue; /* there was nothing to do */
         esker_graph_destroy(simple);

@@ -261,6 +261,23 @@ BUILD(max_pool2d)
     (void)graph;
     return esker_max_pool2d(in[0], &desc);
 }
+/* A convolution, its bias, relu and pooling are one, and their gradients read what it left. args: filters, kernel, padding. */
+BUILD(conv2d_pooled)
+{
+    int64_t channels = esker_node_get_shape(in[0])->dims[1], filters = (int64_t)args[0], kernel = (int64_t)args[1];
+    int32_t padding = (int32_t)args[2];
+    esker_node *w = esker_parameter(graph, &(esker_param_desc){.name = "w",
+                                                               .shape = {4, {filters, channels, kernel, kernel}},
+                                                               .init = {ESKER_INIT_UNIFORM, .value = 0.5f}});
+    esker_node *b = esker_parameter(
+        graph, &(esker_param_desc){.name = "b", .shape = {1, {filters}}, .init = {ESKER_INIT_UNIFORM, .value = 0.5f}});
+    esker_node *y = esker_conv2d(in[0], w, &(esker_conv2d_desc){.padding = {padding, padding}});
+    y = esker_relu(esker_add(y, esker_reshape(b, &(esker_shape){3, {filters, 1, 1}})));
+    y = esker_max_pool2d(y, &(esker_pool2d_desc){.window = {2, 2}});
+    esker_node *loss = esker_mean(esker_mul(y, y), NULL, 0, false);
+    esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.01f});
+    return loss;
+}
 BUILD(avg_pool2d)
 {
     esker_pool2d_desc desc = pool_of(args);
@@ -523,6 +540,9 @@ const esker__case_row esker__case_rows[] = {
     {"conv_transpose2d", "stride 1", .build = build_conv_transpose2d, .args = {1, 0}, .shapes = {"2,4,5,6 x 4,3,3,3"}},
     {"max_pool2d", "2, apart", .build = build_max_pool2d, .args = {2, 2}, .shapes = {"1,1,2,2", "2,3,9,8"}},
     {"max_pool2d", "3, overlapping", .build = build_max_pool2d, .args = {3, 2, 1}, .shapes = {"2,3,9,8", "1,5,17,13"}},
+    {"max_pool2d", "behind a convolution, trained", .build = build_conv2d_pooled, .args = {9, 3, 1}, .shapes = {"2,3,13,18", "2,8,9,12"}, .no_gradient = true},
+    {"max_pool2d", "behind one of a few channels, trained", .build = build_conv2d_pooled, .args = {9, 3, 1}, .variant = "few", .shapes = {"3,3,13,18", "9,1,28,28"}, .no_gradient = true},
+    {"max_pool2d", "behind one from tiles, trained", .build = build_conv2d_pooled, .args = {12, 3, 0}, .variant = "tiled", .shapes = {"2,8,13,15"}, .no_gradient = true},
     {"avg_pool2d", "2, apart", .build = build_avg_pool2d, .args = {2, 2}, .shapes = {"1,1,2,2", "2,3,9,8"}},
     {"avg_pool2d", "3, overlapping", .build = build_avg_pool2d, .args = {3, 2, 1}, .shapes = {"2,3,9,8", "1,5,17,13"}},
     {"adaptive_avg_pool2d", .build = build_adaptive_avg_pool2d, .args = {3, 5}, .shapes = {"1,1,1,1", "2,3,7,12", "1,2,16,5"}},

@@ -1,0 +1,46 @@
+/* Winners: which element of each window of a max_pool2d was the largest, so that the gradient needs neither x nor y. Plans with fusion make them. */
+#ifndef ESKER_OPS_POOL2D_H
+#define ESKER_OPS_POOL2D_H
+
+#include "ops/contract.h"
+
+/**
+ * Of a pooled y [n, c, oh, ow] whose windows do not overlap: int32 [n, ceil(c / 4), oh, ow], byte i of a word (the lowest is 0) for channel 4 block + i.
+ * p window_x + q if the element in row p and column q of the window won: the first that none is larger than, in that order, and as max_pool2d has it where some are
+ * no numbers. ESKER__NO_WINNER where the gradient goes nowhere, since a relu in front lets none through. 0 of channels that there are not.
+ */
+#define ESKER__NO_WINNER   255
+#define ESKER__MOST_WINNER 254 /* elements of a window */
+esker__type esker__winners_type(const esker_shape *y);
+
+/** What a word says of channel `c`; in double as references have it. */
+static inline int esker__winner_of(double word, int64_t c)
+{
+    return (int)((uint32_t)(int32_t)word >> (8 * (c & 3)) & 255);
+}
+
+/** Emit pool/winners: y, the largest of each window of x, and the winners, unless NULL. */
+esker_status esker__emit_winners(esker__lowering *lowering, const esker_node *x, const int32_t window[2], bool gated,
+                                 const esker_node *y, const esker_node *winners);
+/** Emit pool/grad_winners: gx = tail(g of the window where the element won, else 0). `tail`: NULL, or that of gx, a node with it. */
+esker_status esker__emit_winners_grad(esker__lowering *lowering, const esker_node *g, const esker_node *winners,
+                                      const int32_t window[2], const esker__tail *tail, const esker_node *gx);
+/** The same in double: gx [n, c, h, w] from g [n, c, h / window, w / window]. `magnitude`: NULL, or that of gx. */
+void esker__winners_grad_reference(const esker_shape *shape_g, const esker_shape *shape_gx, const int32_t window[2],
+                                   const double *g, const double *winners, double *gx, double *magnitude);
+
+/** The gradient of a max_pool2d from g and the winners: max_pool2d_grad in plans with fusion. */
+typedef struct esker__winners_attr {
+    int32_t window[2];
+    int32_t extent[2]; /* rows and columns of the result */
+    esker__tail tail;
+} esker__winners_attr;
+extern const esker__op esker__op_max_pool2d_winners_grad;
+
+/** op->fused of max_pool2d and of max_pool2d_grad (conv2d_pool.c). */
+esker_node *esker__fused_max_pool2d(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                    const esker__fusion *fusion);
+esker_node *esker__fused_max_pool2d_grad(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                         const esker__fusion *fusion);
+
+#endif

@@ -1,0 +1,190 @@
+/* device test: a max_pool2d in the end of a convolution, and gradients from that of what was pooled: nothing keeps what is pooled, and the values stay. */
+#include "support/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include <esker/ops.h>
+#include <esker/plan.h>
+
+#define STEPS 2
+
+typedef struct net {
+    const char *name;
+    const char *variant; /* as ESKER_VARIANT takes it, or NULL */
+    int images, channels, rows, columns, filters, kernel, stride, padding, window_y, window_x;
+    bool bare;       /* no bias, no relu */
+    bool tanh;       /* in place of relu: its gradient reads what is pooled */
+    bool read;       /* what is pooled is an output, too */
+    bool equal;      /* many equal values: x and the parameters are whole numbers */
+    bool in_kernel;  /* the convolution's kernel pools, on a large device */
+    bool on_the_way; /* and its gradients read the pooled one: nothing else writes it */
+} net;
+
+#define LARGE "few,tiled,pooled_gradients"
+
+static const net nets[] = {
+    {"one channel", LARGE, 5, 1, 14, 14, 8, 3, 1, 1, 2, 2, .in_kernel = true, .on_the_way = true},
+    {"a few channels, odd sides, filters that are no multiple of 4", LARGE, 3, 3, 15, 13, 9, 3, 1, 1, 2, 2,
+     .in_kernel = true, .on_the_way = true},
+    {"stride 2", LARGE, 2, 3, 33, 30, 9, 5, 2, 2, 2, 2, .in_kernel = true, .on_the_way = true},
+    {"equal values", LARGE, 5, 1, 14, 15, 8, 3, 1, 1, 2, 2, .equal = true, .in_kernel = true, .on_the_way = true},
+    {"without bias and relu", LARGE, 4, 2, 14, 14, 5, 3, 1, 0, 2, 2, .bare = true, .in_kernel = true, .on_the_way = true},
+    {"from tiles", LARGE, 4, 9, 13, 12, 10, 3, 1, 1, 2, 2, .in_kernel = true, .on_the_way = true},
+    {"from tiles, odd sides", LARGE, 3, 8, 13, 13, 16, 3, 1, 0, 2, 2, .in_kernel = true, .on_the_way = true},
+    {"from tiles, more filters than a group takes", LARGE, 2, 12, 10, 18, 37, 3, 1, 1, 2, 2, .in_kernel = true,
+     .on_the_way = true},
+    {"from tiles, equal values", LARGE, 4, 9, 13, 12, 10, 3, 1, 1, 2, 2, .equal = true, .in_kernel = true,
+     .on_the_way = true},
+    {"from tiles, without bias and relu", LARGE, 3, 8, 11, 15, 16, 3, 1, 1, 2, 2, .bare = true, .in_kernel = true,
+     .on_the_way = true},
+    {"from tiles, filters of four taps a row", LARGE, 3, 7, 14, 14, 12, 4, 1, 0, 2, 2, .in_kernel = true,
+     .on_the_way = true},
+    {"from tiles, gradients that are scattered", "few,tiled", 4, 9, 13, 12, 10, 3, 1, 1, 2, 2, .in_kernel = true},
+    {"kernels that do not pool", "quads,wide,pooled_gradients", 3, 9, 13, 12, 10, 3, 1, 1, 2, 2},
+    {"Winograd's filtering", "winograd2,pooled_gradients", 3, 16, 12, 14, 16, 3, 1, 1, 2, 2},
+    {"windows of 3 x 2", "tiled,pooled_gradients", 3, 8, 14, 13, 6, 3, 1, 1, 3, 2},
+    {"windows of 16 x 15", "tiled", 2, 3, 33, 17, 6, 3, 1, 1, 16, 15},
+    {"windows of 16 x 16 are too large", "tiled", 2, 3, 33, 17, 6, 3, 1, 1, 16, 16},
+    {"another activation", LARGE, 3, 8, 12, 12, 6, 3, 1, 1, 2, 2, .tanh = true},
+    {"what is pooled is read, too", LARGE, 3, 8, 12, 12, 6, 3, 1, 1, 2, 2, .read = true},
+    {"the usual ones", NULL, 3, 3, 13, 13, 6, 3, 1, 1, 2, 2},
+};
+
+static bool fuses(const net *s)
+{
+    return !s->tanh && !s->read && s->window_y * s->window_x <= 254;
+}
+
+static esker_node *parameter(esker_graph *graph, const char *name, esker_shape shape)
+{
+    return esker_parameter(graph,
+                           &(esker_param_desc){.name = name, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = 0.5f}});
+}
+
+/* Where conv/tiled computes it, the gradient of the input is wanted, too. */
+static int record(esker_graph *graph, const net *s, esker_node **out)
+{
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32,
+                                &(esker_shape){4, {s->images, s->channels, s->rows, s->columns}});
+    if (s->channels > 4) x = esker_mul(x, parameter(graph, "scale", (esker_shape){4, {1, s->channels, 1, 1}}));
+    esker_node *w = parameter(graph, "filters", (esker_shape){4, {s->filters, s->channels, s->kernel, s->kernel}});
+    esker_node *b = s->bare ? NULL : parameter(graph, "bias", (esker_shape){1, {s->filters}});
+    esker_node *y = esker_conv2d(
+        x, w, &(esker_conv2d_desc){.stride = {s->stride, s->stride}, .padding = {s->padding, s->padding}});
+    if (b) y = esker_add(y, esker_reshape(b, &(esker_shape){3, {s->filters, 1, 1}}));
+    if (b) y = s->tanh ? esker_tanh(y) : esker_relu(y);
+    esker_node *pooled = esker_max_pool2d(y, &(esker_pool2d_desc){.window = {s->window_y, s->window_x}});
+    esker_node *loss = esker_sum(esker_mul(pooled, esker_tanh(esker_affine(pooled, 0.25f, 0.125f))), NULL, 0, false);
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.001f}));
+    out[0] = loss;
+    out[1] = pooled;
+    out[2] = y;
+    return s->read ? 3 : 2;
+}
+
+/* Dispatches that pool, and those that scatter gradients. */
+static void count(const esker_plan *plan, int *out_pool, int *out_scatter)
+{
+    esker_plan_info info;
+    esker_dispatch_info d;
+    esker_plan_get_info(plan, &info);
+    *out_pool = *out_scatter = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        bool pool = !strncmp(d.kernel, "pool/", 5), grad = strstr(d.kernel, "grad") != NULL;
+        *out_pool += pool && !grad;
+        *out_scatter += pool && grad;
+    }
+}
+
+static int run(const net *s, bool no_fusion, bool check, float *out)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_node *outputs[3];
+    assert_ok(esker_graph_create(NULL, &graph));
+    int n_outputs = record(graph, s, outputs), n = 0, n_x = s->images * s->channels * s->rows * s->columns;
+    esker_params *params = esker_graph_get_params(graph);
+    assert_ok(esker_params_init_values(params, 3));
+    static float values[8192];
+    for (int i = 0; s->equal && i < esker_params_count(params); i++) {
+        esker_param_info p;
+        assert_ok(esker_params_get_info(params, i, &p));
+        for (int64_t j = 0; j < p.n_elems; j++) values[j] = (float)((j * 7 + i) % 3) - 1;
+        assert_ok(esker_params_write(params, i, values, p.n_elems));
+    }
+    assert_ok(esker_plan_compile(graph,
+                                 &(esker_plan_desc){.device = test_device(),
+                                                    .outputs = outputs,
+                                                    .n_outputs = n_outputs,
+                                                    .no_fusion = no_fusion,
+                                                    .slice_seconds = -1,
+                                                    .check = check},
+                                 &plan));
+    assert_ok(esker_plan_check(plan));
+    esker_device_info info;
+    esker_device_get_info(test_device(), &info);
+    int pool, scatter;
+    count(plan, &pool, &scatter);
+    bool large = info.limits.group_invocations >= 1024 && info.limits.storage_blocks >= 5;
+    if (no_fusion || !fuses(s)) {
+        assert_int_equal(pool, 1);
+        assert_int_equal(scatter, 1);
+    } else if (s->variant && large) {
+        assert_int_equal(pool, !s->in_kernel);
+        if (s->on_the_way) assert_int_equal(scatter, 0); /* NVIDIA's never do */
+    }
+    float *x = malloc((size_t)n_x * sizeof *x);
+    uint64_t ticket = 0;
+    assert_non_null(x);
+    for (int step = 0; step < STEPS; step++) {
+        test_uniform(x, n_x, -1, 1, (uint64_t)step);
+        for (int i = 0; s->equal && i < n_x; i++) x[i] = (float)((i * 5 + step) % 4 - 1);
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
+        assert_ok(esker_plan_submit(plan, &ticket));
+    }
+    free(x);
+    for (int i = 0; i < n_outputs; i++) {
+        int64_t n_elems = 1;
+        const esker_shape *shape = esker_node_get_shape(outputs[i]);
+        for (int a = 0; a < shape->rank; a++) n_elems *= shape->dims[a];
+        assert_ok(esker_plan_read(plan, ticket, i, out + n, (size_t)n_elems * sizeof *out));
+        n += (int)n_elems;
+    }
+    for (int i = 0; i < esker_params_count(params); i++) {
+        esker_param_info p;
+        assert_ok(esker_params_get_info(params, i, &p));
+        assert_ok(esker_params_read(params, i, out + n, p.n_elems));
+        n += (int)p.n_elems;
+    }
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n;
+}
+
+static void same_values(void **state)
+{
+    const net *s = *state;
+    static float apart[65536], fused[65536], again[65536];
+    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
+    int n = run(s, true, false, apart);
+    assert_int_equal(run(s, false, false, fused), n);
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(fused[i] - apart[i]) <= 1e-5f * (1 + fabsf(apart[i]))))
+            fail_msg("%s: element %d is %.9g, apart %.9g", s->name, i, (double)fused[i], (double)apart[i]);
+    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
+    assert_memory_equal(fused, again, (size_t)n * sizeof *again);
+}
+
+int main(void)
+{
+    enum { N = sizeof nets / sizeof *nets };
+    struct CMUnitTest tests[N];
+    for (int i = 0; i < N; i++)
+        tests[i] = (struct CMUnitTest){.name = nets[i].name,
+                                       .test_func = same_values,
+                                       .teardown_func = test_without_variant,
+                                       .initial_state = (void *)(uintptr_t)&nets[i]};
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
