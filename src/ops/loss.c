@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "ops/linear_cross_entropy.h"
 #include "ops/ops.h"
 #include "ops/rows.h"
 #include "plan/lowering.h"
@@ -215,13 +216,19 @@ static bool has_inputs(const esker_node *node, const esker__op *op, esker_node *
     return node->op == op && node->inputs[0] == inputs[0] && node->inputs[1] == inputs[1];
 }
 
+/* The node of `op` with the same logits and labels, or NULL. */
+static const esker_node *find_partner(const esker_node *node, const esker__op *op)
+{
+    for (size_t i = 0; i < node->graph->n_nodes; i++)
+        if (has_inputs(node->graph->nodes[i], op, node->inputs)) return node->graph->nodes[i];
+    return NULL;
+}
+
 /* The node that computes both: recorded when the first one's turn comes. `partner` is the other's op. */
 static esker_node *find_counting(esker_graph *graph, const esker_node *node, const esker__op *partner,
                                  esker_node *const *inputs)
 {
-    const esker_node *other = NULL;
-    for (size_t i = 0; i < node->graph->n_nodes && !other; i++)
-        if (has_inputs(node->graph->nodes[i], partner, node->inputs)) other = node->graph->nodes[i];
+    const esker_node *other = find_partner(node, partner);
     if (!other) return NULL;
     for (size_t i = graph->n_nodes; i-- > 0;)
         if (has_inputs(graph->nodes[i], &counting, inputs)) return graph->nodes[i];
@@ -231,8 +238,10 @@ static esker_node *find_counting(esker_graph *graph, const esker_node *node, con
 static esker_node *fused_cross_entropy(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                                        const esker__fusion *fusion)
 {
-    (void)fusion;
-    return find_counting(graph, node, &esker__op_count_correct, inputs);
+    const esker_node *partner = find_partner(node, &esker__op_count_correct);
+    if (partner && !fusion->n_users[partner->id]) partner = NULL;
+    esker_node *made = esker__fused_linear_cross_entropy(graph, node, partner, inputs, fusion);
+    return made ? made : find_counting(graph, node, &esker__op_count_correct, inputs);
 }
 
 esker_node *esker__fused_count(esker_graph *graph, const esker_node *node, esker_node *const *inputs,

@@ -44,7 +44,7 @@ esker_status esker__rows_layout(esker__lowering *lowering, const esker_node *nod
     return esker__fold_groups(lowering, esker__ceil_div(blocks, out->rounds), out->groups);
 }
 
-esker_status esker__finish_sum(esker__lowering *lowering, esker__value parts, uint32_t n_parts, bool mean,
+static esker_status finish_sum(esker__lowering *lowering, esker__operand parts, uint32_t n_parts, bool mean,
                                esker__operand out, const uint32_t second[2])
 {
     char defines[32];
@@ -54,9 +54,22 @@ esker_status esker__finish_sum(esker__lowering *lowering, esker__value parts, ui
     return esker__emit(lowering, &(esker__dispatch_desc){.kernel = "loss/finish",
                                                          .defines = defines,
                                                          .groups = {1, 1, 1},
-                                                         .operands = {{.value = parts}, out},
+                                                         .operands = {parts, out},
                                                          .n_operands = 2,
                                                          .params = params,
                                                          .n_params = 3,
                                                          .cost = {.flops = n, .bytes = 4 * n}});
+}
+
+esker_status esker__finish_sum(esker__lowering *lowering, esker__value parts, uint32_t n_parts, bool mean,
+                               esker__operand out, const uint32_t second[2])
+{
+    return finish_sum(lowering, (esker__operand){.value = parts}, n_parts, mean, out, second);
+}
+
+esker_status esker__finish_part(esker__lowering *lowering, esker__value parts, uint32_t first, uint32_t n_parts,
+                                esker__operand out)
+{
+    return finish_sum(lowering, (esker__operand){.value = parts, .offset_bytes = 4 * (uint64_t)first}, n_parts, false, out,
+                      NULL);
 }

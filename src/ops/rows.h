@@ -33,6 +33,10 @@ esker_status esker__rows_infer(const char *op, esker_node *const *inputs);
 esker_status esker__finish_sum(esker__lowering *lowering, esker__value parts, uint32_t n_parts, bool mean,
                                esker__operand out, const uint32_t second[2]);
 
+/** The same for `n_parts` floats of `parts` from float `first` on, a multiple of 64, into one. */
+esker_status esker__finish_part(esker__lowering *lowering, esker__value parts, uint32_t first, uint32_t n_parts,
+                                esker__operand out);
+
 /** Rows whose largest logit, the first of equals, stands at the label; the op count_correct. */
 double esker__rows_correct(const esker__reference *r);
 /** Describe the dispatches that count them for `node`, which has logits and labels first, in its output `output`. */
