@@ -186,6 +186,7 @@ static int print_json(const bench *b)
         add_rate(&json, "gflops", r->flops, r->timing.median_seconds);
         add_rate(&json, "gbytes_per_s", r->bytes, r->timing.median_seconds);
         cli_json_number(&json, "of_limit", r->of_limit > 0 ? r->of_limit : 0.0 / 0.0);
+        cli_json_number(&json, "peak_bytes", r->peak_bytes ? (double)r->peak_bytes : 0.0 / 0.0);
         cli_json_close(&json, '}');
     }
     cli_json_close(&json, ']');

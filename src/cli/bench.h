@@ -17,6 +17,7 @@ typedef struct bench_result {
     esker_timing timing;
     double flops, bytes; /* of one repetition, as far as they mean something; 0 else */
     double of_limit;     /* what the device's limits would allow, by what was measured; 0: not known */
+    uint64_t peak_bytes; /* of a model's plan; 0 else */
 } bench_result;
 
 typedef struct bench {

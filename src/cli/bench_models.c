@@ -191,6 +191,13 @@ static esker_status run_one(void *user)
     return st == ESKER_OK ? wait_last(user) : st;
 }
 
+static void add(bench *b, const char *name, const esker_timing *timing, const bench_plan *plan)
+{
+    size_t n = b->n_results;
+    bench_add(b, name, timing, plan->flops, plan->bytes);
+    if (b->n_results > n) b->results[n].peak_bytes = plan->info.peak_bytes;
+}
+
 /* A step's rate is that of many in flight; a forward pass is also measured one at a time. */
 static void bench_model(bench *b, const char *kind, const char *model, int32_t batch, bool train)
 {
@@ -210,10 +217,10 @@ static void bench_model(bench *b, const char *kind, const char *model, int32_t b
     if (!bench_wants(b, name, info.flops * batch * (train ? 3 : 1), 0)) goto done;
     esker_status st = bench_plan_create(b->dev, net, batch, train, b->slots, &s.plan);
     if (st == ESKER_OK) st = bench_time(b, submit_one, wait_last, &s, &timing);
-    if (st == ESKER_OK) bench_add(b, name, &timing, s.plan.flops, s.plan.bytes);
+    if (st == ESKER_OK) add(b, name, &timing, &s.plan);
     if (st == ESKER_OK && !train) {
         st = bench_time(b, run_one, NULL, &s, &timing);
-        if (st == ESKER_OK) bench_add(b, one, &timing, s.plan.flops, s.plan.bytes);
+        if (st == ESKER_OK) add(b, one, &timing, &s.plan);
     }
     if (st != ESKER_OK) bench_fail(b, name);
     bench_plan_destroy(&s.plan);

@@ -248,14 +248,6 @@ def peak_bytes(name):
     return torch.cuda.max_memory_allocated() - before
 
 
-def planned_bytes(esker, name, limits):
-    _, model, batch = re.match(r"(step) (\S+) batch (\d+)", name).groups()
-    command = [esker, "plan", os.path.join(MODELS, model + ".json"), "--batch", batch, "--input", "float32", "--optimizer",
-               "adamw", "--limits", limits, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return json.loads(done.stdout)["peak_bytes"] if done.returncode == 0 else None
-
-
 def run_esker(options):
     results, device = [], None
     for part in options.parts.split(","):
@@ -301,11 +293,7 @@ def main():
         parser.error("--esker or --json")
     print("esker: %s   torch %s: %s" % (esker["device"], torch.__version__, torch.cuda.get_device_name() if CUDA else "CPU"))
     print("%-46s %12s %12s %12s %8s %9s" % ("", "esker us", "eager us", "graph us", "of limit", "ratio"))
-    rows, limits = [], None
-    if options.memory and options.esker:
-        limits = os.path.join(os.environ.get("TMPDIR", "/tmp"), "esker-limits-%d.json" % os.getpid())
-        with open(limits, "w") as file:
-            file.write(subprocess.run([options.esker, "info", "--json"], capture_output=True, text=True).stdout)
+    rows = []
     for result in esker["results"]:
         name, ours = result["name"], result["median_seconds"]
         if options.only and options.only not in name:
@@ -320,11 +308,10 @@ def main():
         row = dict(result, torch_eager_seconds=eager, torch_graph_seconds=graph)
         if options.memory and CUDA and name.startswith("step "):
             row["torch_peak_bytes"] = peak_bytes(name)
-            row["peak_bytes"] = planned_bytes(options.esker, name, limits) if limits else None
         limit = "%8.3f" % result["of_limit"] if result.get("of_limit") else "%8s" % ""
         ratio = "%9.2f" % (ours / best) if best else ""
         print("%-46s %s %s %s %s %s" % (name, show(ours), show(eager), show(graph), limit, ratio), flush=True)
-        if row.get("peak_bytes"):
+        if row.get("peak_bytes") and row.get("torch_peak_bytes"):
             print("%-46s %12.1f MiB, PyTorch %.1f MiB, ratio %.2f" % ("  memory", row["peak_bytes"] / 2**20,
                   row["torch_peak_bytes"] / 2**20, row["peak_bytes"] / row["torch_peak_bytes"]))
         rows.append(row)

@@ -113,13 +113,13 @@ static void profile_prints_json(void **state)
     cJSON_Delete(json);
 }
 
-/* Exactly {"device", "results": [{"name", "median_seconds", "min_seconds", "max_seconds", "gflops", "gbytes_per_s", "of_limit"}]}. */
+/* Exactly {"device", "results": [{"name", "median_seconds", "min_seconds", "max_seconds", "gflops", "gbytes_per_s", "of_limit", "peak_bytes"}]}. */
 static void bench_prints_json(void **state)
 {
     (void)state;
     need_command();
     static const char *const keys[] = {"name",   "median_seconds", "min_seconds", "max_seconds",
-                                       "gflops", "gbytes_per_s",   "of_limit"};
+                                       "gflops", "gbytes_per_s",   "of_limit",    "peak_bytes"};
     static const char *const wanted[] = {"limit: copying", "gemm 256x256x256 nn", "conv input grad 8x8x16x16, 8 of 3x3",
                                          "step mlp_small batch 64", "infer mlp_small batch 1, latency"};
     enum { N = sizeof wanted / sizeof wanted[0] };
@@ -131,11 +131,14 @@ static void bench_prints_json(void **state)
     assert_true(cJSON_IsString(cJSON_GetObjectItemCaseSensitive(json, "device")));
     cJSON_ArrayForEach(r, results)
     {
-        assert_int_equal(cJSON_GetArraySize(r), 7);
-        for (int k = 0; k < 7; k++) assert_non_null(cJSON_GetObjectItemCaseSensitive(r, keys[k]));
+        assert_int_equal(cJSON_GetArraySize(r), 8);
+        for (int k = 0; k < 8; k++) assert_non_null(cJSON_GetObjectItemCaseSensitive(r, keys[k]));
         double median = cJSON_GetObjectItem(r, "median_seconds")->valuedouble;
         assert_true(median > 0 && cJSON_GetObjectItem(r, "min_seconds")->valuedouble <= median);
         assert_true(median <= cJSON_GetObjectItem(r, "max_seconds")->valuedouble);
+        bool is_model = strstr(cJSON_GetObjectItem(r, "name")->valuestring, " batch ") != NULL;
+        if (is_model) assert_true(cJSON_GetObjectItem(r, "peak_bytes")->valuedouble > 1e5);
+        if (!is_model) assert_true(cJSON_IsNull(cJSON_GetObjectItem(r, "peak_bytes")));
         for (int i = 0; i < N; i++) found[i] |= !strcmp(cJSON_GetObjectItem(r, "name")->valuestring, wanted[i]);
     }
     for (int i = 0; i < N; i++)
