@@ -141,13 +141,22 @@ esker_node *esker__fused_max_pool2d_grad(esker_graph *graph, const esker_node *n
     return made;
 }
 
-/* Usual on GPUs whose kernels make the elements on the way: each gradient with another kernel would scatter them by a dispatch of its own. */
-static bool reads_pooled(const esker_node *g, const esker__fusion *fusion)
+/* Elements of the gradient, and products of one of the convolutions, below which on_the_way() is usual. */
+#define MOST_ELEMS (2 << 20)
+#define MOST_TERMS (1 << 28)
+
+/*
+ * Usual on GPUs whose kernels make the elements on the way: each gradient with another kernel would scatter them by a dispatch of its own. So not where
+ * Winograd's filtering may be the usual one, or where a dispatch more is little. `terms`: of one element of g.
+ */
+static bool on_the_way(const esker_node *g, int64_t terms, const esker__fusion *fusion)
 {
     if (g->op != &esker__op_max_pool2d_winners_grad || fusion->limits->group_invocations < 1024) return false;
     const esker__winners_attr *attr = g->attr;
+    int64_t n = esker__elems(&g->type.shape);
+    bool small = n < MOST_ELEMS && n * terms < MOST_TERMS;
     return attr->window[0] == 2 && attr->window[1] == 2 && !attr->tail.program.n_steps &&
-           esker__setting("pooled_gradients", fusion->family == ESKER__FAMILY_NVIDIA);
+           esker__setting("pooled_gradients", small && fusion->family == ESKER__FAMILY_NVIDIA);
 }
 
 static void take_window(esker__conv2d_attr *attr, const esker_node *g)
@@ -161,7 +170,8 @@ esker_node *esker__conv2d_input_grad_of_pooled(esker_graph *graph, const esker_n
 {
     esker__conv2d_attr attr = *(const esker__conv2d_attr *)node->attr;
     esker_node *g = inputs[0];
-    if (!reads_pooled(g, fusion) || inputs[1] == g) return NULL;
+    const int64_t *w = inputs[1]->type.shape.dims;
+    if (!on_the_way(g, w[1] * w[2] * w[3], fusion) || inputs[1] == g) return NULL;
     if (attr.groups != 1 || attr.stride[0] != 1 || attr.stride[1] != 1) return NULL;
     take_window(&attr, g);
     return esker__record_in(graph, &esker__op_conv2d_input_grad_pooled, &attr,
@@ -173,7 +183,8 @@ esker_node *esker__conv2d_weight_grad_of_pooled(esker_graph *graph, const esker_
 {
     esker__conv2d_attr attr = *(const esker__conv2d_attr *)node->attr;
     esker_node *g = inputs[1];
-    if (!reads_pooled(g, fusion) || inputs[0] == g || attr.groups != 1) return NULL;
+    int64_t terms = inputs[0]->type.shape.dims[1] * attr.extent[0] * attr.extent[1];
+    if (!on_the_way(g, terms, fusion) || inputs[0] == g || attr.groups != 1) return NULL;
     attr.sums = sums;
     take_window(&attr, g);
     return esker__record_in(graph, &esker__op_conv2d_weight_grad_pooled, &attr,
