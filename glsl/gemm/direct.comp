@@ -62,6 +62,12 @@
 #ifndef OUT_BINDING // behind the bias and the blocks of the tail
 #define OUT_BINDING 2
 #endif
+#ifndef UPDATE // 1 or 4: the result is a gradient that updates parameters (optim/rules)
+#define UPDATE 0
+#endif
+#ifndef SUMS_UPDATE // the sums do, too
+#define SUMS_UPDATE 0
+#endif
 #define ALONG ((VA && !TA) || (VB && TB)) // k is even
 precision highp float;
 precision highp int;
@@ -85,12 +91,12 @@ layout(std430, binding = 1) readonly buffer B { float b[]; };
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
-#if VC
+#if VC && !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { vec4 c[]; };
-#else
+#elif !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
 #endif
-#if SUMS
+#if SUMS && !SUMS_UPDATE
 layout(std430, binding = SUMS) writeonly buffer Sums { float sums[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
@@ -124,6 +130,7 @@ vec4 b_at(uint p) { return vec4(b[p * n + rb0], b[p * n + rb1], b[p * n + rb2], 
 vec4 b_at(uint p) { return vec4(b[rb0 + p], b[rb1 + p], b[rb2 + p], b[rb3 + p]); }
 #endif
 
+#if !UPDATE
 void store(uint z, uint i, vec4 s)
 {
     if (i >= m) return;
@@ -146,6 +153,7 @@ void store(uint z, uint i, vec4 s)
     if (j0 + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
 #endif
 }
+#endif
 
 void main()
 {
@@ -258,20 +266,30 @@ void main()
     for (; p < end; p++) STEP(a_at(p), b_at(p))
 #endif
 
+#if UPDATE && ROWS == 4
+    update_block((z * m + row) * n + j0, n, m - row, n - j0, s0, s1, s2, s3);
+#elif UPDATE
+    update_block((z * m + row) * n + j0, n, 1u, n - j0, s0, s0, s0, s0);
+#else
     store(z, row, s0);
 #if ROWS == 4
     store(z, row + 1u, s1);
     store(z, row + 2u, s2);
     store(z, row + 3u, s3);
 #endif
+#endif
 #if SUMS
     /* By one of all those that share the rows, once its own work is done and its registers are free. */
     if (column != 0u) return;
     vec4 sum = vec4(0.0);
     for (p = 0u; p < k; p++) sum += a_at(p);
+#if SUMS_UPDATE
+    update_sums(row, m - row, sum);
+#else
     sums[row] = sum.x;
     if (row + 1u < m) sums[row + 1u] = sum.y;
     if (row + 2u < m) sums[row + 2u] = sum.z;
     if (row + 3u < m) sums[row + 3u] = sum.w;
+#endif
 #endif
 }

@@ -64,6 +64,9 @@
 #ifndef OUT_BINDING // behind the bias and the blocks of the tail
 #define OUT_BINDING 2
 #endif
+#ifndef UPDATE // 1 or 4: the result is a gradient that updates parameters (optim/rules)
+#define UPDATE 0
+#endif
 #define BY_FOUR (FOURS || (VA && !TA) || (VB && TB) || AT_A || AT_B) // four p at a time
 precision highp float;
 precision highp int;
@@ -82,7 +85,9 @@ layout(std430, binding = 1) readonly buffer B { float b[]; };
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
+#if !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint m, n, k, chunk, bias_step, groups_x, groups_y, fold, batches;
@@ -93,6 +98,7 @@ layout(std140, binding = 0) uniform Params {
 uint z;      // which product and split
 uint column; // our first
 
+#if !UPDATE
 void store(uint i, uint j, vec4 s)
 {
     if (i >= m || j >= n) return;
@@ -108,6 +114,12 @@ void store(uint i, uint j, vec4 s)
     if (j + 2u < n) c[at + 2u] = tail(s.z, at + 2u);
     if (j + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
 }
+#else
+void store_block(uint i, uint j, vec4 s0, vec4 s1, vec4 s2, vec4 s3)
+{
+    if (i < m && j < n) update_block((z * m + i) * n + j, n, m - i, n - j, s0, s1, s2, s3);
+}
+#endif
 
 // Where four rows of op(a) (columns of op(b)) begin, those past the end moved onto the last.
 uvec4 four(uint first, uint n_all, uint step) { return min(first + uvec4(0u, 1u, 2u, 3u), uvec4(n_all - 1u)) * step; }
@@ -275,6 +287,12 @@ void main()
     for (; p < end; p++) STEP(0, x)
 #endif
 
+#if UPDATE
+    store_block(row, column, s0, s1, s2, s3);
+    store_block(row, column + 4u, t0, t1, t2, t3);
+    store_block(row + 4u, column, s4, s5, s6, s7);
+    store_block(row + 4u, column + 4u, t4, t5, t6, t7);
+#else
 #define STORE(I, S, T)                                                                                                           \
     store(row + I, column, S);                                                                                                   \
     store(row + I, column + 4u, T);
@@ -286,4 +304,5 @@ void main()
     STORE(5u, s5, t5)
     STORE(6u, s6, t6)
     STORE(7u, s7, t7)
+#endif
 }

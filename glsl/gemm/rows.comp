@@ -25,6 +25,9 @@
 #ifndef OUT_BINDING // behind the bias and the blocks of the tail
 #define OUT_BINDING 2
 #endif
+#ifndef UPDATE // 1 or 4: the result is a gradient that updates parameters (optim/rules)
+#define UPDATE 0
+#endif
 precision highp float;
 precision highp int;
 layout(local_size_x = 16, local_size_y = 4) in;
@@ -43,7 +46,9 @@ layout(std430, binding = 1) readonly buffer B { float b[]; };
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
+#if !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
+#endif
 layout(std140, binding = 0) uniform Params { uvec3 group_base; uint n, k, chunk, bias_step, fold; };
 shared float sums[64];
 
@@ -80,6 +85,8 @@ void main()
 #endif
 #if SPLIT
     c[group.z * n + j] = sum;
+#elif UPDATE
+    update(j, sum);
 #else
     c[j] = tail(sum, j);
 #endif

@@ -67,6 +67,12 @@
 #ifndef OUT_BINDING // behind the bias and the blocks of the tail
 #define OUT_BINDING 2
 #endif
+#ifndef UPDATE // 1 or 4: the result is a gradient that updates parameters (optim/rules)
+#define UPDATE 0
+#endif
+#ifndef SUMS_UPDATE // the sums do, too
+#define SUMS_UPDATE 0
+#endif
 #define SIZE (TX * TY * SLICES)
 precision highp float;
 precision highp int;
@@ -86,12 +92,12 @@ layout(std430, binding = 1) readonly buffer B { float b[]; };
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
-#if VC
+#if VC && !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { vec4 c[]; };
-#else
+#elif !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
 #endif
-#if SUMS
+#if SUMS && !SUMS_UPDATE
 layout(std430, binding = SUMS) writeonly buffer Sums { float sums[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
@@ -211,7 +217,9 @@ void store4(uint i, uint j, uint z, vec4 s)
 #if BATCH
     at += z * m * n;
 #endif
-#if VC
+#if UPDATE
+    update_block(at, n, 1u, n - j, s, s, s, s);
+#elif VC
     c[at >> 2] = tail4(s, at);
 #else
     c[at] = tail(s.x, at);
@@ -357,10 +365,14 @@ void main()
         uint i = i_first + 4u * here;
         if (here < uint(MR * TY) && i < m) {
             vec4 sum = sum_of(here);
+#if SUMS_UPDATE
+            update_sums(i, m - i, sum);
+#else
             sums[i] = sum.x;
             if (i + 1u < m) sums[i + 1u] = sum.y;
             if (i + 2u < m) sums[i + 2u] = sum.z;
             if (i + 3u < m) sums[i + 3u] = sum.w;
+#endif
         }
     }
 #endif

@@ -24,6 +24,12 @@
 #ifndef SUMS
 #define SUMS 0
 #endif
+#ifndef UPDATE // 1: the result is a gradient that updates parameters (optim/rules)
+#define UPDATE 0
+#endif
+#ifndef SUMS_UPDATE // the sums do, too
+#define SUMS_UPDATE 0
+#endif
 precision highp float;
 precision highp int;
 layout(local_size_x = LX, local_size_y = LY) in;
@@ -32,8 +38,10 @@ layout(std430, binding = 0) readonly buffer Part { float part[]; };
 layout(std430, binding = 1) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
+#if !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
-#if SUMS
+#endif
+#if SUMS && !SUMS_UPDATE
 layout(std430, binding = SUMS) writeonly buffer Sums { float row_sums[]; };
 #endif
 layout(std140, binding = 0) uniform Params { uvec3 group_base; uint n_elems, n_splits, n, bias_step, fold, inner, n_results, n_sums; };
@@ -61,12 +69,20 @@ void main()
     if (stripe != 0u || e >= n_elems) return;
 #if SUMS
     if (e >= n_results) {
+#if SUMS_UPDATE
+        if (e - n_results < n_sums) update_sum(e - n_results, sum);
+#else
         if (e - n_results < n_sums) row_sums[e - n_results] = sum;
+#endif
         return;
     }
 #endif
 #if BIAS
     sum += bias[(e / inner % n) * bias_step];
 #endif
+#if UPDATE
+    update(e, sum);
+#else
     y[e] = tail(sum, e);
+#endif
 }

@@ -82,6 +82,12 @@
 #ifndef SUMS
 #define SUMS 0
 #endif
+#ifndef UPDATE // 1 or 4: the result is a gradient that updates parameters (optim/rules)
+#define UPDATE 0
+#endif
+#ifndef SUMS_UPDATE // the sums do, too
+#define SUMS_UPDATE 0
+#endif
 #define N_HERE (TX * TY * SLICES)
 precision highp float;
 precision highp int;
@@ -101,12 +107,12 @@ layout(std430, binding = 1) readonly buffer B { float b[]; };
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
-#if VC
+#if VC && !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { vec4 c[]; };
-#else
+#elif !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
 #endif
-#if SUMS && !SPLIT
+#if SUMS && !SPLIT && !SUMS_UPDATE
 layout(std430, binding = SUMS) writeonly buffer Sums { float sums[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
@@ -276,7 +282,9 @@ void store4(uint i, uint j, vec4 s)
 #if SPLIT || BATCH
     at += (gl_WorkGroupID.z + group_base.z) * PART;
 #endif
-#if VC
+#if UPDATE
+    update_block(at, n, 1u, n - j, s, s, s, s);
+#elif VC
     c[at >> 2] = tail4(s, at);
 #else
     c[at] = tail(s.x, at);
@@ -285,6 +293,15 @@ void store4(uint i, uint j, vec4 s)
     if (j + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
 #endif
 }
+#if UPDATE
+void store_block(uint i, uint j, vec4 s0, vec4 s1, vec4 s2, vec4 s3)
+{
+#if !EVEN
+    if (i >= m || j >= n) return;
+#endif
+    update_block(((gl_WorkGroupID.z + group_base.z) * m + i) * n + j, n, m - i, n - j, s0, s1, s2, s3);
+}
+#endif
 
 #if SUMS
 void store_sums(uint i, uint z, vec4 s)
@@ -298,6 +315,8 @@ void store_sums(uint i, uint z, vec4 s)
     if (i + 1u < m) c[at + 1u] = s.y;
     if (i + 2u < m) c[at + 2u] = s.z;
     if (i + 3u < m) c[at + 3u] = s.w;
+#elif SUMS_UPDATE
+    update_sums(i, m - i, s);
 #else
     sums[i] = s.x;
     if (i + 1u < m) sums[i + 1u] = s.y;
@@ -625,6 +644,27 @@ void main()
 #endif
 
 #define ROW_AT(r, d) (row + uint(r * 4 * TY + d))
+#if UPDATE
+#define COLUMN_AT(r) (column + uint(r * 4 * TX))
+    store_block(ROW_AT(0, 0), column, s0, s1, s2, s3);
+#if NR >= 2
+    store_block(ROW_AT(0, 0), COLUMN_AT(1), t0, t1, t2, t3);
+#endif
+#if MR >= 2
+    store_block(ROW_AT(1, 0), column, s4, s5, s6, s7);
+#if NR >= 2
+    store_block(ROW_AT(1, 0), COLUMN_AT(1), t4, t5, t6, t7);
+#endif
+#endif
+#if MR == 4
+    store_block(ROW_AT(2, 0), column, s8, s9, s10, s11);
+    store_block(ROW_AT(3, 0), column, s12, s13, s14, s15);
+#if NR >= 2
+    store_block(ROW_AT(2, 0), COLUMN_AT(1), t8, t9, t10, t11);
+    store_block(ROW_AT(3, 0), COLUMN_AT(1), t12, t13, t14, t15);
+#endif
+#endif
+#else
     SAVE(ROW_AT(0, 0), s0, t0)
     SAVE(ROW_AT(0, 1), s1, t1)
     SAVE(ROW_AT(0, 2), s2, t2)
@@ -644,5 +684,6 @@ void main()
     SAVE(ROW_AT(3, 1), s13, t13)
     SAVE(ROW_AT(3, 2), s14, t14)
     SAVE(ROW_AT(3, 3), s15, t15)
+#endif
 #endif
 }

@@ -35,6 +35,9 @@
 #ifndef CENTRE
 #define CENTRE 0
 #endif
+#ifndef UPDATE // 1 or 4: the outputs are gradients that update parameters (optim/rules)
+#define UPDATE 0
+#endif
 precision highp float;
 precision highp int;
 
@@ -63,7 +66,7 @@ layout(std430, binding = 1) readonly buffer C { vec4 c[]; };
 layout(std430, binding = 1) readonly buffer C { float c[]; };
 #endif
 layout(std430, binding = 2) writeonly buffer Y { R y[]; };
-#else
+#elif !UPDATE
 layout(std430, binding = 1) writeonly buffer Y { R y[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
@@ -196,5 +199,9 @@ void main()
 #else
     result *= scale;
 #endif
+#if UPDATE
+    if (lane == 0u && o < n_out) update(o, result);
+#else
     if (lane == 0u && o < n_out) y[group.z * n_out + o] = result;
+#endif
 }

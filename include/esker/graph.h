@@ -98,7 +98,10 @@ ESKER_API esker_status esker_params_init_values(esker_params *params, uint64_t s
  */
 ESKER_API esker_status esker_params_read(esker_params *params, int index, float *out, int64_t n_elems);
 ESKER_API esker_status esker_params_write(esker_params *params, int index, const float *values, int64_t n_elems);
-/** The gradient that the last training step left. ESKER_ERR_INVALID before a plan with gradients was compiled for a device. */
+/**
+ * The gradient that the last training step left, of a plan that keeps them (esker_optimizer_desc.keep_gradients, or L-BFGS). ESKER_ERR_INVALID
+ * before such a plan was compiled for a device.
+ */
 ESKER_API esker_status esker_params_read_gradient(esker_params *params, int index, float *out, int64_t n_elems);
 
 /* ---- Graphs ---- */
@@ -181,6 +184,8 @@ typedef struct esker_optimizer_desc {
     float clip_norm; /* then all gradients are scaled by clip_norm / (norm + 1e-6) if their Euclidean norm, taken over all
                         parameters together, makes that less than 1; 0: not; INFINITY: the norm is measured, nothing scaled */
     esker_param_group groups[ESKER_MAX_PARAM_GROUPS]; /* by esker_param_desc.group */
+    bool
+        keep_gradients; /* for esker_params_read_gradient(): without it a gradient that the update alone reads may never be written */
 } esker_optimizer_desc;
 
 /**
@@ -188,8 +193,9 @@ typedef struct esker_optimizer_desc {
  * over the contiguous parameters of each group with settings of its own (centered rmsprop with momentum: three; lamb: three,
  * and one for the lengths of all parameters), before it
  * those that clip, if any. The plan's step number and learning rate (plan.h) drive it. All parameters must be in the set by
- * now.  Clipping is part of the update, which scales what it reads: esker_params_read_gradient() gives the gradients before it.
- * (In a plan with no_fusion dispatches of their own clip in place, and it gives those behind it.) Gradient nodes that are
+ * now. On large GPUs what computes a gradient that nothing else reads updates with it right away, where neither clipping nor keep_gradients needs
+ * it: it takes no memory then, and the update's dispatches are left with what remains (updating.c lists the conditions).
+ * Clipping is part of the update, which scales what it reads: esker_params_read_gradient() gives the gradients before it. (In a plan with no_fusion dispatches of their own clip in place, and it gives those behind it.) Gradient nodes that are
  * outputs of the plan show the gradients before it.
  * Errors     (sticky) ESKER_ERR_INVALID: a NaN, infinite or negative setting, or one that the optimizer does not have; a
  *            parameter that `loss` does not reach. The plan is refused if a parameter was added since.

@@ -82,7 +82,7 @@ static esker_status find_source(const char *name, source *out)
 /* Kernels whose text a definition puts in front of another's. */
 static const struct part {
     const char *define, *name;
-} parts[] = {{"FUNCTIONS 1", "elementwise/functions"}, {"CLIPPING 1", "optim/clipping"}};
+} parts[] = {{"FUNCTIONS 1", "elementwise/functions"}, {"CLIPPING 1", "optim/clipping"}, {"RULES 1", "optim/rules"}};
 enum { N_PARTS = sizeof parts / sizeof parts[0] };
 
 static esker_status add_part(const char *name, esker__text *out)

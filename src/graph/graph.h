@@ -68,6 +68,23 @@ void esker__graph_truncate(esker_graph *graph, size_t n_nodes);
 /** Sum `x` down to `shape`, the reverse of broadcasting `shape` to x's shape. Returns x itself if they agree. */
 esker_node *esker__sum_to(esker_node *x, const esker_shape *shape);
 
+/** The elements of parameters that `x`, an output of a node that updates (ESKER__OP_UPDATING), is the gradient of, in place of being written; else NULL. */
+static inline const esker__update_range *esker__updated(const esker_node *x)
+{
+    const esker__op *op = x->producer->op;
+    if (!(op->flags & ESKER__OP_UPDATING)) return NULL;
+    const char *end = (const char *)x->producer->attr + op->attr_bytes;
+    const esker__update_range *range = (const void *)(end - sizeof(esker__update_range) *
+                                                                (size_t)(ESKER__UPDATE_RANGES - x->output));
+    return range->n ? range : NULL;
+}
+/** Whether `x` is, or shows a piece of, such an output. */
+static inline bool esker__is_updated(const esker_node *x)
+{
+    while ((x->op->flags & ESKER__OP_VIEW) || x->op->piece) x = x->inputs[0];
+    return esker__updated(x) != NULL;
+}
+
 /** "add(float32 [64, 10], float32 [10])": for messages. */
 #define ESKER__SIGNATURE_BYTES 600
 const char *esker__signature(char buffer[ESKER__SIGNATURE_BYTES], const char *op, esker_node *const *inputs, int n_inputs);

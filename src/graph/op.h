@@ -14,7 +14,8 @@ typedef struct esker__op esker__op;
 typedef struct esker__lowering esker__lowering; /* src/plan/lowering.h */
 typedef struct esker__step esker__step;         /* below */
 
-typedef struct esker__text esker__text; /* src/base/text.h */
+typedef struct esker__text esker__text;     /* src/base/text.h */
+typedef struct esker__update esker__update; /* src/ops/optimizer.h */
 
 /** What fusion may do. */
 typedef struct esker__fusion {
@@ -40,6 +41,13 @@ typedef struct esker__chain {
     int wanted[4], n_wanted; /* the members whose values are the outputs */
     int phase;
 } esker__chain;
+
+/** A stretch of the arenas of parameters: elements of one group, and of those behind it that have the same settings of the optimizer. */
+typedef struct esker__update_range {
+    int64_t group;
+    uint64_t first, n;
+} esker__update_range;
+#define ESKER__UPDATE_RANGES 2 /* of an op with ESKER__OP_UPDATING: the most outputs it has */
 
 typedef struct esker__type {
     esker_dtype dtype;
@@ -85,6 +93,9 @@ enum {
     ESKER__OP_IN_PLACE_1 = 16,     /* the same for input 1 */
     ESKER__OP_STORAGE_TYPES = 256, /* takes float16 and int8, too; all others are refused them */
     ESKER__OP_SUM = 512,           /* the sum of its two inputs, which broadcast */
+    ESKER__OP_UPDATING =
+        1024, /* (with EFFECT) its outputs are gradients, which update parameters as they are computed, and then are not
+                                 written: esker__updated(). Ends the attributes with an esker__update_range for each output, n 0 for those written */
     ESKER__OP_SHAPE_ONLY = 128 /* reads no input, takes their shapes alone: no gradient flows there, which is no error */
 };
 
@@ -169,6 +180,15 @@ struct esker__op {
      */
     esker_node *(*fused)(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                          const esker__fusion *fusion);
+    /**
+     * What `node`, whose outputs are gradients that an update alone reads, becomes where it updates with them itself: an op with ESKER__OP_UPDATING,
+     * recorded with the inputs of `node`. NULL, with nothing recorded: the kernels have no room for that. NULL member: it never can.
+     */
+    esker_node *(*updating)(const esker_node *node, const esker__update *update, const esker__fusion *fusion);
+    /** Of ops with ESKER__OP_UPDATE: whether the gradients are to be read behind a step; NULL: they are. */
+    bool (*keeps)(const esker_node *node);
+    /** Of ops with ESKER__OP_UPDATING: the update of params and state alone, by the gradients in r->out. */
+    void (*update)(const esker__reference *r);
     /**
      * Chains of elementwise operations (src/graph/chain.c): whether `node` can be part of one, and the node that does the work
      * of one. NULL: the op is not elementwise.

@@ -285,7 +285,9 @@ esker_status esker_params_read_gradient(esker_params *params, int index, float *
     if (st != ESKER_OK) return st;
     const esker__param *p = &params->list[index];
     if (!params->gradients.buffer || p->frozen)
-        return esker__fail(ESKER_ERR_INVALID, "parameter %s: no gradient was computed yet", p->name);
+        return esker__fail(ESKER_ERR_INVALID,
+                           "parameter %s: no gradient was kept; keep_gradients of the optimizer's description keeps them",
+                           p->name);
     return esker__memory_read(&params->gradients, p->offset * sizeof(float), out, (size_t)n_elems * sizeof(float));
 }
 

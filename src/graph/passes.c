@@ -24,7 +24,7 @@ void esker__mark_changed(const esker_graph *graph, const bool *needed, bool *cha
     for (size_t i = 0; i < graph->n_nodes; i++) {
         const esker_node *node = graph->nodes[i];
         if (!needed[i] || !(node->op->flags & ESKER__OP_EFFECT)) continue;
-        for (size_t p = 0; (node->op->flags & ESKER__OP_UPDATE) && p < params->n; p++)
+        for (size_t p = 0; (node->op->flags & (ESKER__OP_UPDATE | ESKER__OP_UPDATING)) && p < params->n; p++)
             if (!params->list[p].frozen) changed[p] = true;
         for (int j = 0; j < node->n_inputs; j++) {
             const esker_node *x = node->inputs[j];

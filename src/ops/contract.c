@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/optimizer.h"
 
 bool esker__tail_bias_fits(const esker_shape *bias, const esker_shape *shape, int axis)
 {
@@ -173,8 +174,8 @@ void esker__tail_code(const esker__tail *tail, bool quads, int binding, esker__t
     esker__text_add(defines, "%s; %sreturn t; }\n", quads ? ")" : "", tail->keeps ? "kept[at] = k; " : "");
 }
 
-void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const esker_node *node, bool quads,
-                      esker__dispatch_desc *d, esker__text *defines)
+void esker__tail_emit_updating(esker__lowering *lowering, const esker__tail *tail, const esker_node *node, bool quads,
+                               bool update_quads, bool sums, esker__dispatch_desc *d, esker__text *defines)
 {
     if (tail && tail->has_bias) {
         esker__text_add(defines, "BIAS 1\n");
@@ -182,17 +183,24 @@ void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const 
     }
     if (tail) esker__tail_code(tail, quads, esker__tail_operands(lowering, tail, node, d), defines);
     if (tail && (tail->has_bias || tail->program.n_steps)) esker__text_add(defines, "OUT_BINDING %d\n", d->n_operands);
-    d->operands[d->n_operands++] = esker__write(lowering, node);
+    esker__results_emit(lowering, node, 0, sums, update_quads, d, defines);
 }
 
-/* `to`: in place of the memory of `out`, or NULL; `sums`: a node, or NULL. */
+void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const esker_node *node, bool quads,
+                      esker__dispatch_desc *d, esker__text *defines)
+{
+    esker__tail_emit_updating(lowering, tail, node, quads, false, false, d, defines);
+}
+
+/* `to`: in place of the memory of `out`, or NULL; `sums`: those of its output 1 are there, too. */
 static esker_status sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out,
-                               const esker__value *to, const esker_node *sums)
+                               const esker__value *to, bool sums)
 {
     esker__text defines = {0};
     esker__dispatch_desc d = {.kernel = "gemm/sum_splits"};
-    uint64_t n_results = n_elems, n_sums = sums ? (uint64_t)esker__elems(&sums->type.shape) : 0;
+    uint64_t n_results = n_elems,
+             n_sums = sums ? (uint64_t)esker__elems(&esker__output((esker_node *)out, 1)->type.shape) : 0;
     n_elems += esker__round_up(n_sums, 4);
     bool has_bias = tail && tail->has_bias;
     /* Few elements: more stripes, so that a long column of partial sums is not walked by a handful of invocations. */
@@ -204,11 +212,7 @@ static esker_status sum_splits(esker__lowering *lowering, esker__value part, uin
     if (to)
         d.operands[d.n_operands++] = (esker__operand){.value = *to, .write = true};
     else
-        esker__tail_emit(lowering, tail, out, false, &d, &defines);
-    if (sums) {
-        esker__text_add(&defines, "SUMS %d\n", d.n_operands);
-        d.operands[d.n_operands++] = esker__write(lowering, sums);
-    }
+        esker__tail_emit_updating(lowering, tail, out, false, false, sums, &d, &defines);
     if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
     d.defines = defines.chars;
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_elems, lx), d.groups);
@@ -220,6 +224,7 @@ static esker_status sum_splits(esker__lowering *lowering, esker__value part, uin
         d.params = params;
         d.n_params = sizeof params / sizeof *params;
         d.cost = (esker__cost){.flops = (double)n_elems * n_splits, .bytes = 4.0 * (double)n_elems * (n_splits + 1)};
+        if (!to) esker__update_cost(out, &d.cost);
         st = esker__emit(lowering, &d);
     }
     esker__text_finish(&defines);
@@ -229,19 +234,19 @@ static esker_status sum_splits(esker__lowering *lowering, esker__value part, uin
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                     const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out)
 {
-    return sum_splits(lowering, part, n_elems, n_splits, tail, n, inner, out, NULL, NULL);
+    return sum_splits(lowering, part, n_elems, n_splits, tail, n, inner, out, NULL, false);
 }
 
 esker_status esker__emit_sum_splits_to(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                        esker__value out)
 {
-    return sum_splits(lowering, part, n_elems, n_splits, NULL, 1, 1, NULL, &out, NULL);
+    return sum_splits(lowering, part, n_elems, n_splits, NULL, 1, 1, NULL, &out, false);
 }
 
 esker_status esker__emit_sum_splits_and_sums(esker__lowering *lowering, esker__value part, uint64_t n_elems,
-                                             uint32_t n_splits, const esker_node *out, const esker_node *sums)
+                                             uint32_t n_splits, const esker_node *out)
 {
-    return sum_splits(lowering, part, n_elems, n_splits, NULL, 1, 1, out, NULL, sums);
+    return sum_splits(lowering, part, n_elems, n_splits, NULL, 1, 1, out, NULL, true);
 }
 
 /* What the partial sums of one contraction may take: they are the largest scratch of many plans. */

@@ -64,6 +64,12 @@ void esker__tail_code(const esker__tail *tail, bool quads, int binding, esker__t
  */
 void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const esker_node *node, bool quads,
                       esker__dispatch_desc *d, esker__text *defines);
+/**
+ * The same for kernels that optim/rules may stand in front of, where `node` updates parameters (then `update_quads`: by four neighbours at a
+ * time), and that make the sums beside the result (SUMS) if `sums`.
+ */
+void esker__tail_emit_updating(esker__lowering *lowering, const esker__tail *tail, const esker_node *node, bool quads,
+                               bool update_quads, bool sums, esker__dispatch_desc *d, esker__text *defines);
 
 /**
  * Emit gemm/sum_splits: out[e] = tail(sum_s part[s][e] + bias[e / inner mod n]). `tail` may be NULL.
@@ -71,9 +77,9 @@ void esker__tail_emit(esker__lowering *lowering, const esker__tail *tail, const 
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,
                                     const esker__tail *tail, uint32_t n, uint32_t inner, const esker_node *out);
 
-/** The same with `sums` behind each part, rounded up to a multiple of 4 of them: they are added, without a tail, into `sums`. */
+/** The same with the sums of output 1 behind each part, rounded up to a multiple of 4 of them: they are added, without a tail. */
 esker_status esker__emit_sum_splits_and_sums(esker__lowering *lowering, esker__value part, uint64_t n_elems,
-                                             uint32_t n_splits, const esker_node *out, const esker_node *sums);
+                                             uint32_t n_splits, const esker_node *out);
 
 /** The same into other memory than a node's. */
 esker_status esker__emit_sum_splits_to(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,

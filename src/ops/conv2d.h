@@ -28,11 +28,6 @@ typedef struct esker__conv2d_size {
 extern const esker__op esker__op_conv2d_weight_grad, esker__op_conv2d_weight_grad_summing;
 #define ESKER__CONV2D_SUMMED 0xdu /* the axes of g that a bias does not have: images, rows, columns */
 
-static inline bool esker__is_weight_grad(const esker_node *node)
-{
-    return node->op == &esker__op_conv2d_weight_grad || node->op == &esker__op_conv2d_weight_grad_summing;
-}
-
 /** Of a recorded node of any of the four. */
 esker__conv2d_size esker__conv2d_size_of(const esker_node *node);
 
@@ -79,6 +74,11 @@ void esker__conv2d_cost(const esker_node *node, esker__cost *out);
 esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *node);
 esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esker_node *node);
 esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const esker_node *node);
+
+static inline bool esker__is_weight_grad(const esker_node *node)
+{
+    return node->op->lower == esker__conv2d_weight_grad_lower; /* with sums and updates, too */
+}
 
 /*
  * With a max_pool2d of windows that do not overlap behind the convolution, which plans with fusion alone make (conv2d_pool.c). The nodes are

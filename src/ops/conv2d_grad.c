@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/optimizer.h"
 #include "ops/reduce.h"
 #include "ops/sums.h"
 
@@ -164,6 +165,36 @@ static void weight_title(const esker_node *node, esker__text *text)
 {
     if (((const esker__conv2d_attr *)node->attr)->sums) esker__text_add(text, "sum+");
     esker__text_add(text, "%s", node->op->name);
+    esker__update_title(node, text);
+}
+
+static esker_status weight_magnitudes(const esker__reference *r)
+{
+    esker__conv2d_size s = esker__conv2d_size_of(r->node);
+    return esker__conv2d_weight_grad_winograd_magnitudes(&s, esker__conv2d_tolerance(r->node), r->in[0], r->in[1],
+                                                         r->magnitude[0]);
+}
+
+typedef struct updating_attr {
+    esker__conv2d_attr conv;
+    esker__update update;
+} updating_attr;
+
+#define UPDATING(n_outputs_)                                                                                       \
+    {                                                                                                              \
+        .name = "conv2d_weight_grad", .n_inputs = 2, .n_outputs = n_outputs_, .attr_bytes = sizeof(updating_attr), \
+        .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATING, .infer = weight_infer, .reference = weight_reference,      \
+        .tolerance = esker__conv2d_tolerance, .magnitudes = weight_magnitudes, .atol = ESKER__FLUSHED,             \
+        .cost = esker__conv2d_cost, .lower = esker__conv2d_weight_grad_lower, .title = weight_title,               \
+        .update = esker__update_reference,                                                                         \
+    }
+/* It is the second pass that updates. */
+static esker_node *weight_updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    static const esker__op alone = UPDATING(1), summing = UPDATING(2);
+    bool sums = ((const esker__conv2d_attr *)node->attr)->sums;
+    if (!esker__update_fits(update, 2, sums, fusion)) return NULL;
+    return esker__record_updating(sums ? &summing : &alone, node, update);
 }
 
 const esker__op esker__op_conv2d_input_grad = {
@@ -184,13 +215,6 @@ const esker__op esker__op_conv2d_input_grad = {
     .title = esker__conv2d_title,
 };
 
-static esker_status weight_magnitudes(const esker__reference *r)
-{
-    esker__conv2d_size s = esker__conv2d_size_of(r->node);
-    return esker__conv2d_weight_grad_winograd_magnitudes(&s, esker__conv2d_tolerance(r->node), r->in[0], r->in[1],
-                                                         r->magnitude[0]);
-}
-
 const esker__op esker__op_conv2d_weight_grad = {
     .name = "conv2d_weight_grad",
     .n_inputs = 2,
@@ -205,6 +229,7 @@ const esker__op esker__op_conv2d_weight_grad = {
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_weight_grad_lower,
     .fused = weight_fused,
+    .updating = weight_updating,
     .title = weight_title,
 };
 
@@ -217,8 +242,10 @@ const esker__op esker__op_conv2d_weight_grad_summing = {
     .infer = weight_infer,
     .reference = weight_reference,
     .tolerance = esker__conv2d_tolerance,
+    .magnitudes = weight_magnitudes,
     .atol = ESKER__FLUSHED,
     .cost = esker__conv2d_cost,
     .lower = esker__conv2d_weight_grad_lower,
+    .updating = weight_updating,
     .title = weight_title,
 };

@@ -418,7 +418,7 @@ esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esk
     uint64_t n_gw = (uint64_t)esker__elems(&node->type.shape),
              n_sums = sums ? esker__round_up((uint64_t)esker__elems(&sums->type.shape), 4) : 0;
     esker__value part = {0};
-    bool apart = parts > 1 || sums;
+    bool apart = parts > 1 || sums || esker__updated(node); /* a second pass updates */
     if (d->cost.flops == 0) node->op->cost(node, &d->cost);
     d->cost.bytes += 4 * (double)(n_gw + n_sums) * (parts - 1);
     if (apart) part = esker__scratch(lowering, 4 * (n_gw + n_sums) * parts);
@@ -428,7 +428,7 @@ esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esk
                                       : esker__emit(lowering, d);
     esker__text_finish(defines);
     if (st != ESKER_OK || !apart) return st;
-    return sums ? esker__emit_sum_splits_and_sums(lowering, part, n_gw, parts, node, sums)
+    return sums ? esker__emit_sum_splits_and_sums(lowering, part, n_gw, parts, node)
                 : esker__emit_sum_splits(lowering, part, n_gw, parts, NULL, 1, 1, node);
 }
 

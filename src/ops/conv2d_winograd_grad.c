@@ -130,7 +130,8 @@ esker_status esker__conv2d_weight_grad_emit_winograd(esker__lowering *lowering, 
     esker__value u = esker__scratch(lowering, 4ull * s.z * (uint64_t)size->f * s.n_t),
                  v = esker__scratch(lowering, 4ull * s.z * (uint64_t)size->c * s.n_t),
                  sums = esker__scratch(lowering, 4ull * s.z * n_pairs), part = {0};
-    if (s.parts > 1) part = esker__scratch(lowering, 36 * n_pairs * s.parts);
+    bool apart = s.parts > 1 || esker__updated(node); /* a second pass updates */
+    if (apart) part = esker__scratch(lowering, 36 * n_pairs * s.parts);
     int choice = esker__chosen(lowering);
     esker_status st = ESKER_OK;
     for (uint32_t i = 0; st == ESKER_OK && i < s.parts; i++) {
@@ -140,9 +141,8 @@ esker_status esker__conv2d_weight_grad_emit_winograd(esker__lowering *lowering, 
         esker__go_on_with(lowering, choice);
         if (st == ESKER_OK)
             st = transform_sums(lowering, size, i, sums,
-                                s.parts > 1 ? (esker__operand){.value = part, .write = true}
-                                            : esker__write(lowering, node));
+                                apart ? (esker__operand){.value = part, .write = true} : esker__write(lowering, node));
     }
-    if (st != ESKER_OK || s.parts == 1) return st;
+    if (st != ESKER_OK || !apart) return st;
     return esker__emit_sum_splits(lowering, part, 9 * n_pairs, s.parts, NULL, 1, 1, node);
 }

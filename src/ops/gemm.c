@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/optimizer.h"
 
 void esker__gemm_batch_params(const esker__gemm *p, uint32_t unit_a, uint32_t unit_b, uint32_t out[ESKER__GEMM_BATCH_WORDS])
 {
@@ -52,18 +53,16 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
         d->operands[d->n_operands++] = (esker__operand){.value = *p->value_out, .write = true};
     } else {
         if (p->bias && p->bias_of_row) esker__text_add(defines, "BIAS_OF_ROW 1\n");
-        esker__tail_emit(lowering, p->tail, p->out, quads, d, defines);
-        if (p->sums_bound) {
-            esker__text_add(defines, "SUMS %d\n", d->n_operands);
-            d->operands[d->n_operands++] = esker__write(lowering, p->sums);
-        }
+        esker__tail_emit_updating(lowering, p->tail, p->out, quads, p->n % 4 == 0 && strcmp(d->kernel, "gemm/rows"),
+                                  p->sums_bound, d, defines);
+        esker__update_cost(p->out, &d->cost);
     }
     d->defines = defines->chars;
     esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
                                       : esker__emit(lowering, d);
     esker__text_finish(defines);
     if (st != ESKER_OK || parts == 1) return st;
-    if (p->sums_bound) return esker__emit_sum_splits_and_sums(lowering, part, n_elems, parts, p->out, p->sums);
+    if (p->sums_bound) return esker__emit_sum_splits_and_sums(lowering, part, n_elems, parts, p->out);
     if (p->value_out) return esker__emit_sum_splits_to(lowering, part, n_elems, parts, *p->value_out);
     return esker__emit_sum_splits(lowering, part, n_elems, parts, p->tail, p->bias_of_row ? p->m : p->n,
                                   p->bias_of_row ? p->n : 1, p->out);

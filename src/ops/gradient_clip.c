@@ -295,10 +295,10 @@ const esker__op esker__op_clip_gradients = {
 esker_node *esker__optimizer_fused(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                                    const esker__fusion *fusion)
 {
-    (void)fusion;
     esker__optimizer_attr attr = *(const esker__optimizer_attr *)node->attr;
     int last = node->n_inputs - 1;
-    if (!attr.has_clip || inputs[last]->op != &measure) return NULL;
+    if (!attr.has_clip) return esker__update_with_gradients(graph, node, inputs, fusion);
+    if (inputs[last]->op != &measure) return NULL;
     attr.clip = ((const measure_attr *)inputs[last]->attr)->clip;
     if (!isfinite(attr.clip.norm)) attr.clip.norm = 0; /* it is measured alone */
     esker_node **own = esker__pool_alloc(&graph->pool, (size_t)node->n_inputs * sizeof *own);

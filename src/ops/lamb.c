@@ -121,15 +121,16 @@ static esker_status emit_pass(const lamb *u, int pass, int group, uint64_t first
 
 static esker_status emit_passes(const lamb *u, int from, int to)
 {
-    esker__update_range ranges[ESKER_MAX_PARAM_GROUPS];
-    int n_ranges = esker__update_ranges(u->l, u->attr, ranges);
-    esker_status st = ESKER_OK;
+    esker__update_part *ranges;
+    int n_ranges = esker__update_parts(u->l, u->node, &ranges);
+    esker_status st = n_ranges < 0 ? ESKER_ERR_NO_MEMORY : ESKER_OK;
     for (int i = 0; i < n_ranges; i++)
         for (uint64_t at = 0; st == ESKER_OK && at < ranges[i].n; at += u->most) {
             uint64_t n = ranges[i].n - at < u->most ? ranges[i].n - at : u->most;
             for (int pass = from; st == ESKER_OK && pass <= to; pass++)
                 st = emit_pass(u, pass, ranges[i].group, ranges[i].first + at, n);
         }
+    esker__free(ranges);
     return st;
 }
 
@@ -189,4 +190,5 @@ const esker__op esker__op_lamb = {
     .lower = lower,
     .step = step,
     .fused = esker__optimizer_fused,
+    .keeps = esker__optimizer_keeps,
 };

@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/optimizer.h"
 
 /* Length of batch axis `axis`, counted from the end (2 is the innermost). */
 static int64_t batch_length(const esker_shape *shape, int axis)
@@ -256,24 +257,46 @@ static esker_node *scaled(const esker_node *node, esker_node *const *inputs, esk
     return esker__record(node->op, attr, (esker_node *[]){inputs[0], b}, 2);
 }
 
+static void title(const esker_node *node, esker__text *text)
+{
+    if (((const esker__matmul_attr *)node->attr)->sums_a) esker__text_add(text, "sum+");
+    esker__tail_title(node, &((const esker__matmul_attr *)node->attr)->tail, text);
+    esker__update_title(node, text);
+}
+
+typedef struct updating_attr {
+    esker__matmul_attr matmul;
+    esker__update update;
+} updating_attr;
+
+#define UPDATING(n_outputs_)                                                                                            \
+    {                                                                                                                   \
+        .name = "matmul", .n_inputs = 2, .n_outputs = n_outputs_, .attr_bytes = sizeof(updating_attr),                  \
+        .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATING, .infer = infer, .reference = reference, .tolerance = tolerance, \
+        .atol = ESKER__FLUSHED, .cost = cost, .lower = esker__matmul_lower, .title = title,                             \
+        .update = esker__update_reference,                                                                              \
+    }
+static esker_node *updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    static const esker__op alone = UPDATING(1), summing = UPDATING(2);
+    const esker__matmul_attr *attr = node->attr;
+    if (attr->tail.has_bias || attr->tail.program.n_steps || !esker__update_fits(update, 2, attr->sums_a, fusion))
+        return NULL;
+    return esker__record_updating(attr->sums_a ? &summing : &alone, node, update);
+}
+
 #define ESKER__MATMUL(n_outputs_, keeping_)                                                                           \
     {                                                                                                                 \
         .name = "matmul", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__matmul_attr),          \
         .infer = infer, .gradient = gradient, .reference = reference, .tolerance = tolerance, .atol = ESKER__FLUSHED, \
         .cost = cost, .lower = esker__matmul_lower, .absorb = absorb, .keeping = keeping_, .title = title,            \
-        .fused = esker__fused_matmul, .scaled = scaled,                                                               \
+        .fused = esker__fused_matmul, .scaled = scaled, .updating = updating,                                         \
     }
 
 static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
 {
     const esker_shape *shape = &node->type.shape;
     return esker__tail_absorb(&((esker__matmul_attr *)attr)->tail, shape, shape->rank - 1, 3, user, which, fusion);
-}
-
-static void title(const esker_node *node, esker__text *text)
-{
-    if (((const esker__matmul_attr *)node->attr)->sums_a) esker__text_add(text, "sum+");
-    esker__tail_title(node, &((const esker__matmul_attr *)node->attr)->tail, text);
 }
 
 /* With a tail that keeps a value there are two outputs. */
@@ -290,4 +313,5 @@ const esker__op esker__op_matmul_summing = {.name = "matmul",
                                             .atol = ESKER__FLUSHED,
                                             .cost = cost,
                                             .lower = esker__matmul_lower,
+                                            .updating = updating,
                                             .title = title};

@@ -7,6 +7,7 @@
 #include "ops/optimizer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -55,15 +56,19 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
 static void reference(const esker__reference *r)
 {
     const esker__optimizer_attr *a = r->node->attr;
-    const uint64_t *begin = r->node->graph->params->group_begin;
+    const esker_params *params = r->node->graph->params;
     double lr = r->lr > 0 ? r->lr : a->lr, factor = esker__clip_factor(r);
-    for (int group = 0; group < ESKER_MAX_PARAM_GROUPS; group++)
-        for (int64_t i = (int64_t)begin[group]; i < (int64_t)begin[group + 1] && i < r->n_update; i++) {
+    int next = 0;
+    for (size_t p = 0; p < params->n; p++) {
+        const esker__param *param = &params->list[p];
+        if (param->frozen || esker__is_updated(r->node->inputs[next++])) continue;
+        for (uint64_t i = param->offset; i < param->offset + (uint64_t)param->n_elems; i++) {
             double *state[3] = {NULL};
             for (int s = 0; s < esker__optimizer_states(a); s++) state[s] = &r->state[s][i];
-            esker__optimizer_element(a, group, lr, (double)r->step + 1, &r->params[i],
+            esker__optimizer_element(a, param->group, lr, (double)r->step + 1, &r->params[i],
                                      esker__clip(a, factor, r->gradients[i]), state);
         }
+    }
 }
 
 static void step(const void *attr, const esker__step *now, float out[8])
@@ -81,8 +86,7 @@ static void cost(const esker_node *node, esker__cost *out)
     const esker__optimizer_attr *a = node->attr;
     double n = 0;
     for (int i = 0; i < esker__optimizer_gradients(node); i++) {
-        int64_t n_elems = 0;
-        if (esker_shape_elems(&node->inputs[i]->type.shape, &n_elems) == ESKER_OK) n += (double)n_elems;
+        if (!esker__is_updated(node->inputs[i])) n += (double)esker__elems(&node->inputs[i]->type.shape);
     }
     out->flops = flops[a->kind] * n;
     out->bytes = 4 * (3 + 2 * esker__optimizer_states(a)) * n; /* each array read, and all but the gradients written */
@@ -109,18 +113,18 @@ static esker__value value_of(esker__lowering *l, int operand, esker__value tempo
     }
 }
 
-static esker_status emit(esker__lowering *l, const esker__optimizer_attr *a, const pass *p, const esker__update_range *r,
+static esker_status emit(esker__lowering *l, const esker__optimizer_attr *a, const pass *p, const esker__update_part *r,
                          uint32_t slot, esker__value temporary, const esker__clipping *clipping, esker__cost cost)
 {
     esker__dispatch_desc desc = {
         .kernel = p->kernel, .defines = p->defines, .n_operands = p->n_operands, .uses_step = true, .cost = cost};
-    char defines[64 + sizeof clipping->defines];
+    char defines[80 + sizeof clipping->defines];
     bool reads_gradients = false;
     for (int i = 0; i < p->n_operands; i++) reads_gradients |= p->operands[i] == G;
     for (int i = 0; i < p->n_operands; i++)
         desc.operands[i] = (esker__operand){.value = value_of(l, p->operands[i], temporary),
                                             .write = p->operands[i] & W,
-                                            .offset_bytes = r->first * 4,
+                                            .offset_bytes = (p->operands[i] == G ? r->gradients : r->first) * 4,
                                             .n_bytes = r->n * 4};
     esker_status st = esker__fold_groups(l, esker__ceil_div(r->n / 4, GROUP), desc.groups);
     uint32_t params[7] = {desc.groups[0], (uint32_t)(r->n / 4), slot, 0, 0};
@@ -139,22 +143,22 @@ static esker_status emit(esker__lowering *l, const esker__optimizer_attr *a, con
 static int choose_passes(const esker__optimizer_attr *a, pass out[3])
 {
     static const pass usual[ESKER__N_OPTIMIZERS] = {
-        [ESKER_OPTIMIZER_SGD] = {"optim/update", "RULE SGD\nSTATES 0\n", 2, {X | W, G}},
-        [ESKER_OPTIMIZER_ADAM] = {"optim/update", "RULE ADAM\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
-        [ESKER_OPTIMIZER_ADAMW] = {"optim/update", "RULE ADAMW\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
-        [ESKER_OPTIMIZER_RMSPROP] = {"optim/update", "RULE RMSPROP\nSTATES 1\n", 3, {X | W, G, S0 | W}},
-        [ESKER_OPTIMIZER_ADAGRAD] = {"optim/update", "RULE ADAGRAD\nSTATES 1\n", 3, {X | W, G, S0 | W}},
-        [ESKER_OPTIMIZER_ADADELTA] = {"optim/update", "RULE ADADELTA\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
-        [ESKER_OPTIMIZER_NADAM] = {"optim/update", "RULE NADAM\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
-        [ESKER_OPTIMIZER_LION] = {"optim/update", "RULE LION\nSTATES 1\n", 3, {X | W, G, S0 | W}},
+        [ESKER_OPTIMIZER_SGD] = {"optim/update", "RULES 1\nRULE SGD\nSTATES 0\n", 2, {X | W, G}},
+        [ESKER_OPTIMIZER_ADAM] = {"optim/update", "RULES 1\nRULE ADAM\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+        [ESKER_OPTIMIZER_ADAMW] = {"optim/update", "RULES 1\nRULE ADAMW\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+        [ESKER_OPTIMIZER_RMSPROP] = {"optim/update", "RULES 1\nRULE RMSPROP\nSTATES 1\n", 3, {X | W, G, S0 | W}},
+        [ESKER_OPTIMIZER_ADAGRAD] = {"optim/update", "RULES 1\nRULE ADAGRAD\nSTATES 1\n", 3, {X | W, G, S0 | W}},
+        [ESKER_OPTIMIZER_ADADELTA] = {"optim/update", "RULES 1\nRULE ADADELTA\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+        [ESKER_OPTIMIZER_NADAM] = {"optim/update", "RULES 1\nRULE NADAM\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+        [ESKER_OPTIMIZER_LION] = {"optim/update", "RULES 1\nRULE LION\nSTATES 1\n", 3, {X | W, G, S0 | W}},
     };
-    static const pass sgd_momentum = {"optim/update", "RULE SGD\nSTATES 1\n", 3, {X | W, G, S0 | W}},
-                      sgd_nesterov = {"optim/update", "RULE SGD\nSTATES 1\nNESTEROV 1\n", 3, {X | W, G, S0 | W}},
+    static const pass sgd_momentum = {"optim/update", "RULES 1\nRULE SGD\nSTATES 1\n", 3, {X | W, G, S0 | W}},
+                      sgd_nesterov = {"optim/update", "RULES 1\nRULE SGD\nSTATES 1\nNESTEROV 1\n", 3, {X | W, G, S0 | W}},
                       rms_momentum = {"optim/update",
-                                      "RULE RMSPROP\nSTATES 2\nMOMENTUM 1\n",
+                                      "RULES 1\nRULE RMSPROP\nSTATES 2\nMOMENTUM 1\n",
                                       4,
                                       {X | W, G, S0 | W, S1 | W}},
-                      rms_centered = {"optim/update", "RULE CENTERED\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
+                      rms_centered = {"optim/update", "RULES 1\nRULE CENTERED\nSTATES 2\n", 4, {X | W, G, S0 | W, S1 | W}},
                       rms_parts[3] = {{"optim/rmsprop_parts", "PART 1\n", 4, {X, G, S1 | W, E | W}},
                                       {"optim/rmsprop_parts", "PART 2\n", 4, {E, S1, S0 | W, S2 | W}},
                                       {"optim/rmsprop_parts", "PART 3\n", 2, {X | W, S2}}};
@@ -170,50 +174,82 @@ static int choose_passes(const esker__optimizer_attr *a, pass out[3])
     return 1;
 }
 
-/* Groups beside each other with the same settings are one range. */
-int esker__update_ranges(esker__lowering *l, const esker__optimizer_attr *a,
-                         esker__update_range out[ESKER_MAX_PARAM_GROUPS])
+const char *esker__optimizer_rule(const esker__optimizer_attr *attr)
 {
-    int n = 0;
-    for (int g = 0; g < ESKER_MAX_PARAM_GROUPS; g++) {
-        esker__update_range r = {.group = g};
-        esker__params_group(l, g, &r.first, &r.n);
-        if (!r.n) continue;
-        if (n && !memcmp(&a->groups[out[n - 1].group], &a->groups[g], sizeof a->groups[g]))
-            out[n - 1].n += r.n;
+    pass passes[3];
+    if (attr->kind == ESKER_OPTIMIZER_LAMB || choose_passes(attr, passes) > 1) return NULL;
+    return passes[0].defines;
+}
+
+bool esker__optimizer_keeps(const esker_node *node)
+{
+    return ((const esker__optimizer_attr *)node->attr)->keeps_gradients;
+}
+
+static int by_offset(const void *left, const void *right)
+{
+    const esker__update_part *a = left, *b = right;
+    return a->first < b->first ? -1 : a->first > b->first;
+}
+
+int esker__update_parts(esker__lowering *l, const esker_node *node, esker__update_part **out)
+{
+    const esker__optimizer_attr *a = node->attr;
+    const esker_params *params = node->graph->params;
+    esker__update_part *list = *out = esker__malloc(params->n * sizeof *list);
+    int n_all = 0, n = 0, next = 0;
+    if (!list) {
+        esker__fail_memory(params->n * sizeof *list, "optimizer");
+        return -1;
+    }
+    for (size_t p = 0; p < params->n; p++) {
+        const esker__param *param = &params->list[p];
+        if (param->frozen || esker__is_updated(node->inputs[next++])) continue;
+        list[n_all++] = (esker__update_part){.group = param->group,
+                                             .first = param->offset,
+                                             .n = esker__round_up((uint64_t)param->n_elems, ESKER__PARAM_ALIGN),
+                                             .gradients = esker__gradient_at(l, p)};
+    }
+    qsort(list, (size_t)n_all, sizeof *list, by_offset);
+    for (int i = 0; i < n_all; i++) {
+        esker__update_part *last = n ? &list[n - 1] : NULL;
+        if (last && last->first + last->n == list[i].first && last->gradients + last->n == list[i].gradients &&
+            !memcmp(&a->groups[last->group], &a->groups[list[i].group], sizeof a->groups[0]))
+            last->n += list[i].n;
         else
-            out[n++] = r;
+            list[n++] = list[i];
     }
     return n;
 }
 
-/* One range in one dispatch, or as many as it takes for no binding to be larger than a storage block; each as many passes. */
+/* One part in one dispatch, or as many as it takes for no binding to be larger than a storage block; each as many passes. */
 static esker_status lower(esker__lowering *l, const esker_node *node)
 {
     const esker__optimizer_attr *a = node->attr;
     pass passes[3];
-    esker__update_range ranges[ESKER_MAX_PARAM_GROUPS];
+    esker__update_part *parts;
     uint32_t slot;
     esker__clipping clipping;
-    int n_passes = choose_passes(a, passes), n_ranges = esker__update_ranges(l, a, ranges);
-    uint64_t n_elems = esker__params_value_elems(l);
+    int n_passes = choose_passes(a, passes), n_parts = esker__update_parts(l, node, &parts);
+    uint64_t n_elems = 0;
     uint64_t most = esker__lowering_limits(l)->storage_block_bytes / (4 * ESKER__PARAM_ALIGN) * ESKER__PARAM_ALIGN;
     esker__value temporary = {-1};
     esker__cost all;
     node->op->cost(node, &all);
-    esker_status st = esker__step_slot(l, &slot);
+    esker_status st = n_parts < 0 ? ESKER_ERR_NO_MEMORY : esker__step_slot(l, &slot);
+    for (int i = 0; i < n_parts; i++) n_elems += parts[i].n;
     esker__clipping_init(l, node, &clipping);
-    if (n_passes > 1) temporary = esker__scratch(l, n_elems * 4);
-    for (int i = 0; i < n_ranges; i++) {
-        const esker__update_range *r = &ranges[i];
-        for (uint64_t at = 0; st == ESKER_OK && at < r->n; at += most) {
-            esker__update_range part = {r->group, r->first + at, r->n - at < most ? r->n - at : most};
+    if (n_passes > 1) temporary = esker__scratch(l, esker__params_value_elems(l) * 4);
+    for (int i = 0; i < n_parts; i++)
+        for (uint64_t at = 0; st == ESKER_OK && at < parts[i].n; at += most) {
+            esker__update_part part = {parts[i].group, parts[i].first + at, parts[i].n - at < most ? parts[i].n - at : most,
+                                       parts[i].gradients + at};
             double share = (double)part.n / (double)n_elems / n_passes;
             for (int p = 0; st == ESKER_OK && p < n_passes; p++)
                 st = emit(l, a, &passes[p], &part, slot, temporary, &clipping,
                           (esker__cost){all.flops * share, all.bytes * share});
         }
-    }
+    esker__free(parts);
     return st;
 }
 
@@ -231,6 +267,7 @@ static esker_status lower(esker__lowering *l, const esker_node *node)
         .lower = lower,                               \
         .step = step,                                 \
         .fused = esker__optimizer_fused,              \
+        .keeps = esker__optimizer_keeps,              \
     }
 OPTIMIZER(sgd);
 OPTIMIZER(adam);

@@ -124,6 +124,7 @@ esker_status esker__optimizer_attr_init(const esker_optimizer_desc *desc, esker_
     *out = (esker__optimizer_attr){.kind = (int32_t)d->kind,
                                    .nesterov = d->nesterov,
                                    .centered = d->centered,
+                                   .keeps_gradients = d->keep_gradients,
                                    .lr = d->lr > 0 ? d->lr : kind->lr,
                                    .momentum = d->momentum,
                                    .dampening = d->dampening,

@@ -30,7 +30,9 @@ typedef struct esker__reduction {
     esker__finish finish;
     float scale;
     esker__operand in, centre, out; /* centre, one element for each output: only if the term or the finish has a c */
-    bool arg, minimum;              /* not a value but the number of the largest or smallest term; `out` is int32 then */
+    const esker_node *
+        updating; /* NULL, or in place of `out` an output of a node that updates parameters with it: a sum without centre */
+    bool arg, minimum; /* not a value but the number of the largest or smallest term; `out` is int32 then */
 } esker__reduction;
 
 /** Emit the dispatches over all axes of node->inputs[0] that the node's mask names; `r` says from where to where. */

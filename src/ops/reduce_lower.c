@@ -7,7 +7,9 @@
 #include <stdio.h>
 
 #include "base/fail.h"
+#include "base/text.h"
 #include "ops/map.h"
+#include "ops/optimizer.h"
 #include "ops/reduce.h"
 
 /* One axis of what is reduced, outermost first; neighbours differ in `reduced`. */
@@ -147,18 +149,15 @@ static esker_status emit(esker__lowering *lowering, const job *j, const layout *
 
     esker__finish finish = last ? r->finish : ESKER__FINISH_SCALE;
     bool centre = r->term == ESKER__TERM_CENTRED_SQUARE || r->term == ESKER__TERM_EXP || finish == ESKER__FINISH_LOG;
-    char defines[160];
-    int length = snprintf(defines, sizeof defines, "ROWS %d\nKEPT %d\nREDUCED %d\nTX %u\nTY %u\n", l->rows, n_kept,
-                          n_reduced, l->tx, l->ty);
+    esker__text defines = {0};
+    esker__text_add(&defines, "ROWS %d\nKEPT %d\nREDUCED %d\nTX %u\nTY %u\n", l->rows, n_kept, n_reduced, l->tx, l->ty);
     if (r->arg)
-        snprintf(defines + length, sizeof defines - (size_t)length, "MINIMUM %d\nPAIRS %d\nVALUES %d\n", r->minimum,
-                 j->pairs, !last);
+        esker__text_add(&defines, "MINIMUM %d\nPAIRS %d\nVALUES %d\n", r->minimum, j->pairs, !last);
     else
-        snprintf(defines + length, sizeof defines - (size_t)length, "WG %u\nV %u\nJOIN %d\nTERM %d\nFINISH %d\nCENTRE %d\n",
-                 l->group, l->v, (int)r->join, (int)r->term, (int)finish, centre);
+        esker__text_add(&defines, "WG %u\nV %u\nJOIN %d\nTERM %d\nFINISH %d\nCENTRE %d\n", l->group, l->v, (int)r->join,
+                        (int)r->term, (int)finish, centre);
     double n_in = (double)l->n_out * (double)l->n_terms * l->v;
     esker__dispatch_desc desc = {.kernel = r->arg ? "reduce/arg" : "reduce/reduce",
-                                 .defines = defines,
                                  .operands = {r->in},
                                  .n_operands = 1,
                                  .params = &params,
@@ -166,16 +165,23 @@ static esker_status emit(esker__lowering *lowering, const job *j, const layout *
                                  .cost = {n_in, 4 * n_in + 4.0 * (double)l->n_out * (double)l->n_chunks}};
     if (r->arg && j->pairs) desc.operands[desc.n_operands++] = j->numbers;
     if (!r->arg && centre) desc.operands[desc.n_operands++] = r->centre;
-    if (!r->arg || !last) desc.operands[desc.n_operands++] = out;
+    if (last && r->updating)
+        esker__results_emit(lowering, r->updating->producer, r->updating->output, false, !l->rows && l->v == 4, &desc,
+                            &defines);
+    else if (!r->arg || !last)
+        desc.operands[desc.n_operands++] = out;
     if (r->arg) desc.operands[desc.n_operands++] = numbers;
-    esker_status st = esker__fold_groups(lowering, l->n_blocks, desc.groups);
-    if (st != ESKER_OK) return st;
-    if (l->n_chunks > esker__lowering_limits(lowering)->groups[2])
-        return esker__fail(ESKER_ERR_LIMIT, "a reduction in %llu chunks, this device takes %u groups on an axis",
-                           (unsigned long long)l->n_chunks, esker__lowering_limits(lowering)->groups[2]);
+    esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")
+                                     : esker__fold_groups(lowering, l->n_blocks, desc.groups);
+    if (st == ESKER_OK && l->n_chunks > esker__lowering_limits(lowering)->groups[2])
+        st = esker__fail(ESKER_ERR_LIMIT, "a reduction in %llu chunks, this device takes %u groups on an axis",
+                         (unsigned long long)l->n_chunks, esker__lowering_limits(lowering)->groups[2]);
     desc.groups[2] = (uint32_t)l->n_chunks;
     params.groups_x = desc.groups[0];
-    return esker__emit(lowering, &desc);
+    desc.defines = defines.chars;
+    if (st == ESKER_OK) st = esker__emit(lowering, &desc);
+    esker__text_finish(&defines);
+    return st;
 }
 
 static esker_status lower_job(esker__lowering *lowering, const job *j)
@@ -215,7 +221,8 @@ esker_status esker__reduce_lower(esker__lowering *lowering, const esker_node *no
         else
             j.axes[j.n_axes++] = (axis){(uint32_t)x->dims[i], reduced};
     }
-    if (!any && !r->arg && r->term == ESKER__TERM_VALUE && r->finish == ESKER__FINISH_SCALE && r->scale == 1) {
+    if (!any && !r->arg && !r->updating && r->term == ESKER__TERM_VALUE && r->finish == ESKER__FINISH_SCALE &&
+        r->scale == 1) {
         esker__map copy = {.n_operands = 1, .rank = 1, .dims = {n}, .strides = {{1}}, .expr = "a", .words = true};
         return esker__map_emit(lowering, &copy, (esker__operand[]){r->in, r->out}); /* results of one term each */
     }

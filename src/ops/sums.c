@@ -47,8 +47,10 @@ esker_status esker__emit_sums(esker__lowering *lowering, const esker_node *node,
     esker_node *result = esker__output((esker_node *)node, 1), *g = node->inputs[input];
     esker_node sum = {
         .graph = node->graph, .op = &esker__op_sum, .n_inputs = 1, .inputs = &g, .attr = &axes, .type = result->type};
-    return esker__reduce_lower(
-        lowering, &sum,
-        &(esker__reduction){
-            .join = ESKER__JOIN_SUM, .scale = 1, .in = esker__read(lowering, g), .out = esker__write(lowering, result)});
+    esker__reduction r = {.join = ESKER__JOIN_SUM, .scale = 1, .in = esker__read(lowering, g)};
+    if (esker__updated(result))
+        r.updating = result;
+    else
+        r.out = esker__write(lowering, result);
+    return esker__reduce_lower(lowering, &sum, &r);
 }

@@ -18,7 +18,9 @@ static esker_status take_memory(esker_plan *plan, esker_device *dev)
     if (st == ESKER_OK && plan->uniform_bytes)
         st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, plan->uniform_bytes, false, &plan->uniforms);
     if (plan->open) return st;
-    if (st == ESKER_OK) st = esker__params_bind(plan->params, dev, plan->has_gradients, plan->n_state);
+    if (st == ESKER_OK) st = esker__params_bind(plan->params, dev, plan->keeps_gradients, plan->n_state);
+    if (st == ESKER_OK && plan->gradient_elems && !plan->keeps_gradients)
+        st = esker__memory_take(dev, ESKER_MEMORY_PARAMETERS, plan->gradient_elems * 4, true, &plan->gradients);
     if (st == ESKER_OK && plan->arena_bytes)
         st = esker__memory_take(dev, ESKER_MEMORY_TEMPORARIES, plan->arena_bytes, false, &plan->arena);
     if (st == ESKER_OK) st = esker__staging_init(&plan->outputs_staging, dev, plan->outputs_bytes, ESKER_MEMORY_READBACK);
@@ -70,7 +72,7 @@ const esker__memory *esker__plan_storage_memory(const esker_plan *plan, int stor
 {
     if (storage == ESKER__STORAGE_ARENA) return &plan->arena;
     if (storage == ESKER__STORAGE_PARAMETERS) return &plan->params->values;
-    if (storage == ESKER__STORAGE_GRADIENTS) return &plan->params->gradients;
+    if (storage == ESKER__STORAGE_GRADIENTS) return plan->keeps_gradients ? &plan->params->gradients : &plan->gradients;
     if (storage == ESKER__STORAGE_CONSTANTS) return &plan->constants_memory;
     if (storage == ESKER__STORAGE_HOISTED) return &plan->hoisted;
     if (storage == ESKER__STORAGE_OUTPUTS) return &plan->outputs_staging.slots[slot];
@@ -183,6 +185,7 @@ void esker__plan_detach(esker_plan *plan)
     esker__memory_give(&plan->arena);
     esker__memory_give(&plan->constants_memory);
     esker__memory_give(&plan->hoisted);
+    esker__memory_give(&plan->gradients);
     esker__memory_give(&plan->uniforms);
     esker__free(plan->launches);
     esker__free(plan->patches);

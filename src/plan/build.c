@@ -135,8 +135,7 @@ static int value_of(esker__lowering *l, const esker_node *asked)
     else if (node->op == &esker__op_stacked && esker__parameters_are_adjacent(node->inputs, node->n_inputs))
         value = add_parameters(l, node);
     else if (claim > 0)
-        value = add_value(plan, ESKER__STORAGE_GRADIENTS, plan->params->list[claim - 1].offset * 4, node_bytes(node),
-                          label);
+        value = add_value(plan, ESKER__STORAGE_GRADIENTS, plan->gradient_at[claim - 1] * 4, node_bytes(node), label);
     else if (claim < 0 && plan->open)
         value = add_value(plan, ESKER__STORAGE_INPUTS + (int)plan->n_inputs - claim - 1, 0, node_bytes(node), label);
     else if (claim < 0) {
@@ -225,7 +224,7 @@ esker__value esker__table(esker__lowering *l, const uint32_t *words, size_t n)
 
 static esker__value arena_value(esker__lowering *l, int *cached, int storage, const char *label)
 {
-    if (*cached < 0) *cached = add_value(l->plan, storage, 0, l->plan->params->trained_elems * 4, label);
+    if (*cached < 0) *cached = add_value(l->plan, storage, 0, esker__plan_storage_bytes(l->plan, storage), label);
     if (*cached < 0) l->status = ESKER_ERR_NO_MEMORY;
     return (esker__value){*cached};
 }
@@ -246,6 +245,11 @@ esker__value esker__state_value(esker__lowering *l, int slot)
     return arena_value(l, &l->state_values[slot], ESKER__STORAGE_STATE + slot, "optimizer state");
 }
 
+uint64_t esker__gradient_at(esker__lowering *l, size_t index)
+{
+    return l->plan->gradient_at[index];
+}
+
 uint64_t esker__params_value_elems(esker__lowering *l)
 {
     return l->plan->params->trained_elems;
@@ -258,19 +262,35 @@ void esker__params_group(esker__lowering *l, int group, uint64_t *out_first, uin
     *out_n = begin[group + 1] - begin[group];
 }
 
+void esker__lowering_fail(esker__lowering *l, esker_status status)
+{
+    if (l->status == ESKER_OK) l->status = status;
+}
+
 esker_status esker__step_slot(esker__lowering *l, uint32_t *out_slot)
 {
+    return esker__step_slot_of(l, l->node->op, l->node->attr, out_slot);
+}
+
+esker_status esker__step_slot_of(esker__lowering *l, const esker__op *op, const void *attr, uint32_t *out_slot)
+{
     esker_plan *plan = l->plan;
+    for (size_t i = 0; i < plan->n_step_ops; i++) {
+        const esker__plan_step_op *s = &plan->step_ops[i];
+        if (s->op != op || memcmp(s->attr, attr, op->attr_bytes)) continue;
+        *out_slot = s->slot;
+        return ESKER_OK;
+    }
     uint32_t slot = (uint32_t)plan->n_step_ops * 2;
     if (slot + 2 > ESKER__STEP_SLOTS)
-        return esker__fail(ESKER_ERR_LIMIT, "%s: more than %d operations that change with the step", l->node->op->name,
+        return esker__fail(ESKER_ERR_LIMIT, "%s: more than %d operations that change with the step", op->name,
                            ESKER__STEP_SLOTS / 2);
     if (!esker__grow((void **)&plan->step_ops, &plan->step_ops_capacity, plan->n_step_ops, sizeof *plan->step_ops))
         return esker__fail_memory(sizeof *plan->step_ops, "plan");
-    void *attr = esker__pool_alloc(&plan->pool, l->node->op->attr_bytes);
-    if (!attr) return esker__fail_memory(l->node->op->attr_bytes, "plan");
-    memcpy(attr, l->node->attr, l->node->op->attr_bytes);
-    plan->step_ops[plan->n_step_ops++] = (esker__plan_step_op){.op = l->node->op, .attr = attr, .slot = slot};
+    void *kept = esker__pool_alloc(&plan->pool, op->attr_bytes);
+    if (!kept) return esker__fail_memory(op->attr_bytes, "plan");
+    memcpy(kept, attr, op->attr_bytes);
+    plan->step_ops[plan->n_step_ops++] = (esker__plan_step_op){.op = op, .attr = kept, .slot = slot};
     *out_slot = slot;
     return ESKER_OK;
 }
@@ -486,7 +506,6 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
                    node->op->name);
     esker_status st = esker__lower_choosing(l, node);
     if (st != ESKER_OK) return st;
-    if (node->op->flags & ESKER__OP_UPDATE) l->plan->has_gradients = true;
     note_in_place(l, node);
     share_cost(l, node);
     esker__hoist_node(l);

@@ -211,6 +211,7 @@ uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage)
 {
     if (storage == ESKER__STORAGE_ARENA) return plan->arena_bytes;
     if (storage == ESKER__STORAGE_PARAMETERS) return plan->params->total_elems * 4;
+    if (storage == ESKER__STORAGE_GRADIENTS) return plan->gradient_elems * 4;
     if (storage == ESKER__STORAGE_CONSTANTS) return plan->constants_bytes;
     if (storage == ESKER__STORAGE_HOISTED) return plan->hoisted_bytes;
     if (storage == ESKER__STORAGE_OUTPUTS) return plan->outputs_bytes;
@@ -233,9 +234,8 @@ void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
                              .parameter_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_PARAMETERS),
                              .n_prologue = (int)plan->n_prologue,
                              .prologue_bytes = plan->hoisted_bytes};
-    uint64_t trained_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_GRADIENTS);
-    if (plan->has_gradients) out->gradient_bytes = trained_bytes;
-    out->state_bytes = (uint64_t)plan->n_state * trained_bytes;
+    out->gradient_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_GRADIENTS);
+    out->state_bytes = (uint64_t)plan->n_state * plan->params->trained_elems * 4;
     out->io_bytes = plan->constants_bytes + plan->uniform_bytes +
                     ESKER_PLAN_SLOTS * (plan->outputs_bytes + sizeof(esker__step_block));
     for (size_t i = 0; i < plan->n_inputs; i++)

@@ -104,7 +104,9 @@ esker__value esker__table(esker__lowering *lowering, const uint32_t *words, size
 esker__value esker__params_value(esker__lowering *lowering);
 esker__value esker__gradients_value(esker__lowering *lowering);
 esker__value esker__state_value(esker__lowering *lowering, int slot);
-/** Elements in each of these arenas, a multiple of 64 (the gaps between parameters hold zeros). */
+/** Where the gradient of parameter `index` begins in the gradients, in elements; a multiple of 64. UINT64_MAX: it is not there, what computes it updates. */
+uint64_t esker__gradient_at(esker__lowering *lowering, size_t index);
+/** Elements in each of these arenas (of gradients: at most), a multiple of 64 (the gaps between parameters hold zeros). */
 uint64_t esker__params_value_elems(esker__lowering *lowering);
 /** The elements of parameter group `group` in each of these arenas: from *out_first, a multiple of 64 of them, or 0. */
 void esker__params_group(esker__lowering *lowering, int group, uint64_t *out_first, uint64_t *out_n);
@@ -134,6 +136,10 @@ esker_status esker__prepare(esker__lowering *lowering, const esker__dispatch_des
 
 /** Reserve two vec4 of the step block for this node's op->step; returns the index of the first in `slots`. */
 esker_status esker__step_slot(esker__lowering *lowering, uint32_t *out_slot);
+/** The same for another op than the node's, with its attributes; who asks again for the same gets the same. */
+esker_status esker__step_slot_of(esker__lowering *lowering, const esker__op *op, const void *attr, uint32_t *out_slot);
+/** A failure that a function without a status met: the next esker__emit() returns it. */
+void esker__lowering_fail(esker__lowering *lowering, esker_status status);
 
 /**
  * Fold `n_groups` into a grid whose axes stay within the limits: groups = {x, y, 1}; the kernel rebuilds the linear index

@@ -195,9 +195,12 @@ struct esker_plan {
     int *prologue_reads, *changes; /* parameters that the prologue reads; that steps write */
     size_t n_prologue_reads, n_changes;
     bool open; /* inputs, outputs, arena and step block are the caller's, given for each run: esker__plan_run_open */
-    bool has_gradients;
-    bool asks_fixed; /* some lowering asked whether an operand is fixed: which kernels are taken may depend on it */
-    bool marks;      /* the last dispatch writes run[0] into the outputs' head */
+    bool keeps_gradients; /* they lie in the parameters' memory for them, as the parameters do */
+    uint64_t *gradient_at,
+        gradient_elems; /* by parameter: where its gradient begins; UINT64_MAX: none is written. And how many there are */
+    esker__memory gradients; /* unless they are kept */
+    bool asks_fixed;         /* some lowering asked whether an operand is fixed: which kernels are taken may depend on it */
+    bool marks;              /* the last dispatch writes run[0] into the outputs' head */
 
     uint64_t arena_bytes, arena_lower_bound, constants_bytes, hoisted_bytes, outputs_bytes;
     uint64_t uniform_bytes;    /* one dispatch's block, rounded to the alignment, times n_dispatches */

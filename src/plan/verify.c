@@ -23,8 +23,7 @@
 typedef struct arena {
     int storage;
     int64_t n;
-    double *before, *want, *got;
-    bool written;
+    double *before, *want;
 } arena;
 
 /* What is known of a node whose dispatches have begun. */
@@ -306,7 +305,7 @@ static esker_status take_input(run *r, int i)
     esker_status st = ESKER_OK;
     unsigned char *bytes = NULL;
     const unsigned char *left = value >= 0 && r->checker->left[value] ? r->checker->left[value] + offset : NULL;
-    bool effect = r->node->op->flags & ESKER__OP_EFFECT;
+    bool effect = (r->node->op->flags & ESKER__OP_EFFECT) && !(r->node->op->flags & ESKER__OP_UPDATING);
     if (value < 0) { /* only its shape is used */
         r->record->in[i] = allocate(esker__elems(&x->type.shape), 0);
         return r->record->in[i] ? ESKER_OK : ESKER_ERR_NO_MEMORY;
@@ -340,24 +339,44 @@ static esker_status read_arena(const run *r, int storage, int64_t n, double **ou
     return *out ? ESKER_OK : ESKER_ERR_NO_MEMORY;
 }
 
-/* An update works on whole arenas. */
+/*
+ * The gradients as an update sees them, each where its parameter is; of those that are not written, zeros. Read in front of each of its
+ * dispatches: one may come before gradients that another one reads.
+ */
+static esker_status read_gradients(const run *r)
+{
+    const esker_plan *plan = r->plan;
+    arena *a = &r->record->arenas[1];
+    double *written = NULL;
+    if (!plan->gradient_elems || !(r->node->op->flags & ESKER__OP_UPDATE)) return ESKER_OK;
+    esker_status st = read_arena(r, ESKER__STORAGE_GRADIENTS, (int64_t)plan->gradient_elems, &written);
+    for (size_t p = 0; st == ESKER_OK && p < plan->params->n; p++) {
+        const esker__param *param = &plan->params->list[p];
+        if (param->frozen || plan->gradient_at[p] == UINT64_MAX) continue;
+        memcpy(a->before + param->offset, written + plan->gradient_at[p], (size_t)param->n_elems * sizeof *written);
+        memcpy(a->want + param->offset, written + plan->gradient_at[p], (size_t)param->n_elems * sizeof *written);
+    }
+    esker__free(written);
+    return st;
+}
+
+/* An update works on arenas. */
 static esker_status take_arenas(run *r)
 {
     esker_plan *plan = r->plan;
-    if (!(r->node->op->flags & ESKER__OP_UPDATE)) return ESKER_OK;
+    if (!(r->node->op->flags & (ESKER__OP_UPDATE | ESKER__OP_UPDATING))) return ESKER_OK;
     r->record->n_arenas = 2 + plan->n_state;
     for (int i = 0; i < r->record->n_arenas; i++) {
         arena *a = &r->record->arenas[i];
         a->storage = i == 0 ? ESKER__STORAGE_PARAMETERS : i == 1 ? ESKER__STORAGE_GRADIENTS : ESKER__STORAGE_STATE + i - 2;
         a->n = (int64_t)plan->params->trained_elems;
-        esker_status st = read_arena(r, a->storage, a->n, &a->before);
+        esker_status st = ESKER_OK;
+        if (i != 1)
+            st = read_arena(r, a->storage, a->n, &a->before);
+        else if (!(a->before = allocate(a->n, 0)))
+            st = ESKER_ERR_NO_MEMORY;
         if (st != ESKER_OK) return st;
         if (!(a->want = copy_of(a->before, a->n))) return ESKER_ERR_NO_MEMORY;
-        for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
-            const esker__plan_dispatch *d = &plan->dispatches[p];
-            for (int o = 0; o < d->n_operands && d->node == r->node->id; o++)
-                if (d->operands[o].write && plan->values[d->operands[o].value].storage == a->storage) a->written = true;
-        }
     }
     return ESKER_OK;
 }
@@ -380,6 +399,7 @@ static esker_status begin(run *r)
 static esker_status before_dispatch(run *r, const esker__plan_dispatch *d)
 {
     esker_status st = r->record->begun ? ESKER_OK : begin(r);
+    if (st == ESKER_OK) st = read_gradients(r);
     for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++)
         if (!r->record->in[i] && binds(r, d, r->node->inputs[i], false)) st = take_input(r, i);
     return st;
@@ -490,58 +510,131 @@ static void fill_update(const run *r, double *const *arrays, esker__reference *o
     for (int i = 0; i < r->plan->n_state; i++) out->state[i] = arrays[2 + i];
 }
 
+/* What the update makes of these arrays, and how far that is from what is wanted, added to `bound`. Takes the arrays. */
+static void add_difference(const run *r, const esker__reference *base, double **arrays, double **bound)
+{
+    const record *rec = r->record;
+    esker__reference again = *base;
+    fill_update(r, arrays, &again);
+    if (r->node->op->update)
+        r->node->op->update(&again);
+    else
+        r->node->op->reference(&again);
+    for (int i = 0; i < rec->n_arenas; i++)
+        for (int64_t j = 0; j < rec->arenas[i].n; j++) bound[i][j] += fabs(arrays[i][j] - rec->arenas[i].want[j]);
+}
+
+static esker_status copy_arenas(const run *r, double **arrays)
+{
+    for (int i = 0; i < r->record->n_arenas; i++)
+        if (!(arrays[i] = copy_of(r->record->arenas[i].before, r->record->arenas[i].n))) return ESKER_ERR_NO_MEMORY;
+    return ESKER_OK;
+}
+
+static void free_arenas(double **arrays)
+{
+    for (int i = 0; i < N_ARENAS; i++) {
+        esker__free(arrays[i]);
+        arrays[i] = NULL;
+    }
+}
+
+/* Of gradients that are computed on the way: once all larger by what they may be off by, once all smaller. */
+static esker_status add_own_gradients(const run *r, const esker__reference *base, double *const *magnitude, double **bound)
+{
+    const esker__op *op = r->node->op;
+    double k = tolerance_of(r->node);
+    esker_status st = ESKER_OK;
+    for (int sign = -1; st == ESKER_OK && sign <= 1; sign += 2) {
+        double *arrays[N_ARENAS] = {NULL};
+        esker__reference other = *base;
+        st = copy_arenas(r, arrays);
+        for (int o = 0; st == ESKER_OK && o < op->n_outputs; o++) {
+            int64_t n = esker__elems(&r->checker->graph->nodes[r->node->id + o]->type.shape);
+            if (!(other.out[o] = copy_of(base->out[o], n))) st = ESKER_ERR_NO_MEMORY;
+            for (int64_t i = 0; st == ESKER_OK && i < n; i++)
+                other.out[o][i] += sign * (op->atol +
+                                           k * EPS * (isnan(magnitude[o][i]) ? fabs(base->out[o][i]) : magnitude[o][i]));
+        }
+        if (st == ESKER_OK) add_difference(r, &other, arrays, bound);
+        free_arenas(arrays);
+        for (int o = 0; o < op->n_outputs; o++)
+            if (other.out[o] != base->out[o]) esker__free(other.out[o]);
+    }
+    return st;
+}
+
 /*
  * How far rounding may take an update is measured: each arena in turn is changed by 2^-24 of each element, up or down at random, and what that does
  * to the result is added up. What no arena shows (the rate, constants) is rounding of the result or of the change.
  */
-static esker_status bound_update(run *r, const esker__reference *base, double **bound)
+static esker_status bound_update(const run *r, const esker__reference *base, double *const *magnitude, double **bound)
 {
     record *rec = r->record;
     double *arrays[N_ARENAS] = {NULL};
+    bool updating = r->node->op->update;
     esker_status st = ESKER_OK;
     for (int changed = 0; st == ESKER_OK && changed < rec->n_arenas; changed++) {
-        for (int i = 0; i < rec->n_arenas; i++) {
-            arrays[i] = copy_of(rec->arenas[i].before, rec->arenas[i].n);
-            if (!arrays[i]) st = ESKER_ERR_NO_MEMORY;
-        }
+        if (updating && rec->arenas[changed].storage == ESKER__STORAGE_GRADIENTS) continue;
+        st = copy_arenas(r, arrays);
         for (int64_t j = 0; st == ESKER_OK && j < rec->arenas[changed].n; j++)
             arrays[changed][j] *= 1 + EPS * sign_of(changed, j);
-        if (st == ESKER_OK) {
-            esker__reference again = *base;
-            fill_update(r, arrays, &again);
-            r->node->op->reference(&again);
-            for (int i = 0; i < rec->n_arenas; i++)
-                for (int64_t j = 0; j < rec->arenas[i].n; j++) bound[i][j] += fabs(arrays[i][j] - rec->arenas[i].want[j]);
-        }
-        for (int i = 0; i < rec->n_arenas; i++) {
-            esker__free(arrays[i]);
-            arrays[i] = NULL;
-        }
+        if (st == ESKER_OK) add_difference(r, base, arrays, bound);
+        free_arenas(arrays);
     }
-    double k = 2 * tolerance_of(r->node);
+    double k = 2 * (updating ? 4 : tolerance_of(r->node)), atol = updating ? 0 : r->node->op->atol;
     for (int i = 0; st == ESKER_OK && i < rec->n_arenas; i++)
         for (int64_t j = 0; j < rec->arenas[i].n; j++) {
             double want = rec->arenas[i].want[j], step = fabs(want - rec->arenas[i].before[j]);
-            bound[i][j] = k * (bound[i][j] + EPS * (fabs(want) + step)) + FLUSHED + r->node->op->atol;
+            bound[i][j] = k * (bound[i][j] + EPS * (fabs(want) + step)) + FLUSHED + atol;
         }
-    return st;
+    return st == ESKER_OK && updating ? add_own_gradients(r, base, magnitude, bound) : st;
 }
 
-static esker_status compare_arenas(run *r, verdict *v, const esker__reference *base)
+/* What the dispatch wrote of arena `i`. Other nodes may be changing the rest of it. */
+static esker_status compare_written(const run *r, verdict *v, const esker__plan_dispatch *d, int i, const double *bound)
 {
     static const char *const names[] = {"the parameters", "the gradients", "state 0", "state 1", "state 2", "state 3"};
     _Static_assert(sizeof names / sizeof names[0] == N_ARENAS, "a name for each arena");
+    const arena *a = &r->record->arenas[i];
+    esker_status st = ESKER_OK;
+    for (int o = 0; st == ESKER_OK && o < d->n_operands; o++) {
+        esker__extent extent = esker__operand_extent(r->plan, &d->operands[o]);
+        if (!d->operands[o].write || extent.storage != a->storage) continue;
+        unsigned char *bytes;
+        int64_t first = (int64_t)(extent.begin / 4), n = (int64_t)(extent.end / 4) - first;
+        if (first + n > a->n) n = a->n - first;
+        st = read_range(r, a->storage, extent.begin, (size_t)n * 4, &bytes);
+        if (st != ESKER_OK) break;
+        double *got = to_doubles(ESKER_DTYPE_F32, bytes, n);
+        bool passed = v->at < 0;
+        if (got)
+            compare(v, names[i], got, a->want + first, bound + first, n);
+        else
+            st = ESKER_ERR_NO_MEMORY;
+        if (passed && v->at >= 0) v->at += first;
+        esker__free(bytes);
+        esker__free(got);
+    }
+    return st;
+}
+
+static esker_status compare_arenas(run *r, verdict *v, const esker__reference *base, double *const *magnitude)
+{
     record *rec = r->record;
     double *bound[N_ARENAS] = {NULL};
     esker_status st = ESKER_OK;
     for (int i = 0; st == ESKER_OK && i < rec->n_arenas; i++)
         if (!(bound[i] = allocate(rec->arenas[i].n, 0))) st = ESKER_ERR_NO_MEMORY;
-    if (st == ESKER_OK) st = bound_update(r, base, bound);
-    for (int i = 0; st == ESKER_OK && i < rec->n_arenas; i++) {
-        arena *a = &rec->arenas[i];
-        if (!a->written) continue;
-        st = read_arena(r, a->storage, a->n, &a->got);
-        if (st == ESKER_OK) compare(v, names[i], a->got, a->want, bound[i], a->n);
+    if (st == ESKER_OK) st = bound_update(r, base, magnitude, bound);
+    for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
+        const esker__plan_dispatch *d = &r->plan->dispatches[p];
+        if (d->node != r->node->id) continue;
+        if (p > r->first[r->node->id] && d->sequence == d[-1].sequence) continue; /* a slice of the same */
+        for (int i = 0; st == ESKER_OK && i < rec->n_arenas; i++) {
+            bool output = r->node->op->update && rec->arenas[i].storage == ESKER__STORAGE_GRADIENTS; /* compared as such */
+            if (!output) st = compare_written(r, v, d, i, bound[i]);
+        }
     }
     for (int i = 0; i < rec->n_arenas; i++) esker__free(bound[i]);
     return st;
@@ -572,10 +665,11 @@ static esker_status finish(run *r)
         base.bound = bound_of(r);
         if (base.bound) st = op->magnitudes(&base);
         if (st == ESKER_OK) op->reference(&base);
+        if (st == ESKER_OK && op->update) op->update(&base);
+        if (st == ESKER_OK && rec->n_arenas) st = compare_arenas(r, &v, &base, base.magnitude);
         if (st == ESKER_OK) st = compare_outputs(r, &v, base.out, base.magnitude);
     }
     if (st == ESKER_OK && effect) st = compare_changed_inputs(r, &v);
-    if (st == ESKER_OK && rec->n_arenas) st = compare_arenas(r, &v, &base);
     if (st == ESKER_OK) st = tell(r, &v);
     for (int o = 0; o < op->n_outputs; o++) {
         esker__free(base.out[o]);
@@ -594,7 +688,6 @@ static void forget(record *rec, const esker_node *node)
     for (int i = 0; i < N_ARENAS; i++) {
         esker__free(rec->arenas[i].before);
         esker__free(rec->arenas[i].want);
-        esker__free(rec->arenas[i].got);
     }
     esker__free(rec->in);
     esker__free(rec->before);

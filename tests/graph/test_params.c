@@ -219,7 +219,7 @@ static void values_without_a_device(void **state)
     assert_fails(esker_params_read(params, 1, b, 66), ESKER_ERR_INVALID, "parameter b: has 65 elements, 66 were asked");
     assert_fails(esker_params_read(params, 2, b, 65), ESKER_ERR_INVALID, "parameter 2: there are 2");
     assert_fails(esker_params_read_gradient(params, 0, a, 3), ESKER_ERR_INVALID,
-                 "parameter a: no gradient was computed yet");
+                 "parameter a: no gradient was kept; keep_gradients");
     assert_ok(esker_params_init_values(params, 0));
     assert_ok(esker_params_read(params, 0, a, 3));
     assert_true(a[0] == 2 && a[2] == 2);

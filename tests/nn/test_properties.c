@@ -70,7 +70,7 @@ static outcome run(esker_model *net, const batch *b, const esker_plan_desc *base
         &output));
     esker_node *labels = esker_input(graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {b->n}});
     esker_node *loss = esker_cross_entropy(output, labels);
-    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.lr = 0.01f}));
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.lr = 0.01f, .keep_gradients = true}));
     desc.device = test_device();
     desc.outputs = &loss;
     desc.n_outputs = 1;

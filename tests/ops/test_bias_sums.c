@@ -70,7 +70,7 @@ static int count_beside(const esker_plan *plan, int *out_reductions)
     *out_reductions = 0;
     for (int i = 0; i < info.n_dispatches; i++) {
         assert_ok(esker_plan_get_dispatch(plan, i, &d));
-        n += !strcmp(d.op, "sum+conv2d_weight_grad") && strstr(d.kernel, "weight_grad") != NULL;
+        n += !strncmp(d.op, "sum+conv2d_weight_grad", 22) && strstr(d.kernel, "weight_grad") != NULL;
         *out_reductions += !strncmp(d.kernel, "reduce/", 7) && strstr(d.op, "sum") != NULL;
     }
     return n;

@@ -582,7 +582,8 @@ static void clip_gradients(bool no_fusion)
         esker_plan *plan;
         problem_init(&p);
         assert_ok(esker_optimize(
-            p.loss, &(esker_optimizer_desc){.lr = 1, .clip_value = rows[row].value, .clip_norm = rows[row].norm}));
+            p.loss, &(esker_optimizer_desc){
+                        .lr = 1, .clip_value = rows[row].value, .clip_norm = rows[row].norm, .keep_gradients = true}));
         esker_node *outputs[3] = {p.loss};
         int n_outputs = 1;
         if (rows[row].norm > 0) {

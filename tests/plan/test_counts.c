@@ -28,7 +28,7 @@ static const struct bench_row {
     bool train, minimum;
     int dispatches, barriers;
 } bench_rows[] = {
-    {"chargpt", 12, true, false, 100, 60},
+    {"chargpt", 12, true, false, 101, 64}, /* second passes also update, in epochs that others then begin */
     {"chargpt", 12, true, true, 156, 88},
     {"squeezenet", 1, false, false, 30, 22},
     {"squeezenet", 1, false, true, 31, 23},

@@ -315,7 +315,8 @@ static void gaps_between_parameters_stay_zero(void **state)
         esker_node *term = esker_sum(esker_mul(esker_exp(esker_sigmoid(p)), esker_sqrt(p)), NULL, 0, false);
         loss = loss ? esker_add(loss, term) : term;
     }
-    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_ADAM, .lr = 0.01f}));
+    assert_ok(
+        esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_ADAM, .lr = 0.01f, .keep_gradients = true}));
     assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.device = dev, .outputs = &loss, .n_outputs = 1}, &plan));
     for (int step = 0; step < 3; step++) assert_ok(esker_plan_run(plan));
     const esker_params *params = plan->params;
