@@ -201,7 +201,20 @@ Block block_b(uint j, uint at)
     return r;
 }
 
+#if UPDATE == 4
+// Of block e of the first four rows of all invocations, or of the second.
+uint place_of(uint e, uint first, uvec3 group)
+{
+    uint i = group.y * uint(4 * MR * TY) + first + e / uint(TX), j = group.x * uint(4 * TX) + e % uint(TX) * 4u;
+    return ((group.z * m + min(i, m - 1u)) * n + min(j, n - 4u)) >> 2;
+}
+#endif
+
+#if UPDATE == 4
+void store4(uint i, uint j, uint z, vec4 s, Fetched kept)
+#else
 void store4(uint i, uint j, uint z, vec4 s)
+#endif
 {
 #if !EVEN
     if (i >= m || j >= n) return;
@@ -217,7 +230,9 @@ void store4(uint i, uint j, uint z, vec4 s)
 #if BATCH
     at += z * m * n;
 #endif
-#if UPDATE
+#if UPDATE == 4
+    update_fetched(at >> 2, s, kept);
+#elif UPDATE
     update_block(at, n, 1u, n - j, s, s, s, s);
 #elif VC
     c[at >> 2] = tail4(s, at);
@@ -319,6 +334,15 @@ void main()
 #if SUMS
     vec4 total_0 = vec4(0.0), total_1 = vec4(0.0);
 #endif
+#if UPDATE == 4
+    Fetched kept_0, kept_1; // of what this invocation will store
+    if (here < uint(4 * TX * TY)) {
+        kept_0 = update_fetch(place_of(here, 0u, group));
+#if MR == 2
+        kept_1 = update_fetch(place_of(here, uint(4 * TY), group));
+#endif
+    }
+#endif
     for (uint next = 4u * slice; next < k; next += uint(4 * SLICES * DEPTH)) {
         READ(a0, e0, b0, next)
 #if DEPTH == 2
@@ -335,12 +359,22 @@ void main()
 #define SHARED                                                                                                                   \
     memoryBarrierShared();                                                                                                       \
     barrier();
+#if UPDATE == 4
+#if SIZE < 4 * TX * TY
+#error each invocation stores one block at a time
+#endif
+#define STORE(first)                                                                                                             \
+    SHARED                                                                                                                       \
+    if (here < uint(4 * TX * TY))                                                                                                \
+        store4(i_first + here / uint(TX) + uint(first), j_first + here % uint(TX) * 4u, group.z, sum_of(here), first == 0 ? kept_0 : kept_1);
+#else
 #define STORE(first)                                                                                                             \
     SHARED                                                                                                                       \
     for (uint e = here; e < uint(4 * TX * TY); e += uint(SIZE)) {                                                          \
         uint r = e / uint(TX), x = e % uint(TX);                                                                                 \
         store4(i_first + r + uint(first), j_first + x * 4u, group.z, sum_of(e));                                            \
     }
+#endif
 #define ROWS_SHARED(S0, S1, S2, S3, first)                                                                                       \
     PART(mine, slice) = S0;                                                                                                      \
     PART(mine + uint(TX), slice) = S1;                                                                                           \

@@ -54,6 +54,13 @@ void main()
     uvec3 group = gl_WorkGroupID + group_base;
     uint stripe = gl_LocalInvocationID.y, here = stripe * uint(LX) + gl_LocalInvocationID.x;
     uint e = (group.y * fold + group.x) * uint(LX) + gl_LocalInvocationID.x;
+#if UPDATE
+    Fetched kept;
+    if (stripe == 0u && e < n_results) kept = update_fetch(e);
+#if SUMS_UPDATE
+    if (stripe == 0u && e >= n_results && e - n_results < n_sums) kept = sums_fetch(e - n_results);
+#endif
+#endif
     float sum = 0.0;
     if (e < n_elems)
         for (uint s = stripe; s < n_splits; s += uint(LY)) sum += part[s * n_elems + e];
@@ -70,7 +77,7 @@ void main()
 #if SUMS
     if (e >= n_results) {
 #if SUMS_UPDATE
-        if (e - n_results < n_sums) update_sum(e - n_results, sum);
+        if (e - n_results < n_sums) sums_fetched(e - n_results, sum, kept);
 #else
         if (e - n_results < n_sums) row_sums[e - n_results] = sum;
 #endif
@@ -81,7 +88,7 @@ void main()
     sum += bias[(e / inner % n) * bias_step];
 #endif
 #if UPDATE
-    update(e, sum);
+    update_fetched(e, sum, kept);
 #else
     y[e] = tail(sum, e);
 #endif

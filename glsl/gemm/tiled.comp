@@ -88,6 +88,7 @@
 #ifndef SUMS_UPDATE // the sums do, too
 #define SUMS_UPDATE 0
 #endif
+#define EARLY (UPDATE == 4 && MR * NR == 1 && SLICES == 1) // few sums: what updates read is asked for while the last tile is used
 #define N_HERE (TX * TY * SLICES)
 precision highp float;
 precision highp int;
@@ -511,6 +512,9 @@ void main()
 #if SUMS
     vec4 total = vec4(0.0); // of some values of p of four rows: those at here % ROWS4
 #endif
+#if EARLY
+    Fetched kept_0, kept_1, kept_2, kept_3;
+#endif
     READ
     WRITE
     while (next < end) {
@@ -527,6 +531,15 @@ void main()
         if (more) {
             READ
         }
+#if EARLY
+        if (!more) { // rows and columns past the end: the last
+            uint first = ((group.z * m) * n + min(column, n - 4u)) >> 2;
+            kept_0 = update_fetch(first + (min(row, m - 1u) * n >> 2));
+            kept_1 = update_fetch(first + (min(row + 1u, m - 1u) * n >> 2));
+            kept_2 = update_fetch(first + (min(row + 2u, m - 1u) * n >> 2));
+            kept_3 = update_fetch(first + (min(row + 3u, m - 1u) * n >> 2));
+        }
+#endif
 #define STEP(d)                                                                                                                  \
     {                                                                                                                            \
         uint x = from_a + (e + d) * ROWS4, y = from_b + (e + d) * COLS4, mix_a = MIX_A((e + d) / 4u), mix_b = MIX_B((e + d) / 4u);  \
@@ -644,7 +657,15 @@ void main()
 #endif
 
 #define ROW_AT(r, d) (row + uint(r * 4 * TY + d))
-#if UPDATE
+#if EARLY
+    if (row < m && column < n) {
+        uint first = ((group.z * m + row) * n + column) >> 2;
+        update_fetched(first, s0, kept_0);
+        if (row + 1u < m) update_fetched(first + (n >> 2), s1, kept_1);
+        if (row + 2u < m) update_fetched(first + (n >> 1), s2, kept_2);
+        if (row + 3u < m) update_fetched(first + 3u * (n >> 2), s3, kept_3);
+    }
+#elif UPDATE
 #define COLUMN_AT(r) (column + uint(r * 4 * TX))
     store_block(ROW_AT(0, 0), column, s0, s1, s2, s3);
 #if NR >= 2

@@ -45,6 +45,9 @@
 #ifndef SUMS_UPDATE
 #define SUMS_UPDATE 0
 #endif
+#ifndef AT_ONCE
+#define AT_ONCE 4 // or 2, where a kernel has no registers left
+#endif
 #if UPDATE == 1
 #define NUMBER float
 #else
@@ -142,59 +145,54 @@ layout(std430, binding = UPDATE_T) own buffer UpdateT { float update_t[]; };
 #endif
 #endif
 
-// Element (or vec4) i of the result, whose gradient is g.
-void update(uint i, NUMBER g)
+// What an update reads: asked for early, it is there when the gradient is.
+struct Fetched {
+    NUMBER x, s, t;
+};
+
+// Of element (or vec4) i of the result.
+Fetched update_fetch(uint i)
 {
-    NUMBER x = update_x[i], s = NUMBER(0.0), t = NUMBER(0.0);
+    Fetched f = Fetched(update_x[i], NUMBER(0.0), NUMBER(0.0));
 #if STATES >= 1
-    s = update_s[i];
+    f.s = update_s[i];
 #endif
 #if STATES >= 2
-    t = update_t[i];
+    f.t = update_t[i];
 #endif
-    rule(x, g, s, t, step_slots[update_slot], step_slots[update_slot + 1u], update_lr_scale, update_decay);
-    update_x[i] = x;
+    return f;
+}
+
+void update_fetched(uint i, NUMBER g, Fetched f)
+{
+    rule(f.x, g, f.s, f.t, step_slots[update_slot], step_slots[update_slot + 1u], update_lr_scale, update_decay);
+    update_x[i] = f.x;
 #if STATES >= 1
-    update_s[i] = s;
+    update_s[i] = f.s;
 #endif
 #if STATES >= 2
-    update_t[i] = t;
+    update_t[i] = f.t;
 #endif
 }
 
-// The first n of elements i, i + apart, i + 2 apart and i + 3 apart: all reads are on their way before the first is used.
+void update(uint i, NUMBER g) { update_fetched(i, g, update_fetch(i)); }
+
+// The first n of elements i, i + apart, i + 2 apart and i + 3 apart: AT_ONCE reads are on their way at once.
 void update_four(uint i, uint apart, uint n, NUMBER g0, NUMBER g1, NUMBER g2, NUMBER g3)
 {
     uint i1 = n > 1u ? i + apart : i, i2 = n > 2u ? i1 + apart : i1, i3 = n > 3u ? i2 + apart : i2;
-    NUMBER x0 = update_x[i], x1 = update_x[i1], x2 = update_x[i2], x3 = update_x[i3];
-    NUMBER s0 = NUMBER(0.0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
-#if STATES >= 1
-    s0 = update_s[i], s1 = update_s[i1], s2 = update_s[i2], s3 = update_s[i3];
+    Fetched f0 = update_fetch(i), f1 = update_fetch(i1);
+#if AT_ONCE == 4
+    Fetched f2 = update_fetch(i2), f3 = update_fetch(i3);
 #endif
-#if STATES >= 2
-    t0 = update_t[i], t1 = update_t[i1], t2 = update_t[i2], t3 = update_t[i3];
+    update_fetched(i, g0, f0);
+    if (n > 1u) update_fetched(i1, g1, f1);
+#if AT_ONCE == 2
+    if (n < 3u) return;
+    Fetched f2 = update_fetch(i2), f3 = update_fetch(i3);
 #endif
-    vec4 a = step_slots[update_slot], b = step_slots[update_slot + 1u];
-    rule(x0, g0, s0, t0, a, b, update_lr_scale, update_decay);
-    rule(x1, g1, s1, t1, a, b, update_lr_scale, update_decay);
-    rule(x2, g2, s2, t2, a, b, update_lr_scale, update_decay);
-    rule(x3, g3, s3, t3, a, b, update_lr_scale, update_decay);
-    update_x[i] = x0;
-    if (n > 1u) update_x[i1] = x1;
-    if (n > 2u) update_x[i2] = x2;
-    if (n > 3u) update_x[i3] = x3;
-#if STATES >= 1
-    update_s[i] = s0;
-    if (n > 1u) update_s[i1] = s1;
-    if (n > 2u) update_s[i2] = s2;
-    if (n > 3u) update_s[i3] = s3;
-#endif
-#if STATES >= 2
-    update_t[i] = t0;
-    if (n > 1u) update_t[i1] = t1;
-    if (n > 2u) update_t[i2] = t2;
-    if (n > 3u) update_t[i3] = t3;
-#endif
+    if (n > 2u) update_fetched(i2, g2, f2);
+    if (n > 3u) update_fetched(i3, g3, f3);
 }
 
 // Four rows of four elements, or what there is of them, at least one; `at` is the first element, rows are `width` apart.
@@ -229,24 +227,31 @@ layout(std430, binding = SUMS_T) own buffer SumsT { float sums_t[]; };
 #endif
 #endif
 
-void update_sum(uint i, NUMBER g)
+Fetched sums_fetch(uint i)
 {
-    NUMBER x = sums_x[i], s = NUMBER(0.0), t = NUMBER(0.0);
+    Fetched f = Fetched(sums_x[i], NUMBER(0.0), NUMBER(0.0));
 #if STATES >= 1
-    s = sums_s[i];
+    f.s = sums_s[i];
 #endif
 #if STATES >= 2
-    t = sums_t[i];
+    f.t = sums_t[i];
 #endif
-    rule(x, g, s, t, step_slots[update_slot], step_slots[update_slot + 1u], sums_lr_scale, sums_decay);
-    sums_x[i] = x;
+    return f;
+}
+
+void sums_fetched(uint i, NUMBER g, Fetched f)
+{
+    rule(f.x, g, f.s, f.t, step_slots[update_slot], step_slots[update_slot + 1u], sums_lr_scale, sums_decay);
+    sums_x[i] = f.x;
 #if STATES >= 1
-    sums_s[i] = s;
+    sums_s[i] = f.s;
 #endif
 #if STATES >= 2
-    sums_t[i] = t;
+    sums_t[i] = f.t;
 #endif
 }
+
+void update_sum(uint i, NUMBER g) { sums_fetched(i, g, sums_fetch(i)); }
 
 // Sums i to i + 3, of which there are n.
 void update_sums(uint i, uint n, vec4 g)

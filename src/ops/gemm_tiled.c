@@ -136,5 +136,7 @@ esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, c
                     t->ty, t->mr, t->nr, t->bk, t->slices, t->buffers,
                     esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE ? 4 : t->unroll,
                     t->lanes); /* CPUs compile long */
+    if (t->mr * t->nr > 2 && p->splits == 1 && esker__updated(p->out))
+        esker__text_add(&defines, "AT_ONCE 2\n"); /* of updates: more registers cost groups */
     return esker__gemm_finish(lowering, p, vc, &d, &defines);
 }
