@@ -158,15 +158,16 @@ shared vec4 tile_b[BUFFERS * BK * NR * TX];
 #endif
 
 // Where an operand is stored along p, neighbours take neighbouring fours of p of a row, so that they read whole lines; the fours of the tile
-// are then exchanged within eights, by an amount that depends on p, so that the eight neighbours that write at once meet different banks.
-#define MIX(p4, n4) ((p4) * max(8u / K4, 1u) & 7u & ((n4) - 1u))
+// are then exchanged within eights (fewer, where an invocation's are nearer to each other), by an amount that depends on p, so that the eight
+// neighbours that write at once meet different banks.
+#define MIX(p4, n4) ((p4) * max(8u / K4, 1u) & 7u & uint(n4 - 1))
 #if TA
 #define MIX_A(p4) 0u
 #else
-#define MIX_A(p4) MIX(p4, ROWS4)
+#define MIX_A(p4) MIX(p4, TY)
 #endif
 #if TB
-#define MIX_B(p4) MIX(p4, COLS4)
+#define MIX_B(p4) MIX(p4, TX)
 #else
 #define MIX_B(p4) 0u
 #endif
@@ -205,7 +206,8 @@ vec4 load_b(uint from, uint at, uint width)
 }
 #endif
 
-// A block: p from `at` on, of 4 rows of op(a) (columns of op(b)) from `i` on; x, y, z, w are those of p, p + 1, p + 2, p + 3.
+// A block: 4 rows of op(a) (columns of op(b)) from `i` on, by 4 values of p from `at` on. It is read as it lies in memory, and turned when it is
+// written to the tile: a move waits for what it moves, and the arithmetic for nobody.
 #if EVEN
 #define WITHIN(i, last) (i)
 #else
@@ -213,19 +215,10 @@ vec4 load_b(uint from, uint at, uint width)
 #endif
 #if WHOLE
 #define ROW_OF(p) (p)
-#define CUT(at) // nothing to cut
 #else
 #define ROW_OF(p) min(p, k - 1u)
-// Zeros past the end of this split's part; by selection, since what lies there may be infinite.
-#define CUT(at)                                                                                                                  \
-    {                                                                                                                            \
-        x = at < end ? x : vec4(0.0);                                                                                            \
-        y = at + 1u < end ? y : vec4(0.0);                                                                                       \
-        z = at + 2u < end ? z : vec4(0.0);                                                                                       \
-        w = at + 3u < end ? w : vec4(0.0);                                                                                       \
-    }
 #endif
-void block_a(uint i, uint at, uint end, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
+void block_a(uint i, uint at, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
 {
 #if TA
     x = load_a(at_a + ROW_OF(at) * m, i, m);
@@ -234,16 +227,13 @@ void block_a(uint i, uint at, uint end, out vec4 x, out vec4 y, out vec4 z, out 
     w = load_a(at_a + ROW_OF(at + 3u) * m, i, m);
 #else
     uint last = m - 1u;
-    vec4 r0 = load_a(at_a + WITHIN(i, last) * k, at, k), r1 = load_a(at_a + WITHIN(i + 1u, last) * k, at, k);
-    vec4 r2 = load_a(at_a + WITHIN(i + 2u, last) * k, at, k), r3 = load_a(at_a + WITHIN(i + 3u, last) * k, at, k);
-    x = vec4(r0.x, r1.x, r2.x, r3.x);
-    y = vec4(r0.y, r1.y, r2.y, r3.y);
-    z = vec4(r0.z, r1.z, r2.z, r3.z);
-    w = vec4(r0.w, r1.w, r2.w, r3.w);
+    x = load_a(at_a + WITHIN(i, last) * k, at, k);
+    y = load_a(at_a + WITHIN(i + 1u, last) * k, at, k);
+    z = load_a(at_a + WITHIN(i + 2u, last) * k, at, k);
+    w = load_a(at_a + WITHIN(i + 3u, last) * k, at, k);
 #endif
-    CUT(at)
 }
-void block_b(uint j, uint at, uint end, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
+void block_b(uint j, uint at, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
 {
 #if !TB
     x = load_b(at_b + ROW_OF(at) * n, j, n);
@@ -252,14 +242,11 @@ void block_b(uint j, uint at, uint end, out vec4 x, out vec4 y, out vec4 z, out 
     w = load_b(at_b + ROW_OF(at + 3u) * n, j, n);
 #else
     uint last = n - 1u;
-    vec4 r0 = load_b(at_b + WITHIN(j, last) * k, at, k), r1 = load_b(at_b + WITHIN(j + 1u, last) * k, at, k);
-    vec4 r2 = load_b(at_b + WITHIN(j + 2u, last) * k, at, k), r3 = load_b(at_b + WITHIN(j + 3u, last) * k, at, k);
-    x = vec4(r0.x, r1.x, r2.x, r3.x);
-    y = vec4(r0.y, r1.y, r2.y, r3.y);
-    z = vec4(r0.z, r1.z, r2.z, r3.z);
-    w = vec4(r0.w, r1.w, r2.w, r3.w);
+    x = load_b(at_b + WITHIN(j, last) * k, at, k);
+    y = load_b(at_b + WITHIN(j + 1u, last) * k, at, k);
+    z = load_b(at_b + WITHIN(j + 2u, last) * k, at, k);
+    w = load_b(at_b + WITHIN(j + 3u, last) * k, at, k);
 #endif
-    CUT(at)
 }
 
 #if SPLIT && SUMS
@@ -342,23 +329,89 @@ void store_sums(uint i, uint z, vec4 s)
 #define ACROSS_B(u) ((u) % COLS4)
 #define ALONG_B(u) ((u) / COLS4)
 #endif
-#define READ_A(u, X, Y, Z, W) block_a(i_first + ACROSS_A(u) * 4u, next + ALONG_A(u) * 4u, end, X, Y, Z, W);
-#define READ_B(u, X, Y, Z, W) block_b(j_first + ACROSS_B(u) * 4u, next + ALONG_B(u) * 4u, end, X, Y, Z, W);
-#define WRITE_A(u, X, Y, Z, W)                                                                                                   \
-    {                                                                                                                            \
-        uint to = to_a + ALONG_A(u) * 4u * ROWS4 + (ACROSS_A(u) ^ MIX_A(ALONG_A(u)));                                            \
-        OF_A(to) = X;                                                                                                           \
-        OF_A(to + ROWS4) = Y;                                                                                                   \
-        OF_A(to + 2u * ROWS4) = Z;                                                                                              \
-        OF_A(to + 3u * ROWS4) = W;                                                                                              \
+// Aligned operands of whole tiles: where this invocation's next block begins, in fours, and how far the next row of it, the next BK and its
+// next block are.
+#define FAST_A (VA && EVEN && WHOLE && N_HERE % (MR * TY) == 0 && 4 * N_HERE % BK == 0)
+#define FAST_B (VB && EVEN && WHOLE && N_HERE % (NR * TX) == 0 && 4 * N_HERE % BK == 0)
+#if TA
+#define FIRST_PLACE_A(u) ((at_a + (next + ALONG_A(u) * 4u) * m + i_first) / 4u + ACROSS_A(u))
+#define ROW_A (m / 4u)
+#define TILE_OF_A (uint(BK / 4) * m)
+#define FURTHER_A (uint(N_HERE / (MR * TY)) * m)
+#else
+#define FIRST_PLACE_A(u) ((at_a + (i_first + ACROSS_A(u) * 4u) * k + next) / 4u + ALONG_A(u))
+#define ROW_A (k / 4u)
+#define TILE_OF_A K4
+#define FURTHER_A (uint(4 * N_HERE / BK) * k)
+#endif
+#if !TB
+#define FIRST_PLACE_B(u) ((at_b + (next + ALONG_B(u) * 4u) * n + j_first) / 4u + ACROSS_B(u))
+#define ROW_B (n / 4u)
+#define TILE_OF_B (uint(BK / 4) * n)
+#define FURTHER_B (uint(N_HERE / (NR * TX)) * n)
+#else
+#define FIRST_PLACE_B(u) ((at_b + (j_first + ACROSS_B(u) * 4u) * k + next) / 4u + ALONG_B(u))
+#define ROW_B (k / 4u)
+#define TILE_OF_B K4
+#define FURTHER_B (uint(4 * N_HERE / BK) * k)
+#endif
+#if FAST_A
+#define READ_A(u, i, X, Y, Z, W)                                                                                                \
+    {                                                                                                                           \
+        uint place = place_a + uint(i) * FURTHER_A;                                                                             \
+        X = a[place];                                                                                                           \
+        Y = a[place + row_a];                                                                                                   \
+        Z = a[place + 2u * row_a];                                                                                              \
+        W = a[place + 3u * row_a];                                                                                              \
     }
-#define WRITE_B(u, X, Y, Z, W)                                                                                                   \
-    {                                                                                                                            \
-        uint to = to_b + ALONG_B(u) * 4u * COLS4 + (ACROSS_B(u) ^ MIX_B(ALONG_B(u)));                                            \
-        OF_B(to) = X;                                                                                                           \
-        OF_B(to + COLS4) = Y;                                                                                                   \
-        OF_B(to + 2u * COLS4) = Z;                                                                                              \
-        OF_B(to + 3u * COLS4) = W;                                                                                              \
+#else
+#define READ_A(u, i, X, Y, Z, W) block_a(i_first + ACROSS_A(u) * 4u, next + ALONG_A(u) * 4u, X, Y, Z, W);
+#endif
+#if FAST_B
+#define READ_B(u, i, X, Y, Z, W)                                                                                                \
+    {                                                                                                                           \
+        uint place = place_b + uint(i) * FURTHER_B;                                                                             \
+        X = b[place];                                                                                                           \
+        Y = b[place + row_b];                                                                                                   \
+        Z = b[place + 2u * row_b];                                                                                              \
+        W = b[place + 3u * row_b];                                                                                              \
+    }
+#else
+#define READ_B(u, i, X, Y, Z, W) block_b(j_first + ACROSS_B(u) * 4u, next + ALONG_B(u) * 4u, X, Y, Z, W);
+#endif
+
+#if WHOLE
+#define CUT(S, p) (S)
+#else // zeros past the end of this split's part; by selection, since what lies there may be infinite
+#define CUT(S, p) ((p) < end ? S : vec4(0.0))
+#endif
+#define TURNED(X, Y, Z, W, c) vec4(X.c, Y.c, Z.c, W.c)
+#define PUT(TILE, to, ROWS, at, X, Y, Z, W)                                                                                     \
+    TILE(to) = CUT(X, at);                                                                                                      \
+    TILE((to) + ROWS) = CUT(Y, at + 1u);                                                                                        \
+    TILE((to) + 2u * ROWS) = CUT(Z, at + 2u);                                                                                   \
+    TILE((to) + 3u * ROWS) = CUT(W, at + 3u);
+#define PUT_TURNED(TILE, to, ROWS, at, X, Y, Z, W)                                                                              \
+    PUT(TILE, to, ROWS, at, TURNED(X, Y, Z, W, x), TURNED(X, Y, Z, W, y), TURNED(X, Y, Z, W, z), TURNED(X, Y, Z, W, w))
+#if TA
+#define PUT_A PUT
+#else
+#define PUT_A PUT_TURNED
+#endif
+#if TB
+#define PUT_B PUT_TURNED
+#else
+#define PUT_B PUT
+#endif
+#define WRITE_A(u, i, X, Y, Z, W)                                                                                               \
+    {                                                                                                                           \
+        uint to = to_a + ALONG_A(u) * 4u * ROWS4 + (ACROSS_A(u) ^ MIX_A(ALONG_A(u))), at = next + ALONG_A(u) * 4u;              \
+        PUT_A(OF_A, to, ROWS4, at, X, Y, Z, W)                                                                                  \
+    }
+#define WRITE_B(u, i, X, Y, Z, W)                                                                                               \
+    {                                                                                                                           \
+        uint to = to_b + ALONG_B(u) * 4u * COLS4 + (ACROSS_B(u) ^ MIX_B(ALONG_B(u))), at = next + ALONG_B(u) * 4u;              \
+        PUT_B(OF_B, to, COLS4, at, X, Y, Z, W)                                                                                  \
     }
 
 // Rows r of the invocation's elements: s[r] its first four columns, t[r] the second.
@@ -456,11 +509,11 @@ void main()
     bool moves_a = here < uint(UNITS_A), moves_b = !moves_a && here < uint(UNITS_A + UNITS_B);
     uint of_b = here - uint(UNITS_A);
 #define READ                                                                                                                     \
-    if (moves_a) READ_A(here, f0, f1, f2, f3)                                                                                    \
-    if (moves_b) READ_B(of_b, f0, f1, f2, f3)
+    if (moves_a) READ_A(here, 0, f0, f1, f2, f3)                                                                                    \
+    if (moves_b) READ_B(of_b, 0, f0, f1, f2, f3)
 #define WRITE                                                                                                                    \
-    if (moves_a) WRITE_A(here, f0, f1, f2, f3)                                                                                   \
-    if (moves_b) WRITE_B(of_b, f0, f1, f2, f3)
+    if (moves_a) WRITE_A(here, 0, f0, f1, f2, f3)                                                                                   \
+    if (moves_b) WRITE_B(of_b, 0, f0, f1, f2, f3)
 #else
     vec4 g0, g1, g2, g3;
 #if UNITS_A >= N_HERE
@@ -476,33 +529,33 @@ void main()
 #if LOADS_A >= 3
     vec4 f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15;
 #if LOADS_A == 3
-#define MORE_A(DO) DO(here + uint(N_HERE), f4, f5, f6, f7) DO(here + uint(2 * N_HERE), f8, f9, f10, f11)
+#define MORE_A(DO) DO(here + uint(N_HERE), 1, f4, f5, f6, f7) DO(here + uint(2 * N_HERE), 2, f8, f9, f10, f11)
 #else
-#define MORE_A(DO) DO(here + uint(N_HERE), f4, f5, f6, f7) DO(here + uint(2 * N_HERE), f8, f9, f10, f11) DO(here + uint(3 * N_HERE), f12, f13, f14, f15)
+#define MORE_A(DO) DO(here + uint(N_HERE), 1, f4, f5, f6, f7) DO(here + uint(2 * N_HERE), 2, f8, f9, f10, f11) DO(here + uint(3 * N_HERE), 3, f12, f13, f14, f15)
 #endif
 #elif LOADS_A == 2
     vec4 f4, f5, f6, f7;
-#define MORE_A(DO) DO(here + uint(N_HERE), f4, f5, f6, f7)
+#define MORE_A(DO) DO(here + uint(N_HERE), 1, f4, f5, f6, f7)
 #else
 #define MORE_A(DO)
 #endif
 #if LOADS_B >= 3
     vec4 g4, g5, g6, g7, g8, g9, g10, g11, g12, g13, g14, g15;
 #if LOADS_B == 3
-#define MORE_B(DO) DO(here + uint(N_HERE), g4, g5, g6, g7) DO(here + uint(2 * N_HERE), g8, g9, g10, g11)
+#define MORE_B(DO) DO(here + uint(N_HERE), 1, g4, g5, g6, g7) DO(here + uint(2 * N_HERE), 2, g8, g9, g10, g11)
 #else
-#define MORE_B(DO) DO(here + uint(N_HERE), g4, g5, g6, g7) DO(here + uint(2 * N_HERE), g8, g9, g10, g11) DO(here + uint(3 * N_HERE), g12, g13, g14, g15)
+#define MORE_B(DO) DO(here + uint(N_HERE), 1, g4, g5, g6, g7) DO(here + uint(2 * N_HERE), 2, g8, g9, g10, g11) DO(here + uint(3 * N_HERE), 3, g12, g13, g14, g15)
 #endif
 #elif LOADS_B == 2
     vec4 g4, g5, g6, g7;
-#define MORE_B(DO) DO(here + uint(N_HERE), g4, g5, g6, g7)
+#define MORE_B(DO) DO(here + uint(N_HERE), 1, g4, g5, g6, g7)
 #else
 #define MORE_B(DO)
 #endif
 #define READ                                                                                                                     \
-    MOVES_A READ_A(here, f0, f1, f2, f3) MORE_A(READ_A) MOVES_B READ_B(here, g0, g1, g2, g3) MORE_B(READ_B)
+    MOVES_A READ_A(here, 0, f0, f1, f2, f3) MORE_A(READ_A) MOVES_B READ_B(here, 0, g0, g1, g2, g3) MORE_B(READ_B)
 #define WRITE                                                                                                                    \
-    MOVES_A WRITE_A(here, f0, f1, f2, f3) MORE_A(WRITE_A) MOVES_B WRITE_B(here, g0, g1, g2, g3) MORE_B(WRITE_B)
+    MOVES_A WRITE_A(here, 0, f0, f1, f2, f3) MORE_A(WRITE_A) MOVES_B WRITE_B(here, 0, g0, g1, g2, g3) MORE_B(WRITE_B)
 #endif
 
     uint to_a = 0u, to_b = 0u, from_a = 0u, from_b = 0u;
@@ -514,6 +567,23 @@ void main()
 #endif
 #if EARLY
     Fetched kept_0, kept_1, kept_2, kept_3;
+#endif
+#if APART
+#define UNIT_B of_b
+#else
+#define UNIT_B here
+#endif
+#if FAST_A
+    uint place_a = FIRST_PLACE_A(here), row_a = ROW_A, tile_a_long = TILE_OF_A;
+#define ON_A place_a += tile_a_long;
+#else
+#define ON_A
+#endif
+#if FAST_B
+    uint place_b = FIRST_PLACE_B(UNIT_B), row_b = ROW_B, tile_b_long = TILE_OF_B;
+#define ON_B place_b += tile_b_long;
+#else
+#define ON_B
 #endif
     READ
     WRITE
@@ -527,6 +597,8 @@ void main()
         to_b ^= uint(BK) * COLS4;
 #endif
         next += uint(BK);
+        ON_A
+        ON_B
         bool more = next < end;
         if (more) {
             READ
@@ -540,25 +612,33 @@ void main()
             kept_3 = update_fetch(first + (min(row + 3u, m - 1u) * n >> 2));
         }
 #endif
-#define STEP(d)                                                                                                                  \
-    {                                                                                                                            \
-        uint x = from_a + (e + d) * ROWS4, y = from_b + (e + d) * COLS4, mix_a = MIX_A((e + d) / 4u), mix_b = MIX_B((e + d) / 4u);  \
-        LOAD_AB                                                                                                                  \
-        ARITHMETIC                                                                                                               \
+#define STEP(d)                                                                                                                 \
+    {                                                                                                                           \
+        LOAD_AB(uint(d))                                                                                                        \
+        ARITHMETIC                                                                                                              \
     }
-#define TILE_A(r) OF_A(x + ((ty + r * uint(TY)) ^ mix_a))
-#define TILE_B(r) OF_B(y + ((tx + r * uint(TX)) ^ mix_b))
+// Four values of p: all that is different for each invocation is in x and y, so that the rest is part of the instructions.
+#define FOUR(q)                                                                                                                 \
+    {                                                                                                                           \
+        uint x = from_a + (e + 4u * q) * ROWS4 + (ty ^ MIX_A(e / 4u + q)), y = from_b + (e + 4u * q) * COLS4 + (tx ^ MIX_B(e / 4u + q));\
+        STEP(0)                                                                                                                 \
+        STEP(1)                                                                                                                 \
+        STEP(2)                                                                                                                 \
+        STEP(3)                                                                                                                 \
+    }
+#define TILE_A(d, r) OF_A(x + (d * ROWS4 + uint(r * TY)))
+#define TILE_B(d, r) OF_B(y + (d * COLS4 + uint(r * TX)))
 #if MR == 1
-#define LOAD_A vec4 a0 = TILE_A(0u);
+#define LOAD_A(d) vec4 a0 = TILE_A(d, 0);
 #elif MR == 2
-#define LOAD_A vec4 a0 = TILE_A(0u), a1 = TILE_A(1u);
+#define LOAD_A(d) vec4 a0 = TILE_A(d, 0), a1 = TILE_A(d, 1);
 #else
-#define LOAD_A vec4 a0 = TILE_A(0u), a1 = TILE_A(1u), a2 = TILE_A(2u), a3 = TILE_A(3u);
+#define LOAD_A(d) vec4 a0 = TILE_A(d, 0), a1 = TILE_A(d, 1), a2 = TILE_A(d, 2), a3 = TILE_A(d, 3);
 #endif
 #if NR == 1
-#define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u);
+#define LOAD_AB(d) LOAD_A(d) vec4 b0 = TILE_B(d, 0);
 #else
-#define LOAD_AB LOAD_A vec4 b0 = TILE_B(0u), b1 = TILE_B(1u);
+#define LOAD_AB(d) LOAD_A(d) vec4 b0 = TILE_B(d, 0), b1 = TILE_B(d, 1);
 #endif
 #define ROWS_0 ROW(a0.x, s0, t0) ROW(a0.y, s1, t1) ROW(a0.z, s2, t2) ROW(a0.w, s3, t3)
 #define ROWS_1 ROW(a1.x, s4, t4) ROW(a1.y, s5, t5) ROW(a1.z, s6, t6) ROW(a1.w, s7, t7)
@@ -580,25 +660,13 @@ void main()
 #else
         for (uint e = 0u; e < uint(BK); e += uint(UNROLL)) {
 #endif
-            STEP(0u)
-            STEP(1u)
-            STEP(2u)
-            STEP(3u)
+            FOUR(0u)
 #if UNROLL >= 8
-            STEP(4u)
-            STEP(5u)
-            STEP(6u)
-            STEP(7u)
+            FOUR(1u)
 #endif
 #if UNROLL == 16
-            STEP(8u)
-            STEP(9u)
-            STEP(10u)
-            STEP(11u)
-            STEP(12u)
-            STEP(13u)
-            STEP(14u)
-            STEP(15u)
+            FOUR(2u)
+            FOUR(3u)
 #endif
         }
         if (more) {

@@ -235,6 +235,31 @@ static esker_status emit_rows(esker__lowering *lowering, esker__gemm *p)
     return esker__gemm_finish(lowering, p, false, &d, &defines);
 }
 
+#define FEW_ROWS        16 /* that an invocation can hold for four columns */
+#define FEW_INVOCATIONS 128
+#define FEW_USUAL       32768 /* columns at least, so that a large GPU is busy with all of k in one invocation */
+
+/* Whether c has few rows and so many columns that reading b is what counts. */
+static bool suits_few_rows(const esker_limits *limits, const esker__gemm *p)
+{
+    return !esker__updated(p->out) && limits->group_invocations >= 1024 && p->m > 1 && p->m <= FEW_ROWS && !p->tb &&
+           !p->n_axes && p->n % 4 == 0 && p->n >= 1024 && p->k >= 8 &&
+           esker__ceil_div(p->n, 4 * FEW_INVOCATIONS) <= limits->groups[0];
+}
+
+static esker_status emit_few_rows(esker__lowering *lowering, esker__gemm *p)
+{
+    p->splits = 1;
+    esker__dispatch_desc d = {
+        .kernel = "gemm/few_rows", .groups = {(uint32_t)esker__ceil_div(p->n, 4 * FEW_INVOCATIONS), 1, 1}, .cost = p->cost};
+    uint32_t params[] = {p->m, p->n, p->k, p->bias_step};
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    esker__text defines = {0};
+    esker__text_add(&defines, "TA %d\nM4 %u\nSIZE %d\n", p->ta, (uint32_t)esker__ceil_div(p->m, 4), FEW_INVOCATIONS);
+    return esker__gemm_finish(lowering, p, true, &d, &defines);
+}
+
 esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const char *what)
 {
     char text[160];
@@ -243,8 +268,8 @@ esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const 
              p->sums ? " sums" : "");
     int usual, sliced;
     double seconds, sliced_seconds;
-    int n = esker__gemm_tilings(lowering, p, names, ESKER__MAX_CANDIDATES - 4, &usual, &seconds);
-    int more = esker__gemm_slicings(lowering, p, names + n, ESKER__MAX_CANDIDATES - 4 - n, &sliced, &sliced_seconds);
+    int n = esker__gemm_tilings(lowering, p, names, ESKER__MAX_CANDIDATES - 5, &usual, &seconds);
+    int more = esker__gemm_slicings(lowering, p, names + n, ESKER__MAX_CANDIDATES - 5 - n, &sliced, &sliced_seconds);
     if (sliced >= 0 && (usual < 0 || sliced_seconds < seconds)) usual = n + sliced;
     n += more;
     if (suits_quads(esker__lowering_limits(lowering), p)) {
@@ -252,12 +277,17 @@ esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const 
             usual = n; /* smaller ones are not worth compiling it for */
         names[n++] = "quads";
     }
+    if (suits_few_rows(esker__lowering_limits(lowering), p)) {
+        if (esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && p->n >= FEW_USUAL) usual = n;
+        names[n++] = "fewrows";
+    }
     if (suits_rows(p)) names[usual = n++] = "rows";
     names[n++] = "direct";
     names[n++] = "plain";
     if (usual < 0) usual = n - 2;
     const char *name = names[esker__choose(lowering, text, names, n, usual)];
     if (!strcmp(name, "rows")) return emit_rows(lowering, p);
+    if (!strcmp(name, "fewrows")) return emit_few_rows(lowering, p);
     if (!strcmp(name, "quads")) return emit_quads(lowering, p);
     if (!strcmp(name, "direct") || !strcmp(name, "plain")) return emit_direct(lowering, p, !strcmp(name, "plain"));
     bool found;
