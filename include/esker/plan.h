@@ -6,7 +6,8 @@
  *   esker_plan_submit(plan, &ticket)             queue the dispatches; returns at once
  *   esker_plan_wait(plan, ticket)                later, when the results are wanted
  *   esker_plan_read(plan, ticket, output, ...)
- * allocates nothing, compiles nothing, makes no GL object and waits for nothing but its own back-pressure: at most
+ * allocates nothing (but that the slots of an input are taken when it is first written: one that is always a tensor needs none),
+ * compiles nothing, makes no GL object and waits for nothing but its own back-pressure: at most
  * ESKER_PLAN_SLOTS steps are in flight, and submitting one more waits for the oldest. Results of a step stay readable until
  * ESKER_PLAN_SLOTS - 1 later steps were submitted.
  *
@@ -132,7 +133,8 @@ typedef struct esker_plan_info {
     uint64_t arena_bytes;       /* temporaries, as placed */
     uint64_t arena_lower_bound; /* most bytes of temporaries alive at one dispatch: no placement needs less */
     uint64_t parameter_bytes, gradient_bytes, state_bytes;
-    uint64_t io_bytes; /* inputs, outputs, constants and uniform blocks, all slots */
+    uint64_t
+        io_bytes; /* inputs, outputs, constants and uniform blocks, all slots; of inputs that are tensors, and always were, none */
     uint64_t
         peak_bytes; /* all of these, and prologue_bytes: what plan and parameters take from the pools of memory.h, rounding apart */
     double flops, bytes; /* of one step, as the operations estimate them */

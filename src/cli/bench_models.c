@@ -145,6 +145,7 @@ esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batc
         return st;
     }
     esker_plan_get_info(out->plan, &out->info);
+    if (out->input) out->info.peak_bytes += (uint64_t)r.n_inputs * sizeof *input; /* in place of its slots */
     out->flops = out->info.flops;
     out->bytes = out->info.bytes;
     return ESKER_OK;

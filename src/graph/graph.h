@@ -72,7 +72,7 @@ esker_node *esker__sum_to(esker_node *x, const esker_shape *shape);
 static inline const esker__update_range *esker__updated(const esker_node *x)
 {
     const esker__op *op = x->producer->op;
-    if (!(op->flags & ESKER__OP_UPDATING)) return NULL;
+    if (!(op->flags & ESKER__OP_UPDATING) || x->output >= ESKER__UPDATE_RANGES) return NULL;
     const char *end = (const char *)x->producer->attr + op->attr_bytes;
     const esker__update_range *range = (const void *)(end - sizeof(esker__update_range) *
                                                                 (size_t)(ESKER__UPDATE_RANGES - x->output));

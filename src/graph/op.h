@@ -47,7 +47,7 @@ typedef struct esker__update_range {
     int64_t group;
     uint64_t first, n;
 } esker__update_range;
-#define ESKER__UPDATE_RANGES 2 /* of an op with ESKER__OP_UPDATING: the most outputs it has */
+#define ESKER__UPDATE_RANGES 2 /* of an op with ESKER__OP_UPDATING: for outputs 0 and 1; further ones are no gradients */
 
 typedef struct esker__type {
     esker_dtype dtype;
@@ -94,8 +94,8 @@ enum {
     ESKER__OP_STORAGE_TYPES = 256, /* takes float16 and int8, too; all others are refused them */
     ESKER__OP_SUM = 512,           /* the sum of its two inputs, which broadcast */
     ESKER__OP_UPDATING =
-        1024, /* (with EFFECT) its outputs are gradients, which update parameters as they are computed, and then are not
-                                 written: esker__updated(). Ends the attributes with an esker__update_range for each output, n 0 for those written */
+        1024, /* (with EFFECT) outputs 0 and 1 are gradients, which update parameters as they are computed, and then are not
+                                 written: esker__updated(). Ends the attributes with an esker__update_range for each of them, n 0 for those written */
     ESKER__OP_SHAPE_ONLY = 128 /* reads no input, takes their shapes alone: no gradient flows there, which is no error */
 };
 
@@ -187,6 +187,8 @@ struct esker__op {
     esker_node *(*updating)(const esker_node *node, const esker__update *update, const esker__fusion *fusion);
     /** Of ops with ESKER__OP_UPDATE: whether the gradients are to be read behind a step; NULL: they are. */
     bool (*keeps)(const esker_node *node);
+    /** Of ops with ESKER__OP_UPDATING: the op that writes the gradient in place of that, whose attributes are the first of these; NULL: for tuning there is none. */
+    const esker__op *plain;
     /** Of ops with ESKER__OP_UPDATING: the update of params and state alone, by the gradients in r->out. */
     void (*update)(const esker__reference *r);
     /**

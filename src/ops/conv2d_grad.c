@@ -180,18 +180,18 @@ typedef struct updating_attr {
     esker__update update;
 } updating_attr;
 
-#define UPDATING(n_outputs_)                                                                                       \
+#define UPDATING(n_outputs_, plain_)                                                                               \
     {                                                                                                              \
         .name = "conv2d_weight_grad", .n_inputs = 2, .n_outputs = n_outputs_, .attr_bytes = sizeof(updating_attr), \
         .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATING, .infer = weight_infer, .reference = weight_reference,      \
         .tolerance = esker__conv2d_tolerance, .magnitudes = weight_magnitudes, .atol = ESKER__FLUSHED,             \
         .cost = esker__conv2d_cost, .lower = esker__conv2d_weight_grad_lower, .title = weight_title,               \
-        .update = esker__update_reference,                                                                         \
+        .update = esker__update_reference, .plain = plain_,                                                        \
     }
 /* It is the second pass that updates. */
 static esker_node *weight_updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
 {
-    static const esker__op alone = UPDATING(1), summing = UPDATING(2);
+    static const esker__op alone = UPDATING(1, &esker__op_conv2d_weight_grad), summing = UPDATING(2, NULL);
     bool sums = ((const esker__conv2d_attr *)node->attr)->sums;
     if (!esker__update_fits(update, 2, sums, fusion)) return NULL;
     return esker__record_updating(sums ? &summing : &alone, node, update);

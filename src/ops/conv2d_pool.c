@@ -14,6 +14,7 @@
 
 #include "base/fail.h"
 #include "ops/ops.h"
+#include "ops/optimizer.h"
 #include "ops/pool2d.h"
 
 enum { WHOLE = 2, SUMS = 1, WHOLE_OF_INPUT_GRAD = 1 }; /* outputs: conv2d.h */
@@ -508,6 +509,7 @@ static void title_grad(const esker_node *node, esker__text *text)
     esker__text_add(text, "max_pool2d_grad+");
     if (((const esker__conv2d_attr *)node->attr)->sums) esker__text_add(text, "sum+");
     esker__conv2d_title(node, text);
+    esker__update_title(node, text);
 }
 
 static bool absorb_input_grad(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion,
@@ -531,6 +533,34 @@ const esker__op esker__op_conv2d_pooling = {
     .title = title,
 };
 
+typedef struct updating_attr {
+    esker__conv2d_attr conv;
+    esker__update update;
+} updating_attr;
+
+static const esker__op updating_weight_grad = {
+    .name = "conv2d_weight_grad",
+    .n_inputs = 3,
+    .n_outputs = 3,
+    .attr_bytes = sizeof(updating_attr),
+    .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATING,
+    .infer = infer_weight_grad,
+    .reference = reference_weight_grad,
+    .tolerance = tolerance_weight_grad,
+    .magnitudes = magnitudes_weight_grad,
+    .atol = ESKER__FLUSHED,
+    .cost = cost_weight_grad,
+    .lower = lower_weight_grad,
+    .update = esker__update_reference,
+    .title = title_grad,
+};
+
+static esker_node *update_with_weight_grad(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    bool sums = ((const esker__conv2d_attr *)node->attr)->sums;
+    return esker__update_fits(update, 2, sums, fusion) ? esker__record_updating(&updating_weight_grad, node, update) : NULL;
+}
+
 const esker__op esker__op_conv2d_weight_grad_pooled = {
     .name = "conv2d_weight_grad",
     .n_inputs = 3,
@@ -543,6 +573,7 @@ const esker__op esker__op_conv2d_weight_grad_pooled = {
     .atol = ESKER__FLUSHED,
     .cost = cost_weight_grad,
     .lower = lower_weight_grad,
+    .updating = update_with_weight_grad,
     .title = title_grad,
 };
 

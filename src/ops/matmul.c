@@ -269,16 +269,16 @@ typedef struct updating_attr {
     esker__update update;
 } updating_attr;
 
-#define UPDATING(n_outputs_)                                                                                            \
+#define UPDATING(n_outputs_, plain_)                                                                                    \
     {                                                                                                                   \
         .name = "matmul", .n_inputs = 2, .n_outputs = n_outputs_, .attr_bytes = sizeof(updating_attr),                  \
         .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATING, .infer = infer, .reference = reference, .tolerance = tolerance, \
         .atol = ESKER__FLUSHED, .cost = cost, .lower = esker__matmul_lower, .title = title,                             \
-        .update = esker__update_reference,                                                                              \
+        .update = esker__update_reference, .plain = plain_,                                                             \
     }
 static esker_node *updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
 {
-    static const esker__op alone = UPDATING(1), summing = UPDATING(2);
+    static const esker__op alone = UPDATING(1, &esker__op_matmul), summing = UPDATING(2, NULL);
     const esker__matmul_attr *attr = node->attr;
     if (attr->tail.has_bias || attr->tail.program.n_steps || !esker__update_fits(update, 2, attr->sums_a, fusion))
         return NULL;

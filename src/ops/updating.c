@@ -19,8 +19,9 @@
 /* One trained parameter, and what computes its gradient. */
 typedef struct gradient {
     const esker__param *param;
-    const esker_node *root; /* an output that it is, or a piece of which; NULL: none that can update */
+    const esker_node *root; /* an output that it is, or a piece of which */
     uint64_t at;            /* the piece begins with this element */
+    bool alone;             /* nobody else reads it */
     bool taken;             /* by a node that updates */
 } gradient;
 
@@ -49,7 +50,7 @@ static void find_root(gradient *g, const esker_node *x)
         else if (!(x->op->flags & ESKER__OP_VIEW))
             break;
     }
-    if (x->producer->op->updating && x->output < ESKER__UPDATE_RANGES) g->root = x;
+    g->root = x;
 }
 
 static bool same_settings(const esker__optimizer_attr *attr, int a, int b)
@@ -68,7 +69,7 @@ static bool find_range(const search *s, const esker_node *root, esker__update_ra
     for (int i = 0; i < s->n; i++) {
         const gradient *g = &s->list[i];
         if (g->root != root) continue;
-        if (g->param->offset != first->param->offset + g->at ||
+        if (!g->alone || g->param->offset != first->param->offset + g->at ||
             !same_settings(s->attr, g->param->group, first->param->group))
             return false;
         covered += (uint64_t)g->param->n_elems;
@@ -77,23 +78,32 @@ static bool find_range(const search *s, const esker_node *root, esker__update_ra
     return covered == (uint64_t)esker__elems(&root->type.shape);
 }
 
-/* The ranges of all outputs of `producer`, which must be gradients; of those further ones only where `all` trained parameters are updated so. */
+static bool is_gradient(const search *s, const esker_node *root)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->list[i].root == root) return true;
+    return false;
+}
+
+/* The ranges of output 0 of `producer`, and of output 1 if that is a gradient, too, and `all` trained parameters are updated so. */
 static bool describe(const search *s, esker_node *producer, bool all, esker__update *out)
 {
     memset(out, 0, sizeof *out);
     out->optimizer = *s->attr;
-    for (int o = 0; o < producer->op->n_outputs; o++) {
-        if (!find_range(s, esker__output(producer, o), &out->ranges[o])) return false;
+    for (int o = 0; o < producer->op->n_outputs && o < ESKER__UPDATE_RANGES; o++) {
+        const esker_node *root = esker__output(producer, o);
+        if (o && !is_gradient(s, root)) continue;
+        if (!find_range(s, root, &out->ranges[o])) return false;
         if (o && !all) out->ranges[o].n = 0;
     }
-    return true;
+    return producer->op->updating != NULL;
 }
 
 static bool is_covered(const search *s)
 {
     for (int i = 0; i < s->n; i++) {
         esker__update update;
-        if (!s->list[i].root || !describe(s, s->list[i].root->producer, true, &update)) return false;
+        if (!describe(s, s->list[i].root->producer, true, &update)) return false;
     }
     return true;
 }
@@ -107,7 +117,8 @@ static esker_status find_gradients(search *s, const esker_node *node, esker_node
         if (params->list[p].frozen) continue;
         gradient *g = &s->list[s->n];
         *g = (gradient){.param = &params->list[p]};
-        if (is_read_alone(s->fusion, node->inputs[s->n])) find_root(g, inputs[s->n]);
+        g->alone = is_read_alone(s->fusion, node->inputs[s->n]);
+        find_root(g, inputs[s->n]);
         s->n++;
     }
     return ESKER_OK;
@@ -126,7 +137,7 @@ static bool take(search *s, esker_node *producer, bool all, esker_node **own)
     if (producer->label) esker_label(made, producer->label);
     for (int i = 0; i < s->n; i++) {
         gradient *g = &s->list[i];
-        if (!g->root || g->root->producer != producer) continue;
+        if (g->root->producer != producer) continue;
         esker_node *output = esker__output(made, g->root->output);
         /* Of several parameters the shape of each: what they show has no memory, and nobody reads it. */
         own[i] = g->at || g->param->n_elems != esker__elems(&output->type.shape)
@@ -158,7 +169,7 @@ esker_node *esker__update_with_gradients(esker_graph *graph, const esker_node *n
     memcpy(own, inputs, (size_t)node->n_inputs * sizeof *own);
     bool all = is_covered(&s), left = false;
     for (int i = 0; i < s.n; i++)
-        if (s.list[i].root && !s.list[i].taken) any |= take(&s, s.list[i].root->producer, all, own);
+        if (!s.list[i].taken) any |= take(&s, s.list[i].root->producer, all, own);
     for (int i = 0; i < s.n; i++) left |= !own[i] || !esker__is_updated(own[i]);
     if (any) made = left ? esker__record_in(graph, node->op, node->attr, own, node->n_inputs) : own[0];
 done:
@@ -251,7 +262,7 @@ void esker__update_reference(const esker__reference *r)
     const esker__update *update = esker__update_of(r->node);
     const esker__optimizer_attr *a = &update->optimizer;
     double lr = r->lr > 0 ? r->lr : a->lr;
-    for (int o = 0; o < r->node->op->n_outputs; o++) {
+    for (int o = 0; o < r->node->op->n_outputs && o < ESKER__UPDATE_RANGES; o++) {
         const esker__update_range *range = &update->ranges[o];
         for (uint64_t i = 0; i < range->n; i++) {
             double *state[3] = {NULL};

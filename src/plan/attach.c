@@ -25,9 +25,22 @@ static esker_status take_memory(esker_plan *plan, esker_device *dev)
         st = esker__memory_take(dev, ESKER_MEMORY_TEMPORARIES, plan->arena_bytes, false, &plan->arena);
     if (st == ESKER_OK) st = esker__staging_init(&plan->outputs_staging, dev, plan->outputs_bytes, ESKER_MEMORY_READBACK);
     if (st == ESKER_OK) st = esker__staging_init(&plan->step_staging, dev, sizeof(esker__step_block), ESKER_MEMORY_UPLOAD);
-    for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++)
-        st = esker__staging_init(&plan->inputs[i].staging, dev,
-                                 esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i), ESKER_MEMORY_UPLOAD);
+    return st;
+}
+
+/* Not with the plan's other memory: an input that is always a tensor needs none. */
+esker_status esker__plan_need_slots(esker_plan *plan, size_t input)
+{
+    esker__plan_input *in = &plan->inputs[input];
+    if (in->tensor || in->staging.slots[0].buffer) return ESKER_OK;
+    return esker__staging_init(&in->staging, plan->device,
+                               esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)input), ESKER_MEMORY_UPLOAD);
+}
+
+esker_status esker__plan_need_all_slots(esker_plan *plan)
+{
+    esker_status st = ESKER_OK;
+    for (size_t i = 0; st == ESKER_OK && i < plan->n_inputs; i++) st = esker__plan_need_slots(plan, i);
     return st;
 }
 

@@ -239,7 +239,8 @@ void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
     out->io_bytes = plan->constants_bytes + plan->uniform_bytes +
                     ESKER_PLAN_SLOTS * (plan->outputs_bytes + sizeof(esker__step_block));
     for (size_t i = 0; i < plan->n_inputs; i++)
-        out->io_bytes += ESKER_PLAN_SLOTS * esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i);
+        if (!plan->inputs[i].tensor || plan->inputs[i].staging.slots[0].buffer)
+            out->io_bytes += ESKER_PLAN_SLOTS * esker__plan_storage_bytes(plan, ESKER__STORAGE_INPUTS + (int)i);
     out->peak_bytes = out->arena_bytes + out->parameter_bytes + out->gradient_bytes + out->state_bytes + out->io_bytes +
                       out->prologue_bytes;
     for (size_t p = plan->n_prologue; p < plan->n_dispatches; p++) {

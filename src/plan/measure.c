@@ -74,8 +74,10 @@ esker_status esker_plan_measure(esker_plan *plan, int first, int n, const esker_
     if (first < 0 || n < 1 || (size_t)first >= plan->n_dispatches || (size_t)n > plan->n_dispatches - (size_t)first)
         return esker__fail(ESKER_ERR_INVALID, "measuring dispatches %d to %d of %zu", first, first + n - 1,
                            plan->n_dispatches);
+    esker_status st = esker__plan_need_all_slots(plan);
+    if (st != ESKER_OK) return st;
     esker__plan_point_at_slot(plan, 0);
-    esker_status st = esker__plan_prepare(plan);
+    st = esker__plan_prepare(plan);
     if (st != ESKER_OK) return st;
     esker__launch *launches = esker__malloc((size_t)n * sizeof *launches);
     if (!launches) return esker__fail_memory((size_t)n * sizeof *launches, "measuring");

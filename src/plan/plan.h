@@ -250,6 +250,9 @@ esker_status esker__plan_slice(esker_plan *plan);
 esker_status esker__plan_layout_uniforms(esker_plan *plan);
 esker_status esker__plan_attach(esker_plan *plan, esker_device *dev);
 void esker__plan_detach(esker_plan *plan);
+/** The staging slots of an input that is no tensor, taken when they are first needed. */
+esker_status esker__plan_need_slots(esker_plan *plan, size_t input);
+esker_status esker__plan_need_all_slots(esker_plan *plan); /* of those that run dispatches without having written any */
 /** The memory behind a storage number, for the step in staging slot `slot`. */
 const esker__memory *esker__plan_storage_memory(const esker_plan *plan, int storage, int slot);
 /** Write the launches and patches down again: an offset in the plan changed. */

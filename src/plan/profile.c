@@ -85,8 +85,10 @@ esker_status esker_plan_profile(esker_plan *plan, const esker_profile_desc *desc
                                          : "in check mode");
     esker_device_info info;
     esker_device_get_info(plan->device, &info);
+    esker_status st = esker__plan_need_all_slots(plan);
+    if (st != ESKER_OK) return st;
     esker__plan_point_at_slot(plan, 0);
-    esker_status st = esker__launches_check(plan->device, plan->launches, (int)plan->n_dispatches);
+    st = esker__launches_check(plan->device, plan->launches, (int)plan->n_dispatches);
     if (st == ESKER_OK) st = esker__plan_prepare(plan);
     if (st != ESKER_OK) return st;
     if (info.timer_query && !(desc && desc->isolated)) {

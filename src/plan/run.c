@@ -98,10 +98,11 @@ static esker_status next_slot(esker_plan *plan, int *out_slot)
 
 /* ---- Inputs ---- */
 
-static esker_status need_slots(const esker_plan *plan, int input)
+static esker_status need_slots(esker_plan *plan, int input)
 {
     esker_status st = need_input(plan, input);
-    if (st != ESKER_OK || !plan->inputs[input].tensor) return st;
+    if (st != ESKER_OK) return st;
+    if (!plan->inputs[input].tensor) return esker__plan_need_slots(plan, (size_t)input);
     return esker__fail(ESKER_ERR_INVALID, "plan: input %s is bound to a tensor; unbind it, or write to the tensor",
                        plan->inputs[input].name);
 }

@@ -333,7 +333,9 @@ static esker_status tune_plan(const esker_plan *plan, const esker_graph *graph, 
     for (size_t i = 0; st == ESKER_OK && i < plan->n_choices; i++) {
         const esker__plan_choice *choice = plan->choices[i].n > 1 ? choice_for(plan, graph, i) : NULL;
         if (!choice) continue;
-        const esker_node *node = graph->nodes[choice->node];
+        esker_node alone = *graph->nodes[choice->node]; /* in place of a node that also updates, the one that does not */
+        if (alone.op->plain) alone.op = alone.op->plain;
+        const esker_node *node = &alone;
         task job = {.dev = plan->device,
                     .node = node,
                     .problem = choice->problem,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include <esker/ops.h>
+#include <esker/memory.h>
 #include <esker/plan.h>
 
 #define ROWS    5
@@ -53,6 +54,46 @@ static void run_written(fixture *f, int k, float *y)
     assert_ok(esker_plan_write(f->plan, f->b, f->bs, sizeof f->bs));
     assert_ok(esker_plan_submit(f->plan, &ticket));
     assert_ok(esker_plan_read(f->plan, ticket, 0, y, N * sizeof *y));
+}
+
+/* Slots are taken with the first write: what is a tensor from the start has none, and what the plan says it takes is what the pools give. */
+static void inputs_that_are_tensors_have_no_slots(void **state)
+{
+    (void)state;
+    fixture f;
+    esker_tensor *x;
+    esker_plan_info before, bound, written;
+    esker_memory_stats none, some;
+    float y[N], want[N];
+    uint64_t ticket;
+    setup(&f);
+    run_written(&f, 0, want);
+    esker_plan_destroy(f.plan);
+    esker_graph_destroy(f.graph);
+    setup(&f);
+    esker_plan_get_info(f.plan, &before);
+    assert_ok(esker_tensor_create(f.dev, &(esker_tensor_desc){.shape = full, .data = f.xs[0]}, &x));
+    assert_ok(esker_plan_bind_input(f.plan, f.x, x));
+    assert_ok(esker_plan_write(f.plan, f.labels, f.ls, sizeof f.ls));
+    assert_ok(esker_plan_write(f.plan, f.b, f.bs, sizeof f.bs));
+    assert_ok(esker_plan_submit(f.plan, &ticket));
+    assert_ok(esker_plan_read(f.plan, ticket, 0, y, sizeof y));
+    assert_memory_equal(y, want, sizeof y);
+    esker_plan_get_info(f.plan, &bound);
+    assert_true(bound.io_bytes + ESKER_PLAN_SLOTS * sizeof f.xs[0] <= before.io_bytes);
+    assert_ok(esker_memory_get_stats(f.dev, ESKER_MEMORY_UPLOAD, &none));
+    assert_ok(esker_plan_bind_input(f.plan, f.x, NULL));
+    run_written(&f, 0, y);
+    assert_memory_equal(y, want, sizeof y);
+    assert_ok(esker_memory_get_stats(f.dev, ESKER_MEMORY_UPLOAD, &some));
+    esker_plan_get_info(f.plan, &written);
+    assert_int_equal(written.io_bytes, before.io_bytes);
+    assert_int_equal(some.in_use_bytes - none.in_use_bytes, written.io_bytes - bound.io_bytes);
+    assert_ok(esker_plan_bind_input(f.plan, f.x, x)); /* they stay */
+    esker_plan_get_info(f.plan, &written);
+    assert_int_equal(written.io_bytes, before.io_bytes);
+    esker_tensor_unref(x);
+    teardown(&f);
 }
 
 static void bound_inputs_give_the_bits_of_written_ones(void **state)
@@ -200,6 +241,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bound_inputs_give_the_bits_of_written_ones),
+        cmocka_unit_test(inputs_that_are_tensors_have_no_slots),
         cmocka_unit_test(wrong_tensors_are_refused),
         cmocka_unit_test(a_plan_without_a_device_binds_nothing),
     };

@@ -38,6 +38,7 @@ typedef struct net {
     int rows, in, hidden, out;
     bool conv, norm, alone; /* in front: a convolution; a norm, which keeps its update; without biases */
     const char *variant;    /* kernels, by ESKER_VARIANT; NULL: the usual ones */
+    bool pool;              /* behind the convolution */
 } net;
 
 static esker_node *record(esker_graph *graph, const net *n)
@@ -51,8 +52,10 @@ static esker_node *record(esker_graph *graph, const net *n)
                          &(esker_conv2d_desc){.padding = {1, 1}});
         esker_node *b = esker_reshape(parameter(graph, "conv.bias", (esker_shape){1, {6}}, 1),
                                       &(esker_shape){3, {6, 1, 1}});
-        x = esker_flatten(esker_relu(esker_add(x, b)));
-        width = 6 * 4 * (n->in / 8);
+        x = esker_relu(esker_add(x, b));
+        if (n->pool) x = esker_max_pool2d(x, &(esker_pool2d_desc){.window = {2, 2}});
+        x = esker_flatten(x);
+        width = 6 * 4 * (n->in / 8) / (n->pool ? 4 : 1);
     }
     if (n->norm)
         x = esker_add(esker_mul(x, parameter(graph, "scale", (esker_shape){1, {width}}, 0)),
@@ -230,6 +233,9 @@ static const net nets[] = {
     {"conv, few", 9, 64, 12, 5, true, false, false, "few"},
     {"conv, winograd", 9, 64, 12, 5, true, false, false, "winograd4"},
     {"conv, quads", 9, 64, 12, 5, true, false, false, "quads"},
+    {"conv, pooled", 9, 64, 12, 5, true, false, false, "pooled_gradients,tiled", true},
+    {"conv, pooled, few", 9, 64, 12, 5, true, false, false, "pooled_gradients,few", true},
+    {"conv, pooled, plain", 9, 64, 12, 5, true, false, false, "pooled_gradients,plain", true},
 };
 
 static void every_kernel(void **state)
