@@ -16,7 +16,7 @@
 // Variants  POOLED: g [images, f_out, rows / 2, columns / 2] is the gradient of what was pooled in windows of 2 x 2, binding 2 the winners (pool/winners), and
 //           binding 3 out
 // Limits    LX LY LZ invocations, LZ = SLICES ceil(KH / PB); shared memory 16 (FB LY ROWS COLS4 + LX HEIGHT WIDTH4) bytes, or
-//           LX LY ceil(KH / PB) FB in place of the second, if that is more; at most 8 fours of x and 4 of g for an invocation; FB 8 with PB 3 and
+//           LX LY ceil(KH / PB) FB (SLICES / 2) in place of the second, if that is more; at most 8 fours of x and 4 of g for an invocation; FB 8 with PB 3 and
 //           KW 3 needs some 160 registers
 #ifndef LX
 #define LX 16 // literals for layout()
@@ -89,7 +89,9 @@ layout(std140, binding = 0) uniform Params {
 #define WIDTH ((4 * COLS4 - 1) * SX + KW)
 #define WIDTH4 ((WIDTH + 3) / 4)
 #define PLANE4 (HEIGHT * WIDTH4 + 1 - HEIGHT * WIDTH4 % 2) // odd, so that neighbouring channels lie in different banks
-#define SUMS (LY * (LZ / SLICES) * FB) // of a slice and channel, which are added up in this memory, too
+#define HALF (SLICES / 2)
+#define OWNERS (LX * LY * (LZ / SLICES)) // of sums, in a slice
+#define SUMS (LY * (LZ / SLICES) * FB * HALF) // of a channel's slices, half of which are put in this memory at a time
 #define BLOCK4 (FB * ROWS * COLS4)         // of the tile of g, for FB filters; the next ones begin in another bank
 #if SLICES > 1 && SUMS > PLANE4
 shared vec4 tile_x[LX * SUMS];
@@ -372,8 +374,8 @@ void main()
 #endif
 
 #if SLICES > 1
-    // The slices' sums are added to those of the first, one slice after the other, through the tile of x.
-    uint own = (here % uint(LX * LY) + gl_LocalInvocationID.z / uint(SLICES) * uint(LX * LY)) * uint(FB);
+    // The slices' sums are added to those of the first, the upper half of them to the lower, and again, through the tile of x.
+    uint owner = here % uint(LX * LY) + gl_LocalInvocationID.z / uint(SLICES) * uint(LX * LY);
 #if KW == 1
 #define WIDEN(S) vec4(S, 0.0, 0.0, 0.0)
 #define NARROW(S) S.x
@@ -392,25 +394,30 @@ void main()
 #else
 #define MORE(DO, S4, S5, S6, S7)
 #endif
-#define PUT(I, S) tile_x[own + I] = WIDEN(S);
-#define TAKE(I, S) S += NARROW(tile_x[own + I]);
+#define PUT(I, S) tile_x[own + I * uint(OWNERS * HALF)] = WIDEN(S);
+#define TAKE(I, S) S += NARROW(tile_x[own + I * uint(OWNERS * HALF)]);
 #define ADD(S0, S1, S2, S3, S4, S5, S6, S7)                                                                                      \
     memoryBarrierShared();                                                                                                       \
     barrier();                                                                                                                   \
-    if (slice == n) {                                                                                                            \
+    own = (slice - n) * uint(OWNERS) + owner;                                                                                    \
+    if (slice >= n && slice < left_over) {                                                                                       \
         PUT(0u, S0) PUT(1u, S1) PUT(2u, S2) PUT(3u, S3) MORE(PUT, S4, S5, S6, S7)                                                \
     }                                                                                                                            \
     memoryBarrierShared();                                                                                                       \
     barrier();                                                                                                                   \
-    if (slice == 0u) {                                                                                                           \
+    own = slice * uint(OWNERS) + owner;                                                                                          \
+    if (slice + n < left_over) {                                                                                                 \
         TAKE(0u, S0) TAKE(1u, S1) TAKE(2u, S2) TAKE(3u, S3) MORE(TAKE, S4, S5, S6, S7)                                           \
     }
-    for (uint n = 1u; n < uint(SLICES); n++) {
+    uint own, left_over = uint(SLICES);
+    while (left_over > 1u) {
+        uint n = (left_over + 1u) >> 1;
         ADD(a0, a1, a2, a3, a4, a5, a6, a7)
 #if PB == 3
         ADD(b0, b1, b2, b3, b4, b5, b6, b7)
         ADD(d0, d1, d2, d3, d4, d5, d6, d7)
 #endif
+        left_over = n;
     }
     if (slice != 0u) return;
 #endif

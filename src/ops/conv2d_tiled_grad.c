@@ -37,7 +37,7 @@ static uint32_t invocations(const tiling *t)
 /* Whether the tiles fit in shared memory, and in the registers of those who move them. */
 static bool fits(const esker__conv2d_size *s, const tiling *t)
 {
-    uint32_t plane = plane4(s, t) | 1, sums = t->slices > 1 ? t->ly * t->parts * t->fb : 0, n = invocations(t);
+    uint32_t plane = plane4(s, t) | 1, sums = t->slices / 2 * t->ly * t->parts * t->fb, n = invocations(t);
     uint32_t of_g = t->fb * t->rows * t->cols4;
     return 16 * (t->ly * (of_g + 1) + t->lx * (plane > sums ? plane : sums)) <= SHARED_BYTES &&
            t->lx * plane4(s, t) <= MOVED_X * n && t->ly * of_g <= MOVED_G * n;
