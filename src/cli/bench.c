@@ -69,7 +69,22 @@ static esker_status time_calls(esker_status (*body)(void *), esker_status (*fini
     return st;
 }
 
-esker_status bench_time(const bench *b, esker_status (*body)(void *), esker_status (*finish)(void *), void *user,
+/*
+ * A GPU that has nothing to do, because kernels are compiled for one, lowers its clocks, and takes a while to raise them: it is kept
+ * busy for as long as it was idle, half a second at most.
+ */
+static esker_status warm_up(const bench *b, esker_status (*body)(void *), esker_status (*finish)(void *), void *user)
+{
+    const uint64_t most_ns = (uint64_t)500 * 1000 * 1000, start = esker_now_ns();
+    uint64_t idle_ns = start - b->busy_ns < most_ns ? start - b->busy_ns : most_ns;
+    esker_status st = ESKER_OK;
+    double seconds;
+    for (int64_t n = 1; st == ESKER_OK && esker_now_ns() - start < idle_ns; n += n < 32)
+        st = time_calls(body, finish, user, n, &seconds);
+    return st;
+}
+
+esker_status bench_time(bench *b, esker_status (*body)(void *), esker_status (*finish)(void *), void *user,
                         esker_timing *out)
 {
     enum { MOST = 64 };
@@ -77,6 +92,7 @@ esker_status bench_time(const bench *b, esker_status (*body)(void *), esker_stat
     double times[MOST], seconds = 0;
     int64_t repeats = 1;
     esker_status st = time_calls(body, finish, user, 1, &seconds);
+    if (st == ESKER_OK) st = warm_up(b, body, finish, user);
     for (; st == ESKER_OK && repeats < 1 << 20; repeats *= 2) {
         st = time_calls(body, finish, user, repeats, &seconds);
         if (seconds * 2 > b->measure.round_seconds) break;
@@ -85,6 +101,7 @@ esker_status bench_time(const bench *b, esker_status (*body)(void *), esker_stat
         st = time_calls(body, finish, user, repeats, &seconds);
         times[i] = seconds / (double)repeats;
     }
+    b->busy_ns = esker_now_ns();
     if (st != ESKER_OK) return st;
     qsort(times, (size_t)rounds, sizeof *times, by_value);
     *out = (esker_timing){.median_seconds = rounds % 2 ? times[rounds / 2]
@@ -93,6 +110,11 @@ esker_status bench_time(const bench *b, esker_status (*body)(void *), esker_stat
                           .max_seconds = times[rounds - 1],
                           .repeats = repeats};
     return ESKER_OK;
+}
+
+static esker_status run_plan(void *plan)
+{
+    return esker_plan_run(plan);
 }
 
 static bool find_op(const esker_plan *plan, const char *op, int *out_first, int *out_n, double *out_flops,
@@ -131,7 +153,9 @@ void bench_graph(bench *b, const char *name, esker_graph *graph, esker_node *con
         cli_error(b->command, "%s: the plan has no dispatch of %s", name, op);
         b->failed = true;
     } else {
+        if (st == ESKER_OK) st = warm_up(b, run_plan, NULL, plan);
         if (st == ESKER_OK) st = esker_plan_measure(plan, first, n, &b->measure, &timing);
+        b->busy_ns = esker_now_ns();
         if (st == ESKER_OK) bench_add(b, name, &timing, flops > 0 ? flops : plan_flops, bytes > 0 ? bytes : plan_bytes);
     }
     if (st != ESKER_OK) bench_fail(b, name);
@@ -207,7 +231,7 @@ static int run(const cli_command *command, int argc, char **argv)
     int64_t rounds = 5;
     double round_seconds = 0.02;
     bool as_json = false;
-    bench b = {.command = command, .most_seconds = 2};
+    bench b = {.command = command, .most_seconds = 2, .busy_ns = esker_now_ns()};
     cli_option options[] = {
         {.name = "--rounds",
          .value = "N",

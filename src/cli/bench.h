@@ -34,6 +34,7 @@ typedef struct bench {
     bench_result *results;
     size_t n_results, capacity;
     bool failed;
+    uint64_t busy_ns; /* when the device was seen to work last, or the command began (esker_now_ns()) */
 } bench;
 
 /** Whether this work is wanted, and can be done in time: flops and bytes as above. */
@@ -50,8 +51,8 @@ void bench_fail(bench *b, const char *name);
 void bench_graph(bench *b, const char *name, esker_graph *graph, esker_node *const *outputs, int n_outputs, const char *op,
                  double flops, double bytes);
 
-/** Seconds of one call of `body`, in rounds as esker_plan_measure() does them; `finish` ends each round. */
-esker_status bench_time(const bench *b, esker_status (*body)(void *), esker_status (*finish)(void *), void *user,
+/** Seconds of one call of `body`, once the device is awake, in rounds as esker_plan_measure() does them; `finish` ends each round. */
+esker_status bench_time(bench *b, esker_status (*body)(void *), esker_status (*finish)(void *), void *user,
                         esker_timing *out);
 
 void bench_gemm(bench *b);

@@ -89,13 +89,13 @@ static esker_status measure(profile *p, esker_model *net, int64_t batch, bool tr
 {
     esker_timing timing;
     esker_status st = esker_device_measure(p->dev, &p->rates);
+    bench b = {.measure = {.rounds = 5, .round_seconds = 0.02}, .busy_ns = esker_now_ns()};
     if (st == ESKER_OK) st = bench_plan_create(p->dev, net, batch, train, false, &p->plan);
     if (st != ESKER_OK) return st;
     size_t n = (size_t)p->plan.info.n_dispatches;
     p->seconds = calloc(n, sizeof *p->seconds);
     p->ops = calloc(n, sizeof *p->ops);
     if (!p->seconds || !p->ops) return ESKER_ERR_NO_MEMORY;
-    bench b = {.measure = {.rounds = 5, .round_seconds = 0.02}};
     st = bench_time(&b, submit, wait, &p->plan, &timing);
     if (st == ESKER_OK)
         st = esker_plan_profile(p->plan.plan, &(esker_profile_desc){.isolated = isolated}, p->seconds, &p->timers);
