@@ -380,21 +380,45 @@ static esker_node *take_grad_fused(esker_graph *graph, const esker_node *node, e
     return esker__record_in(graph, node->op, node->attr, (esker_node *[]){inputs[0], fusion->map[from->id]}, 2);
 }
 
+#define SHARED_GROUP \
+    1024 /* of shape/scatter_shares, which does best where rows are few, since each group reads all indices */
+#define FEW_READS (1 << 20)
+
+static bool takes_shares(esker__lowering *lowering, const split *s)
+{
+    static const char *const names[] = {"rows", "shares"};
+    const esker_limits *limits = esker__lowering_limits(lowering);
+    char problem[120];
+    bool can = s->inner % 4 == 0 && limits->group_invocations >= SHARED_GROUP && s->many <= limits->groups[0] &&
+               s->inner <= 4 * (int64_t)limits->groups[1];
+    snprintf(problem, sizeof problem, "take_grad outer=%lld rows=%lld indices=%lld inner=%lld", (long long)s->outer,
+             (long long)s->many, (long long)s->few, (long long)s->inner);
+    bool usual = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && s->many * s->few <= FEW_READS;
+    return esker__choose(lowering, problem, names, can ? 2 : 1, can && usual) == 1;
+}
+
 static esker_status scatter_rows(esker__lowering *lowering, const esker_node *node, const split *s)
 {
-    uint32_t rows = (uint32_t)esker__ceil_div((uint64_t)s->many, ROW_BLOCKS);
-    esker__dispatch_desc desc = {.kernel = "shape/scatter_rows",
+    bool shares = takes_shares(lowering, s);
+    uint32_t rows = shares ? 1 : (uint32_t)esker__ceil_div((uint64_t)s->many, ROW_BLOCKS), width = GROUP_SIZE;
+    if (shares)
+        for (width = 32; width > 1 && 4 * width > 2 * s->inner; width /= 2) {
+        }
+    esker__dispatch_desc desc = {.kernel = shares ? "shape/scatter_shares" : "shape/scatter_rows",
                                  .groups = {(uint32_t)esker__ceil_div((uint64_t)s->many, rows),
-                                            (uint32_t)esker__ceil_div((uint64_t)s->inner, GROUP_SIZE), (uint32_t)s->outer},
+                                            (uint32_t)esker__ceil_div((uint64_t)s->inner, shares ? 4 * width : width),
+                                            (uint32_t)s->outer},
                                  .operands = {esker__read(lowering, node->inputs[0]),
                                               esker__read(lowering, node->inputs[1]), esker__write(lowering, node)},
                                  .n_operands = 3};
     esker_status st = ESKER_OK;
-    char defines[40];
+    char defines[64];
     for (int64_t first = 0; first < s->few && st == ESKER_OK; first += MOST_TERMS) {
         int64_t end = first + MOST_TERMS < s->few ? first + MOST_TERMS : s->few;
-        uint32_t params[] = {(uint32_t)s->many, (uint32_t)s->few, (uint32_t)s->inner, (uint32_t)first, (uint32_t)end, rows};
-        snprintf(defines, sizeof defines, "START %d\nINDEX %d\n", first == 0, index_kind(node));
+        uint32_t params[] = {(uint32_t)s->many, (uint32_t)s->few, (uint32_t)(shares ? s->inner / 4 : s->inner),
+                             (uint32_t)first,   (uint32_t)end,    rows};
+        int n = snprintf(defines, sizeof defines, "START %d\nINDEX %d\n", first == 0, index_kind(node));
+        if (shares) snprintf(defines + n, sizeof defines - (size_t)n, "LX %u\nSHARES %u\n", width, SHARED_GROUP / width);
         desc.defines = defines;
         desc.params = params;
         desc.n_params = 6;

@@ -1,5 +1,8 @@
 /* device test: take, embedding, gather, scatter_add and one_hot, and indices that are out of range. */
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <esker/plan.h>
 #include "graph/graph.h"
@@ -73,6 +76,8 @@ static esker_node *build_one_hot(esker_graph *graph, esker_node *const *in, cons
 static const op_check_row rows[] = {
     {"take rows", build_take, 2, {F32(9, 7), INDEX(9, 13)}, AXIS(0)},
     {"take rows of quads", build_take, 2, {F32(9, 8), INDEX(9, 13)}, AXIS(0)},
+    {"take rows of many quads", build_take, 2, {F32(9, 132), INDEX(9, 133)}, AXIS(0), .no_differences = true},
+    {"take quads of a middle axis, indices of rank 2", build_take, 2, {F32(3, 5, 8), INDEX(5, 2, 6)}, AXIS(1)},
     {"take along the last axis", build_take, 2, {F32(5, 9), INDEX(9, 13)}, AXIS(-1)},
     {"take from a middle axis, indices of rank 2", build_take, 2, {F32(3, 5, 4), INDEX(5, 2, 6)}, AXIS(1)},
     {"take one row", build_take, 2, {F32(3, 5), ONE(3)}, AXIS(0)},
@@ -219,9 +224,29 @@ static void floats_are_indices(void **state)
     esker_graph_destroy(graph);
 }
 
+/* The kernel for GPUs with many invocations: embeddings, and what else has a row's gradient, again. */
+static void with_shares(void **state)
+{
+    op_check_row row = *(const op_check_row *)*state; /* its references met central differences already */
+    void *again = &row;
+    row.no_differences = true;
+    setenv("ESKER_VARIANT", "shares", 1);
+    op_check(&again);
+}
+
 int main(void)
 {
-    const struct CMUnitTest more[] = {cmocka_unit_test(indices_out_of_range), cmocka_unit_test(floats_are_indices),
-                                      cmocka_unit_test(refusals_name_the_rule)};
-    return op_check_main("gather", rows, sizeof rows / sizeof *rows, more, sizeof more / sizeof *more);
+    enum { N_ROWS = sizeof rows / sizeof *rows };
+    static char names[N_ROWS][100];
+    struct CMUnitTest more[3 + N_ROWS] = {cmocka_unit_test(indices_out_of_range), cmocka_unit_test(floats_are_indices),
+                                          cmocka_unit_test(refusals_name_the_rule)};
+    int n = 3;
+    for (int i = 0; i < N_ROWS; i++) {
+        if (strncmp(rows[i].name, "take", 4) && strncmp(rows[i].name, "embedding", 9) &&
+            strncmp(rows[i].name, "indices", 7))
+            continue;
+        snprintf(names[i], sizeof names[i], "shares: %s", rows[i].name);
+        more[n++] = (struct CMUnitTest){names[i], with_shares, NULL, test_without_variant, (void *)(uintptr_t)&rows[i]};
+    }
+    return op_check_main("gather", rows, N_ROWS, more, (size_t)n);
 }
