@@ -11,7 +11,7 @@
 //           [samples, t, result_apart, d], from dq_at, dk_at, dv_at on
 // Uniforms  first_group: of this dispatch, among heads * (q_tiles + k_tiles);  q_tiles, k_tiles: of ROWS in a head;  tq, tk, d4 >= 1
 // Groups    (heads * (q_tiles + k_tiles) - first_group, 1, 1) or fewer
-// Limits    ROWS COLS invocations; shared memory, in bytes: 36 BK (COLS + 1) + 32 ROWS COLS + 8 ROWS (BK + 4)
+// Limits    ROWS COLS invocations; shared memory, in bytes: 36 BK (COLS + 1) + 32 ROWS COLS (not if HELD) + 8 ROWS (BK + 4)
 #ifndef COLS
 #define COLS 8 // 4, 8 or 16, at least d4
 #endif
@@ -20,6 +20,9 @@
 #endif
 #ifndef ROWS
 #define ROWS 16 // own rows: 16, or 8 with COLS 16
+#endif
+#ifndef HELD
+#define HELD 0 // own rows in registers, where BK is 4 COLS
 #endif
 #ifndef CAUSAL
 #define CAUSAL 0
@@ -107,8 +110,10 @@ const int OWN = BK / (4 * COLS); // own rows of an invocation's pairs
 const uint QUARTER = uint(BK / 4);
 
 // First and second: q and g of queries, k and v of keys.
+#if !HELD
 shared vec4 own_first[ROWS * COLS];
 shared vec4 own_second[ROWS * COLS];
+#endif
 shared vec4 other_first[uint(BK) * STRIDE];
 shared vec4 other_second[uint(BK) * STRIDE];
 shared vec4 e_pairs[uint(ROWS) * STRIDE_P]; // [ROWS own][BK / 4] of others j, j + BK / 4, ...
@@ -137,6 +142,30 @@ void main()
     uint column = min(c, d4 - 1u);
 
     uint own_at = min(first_own + row, own_n - 1u);
+#if HELD
+    vec4 held_first[COLS];
+    vec4 held_second[COLS];
+    for (int j = 0; j < COLS; j++) {
+        uint from = min(uint(j), d4 - 1u);
+        if (of_keys) {
+            held_first[j] = READ_K(k_at + (k_row + own_at * apart) * d4 + from);
+            held_second[j] = READ_V(v_at + (k_row + own_at * apart) * d4 + from);
+        } else {
+            held_first[j] = READ_Q(q_at + (q_row + own_at * apart) * d4 + from);
+            held_second[j] = g[(g_row + own_at * between) * d4 + from];
+        }
+        if (uint(j) >= d4) held_first[j] = held_second[j] = vec4(0.0);
+    }
+    if (!of_keys) {
+        uint g_at = (g_row + own_at * between) * d4 + column;
+        deltas[row * STRIDE + c] = has_column ? dot(g[g_at], result_of[g_at]) : 0.0;
+        if (c == 0u) deltas[row * STRIDE + uint(COLS)] = lse[head * tq + own_at];
+    }
+#define OWN_FIRST(i, j) held_first[j]
+#define OWN_SECOND(i, j) held_second[j]
+#else
+#define OWN_FIRST(i, j) own_first[(pair_own + uint(i)) * uint(COLS) + uint(j)]
+#define OWN_SECOND(i, j) own_second[(pair_own + uint(i)) * uint(COLS) + uint(j)]
     if (of_keys) {
         uint at = (k_row + own_at * apart) * d4 + column;
         own_first[t] = has_column ? READ_K(k_at + at) : vec4(0.0);
@@ -151,6 +180,7 @@ void main()
         deltas[row * STRIDE + c] = has_column ? dot(y, z) : 0.0;
         if (c == 0u) deltas[row * STRIDE + uint(COLS)] = lse[head * tq + own_at];
     }
+#endif
     uint first = 0u;
     uint end = other_n;
 #if CAUSAL
@@ -198,14 +228,14 @@ void main()
         vec4 s[OWN];
         vec4 e[OWN];
         for (int i = 0; i < OWN; i++) s[i] = e[i] = vec4(0.0);
-        for (uint j = 0u; j < uint(COLS); j++) {
-            uint at = pair_other * STRIDE + j;
+        for (int j = 0; j < COLS; j++) {
+            uint at = pair_other * STRIDE + uint(j);
             vec4 x0 = other_first[at];
             vec4 x1 = other_first[at + QUARTER * STRIDE];
             vec4 x2 = other_first[at + 2u * QUARTER * STRIDE];
             vec4 x3 = other_first[at + 3u * QUARTER * STRIDE];
             for (int i = 0; i < OWN; i++) {
-                vec4 w = own_first[(pair_own + uint(i)) * uint(COLS) + j];
+                vec4 w = OWN_FIRST(i, j);
                 s[i] += vec4(dot(w, x0), dot(w, x1), dot(w, x2), dot(w, x3));
             }
             x0 = other_second[at];
@@ -213,7 +243,7 @@ void main()
             x2 = other_second[at + 2u * QUARTER * STRIDE];
             x3 = other_second[at + 3u * QUARTER * STRIDE];
             for (int i = 0; i < OWN; i++) {
-                vec4 w = own_second[(pair_own + uint(i)) * uint(COLS) + j];
+                vec4 w = OWN_SECOND(i, j);
                 e[i] += vec4(dot(w, x0), dot(w, x1), dot(w, x2), dot(w, x3));
             }
         }

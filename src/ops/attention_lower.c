@@ -194,21 +194,20 @@ static bool can_compile_tiled(esker__lowering *lowering)
 }
 
 /* Whether to take the one with groups of `rows` queries, or keys, and so many bytes of shared memory. */
-static bool takes_tiled(esker__lowering *lowering, const layout *l, const char *op, uint32_t rows, uint32_t blocks,
-                        uint32_t bytes)
+static int choose_tiled(esker__lowering *lowering, const layout *l, const char *op, uint32_t rows, uint32_t blocks,
+                        uint32_t bytes, int n_tiled)
 {
-    static const char *const names[] = {"lanes", "tiled"};
+    static const char *const names[] = {"lanes", "tiled", "tiled32", "held32"};
     const esker_limits *limits = esker__lowering_limits(lowering);
     uint32_t invocations = rows * (uint32_t)l->cols;
     if (!can_compile_tiled(lowering) || !l->vec || l->cols > 16 || limits->storage_blocks < blocks ||
         limits->group_invocations < invocations || limits->group_size[0] < invocations || limits->shared_bytes < bytes)
-        return false;
+        return 0;
     char problem[160];
     snprintf(problem, sizeof problem, "%s causal=%d heads=%lld tq=%lld tk=%lld d=%lld joint=%d", op, l->s.causal,
              (long long)l->s.heads, (long long)l->s.tq, (long long)l->s.tk, (long long)l->s.d, l->s.joint);
-    bool usual = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA &&
-                 l->cols <= 8; /* larger heads were not measured */
-    return esker__choose(lowering, problem, names, 2, usual) == 1;
+    bool measured = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && l->cols <= 8; /* larger heads were not */
+    return esker__choose(lowering, problem, names, 1 + n_tiled, measured ? n_tiled : 0);
 }
 
 static esker_status lower_tiled(esker__lowering *lowering, const esker_node *node, const layout *l, bool lse)
@@ -283,13 +282,17 @@ static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node
     uint32_t blocks = (in.one ? 1 : 3) + 3 + (out.one ? 1 : 3);
     uint32_t cols = (uint32_t)l->cols,
              own = cols > 8 ? TILED_ROWS / 2 : TILED_ROWS; /* fewer, so that shared memory suffices */
-    *out_done = blocks <= 7 && takes_tiled(lowering, l, "attention_grad", own, blocks,
-                                           36 * TILED_KEYS * (cols + 1) + 32 * own * cols + 8 * own * (TILED_KEYS + 4));
+    int way = blocks > 7 ? 0
+                         : choose_tiled(lowering, l, "attention_grad", own, blocks,
+                                        36 * TILED_KEYS * (cols + 1) + 32 * own * cols + 8 * own * (TILED_KEYS + 4),
+                                        cols == 8 ? 3 : 1);
+    *out_done = way > 0;
     if (!*out_done) return ESKER_OK;
+    uint32_t keys = way > 1 ? 32 : TILED_KEYS;
     uint64_t q_tiles = esker__ceil_div((uint64_t)s->tq, own), k_tiles = esker__ceil_div((uint64_t)s->tk, own);
     char defines[80];
-    snprintf(defines, sizeof defines, "COLS %d\nROWS %u\nBK %u\nCAUSAL %d\nJOINT %d\nWIDE %d\n", l->cols, own, TILED_KEYS,
-             s->causal, in.one, out.one);
+    snprintf(defines, sizeof defines, "COLS %d\nROWS %u\nBK %u\nCAUSAL %d\nJOINT %d\nWIDE %d\nHELD %d\n", l->cols, own,
+             keys, s->causal, in.one, out.one, way == 3);
     uint32_t params[] = {0,
                          (uint32_t)q_tiles,
                          (uint32_t)k_tiles,
@@ -326,7 +329,7 @@ esker_status esker__attention_lower(esker__lowering *lowering, const esker_node 
     bool lse = esker__output_is_used(lowering, node, 1);
     uint32_t n_blocks = (l.s.joint ? 1 : 3) + 1 + lse, cols = (uint32_t)l.cols;
     uint32_t tiled_bytes = 16 * TILED_KEYS * (2 * cols + 1) + 256 * cols + 64 * (TILED_KEYS + 4);
-    if (takes_tiled(lowering, &l, "attention", TILED_ROWS, n_blocks, tiled_bytes))
+    if (choose_tiled(lowering, &l, "attention", TILED_ROWS, n_blocks, tiled_bytes, 1))
         return lower_tiled(lowering, node, &l, lse);
     /* The logarithms need a fifth block, and more registers than Midgard has beside four addresses; it has groups of 128 alone. */
     const esker_limits *limits = esker__lowering_limits(lowering);
