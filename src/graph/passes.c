@@ -215,12 +215,14 @@ static users *find_users(const esker__rewrite *r, esker_node *const *outputs, in
     return all;
 }
 
-/* Whether none of the readers of further outputs of `node` was copied yet. */
-static bool further_outputs_wait(const esker__rewrite *r, const users *all, const esker_node *node, const esker_node *user)
+/* Whether nothing reads further outputs of `node` yet. */
+static bool further_outputs_wait(const esker__rewrite *r, const esker_node *node)
 {
-    for (int id = 0; node->op->n_outputs > 1 && id < user->id; id++)
-        if (r->map[id] && r->map[id] != node && r->map[id]->producer == node && all[id].n && all[id].first <= user->id)
-            return false;
+    for (size_t id = (size_t)node->id + 1; node->op->n_outputs > 1 && id < r->graph->n_nodes; id++) {
+        const esker_node *reader = r->graph->nodes[id];
+        for (int j = 0; reader->producer == reader && j < reader->n_inputs; j++)
+            if (reader->inputs[j]->producer == node && reader->inputs[j] != node) return false;
+    }
     return true;
 }
 
@@ -228,13 +230,12 @@ static bool further_outputs_wait(const esker__rewrite *r, const users *all, cons
  * `user` computed in the tail of the node that its input `which` became, or NULL. If others read that node, too, the fused one must keep
  * the value for them, and none of them may have been copied yet.
  */
-static esker_node *absorb_into(esker__rewrite *r, const esker_limits *limits, const users *all, const esker_node *user,
-                               int which, bool keep)
+static esker_node *absorb_into(esker__rewrite *r, const esker_limits *limits, const esker_node *user, int which, bool keep)
 {
     esker_node *node = r->inputs[which];
     esker__fusion fusion = {.storage_blocks = limits->storage_blocks, .limits = limits, .keep = keep};
     if (!node->op->absorb || node->producer != node || (fusion.keep && !node->op->keeping)) return NULL;
-    if (!further_outputs_wait(r, all, node, user)) return NULL;
+    if (!further_outputs_wait(r, node)) return NULL;
     void *attr = esker__pool_alloc(&r->graph->pool, node->op->attr_bytes);
     esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)(node->n_inputs + user->n_inputs) * sizeof *inputs);
     if (!attr || !inputs) return esker__graph_fail(r->graph, esker__fail_memory(node->op->attr_bytes, "graph pass"));
@@ -295,7 +296,7 @@ static esker_node *absorb_through_view(esker__rewrite *r, const esker_limits *li
             r->inputs[j] = esker_reshape(r->inputs[j], &node->type.shape);
         if (!r->inputs[j]) return NULL;
     }
-    esker_node *fused = absorb_into(r, limits, all, &seen, which, false);
+    esker_node *fused = absorb_into(r, limits, &seen, which, false);
     for (int j = 0; j < user->n_inputs; j++) r->inputs[j] = kept[j];
     return fused ? esker_reshape(fused, &user->type.shape) : NULL;
 }
@@ -308,7 +309,7 @@ static esker_node *try_absorb(esker__rewrite *r, const esker_limits *limits, con
         const users *of_input = &all[user->inputs[j]->id];
         bool keep = of_input->n > 1;
         if (of_input->first == user->id && !(keep && of_input->last == user->id))
-            made = absorb_into(r, limits, all, user, j, keep);
+            made = absorb_into(r, limits, user, j, keep);
     }
     for (int j = 0; j < user->n_inputs && !made; j++) made = absorb_through_view(r, limits, all, user, j);
     return made;

@@ -140,13 +140,11 @@ int esker__tail_operands(esker__lowering *lowering, const esker__tail *tail, con
     return first;
 }
 
-/* A line, as all definitions are: the blocks, the program, and the function that calls it for an element or for four. */
-void esker__tail_code(const esker__tail *tail, bool quads, int binding, esker__text *defines)
+/* The blocks of a tail's operands, and the program as a function of the sum and an element of each. */
+static void add_program(const esker__tail *tail, const char *type, int binding, esker__text *defines)
 {
     const esker__program *program = &tail->program;
-    if (!program->n_steps) return;
-    const char *type = quads ? "vec4" : "float";
-    int last = program->n_inputs + program->n_steps - 1, kept = program->n_steps > 1 ? last - 1 : 0;
+    int last = program->n_inputs + program->n_steps - 1;
     if (esker__program_calls(program)) esker__text_add(defines, "FUNCTIONS 1\n");
     esker__text_add(defines, "TAIL ");
     for (int i = 1; i < program->n_inputs; i++)
@@ -158,8 +156,36 @@ void esker__tail_code(const esker__tail *tail, bool quads, int binding, esker__t
     for (int i = 1; i < program->n_inputs; i++) esker__text_add(defines, ", float v%d", i);
     esker__text_add(defines, "%s) { ", tail->keeps ? ", out float k" : "");
     esker__program_glsl(program, defines);
-    if (tail->keeps) esker__text_add(defines, "k = v%d; ", kept);
+    if (tail->keeps) esker__text_add(defines, "k = v%d; ", program->n_steps > 1 ? last - 1 : 0);
     esker__text_add(defines, "return v%d; } ", last);
+}
+
+void esker__tail_code_ahead(const esker__tail *tail, int binding, esker__text *defines)
+{
+    static const char components[] = "xyzw";
+    const esker__program *program = &tail->program;
+    if (!program->n_steps) return;
+    add_program(tail, "vec4", binding, defines);
+    esker__text_add(defines, "struct Ahead { float none; ");
+    for (int i = 1; i < program->n_inputs; i++) esker__text_add(defines, "vec4 o%d; ", i);
+    esker__text_add(defines, "}; Ahead tail_ahead(uint at) { at >>= 2u; return Ahead(0.0");
+    for (int i = 1; i < program->n_inputs; i++) esker__text_add(defines, ", operand%d[at]", i);
+    esker__text_add(defines, "); } vec4 tail4(vec4 t, Ahead o) { return vec4(");
+    for (int c = 0; c < 4; c++) {
+        esker__text_add(defines, "%sprogram(t.%c", c ? ", " : "", components[c]);
+        for (int i = 1; i < program->n_inputs; i++) esker__text_add(defines, ", o.o%d.%c", i, components[c]);
+        esker__text_add(defines, ")");
+    }
+    esker__text_add(defines, "); }\n");
+}
+
+/* A line, as all definitions are: the blocks, the program, and the function that calls it for an element or for four. */
+void esker__tail_code(const esker__tail *tail, bool quads, int binding, esker__text *defines)
+{
+    const esker__program *program = &tail->program;
+    if (!program->n_steps) return;
+    const char *type = quads ? "vec4" : "float";
+    add_program(tail, type, binding, defines);
     esker__text_add(defines, quads ? "vec4 tail4(vec4 t, uint at) { at >>= 2u; " : "float tail(float t, uint at) { ");
     for (int i = 1; i < program->n_inputs; i++) esker__text_add(defines, "%s o%d = operand%d[at]; ", type, i, i);
     if (tail->keeps) esker__text_add(defines, "%s k; ", type);

@@ -59,6 +59,12 @@ int esker__tail_operands(esker__lowering *lowering, const esker__tail *tail, con
 void esker__tail_code(const esker__tail *tail, bool quads, int binding, esker__text *defines);
 
 /**
+ * The same in two steps, with four neighbours at a time, for kernels that read early: Ahead tail_ahead(uint at), what the tail reads, and
+ * vec4 tail4(vec4 t, Ahead o). The tail keeps nothing.
+ */
+void esker__tail_code_ahead(const esker__tail *tail, int binding, esker__text *defines);
+
+/**
  * Append what a kernel with `d->n_operands` operands so far needs for the tail of `node` (BIAS, TAIL, OUT_BINDING), and the
  * operands, the result last. `quads`: it asks for four neighbours at a time.
  */

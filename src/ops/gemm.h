@@ -51,4 +51,23 @@ int esker__gemm_slicings(const esker__lowering *lowering, const esker__gemm *p, 
 esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, const char *name, bool *out_found);
 esker_status esker__gemm_emit_sliced(esker__lowering *lowering, esker__gemm *p, const char *name, bool *out_found);
 
+/* ---- Rows that a group holds whole, with what needs all of a row behind the product (gemm_whole.c) ---- */
+
+#define ESKER__GEMM_WHOLE_COLUMNS 512
+
+/** The rows of c normalised, or, backward, the gradient of such a norm with c as that of its result. Operands that are NULL are not there. */
+typedef struct esker__gemm_norm {
+    bool backward;
+    int kind; /* 0: mean and variance; 1: mean square */
+    float eps;
+    const esker__operand *weight, *shift, *stats, *x, *y; /* stats: read backward, else written */
+    bool result_is_used;                                  /* c itself is stored, too */
+    const esker__tail *tail; /* of y: elements of tail_node. The product then has none but a bias */
+    const esker_node *tail_node;
+} esker__gemm_norm;
+
+/** Both in one dispatch, unless *out_found is false: the two for themselves are chosen, and nothing was emitted. */
+esker_status esker__gemm_lower_with_norm(esker__lowering *lowering, esker__gemm *p, const esker__gemm_norm *norm,
+                                         bool *out_found);
+
 #endif

@@ -32,5 +32,9 @@ esker_node *esker__fused_matmul(esker_graph *graph, const esker_node *node, eske
 esker_node *esker__fused_add(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                              const esker__fusion *fusion);
 esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node);
+struct esker__gemm_norm;
+/** The same with the norm of its rows behind it, as esker__gemm_lower_with_norm(); `cost` of both. */
+esker_status esker__matmul_lower_with_norm(esker__lowering *lowering, const esker_node *node,
+                                           const struct esker__gemm_norm *norm, const esker__cost *cost, bool *out_found);
 
 #endif

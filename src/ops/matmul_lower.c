@@ -70,3 +70,11 @@ esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *no
     esker_status st = esker__gemm_lower(lowering, &p, "matmul");
     return st == ESKER_OK && p.sums && !p.sums_bound ? esker__emit_sums(lowering, node, 0, 1) : st;
 }
+
+esker_status esker__matmul_lower_with_norm(esker__lowering *lowering, const esker_node *node,
+                                           const struct esker__gemm_norm *norm, const esker__cost *cost, bool *out_found)
+{
+    esker__gemm p = problem_of(node);
+    p.cost = *cost;
+    return esker__gemm_lower_with_norm(lowering, &p, norm, out_found);
+}

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/fail.h"
+#include "ops/matmul_norm.h"
 
 #define USUAL_EPS    1e-5f
 #define USUAL_L2_EPS 1e-12f
@@ -184,6 +185,7 @@ const esker__op esker__op_norm_grad = {
     .cost = cost_backward,
     .lower = lower_grad,
     .absorb = esker__norm_absorb,
+    .fused = esker__fused_norm_grad,
     .title = esker__norm_title,
 };
 
@@ -230,7 +232,7 @@ void esker__norm_title(const esker_node *node, esker__text *text)
         .name = #name_, .n_inputs = inputs_, .n_outputs = 2, .attr_bytes = sizeof(esker__norm_attr), \
         .flags = ESKER__OP_IN_PLACE_0, .infer = infer_##name_, .gradient = gradient, .reference = reference_forward, \
         .tolerance = esker__norm_tolerance, .atol = 4 * ESKER__FLUSHED, .cost = cost_forward, .lower = lower_forward, \
-        .absorb = inputs_ < 0 ? esker__norm_absorb : NULL, .title = esker__norm_title};
+        .absorb = inputs_ < 0 ? esker__norm_absorb : NULL, .fused = esker__fused_norm, .title = esker__norm_title};
 /* clang-format on */
 
 DEFINE(layer_norm, -1)

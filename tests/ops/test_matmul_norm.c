@@ -1,0 +1,168 @@
+/* device test: the norm of a product's rows, and its gradient behind the product that makes the one that comes in, are one node with the product:
+   right by its reference, and the same parameters afterwards as without fusion. */
+#include "support/test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <esker/ops.h>
+#include <esker/plan.h>
+
+#define STEPS  2
+#define BLOCKS 3
+#define MOST   600000 /* elements of all parameters */
+
+typedef enum kind { LAYER, RMS, PLAIN } kind; /* plain: a layer norm without weight and bias */
+
+typedef struct net {
+    const char *name, *variant; /* as ESKER_VARIANT takes it */
+    kind kind;
+    int batch, rows, wide, narrow; /* x is [batch, rows, narrow]; `wide` between the products */
+    bool act;                      /* an activation behind each norm, and nothing added in front of it */
+    bool in_kernel;                /* one dispatch for both, on a device with such groups */
+} net;
+
+static const net nets[] = {
+    {"as in a transformer", "whole_rows,whole8", LAYER, 3, 17, 512, 128, false, true},
+    {"six rows", "whole_rows,whole6", LAYER, 2, 19, 96, 128, false, true},
+    {"four rows, odd lengths", "whole_rows,whole4", LAYER, 1, 9, 65, 124, false, true},
+    {"groups of 384", "whole_rows,whole8x384", LAYER, 1, 7, 130, 96, false, true},
+    {"groups of 256", "whole_rows,whole8x256", LAYER, 5, 5, 36, 60, false, true},
+    {"narrow rows, one row", "whole_rows,whole6x256", LAYER, 1, 1, 9, 8, false, true},
+    {"wide rows", "whole_rows,whole4x256", LAYER, 1, 11, 40, 256, false, true},
+    {"rows as wide as can be", "whole_rows,whole4", LAYER, 1, 5, 24, 508, false, true},
+    {"root mean squares", "whole_rows,whole8", RMS, 3, 7, 33, 64, false, true},
+    {"without weight", "whole_rows,whole6", PLAIN, 3, 7, 36, 52, false, true},
+    {"activations behind norms", "whole_rows,whole6", LAYER, 3, 7, 36, 52, true, true},
+    {"more than one chunk", "whole_rows,whole4", LAYER, 1, 6, 1100, 36, false, true},
+    {"the two for themselves", "whole_rows,apart", LAYER, 3, 7, 36, 52, false, false},
+    {"for themselves with activations", "whole_rows,apart", RMS, 3, 7, 36, 52, true, false},
+    {"the usual ones", NULL, LAYER, 3, 7, 512, 128, false, false},
+};
+
+static esker_node *parameter(esker_graph *graph, const char *name, int i, esker_shape shape, float value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%s%d", name, i);
+    return esker_parameter(graph,
+                           &(esker_param_desc){.name = text, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = value}});
+}
+
+static esker_node *normed(esker_graph *graph, const net *s, int i, int n, esker_node *x)
+{
+    esker_node *weight = s->kind == PLAIN ? NULL : parameter(graph, "weight", i, (esker_shape){1, {n}}, 1);
+    if (s->kind == RMS) return esker_rms_norm(x, 1, weight, 0);
+    return esker_layer_norm(x, 1, weight, weight ? parameter(graph, "shift", i, (esker_shape){1, {n}}, 1) : NULL, 0);
+}
+
+static esker_node *linear(esker_graph *graph, int i, int n, int k, esker_node *x)
+{
+    esker_node *w = parameter(graph, "filter", i, (esker_shape){2, {n, k}}, 1 / sqrtf((float)k));
+    return esker_add(esker_matmul(x, w, &(esker_matmul_desc){.transpose_b = true}),
+                     parameter(graph, "bias", i, (esker_shape){1, {n}}, 0.5f));
+}
+
+/* Blocks of a wide product, a narrow one, and a norm behind that. */
+static esker_node *record(esker_graph *graph, const net *s)
+{
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){3, {s->batch, s->rows, s->narrow}}), *y = x;
+    for (int i = 0; i < BLOCKS; i++) {
+        esker_node *inner = esker_tanh(linear(graph, 2 * i, s->wide, s->narrow, y));
+        esker_node *sum = linear(graph, 2 * i + 1, s->narrow, s->wide, inner);
+        if (!s->act) x = sum = esker_add(sum, x); /* with two readers, then */
+        y = normed(graph, s, i, s->narrow, sum);
+        if (s->act) y = esker_silu(y);
+    }
+    esker_node *loss = esker_mean(esker_mul(y, esker_tanh(y)), NULL, 0, false);
+    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.5f}));
+    return loss;
+}
+
+/* Dispatches for a product and a norm, or for a product and the gradient of a norm. */
+static void count(const esker_plan *plan, int out[2])
+{
+    esker_plan_info info;
+    esker_dispatch_info d;
+    esker_plan_get_info(plan, &info);
+    out[0] = out[1] = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        if (!strcmp(d.kernel, "gemm/whole") && strstr(d.op, "norm")) out[strstr(d.op, "norm_grad") != NULL]++;
+    }
+}
+
+/* The parameters after some steps, one behind the other. */
+static int run(const net *s, bool no_fusion, bool check, float *out)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *loss = record(graph, s);
+    int n = 0, n_x = s->batch * s->rows * s->narrow, counted[2];
+    esker_params *params = esker_graph_get_params(graph);
+    assert_ok(esker_params_init_values(params, 3));
+    esker_plan_desc desc = {.device = test_device(),
+                            .outputs = &loss,
+                            .n_outputs = 1,
+                            .no_fusion = no_fusion,
+                            .slice_seconds = -1,
+                            .check = check};
+    assert_ok(esker_plan_compile(graph, &desc, &plan));
+    assert_ok(esker_plan_check(plan));
+    count(plan, counted);
+    esker_device_info info;
+    esker_device_get_info(test_device(), &info);
+    if (s->variant) {
+        bool fused = !no_fusion && s->in_kernel && info.limits.group_invocations >= 1024;
+        assert_int_equal(counted[0], fused ? BLOCKS : 0);
+        assert_int_equal(counted[1], fused && !s->act
+                                         ? BLOCKS - 1
+                                         : 0); /* the first product behind has no gradient of x, the act's a tail */
+    }
+    float *x = malloc((size_t)n_x * sizeof *x);
+    uint64_t ticket = 0;
+    assert_non_null(x);
+    for (int step = 0; step < STEPS; step++) {
+        test_uniform(x, n_x, -1, 1, (uint64_t)step);
+        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
+        assert_ok(esker_plan_submit(plan, &ticket));
+    }
+    free(x);
+    for (int i = 0; i < esker_params_count(params); i++) {
+        esker_param_info p;
+        assert_ok(esker_params_get_info(params, i, &p));
+        assert_true(n + p.n_elems <= MOST);
+        assert_ok(esker_params_read(params, i, out + n, p.n_elems));
+        n += (int)p.n_elems;
+    }
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n;
+}
+
+static void same_parameters(void **state)
+{
+    const net *s = *state;
+    static float apart[MOST], fused[MOST], again[MOST];
+    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
+    int n = run(s, true, false, apart);
+    assert_int_equal(run(s, false, false, fused), n);
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(fused[i] - apart[i]) <= 2e-5f * (1 + fabsf(apart[i]))))
+            fail_msg("%s: element %d is %.9g, apart %.9g", s->name, i, (double)fused[i], (double)apart[i]);
+    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
+    assert_memory_equal(fused, again, (size_t)n * sizeof *again);
+}
+
+int main(void)
+{
+    enum { N = sizeof nets / sizeof *nets };
+    struct CMUnitTest tests[N];
+    for (int i = 0; i < N; i++)
+        tests[i] = (struct CMUnitTest){.name = nets[i].name,
+                                       .test_func = same_parameters,
+                                       .teardown_func = test_without_variant,
+                                       .initial_state = (void *)(uintptr_t)&nets[i]};
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
