@@ -107,6 +107,8 @@ static const op_check_variant variants[] = {
     {"t32x64", PRODUCT_TAIL(0, 1, DIMS(33, 33), DIMS(68, 33), DIMS(68))},
     {"t32x32", PRODUCT(0, 0, DIMS(3, 35, 20), DIMS(3, 20, 36))},
     {"t16x128", PRODUCT(0, 0, DIMS(17, 300), DIMS(300, 132))},
+    {"t16x128s2", PRODUCT(0, 1, DIMS(16, 8192), DIMS(128, 8192))},
+    {"t16x128s2", PRODUCT_TAIL(0, 0, DIMS(17, 300), DIMS(300, 133), DIMS(133))},
     {"t128x16", PRODUCT(1, 0, DIMS(64, 136), DIMS(64, 18))},
     {"s8x16", PRODUCT(0, 0, DIMS(37, 131), DIMS(131, 47))},
     {"s8x16", PRODUCT(1, 0, DIMS(140, 36), DIMS(140, 20))},
