@@ -8,10 +8,14 @@
 //             largest logit, the first of equals, stands at the label; loss/finish adds them
 //           BIAS b: in bias f32 [CLASSES], or of one element    GRAD b: out dlogits f32 [rows, CLASSES], (softmax - onehot) / count
 //           INPUT_GRAD b: out tail(dlogits weight) f32 [rows, k], behind the blocks of TAIL
+//           PLANE n: a [rows, k] are the means of x f32 [rows, k, n], which is binding 0;  MEAN b: out those means;  INPUT_GRAD then is [rows, k, n], of which
+//             the tail takes dlogits weight n times
 // Uniforms  units: k, or k / 4 with VEC; bias_step: 1, or 0 for a bias of one element; nan: the bits of a NaN, out of the compiler's sight
 // Groups    linear, folded over x and y, groups * ROWS >= rows
-// Variants  VEC: k is a multiple of 4, and a, weight and the gradient of a are read and written as vec4
-// Limits    G invocations, a multiple of 8; 4 (ROWS CLASSES (KL + 2) + G + 26 ROWS + 16) bytes shared
+// Variants  VEC: k is a multiple of 4, and a, weight and the gradient of a are read and written as vec4. With PLANE: ROWS is 1, CHANNELS is k, PL
+//           invocations share a mean, and VECX says that n is a multiple of 4
+// Limits    G invocations, a multiple of 8; 4 (ROWS CLASSES (KL + 2) + G + 26 ROWS + 16) bytes shared; with PLANE CHANNELS PL floats where these are more than
+//           CLASSES (KL + 1), and CHANNELS more
 #ifndef G
 #define G 128 // invocations, KL that share a product, ROWS of a group, and products of an invocation for each row: literals; CB G / KL >= CLASSES
 #define KL 16
@@ -35,6 +39,17 @@
 #ifndef INPUT_GRAD
 #define INPUT_GRAD 0
 #endif
+#ifndef PLANE
+#define PLANE 0
+#endif
+#ifndef CHANNELS
+#define CHANNELS 8
+#define PL 8
+#define VECX 0
+#endif
+#ifndef MEAN
+#define MEAN 0
+#endif
 #ifndef TAIL // what becomes of element `at` of the gradient of a: blocks and functions (src/ops/contract.c)
 #define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
 #endif
@@ -57,13 +72,21 @@ layout(std140, binding = 0) uniform Params {
 #if VEC
 #define UNIT vec4
 #define DOT(x, y) dot(x, y)
-layout(std430, binding = 0) readonly buffer A { vec4 a[]; };
 layout(std430, binding = 1) readonly buffer Weight { vec4 weight[]; };
 #else
 #define UNIT float
 #define DOT(x, y) ((x) * (y))
-layout(std430, binding = 0) readonly buffer A { float a[]; };
 layout(std430, binding = 1) readonly buffer Weight { float weight[]; };
+#endif
+#if (PLANE > 0 && VECX) || (PLANE == 0 && VEC)
+#define FOURS 1
+layout(std430, binding = 0) readonly buffer A { vec4 a[]; };
+#else
+#define FOURS 0
+layout(std430, binding = 0) readonly buffer A { float a[]; };
+#endif
+#if MEAN
+layout(std430, binding = MEAN) writeonly buffer Mean { float means[]; };
 #endif
 layout(std430, binding = 2) readonly buffer Labels { int labels[]; };
 layout(std430, binding = 3) writeonly buffer Losses { float losses[]; };
@@ -75,7 +98,7 @@ layout(std430, binding = GRAD) writeonly buffer Dlogits { float dlogits[]; };
 #endif
 #if INPUT_GRAD
 TAIL
-#if VEC
+#if FOURS
 layout(std430, binding = INPUT_GRAD) writeonly buffer Da { vec4 da[]; };
 #else
 layout(std430, binding = INPUT_GRAD) writeonly buffer Da { float da[]; };
@@ -90,10 +113,72 @@ const uint LANES = 8u;              // that share a row's logits
 #define ROW(turn) ((t + uint(turn * G)) / LANES)
 const uint TALLIES = 16u;
 
-shared float part[ROWS * CLASSES * (KL + 1)]; // one more, so that sums beside each other begin in different banks
+#if PLANE && CHANNELS * PL > CLASSES * (KL + 1)
+#define PARTS (CHANNELS * PL)
+#else
+#define PARTS (ROWS * CLASSES * (KL + 1))
+#endif
+#if PLANE
+#if VECX
+#define PLANE_UNITS (PLANE / 4)
+#else
+#define PLANE_UNITS PLANE
+#endif
+#define A_OF(r, u) mean_unit(u)
+shared float mean[CHANNELS]; // then the gradient of each
+#else
+#define A_OF(r, u) a[min(first + uint(r), rows - 1u) * units + u]
+#endif
+shared float part[PARTS]; // one more, so that sums beside each other begin in different banks
 shared float logit[ROWS * CLASSES];           // then exp(logit - max), then the gradient
 shared float highest[ROWS * 8], beaten[ROWS * 8], sums[ROWS * 8], row_loss[ROWS], row_right[ROWS];
 shared float counts[G], tally[16];
+
+#if PLANE
+UNIT mean_unit(uint u)
+{
+#if VEC
+    return vec4(mean[4u * u], mean[4u * u + 1u], mean[4u * u + 2u], mean[4u * u + 3u]);
+#else
+    return mean[u];
+#endif
+}
+
+// The means of one row, and into memory if somebody reads them.
+void find_means(uint row, uint t)
+{
+    uint lane = t % uint(PL), from = min(row, rows - 1u) * uint(CHANNELS);
+    for (uint c = t / uint(PL); c < uint(CHANNELS); c += uint(G / PL)) {
+#if VECX
+        vec4 s = vec4(0.0);
+#else
+        float s = 0.0;
+#endif
+        for (int j = 0; j < (PLANE_UNITS + PL - 1) / PL; j++) {
+            uint q = lane + uint(j * PL);
+            if (q < uint(PLANE_UNITS)) s += a[(from + c) * uint(PLANE_UNITS) + q];
+        }
+#if VECX
+        part[c * uint(PL) + lane] = (s.x + s.y) + (s.z + s.w);
+#else
+        part[c * uint(PL) + lane] = s;
+#endif
+    }
+    memoryBarrierShared();
+    barrier();
+    for (uint c = t; c < uint(CHANNELS); c += uint(G)) {
+        float s = 0.0;
+        for (uint l = 0u; l < uint(PL); l++) s += part[c * uint(PL) + l];
+        s /= float(PLANE);
+        mean[c] = s;
+#if MEAN
+        if (row < rows) means[from + c] = s;
+#endif
+    }
+    memoryBarrierShared();
+    barrier();
+}
+#endif
 
 void main()
 {
@@ -105,6 +190,9 @@ void main()
     float counted = 0.0;
     for (uint i = t; i < rows; i += uint(G)) counted += labels[i] != -1 ? 1.0 : 0.0;
     counts[t] = counted;
+#if PLANE
+    find_means(first, t);
+#endif
 
     {
         uint lane = t % uint(KL), set = t / uint(KL);
@@ -112,7 +200,7 @@ void main()
         for (int i = 0; i < CB * ROWS; i++) s[i] = 0.0;
         for (uint u = lane; u < units; u += uint(KL)) {
             UNIT x[ROWS];
-            for (int r = 0; r < ROWS; r++) x[r] = a[min(first + uint(r), rows - 1u) * units + u];
+            for (int r = 0; r < ROWS; r++) x[r] = A_OF(r, u);
             for (int j = 0; j < CB; j++) {
                 UNIT w = weight[min(set + uint(j) * SETS, uint(CLASSES - 1)) * units + u];
                 for (int r = 0; r < ROWS; r++) s[j * ROWS + r] += DOT(x[r], w);
@@ -232,6 +320,11 @@ void main()
             UNIT w = weight[c * units + u];
             for (int r = 0; r < ROWS; r++) s[r] += logit[uint(r * CLASSES) + c] * w;
         }
+#if PLANE && VEC
+        mean[4u * u] = s[0].x, mean[4u * u + 1u] = s[0].y, mean[4u * u + 2u] = s[0].z, mean[4u * u + 3u] = s[0].w;
+#elif PLANE
+        mean[u] = s[0];
+#else
         for (int r = 0; r < ROWS; r++) {
             uint at = (first + uint(r)) * units + u;
             if (first + uint(r) < rows)
@@ -241,6 +334,20 @@ void main()
                 da[at] = tail(s[r], at);
 #endif
         }
+#endif
     }
+#if PLANE
+    memoryBarrierShared();
+    barrier();
+    for (int j = 0; j < (CHANNELS * PLANE_UNITS + G - 1) / G; j++) {
+        uint e = t + uint(j * G), at = first * uint(CHANNELS * PLANE_UNITS) + e;
+        if (e < uint(CHANNELS * PLANE_UNITS) && first < rows)
+#if VECX
+            da[at] = tail4(vec4(mean[e / uint(PLANE_UNITS)]), at * 4u);
+#else
+            da[at] = tail(mean[e / uint(PLANE_UNITS)], at);
+#endif
+    }
+#endif
 #endif
 }

@@ -61,7 +61,7 @@ static bool describe(const pass *p, const group *g, esker__chain *out)
         for (int k = 0; k < g->n; k++)
             for (int i = 0; i < out->members[k]->n_inputs; i++) inside += out->members[k]->inputs[i] == member;
         if (p->n_users[member->id] == inside) continue;
-        if (out->n_wanted == ESKER__MAX_OUTPUTS) return false;
+        if (out->n_wanted == ESKER__CHAIN_WANTED) return false;
         out->wanted[out->n_wanted++] = m;
     }
     return n_strided <= 3 && (uint32_t)(out->n_outside + out->n_wanted) <= p->storage_blocks;

@@ -30,6 +30,7 @@ typedef struct esker__fusion {
 
 #define ESKER__CHAIN_MEMBERS 12
 #define ESKER__CHAIN_OUTSIDE 7
+#define ESKER__CHAIN_WANTED  4
 
 /** Elementwise nodes of one shape, in an order in which they can be computed, that are to become one node. */
 typedef struct esker__chain {
@@ -38,7 +39,7 @@ typedef struct esker__chain {
     const esker_node *outside[ESKER__CHAIN_OUTSIDE]; /* what they read besides each other, each once */
     esker_node *inputs[ESKER__CHAIN_OUTSIDE];        /* what these are in the graph that the chain is recorded in */
     int n_outside;
-    int wanted[4], n_wanted; /* the members whose values are the outputs */
+    int wanted[ESKER__CHAIN_WANTED], n_wanted; /* the members whose values are the outputs */
     int phase;
 } esker__chain;
 
@@ -54,7 +55,7 @@ typedef struct esker__type {
     esker_shape shape;
 } esker__type;
 
-#define ESKER__MAX_OUTPUTS 4 /* as esker__chain.wanted */
+#define ESKER__MAX_OUTPUTS 5
 #define ESKER__MAX_STATE   4 /* arrays of optimizer state beside each parameter */
 
 /** Arguments of an op's double reference. All element types travel as double. */

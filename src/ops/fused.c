@@ -197,7 +197,7 @@ FUSED(4)
 
 esker_node *esker__fused_join(esker_graph *graph, const esker__chain *chain)
 {
-    static const esker__op *const ops[ESKER__MAX_OUTPUTS] = {&fused_1, &fused_2, &fused_3, &fused_4};
+    static const esker__op *const ops[ESKER__CHAIN_WANTED] = {&fused_1, &fused_2, &fused_3, &fused_4};
     fused_attr attr = {.program = {.n_inputs = chain->n_outside}};
     for (int m = 0; m < chain->n_members; m++) {
         const esker_node *member = chain->members[m];

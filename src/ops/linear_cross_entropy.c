@@ -1,10 +1,11 @@
 /*
  * logits = a w' + bias, their cross-entropy with labels and its gradient, the count of those that are right, and the gradient of a, with what
  * follows it alone (that of an activation): one kernel whose groups have whole rows of logits, which are written nowhere. Where batches and classes
- * are few, each of these alone is little else than the wait for the one before.
+ * are few, each of these alone is little else than the wait for the one before. Where a are the means of planes, as behind the last convolution of many
+ * networks, the groups make those, too, and the gradient of what the means are of.
  *
- * Plans with fusion alone have such nodes. Their outputs: 0 the gradient of a, behind its tail, 1 the loss, 2 its gradient, 3 the count; 1 to 3 follow
- * each other as those of a cross_entropy do (loss.c).
+ * Plans with fusion alone have such nodes. Their outputs: 0 the gradient of input 0, behind its tail, 1 the loss, 2 its gradient, 3 the count, 4 the means;
+ * 1 to 3 follow each other as those of a cross_entropy do (loss.c).
  */
 #include "ops/linear_cross_entropy.h"
 
@@ -14,18 +15,22 @@
 #include "base/memory.h"
 #include "ops/matmul.h"
 #include "ops/ops.h"
+#include "ops/reduce.h"
 #include "ops/rows.h"
 
 #define MOST_CLASSES 128
 #define MOST_ROWS    1024  /* every group counts the labels of all */
 #define MOST_LOGITS  16384 /* larger products are worth the kernels that are made for products alone */
 #define MOST_TERMS   8192
+#define MOST_MEANS   1024 /* of a row, and elements that they are made of: a group reads and writes those of one row */
+#define MOST_READ    65536
 
-enum { INPUT_GRAD, LOSS, GRAD, RIGHT };
+enum { INPUT_GRAD, LOSS, GRAD, RIGHT, MEAN };
 
 typedef struct attributes {
     int32_t has_bias;
-    esker__tail tail; /* of the gradient of a */
+    int32_t plane;    /* 0: input 0 is a; else a are the means of so many neighbours in it */
+    esker__tail tail; /* of the gradient of input 0 */
 } attributes;
 
 typedef struct sizes {
@@ -43,6 +48,7 @@ static esker_status infer(const void *attr, esker_node *const *inputs, int n_inp
     sizes s = sizes_of(inputs[1], inputs[2]);
     out[LOSS] = out[RIGHT] = (esker__type){.dtype = ESKER_DTYPE_F32};
     out[GRAD] = (esker__type){ESKER_DTYPE_F32, {2, {s.rows, s.classes}}};
+    out[MEAN] = (esker__type){ESKER_DTYPE_F32, {2, {s.rows, s.k}}};
     esker__type da = inputs[0]->type;
     esker_status st = esker__tail_infer(&a->tail, "linear_cross_entropy", -1, inputs, n_inputs, 3 + (a->has_bias != 0),
                                         &da);
@@ -68,20 +74,40 @@ typedef struct totals {
     double loss, loss_size, count, right, unsure;
 } totals;
 
-/* Logits of row i, and what they may be off by over eps. */
+/* Element p of row i of a, and what it may be off by over eps. */
+static double reference_a(const esker__reference *r, const sizes *s, int64_t i, int64_t p, double *out_off)
+{
+    int64_t n = ((const attributes *)r->node->attr)->plane, at = i * s->k + p;
+    *out_off = 0;
+    if (!n) return r->in[0][at];
+    double sum = 0, size = 0;
+    for (int64_t q = 0; q < n; q++) {
+        sum += r->in[0][at * n + q];
+        size += fabs(r->in[0][at * n + q]);
+    }
+    *out_off = (2 * sqrt((double)n) + 4) * size / (double)n;
+    return sum / (double)n;
+}
+
+/* Logits of row i, and what they may be off by over eps; and the means, if they are such. */
 static void reference_logits(const esker__reference *r, const sizes *s, int64_t i, double *x, double *off)
 {
     const attributes *attr = r->node->attr;
-    const double *a = r->in[0] + i * s->k, *bias = attr->has_bias ? r->in[3] : NULL;
+    const double *bias = attr->has_bias ? r->in[3] : NULL;
     int64_t step = bias && esker__elems(&r->node->inputs[3]->type.shape) > 1;
     for (int64_t c = 0; c < s->classes; c++) {
-        double sum = bias ? bias[c * step] : 0, size = fabs(sum);
-        for (int64_t p = 0; p < s->k; p++) {
-            sum += a[p] * r->in[1][c * s->k + p];
-            size += fabs(a[p] * r->in[1][c * s->k + p]);
+        x[c] = bias ? bias[c * step] : 0;
+        off[c] = product_tolerance(s) * fabs(x[c]);
+    }
+    for (int64_t p = 0; p < s->k; p++) {
+        double a_off, a = reference_a(r, s, i, p, &a_off);
+        for (int64_t c = 0; c < s->classes; c++) {
+            double w = r->in[1][c * s->k + p];
+            x[c] += a * w;
+            off[c] += product_tolerance(s) * fabs(a * w) + a_off * fabs(w);
         }
-        x[c] = sum;
-        off[c] = product_tolerance(s) * size;
+        if (r->out[MEAN]) r->out[MEAN][i * s->k + p] = a;
+        if (r->magnitude[MEAN]) r->magnitude[MEAN][i * s->k + p] = a_off / tolerance(r->node);
     }
 }
 
@@ -125,6 +151,7 @@ static void reference_input_grad(const esker__reference *r, const sizes *s, int6
 {
     const attributes *attr = r->node->attr;
     double more = (2 * sqrt((double)s->classes) + 6) / tolerance(r->node);
+    int64_t n = attr->plane ? attr->plane : 1;
     for (int64_t p = 0; p < s->k; p++) {
         double sum = 0, magnitude = 0;
         for (int64_t c = 0; c < s->classes; c++) {
@@ -132,7 +159,7 @@ static void reference_input_grad(const esker__reference *r, const sizes *s, int6
             sum += d[c] * w;
             magnitude += size[c] * fabs(w) + more * fabs(d[c] * w);
         }
-        esker__tail_reference(&attr->tail, r, 0, i * s->k + p, 0, sum, magnitude);
+        for (int64_t q = 0; q < n; q++) esker__tail_reference(&attr->tail, r, 0, (i * s->k + p) * n + q, 0, sum, magnitude);
     }
 }
 
@@ -161,14 +188,16 @@ static void cost(const esker_node *node, esker__cost *out)
 {
     sizes s = sizes_of(node->inputs[1], node->inputs[2]);
     double rows = (double)s.rows, classes = (double)s.classes, k = (double)s.k;
-    *out = (esker__cost){.flops = 4 * rows * classes * k + 12 * rows * classes,
-                         .bytes = 4 * (2 * rows * k + classes * k + rows * classes + rows)};
+    int32_t plane = ((const attributes *)node->attr)->plane;
+    double n = plane ? plane : 1;
+    *out = (esker__cost){.flops = 4 * rows * classes * k + 12 * rows * classes + (plane ? 2 * rows * k * n : 0),
+                         .bytes = 4 * (2 * rows * k * n + classes * k + rows * classes + rows)};
 }
 
 static void title(const esker_node *node, esker__text *text)
 {
     const attributes *a = node->attr;
-    esker__text_add(text, "matmul%s+cross_entropy", a->has_bias ? "+add" : "");
+    esker__text_add(text, "%smatmul%s+cross_entropy", a->plane ? "mean+" : "", a->has_bias ? "+add" : "");
     if (a->tail.program.n_steps) esker__text_add(text, "+matmul");
     esker__program_names(&a->tail.program, text);
 }
@@ -179,7 +208,7 @@ static void title(const esker_node *node, esker__text *text)
 #define MOST_SUMS    8    /* of an invocation for each row */
 
 typedef struct shape_of_group {
-    uint32_t size, rows, lanes, classes; /* KL and CB of the kernel the last two */
+    uint32_t size, rows, lanes, classes, mean_lanes; /* KL, CB and PL of the kernel the last three */
 } shape_of_group;
 
 static uint32_t power_of_two_from(uint64_t n)
@@ -194,20 +223,26 @@ static bool fits(const shape_of_group *g, const sizes *s)
     return g->rows * (uint64_t)s->classes * (g->lanes + 1) * 4 <= SHARED_BYTES;
 }
 
-static shape_of_group choose_group(esker__lowering *lowering, const sizes *s, uint32_t units)
+/* `plane`: 0, or the vec4 or elements that each mean is of. */
+static shape_of_group choose_group(esker__lowering *lowering, const sizes *s, uint32_t units, uint32_t plane)
 {
     bool large = esker__lowering_limits(lowering)->group_invocations >= 1024;
-    shape_of_group g = {.size = large ? 256 : 128, .rows = 4};
-    if (esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE) {
+    shape_of_group g = {.size = large ? plane ? 512 : 256 : 128, .rows = 4};
+    bool cpu = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE;
+    if (cpu) {
         /* A vector of the CPU by itself waits for no other, and whole products need no sum of parts. */
-        g = (shape_of_group){.size = 8, .rows = 4, .lanes = 1};
-        g.classes = (uint32_t)esker__ceil_div((uint64_t)s->classes, g.size);
-        return g;
+        g.size = 8;
+        g.lanes = 1;
+    } else {
+        if (esker__lowering_family(lowering) == ESKER__FAMILY_MIDGARD) g.rows = 1; /* registers */
+        if (large) g.rows = s->rows <= 256 ? 1 : s->rows <= 512 ? 2 : 4;           /* a row for each multiprocessor first */
+        g.lanes = power_of_two_from(units);
+        if (g.lanes > 64) g.lanes = 64;
     }
-    if (esker__lowering_family(lowering) == ESKER__FAMILY_MIDGARD) g.rows = 1; /* registers */
-    if (large) g.rows = s->rows <= 256 ? 1 : s->rows <= 512 ? 2 : 4;           /* a row for each multiprocessor first */
-    g.lanes = power_of_two_from(units);
-    if (g.lanes > 64) g.lanes = 64;
+    if (plane) g.rows = 1;
+    g.mean_lanes = cpu ? g.size : 64;
+    while (g.mean_lanes > 1 && (g.mean_lanes / 2 >= plane || 4 * g.mean_lanes * (uint64_t)s->k > SHARED_BYTES))
+        g.mean_lanes /= 2;
     for (;; g.lanes /= 2) {
         g.classes = (uint32_t)esker__ceil_div((uint64_t)s->classes, g.size / g.lanes);
         if (g.lanes == 1 || (fits(&g, s) && g.classes <= MOST_SUMS)) return g;
@@ -245,7 +280,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     sizes s = sizes_of(node->inputs[1], node->inputs[2]);
     bool vec = s.k % 4 == 0 && esker__lowering_family(lowering) != ESKER__FAMILY_MIDGARD; /* which would spill */
     uint32_t units = (uint32_t)(vec ? s.k / 4 : s.k);
-    shape_of_group g = choose_group(lowering, &s, units);
+    bool vec_x = attr->plane % 4 == 0;
+    shape_of_group g = choose_group(lowering, &s, units, (uint32_t)(vec_x ? attr->plane / 4 : attr->plane));
     esker__dispatch_desc d = {.kernel = "loss/linear_cross_entropy"};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)s.rows, g.rows), d.groups);
     if (st != ESKER_OK) return st;
@@ -261,6 +297,9 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     esker__text defines = {0};
     esker__text_add(&defines, "G %u\nKL %u\nCB %u\nROWS %u\nCLASSES %u\nVEC %d\n", g.size, g.lanes, g.classes, g.rows,
                     (unsigned)s.classes, vec);
+    if (attr->plane)
+        esker__text_add(&defines, "PLANE %d\nCHANNELS %u\nPL %u\nVECX %d\n", (int)attr->plane, (unsigned)s.k, g.mean_lanes,
+                        vec_x);
     uint32_t bias_step = 0;
     if (attr->has_bias) {
         bias_step = esker__elems(&node->inputs[3]->type.shape) > 1;
@@ -271,8 +310,13 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
         esker__text_add(&defines, "GRAD %d\n", d.n_operands);
         d.operands[d.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, GRAD));
     }
+    if (attr->plane && esker__output_is_used(lowering, node, MEAN)) {
+        esker__text_add(&defines, "MEAN %d\n", d.n_operands);
+        d.operands[d.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, MEAN));
+    }
     if (esker__output_is_used(lowering, node, INPUT_GRAD)) {
-        esker__tail_code(&attr->tail, vec, esker__tail_operands(lowering, &attr->tail, node, &d), &defines);
+        esker__tail_code(&attr->tail, attr->plane ? vec_x : vec, esker__tail_operands(lowering, &attr->tail, node, &d),
+                         &defines);
         esker__text_add(&defines, "INPUT_GRAD %d\n", d.n_operands);
         d.operands[d.n_operands++] = esker__write(lowering, node);
     }
@@ -290,7 +334,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 static const esker__op linear_cross_entropy = {
     .name = "linear_cross_entropy",
     .n_inputs = -1,
-    .n_outputs = 4,
+    .n_outputs = 5,
     .attr_bytes = sizeof(attributes),
     .infer = infer,
     .reference = reference,
@@ -366,29 +410,50 @@ static esker_node *shaped(esker_node *x, const esker_shape *shape)
     return x && !esker_shape_equal(&x->type.shape, shape) ? esker_reshape(x, shape) : x;
 }
 
+/* Whether `x`, whose elements are one for each mean of `node`, is seen as they stand in what the means are of. */
+static bool stands_in(const esker_node *x, const esker_shape *shape, int32_t plane)
+{
+    const esker_shape *own = &x->type.shape;
+    int64_t n = 1;
+    int axis = shape->rank;
+    while (axis > 0 && n < plane) n *= shape->dims[--axis];
+    for (int i = 0; i < shape->rank; i++) {
+        int at = i - shape->rank + own->rank;
+        if ((at < 0 ? 1 : own->dims[at]) != (i < axis ? shape->dims[i] : 1)) return false;
+    }
+    return own->rank <= shape->rank;
+}
+
 /*
- * What follows the gradient of a alone, taken into its tail as long as its other operands are there; returns the last. Views stand in the way of
- * none: operands are seen in the shape of g.
+ * What follows the gradient g of a alone, taken into a tail of elements of `shape` as long as its other operands are there; returns the last. Views stand
+ * in the way of none: operands are seen in that shape. With planes g is a value for each, which whatever is of `shape` at last spreads; NULL if nothing does.
  */
-static const esker_node *take_tail(const esker_node *g, uint32_t own_blocks, const esker__fusion *fusion, attributes *attr,
-                                   esker_node **inputs, int *n_inputs)
+static const esker_node *take_tail(const esker_node *g, const esker_shape *shape, uint32_t own_blocks,
+                                   const esker__fusion *fusion, attributes *attr, esker_node **inputs, int *n_inputs)
 {
     enum { MOST = 3 };
-    const esker_shape *shape = &g->type.shape;
-    const esker_node *last = g, *user;
+    const esker_node *last = attr->plane ? NULL : g, *user;
     int which;
+    int64_t n = esker__elems(shape);
     for (const esker_node *x = g; (user = only_user(x, fusion, &which)) && !fusion->map[user->id]; x = user) {
+        bool whole = esker__elems(&user->type.shape) == n, spread = whole && esker__elems(&x->type.shape) != n;
+        if (spread && !stands_in(x, shape, attr->plane)) break;
+        if (user->op == &esker__op_expand && whole && esker_shape_equal(&user->type.shape, shape)) {
+            last = user;
+            continue;
+        }
         if (user->op->flags & ESKER__OP_VIEW) continue;
         esker_node like[MOST], *likes[MOST], seen = *user;
-        bool fits = user->op->joins && user->n_inputs <= MOST;
+        bool fits = user->op->joins && user->n_inputs <= MOST && (whole || (attr->plane && user->n_inputs == 1));
         for (int j = 0; fits && j < user->n_inputs; j++) {
             const esker_node *input = user->inputs[j];
-            fits = esker__elems(&input->type.shape) == esker__elems(shape) && (j == which || fusion->map[input->id]);
+            fits = j == which || (esker__elems(&input->type.shape) == n && fusion->map[input->id]);
             like[j] = *input;
             like[j].type.shape = *shape;
             likes[j] = input == user->inputs[which] ? &like[which] : &like[j];
         }
-        if (!fits || esker__elems(&user->type.shape) != esker__elems(shape)) break;
+        if (!fits || (!whole && esker__elems(&user->type.shape) != esker__elems(&g->type.shape))) break;
+        if (spread && !esker_shape_equal(&user->type.shape, shape)) break;
         seen.type.shape = *shape;
         seen.inputs = likes;
         attributes with = *attr;
@@ -396,9 +461,77 @@ static const esker_node *take_tail(const esker_node *g, uint32_t own_blocks, con
         for (int j = 0; j < user->n_inputs; j++)
             if (j != which) inputs[(*n_inputs)++] = shaped(fusion->map[user->inputs[j]->id], shape);
         *attr = with;
-        last = user;
+        if (whole) last = user;
     }
     return last;
+}
+
+/* ---- Means ---- */
+
+/* The mean of planes that the rows of `a` are, or NULL. */
+static const esker_node *mean_of(const esker_node *a, const sizes *s)
+{
+    const esker_node *mean = under_views(a);
+    if (mean->op != &esker__op_mean || mean->producer != mean) return NULL;
+    const esker_shape *x = &mean->inputs[0]->type.shape;
+    uint32_t mask = ((const esker__reduce_attr *)mean->attr)->mask, all = (1u << x->rank) - 1;
+    bool last_axes = mask && (((all & ~mask) + 1) & (all & ~mask)) == 0;
+    int64_t n = esker__elems(x) / (s->rows * s->k);
+    return last_axes && s->k <= MOST_MEANS && s->k * n <= MOST_READ && esker__elems(&mean->type.shape) == s->rows * s->k
+               ? mean
+               : NULL;
+}
+
+/* Whether all that was copied so far reads the means through views, or is the product with the weight. */
+static bool are_read_later(const esker_node *node, const esker_node *mean, const esker_node *weight,
+                           const esker__fusion *fusion)
+{
+    const esker_graph *graph = node->graph;
+    for (size_t id = 0; id < graph->n_nodes; id++) {
+        const esker_node *user = graph->nodes[id];
+        if (!fusion->n_users[id] || !fusion->map[id] || user == node || (user->op->flags & ESKER__OP_VIEW)) continue;
+        for (int j = 0; j < user->n_inputs; j++) {
+            const esker_node *input = fusion->map[user->inputs[j]->id];
+            if (!input || under_views(input) != mean) continue;
+            if (user->op != &esker__op_matmul || fusion->map[user->inputs[1]->id] != weight) return false;
+        }
+    }
+    return true;
+}
+
+static void replace_means(const esker_node *node, const esker_node *mean, esker_node *made, const esker__fusion *fusion)
+{
+    for (size_t id = 0; id < node->graph->n_nodes; id++)
+        if (fusion->map[id] && under_views(fusion->map[id]) == mean)
+            fusion->map[id] = shaped(esker__output(made, MEAN), &fusion->map[id]->type.shape);
+}
+
+/* The node, with the means in it or without; NULL: it does not fit. */
+static esker_node *try_fused(esker_graph *graph, const esker_node *node, const esker_node *product, const esker_node *mean,
+                             esker_node *labels, const esker__fusion *fusion)
+{
+    attributes attr = {.has_bias = ((const esker__matmul_attr *)product->attr)->tail.has_bias};
+    sizes s = sizes_of(product->inputs[1], labels);
+    esker_node *own[4 + ESKER__PROGRAM_INPUTS] = {mean ? mean->inputs[0] : product->inputs[0], product->inputs[1], labels};
+    int n_inputs = 3;
+    if (attr.has_bias) own[n_inputs++] = product->inputs[2];
+    if (mean) attr.plane = (int32_t)(esker__elems(&own[0]->type.shape) / (s.rows * s.k));
+    bool trains = fusion->n_users[node->id + 1] > 0;
+    uint32_t blocks = 4 + (attr.has_bias != 0) + trains + (mean && trains);
+    if (blocks > fusion->storage_blocks) return NULL;
+    const esker_node *g = blocks < fusion->storage_blocks ? find_input_grad(node, product, fusion) : NULL;
+    const esker_node *last = g ? take_tail(g, &own[0]->type.shape, blocks + 1, fusion, &attr, own, &n_inputs) : NULL;
+    if (mean && trains && !last) return NULL; /* the gradients of the means alone would be many dispatches' work again */
+    esker_node *made = esker__record_in(graph, &linear_cross_entropy, &attr, own, n_inputs);
+    if (!made) return NULL;
+    if (product->label) esker_label(made, product->label);
+    /* Those in front of the last in the tail are read by nobody else. */
+    for (int which; g && last; g = g == last ? NULL : only_user(g, fusion, &which))
+        fusion->map[g->id] = g == last || esker__elems(&g->type.shape) == esker__elems(&made->type.shape)
+                                 ? shaped(made, &g->type.shape)
+                                 : made;
+    if (mean) replace_means(node, mean, made, fusion);
+    return made;
 }
 
 esker_node *esker__fused_linear_cross_entropy(esker_graph *graph, const esker_node *node, const esker_node *partner,
@@ -407,20 +540,12 @@ esker_node *esker__fused_linear_cross_entropy(esker_graph *graph, const esker_no
     const esker_node *product = under_views(inputs[0]);
     if (!suits(product, inputs[1]) || (partner && fusion->map[partner->id])) return NULL;
     if (!are_read_by(node->inputs[0], 1 + (partner != NULL), fusion)) return NULL;
-    attributes attr = {.has_bias = ((const esker__matmul_attr *)product->attr)->tail.has_bias};
-    esker_node *own[4 + ESKER__PROGRAM_INPUTS] = {product->inputs[0], product->inputs[1], inputs[1]};
-    int n_inputs = 3;
-    if (attr.has_bias) own[n_inputs++] = product->inputs[2];
-    uint32_t blocks = 4 + (attr.has_bias != 0) + (fusion->n_users[node->id + 1] > 0);
-    if (blocks > fusion->storage_blocks) return NULL;
-    const esker_node *g = blocks < fusion->storage_blocks ? find_input_grad(node, product, fusion) : NULL;
-    const esker_node *last = g ? take_tail(g, blocks + 1, fusion, &attr, own, &n_inputs) : NULL;
-    esker_node *made = esker__record_in(graph, &linear_cross_entropy, &attr, own, n_inputs);
+    sizes s = sizes_of(product->inputs[1], inputs[1]);
+    const esker_node *mean = mean_of(product->inputs[0], &s);
+    if (mean && !are_read_later(node, mean, product->inputs[1], fusion)) mean = NULL;
+    esker_node *made = mean ? try_fused(graph, node, product, mean, inputs[1], fusion) : NULL;
+    if (!made) made = try_fused(graph, node, product, NULL, inputs[1], fusion);
     if (!made) return NULL;
-    if (product->label) esker_label(made, product->label);
-    /* Those in front of the last in the tail are read by nobody else. */
-    for (int which; g; g = g == last ? NULL : only_user(g, fusion, &which))
-        fusion->map[g->id] = shaped(made, &g->type.shape);
     if (partner) fusion->map[partner->id] = esker__output(made, RIGHT);
     return esker__output(made, LOSS);
 }

@@ -5,7 +5,7 @@
 #include "support/op_check.h"
 
 typedef struct head {
-    bool bias, relu, view, scaled;
+    bool bias, relu, view, scaled, mean, keep, spread;
 } head;
 
 static esker_node *build(esker_graph *graph, esker_node *const *in, const void *args)
@@ -13,7 +13,9 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
     (void)graph;
     const head *h = args;
     esker_node *y = h->relu ? esker_relu(in[0]) : in[0];
-    if (h->view) y = esker_flatten(y);
+    if (h->spread) y = esker_sub(y, esker_sigmoid(in[0]));
+    if (h->mean) y = esker_mean(y, (const int[]){2, 3}, 2, h->keep);
+    if (h->view || h->keep) y = esker_flatten(y);
     if (h->scaled) y = esker_affine(y, 0.25f, 0);
     y = esker_matmul(y, in[1], &(esker_matmul_desc){.transpose_b = true});
     if (h->bias) y = esker_add(y, in[3]);
@@ -39,6 +41,19 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
         {                                                                                     \
             __VA_ARGS__                                                                       \
         }                                                                                     \
+    }
+
+#define MEANS(title, rows_, channels, height, width, classes_, ...)                            \
+    {                                                                                          \
+        title, build, 4,                                                                       \
+            {{.shape = {4, {rows_, channels, height, width}}, .lo = -1, .hi = 1, .gap = 0.01}, \
+             {.shape = {2, {classes_, channels}}, .lo = -1, .hi = 1},                          \
+             {.dtype = ESKER_DTYPE_I32, .shape = {1, {rows_}}, .lo = -1, .hi = (classes_)-1},  \
+             {.shape = {1, {classes_}}, .lo = -1, .hi = 1}},                                   \
+            .args = &(const head)                                                              \
+        {                                                                                      \
+            __VA_ARGS__                                                                        \
+        }                                                                                      \
     }
 
 static const op_check_row rows[] = {
@@ -77,6 +92,14 @@ static const op_check_row rows[] = {
       {.shape = {1, {1}}, .lo = -1, .hi = 1}},
      .args = &(const head){.bias = true},
      .no_gradient = true},
+    MEANS("means of planes", 32, 8, 4, 8, 2, .bias = true, .relu = true, .mean = true),
+    MEANS("means, seen as pixels", 20, 3, 5, 4, 3, .bias = true, .relu = true, .mean = true, .keep = true),
+    MEANS("means of odd planes", 9, 17, 3, 3, 10, .bias = true, .relu = true, .mean = true),
+    MEANS("means of one element", 9, 12, 1, 1, 5, .bias = true, .relu = true, .mean = true),
+    MEANS("means of long planes", 3, 2, 20, 37, 7, .bias = true, .relu = true, .mean = true),
+    MEANS("means of many planes", 5, 300, 2, 2, 6, .bias = true, .relu = true, .mean = true),
+    MEANS("means whose gradient is spread alone", 9, 6, 4, 5, 5, .bias = true, .mean = true),
+    MEANS("means of what others need", 9, 6, 4, 5, 5, .bias = true, .relu = true, .mean = true, .spread = true),
     {"logits of thousands",
      build,
      3,
@@ -94,12 +117,13 @@ enum { LOSS, RIGHT, DX, DW, DB, N_RESULTS };
 typedef struct results {
     float *values[N_RESULTS];
     size_t n[N_RESULTS];
-    int dispatches, heads; /* in all, and of the fused node's kernel */
+    int dispatches, heads, means; /* in all, of the fused node's kernel, and of these with means */
 } results;
 
 typedef struct problem {
     int rows, classes, k;
     int32_t bad; /* the label of the row in the middle, in place of a good one; 0: none */
+    int plane;   /* 0, or of how many neighbours of x each of the k values is the mean */
 } problem;
 
 static void fill(esker_plan *plan, const char *name, size_t n, float scale)
@@ -120,6 +144,7 @@ static void count_dispatches(const esker_plan *plan, results *out)
         esker_dispatch_info d;
         assert_ok(esker_plan_get_dispatch(plan, i, &d));
         out->heads += strcmp(d.kernel, "loss/linear_cross_entropy") == 0;
+        out->means += strncmp(d.op, "mean+", 5) == 0 && strcmp(d.kernel, "loss/finish") != 0;
     }
 }
 
@@ -127,13 +152,15 @@ static void run(const problem *p, bool fusion, results *out)
 {
     esker_graph *graph;
     esker_plan *plan;
-    *out = (results){.n = {1, 1, (size_t)(p->rows * p->k), (size_t)(p->classes * p->k), (size_t)p->classes}};
+    int plane = p->plane ? p->plane : 1;
+    *out = (results){.n = {1, 1, (size_t)(p->rows * p->k * plane), (size_t)(p->classes * p->k), (size_t)p->classes}};
     assert_ok(esker_graph_create(NULL, &graph));
-    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {p->rows, p->k}});
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){3, {p->rows, p->k, plane}});
     esker_node *w = esker_input(graph, "weight", ESKER_DTYPE_F32, &(esker_shape){2, {p->classes, p->k}});
     esker_node *b = esker_input(graph, "bias", ESKER_DTYPE_F32, &(esker_shape){1, {p->classes}});
     esker_node *t = esker_input(graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {p->rows}});
-    esker_node *logits = esker_add(esker_matmul(esker_relu(x), w, &(esker_matmul_desc){.transpose_b = true}), b);
+    esker_node *y = p->plane ? esker_mean(esker_relu(x), (const int[]){2}, 1, false) : esker_flatten(esker_relu(x));
+    esker_node *logits = esker_add(esker_matmul(y, w, &(esker_matmul_desc){.transpose_b = true}), b);
     esker_node *outputs[N_RESULTS] = {esker_cross_entropy(logits, t), esker_count_correct(logits, t)};
     assert_ok(esker_gradients(outputs[LOSS], (esker_node *[]){x, w, b}, 3, &outputs[DX]));
     assert_ok(esker_plan_compile(
@@ -173,6 +200,7 @@ static void compare(const problem *p)
     esker_device_info info;
     esker_device_get_info(test_device(), &info);
     assert_int_equal(one.heads, info.limits.storage_blocks >= 6);
+    assert_int_equal(one.means, p->plane && info.limits.storage_blocks >= 9);
     for (int o = 0; o < N_RESULTS; o++) {
         float largest = 0;
         for (size_t i = 0; i < one.n[o]; i++) largest = fmaxf(largest, fabsf(apart.values[o][i]));
@@ -192,15 +220,17 @@ static void compare(const problem *p)
 static void agrees_with_its_parts(void **state)
 {
     (void)state;
-    static const problem problems[] = {{64, 10, 256, 0}, {32, 2, 8, 0},   {129, 3, 7, 0},     {33, 65, 66, 0},
-                                       {300, 31, 64, 0}, {700, 10, 9, 0}, {40, 100, 1030, 0}, {64, 10, 256, -1}};
+    static const problem problems[] = {{64, 10, 256, 0},    {32, 2, 8, 0},       {129, 3, 7, 0},      {33, 65, 66, 0},
+                                       {300, 31, 64, 0},    {700, 10, 9, 0},     {40, 100, 1030, 0},  {64, 10, 256, -1},
+                                       {32, 2, 8, 0, 1024}, {40, 10, 64, 0, 49}, {5, 100, 130, 0, 7}, {5, 3, 1000, -1, 4}};
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) compare(&problems[i]);
 }
 
 static void a_bad_label_makes_the_loss_nan(void **state)
 {
     (void)state;
-    static const problem problems[] = {{10, 10, 12, 10}, {300, 10, 12, -2}, {65, 65, 9, INT32_MAX}, {65, 65, 9, INT32_MIN}};
+    static const problem problems[] = {
+        {10, 10, 12, 10}, {300, 10, 12, -2}, {65, 65, 9, INT32_MAX}, {65, 65, 9, INT32_MIN}, {9, 4, 5, 7, 6}};
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) compare(&problems[i]);
 }
 
