@@ -6,6 +6,9 @@
 
 #define MAX_TAPS_X   7
 #define SHARED_BYTES 12288u /* of a group: several groups share what a multiprocessor has */
+/* Invocations with which a large GPU is busy enough: to split sums costs a second pass behind a barrier, 13 us of a step of mnistcnn on an H200, which has 32768. Not
+   with the 6656 of cnn_small, whose step would take 10 us longer. */
+#define FILLING 16384
 
 typedef struct tiling {
     uint32_t ch, px, lx, ly, lz, cc;
@@ -97,10 +100,21 @@ static tiling choose_pooling(const esker__conv2d_direct *d, esker__conv2d_direct
     *of = *d;
     of->rows -= of->rows % 2;
     of->columns -= of->columns % 2;
-    tiling t = choose_tiling(of, NULL);
-    t.ly = 2 * even_part((uint64_t)of->rows / 2, t.ly < 2 ? 1 : t.ly / 2);
-    t.cc = choose_channels(of, NULL, &t);
-    return t;
+    tiling t = choose_tiling(of, NULL), best = t;
+    double least = 0;
+    best.ly = 2; /* neighbours share windows */
+    /* The rows that a group reads for those that count; fewer filters leave room for more rows. */
+    for (; t.lz >= 1; t.lz /= 2) {
+        t.ly = 2 * even_part((uint64_t)of->rows / 2, t.lx * t.lz > 64 ? 1 : 64 / (t.lx * t.lz));
+        while (t.ly > 2 && shared_bytes(of, NULL, &t) > SHARED_BYTES) t.ly = 2 * ((t.ly / 2 + 1) / 2);
+        double read = (double)(esker__ceil_div((uint64_t)of->rows, t.ly) *
+                               ((t.ly - 1) * (uint32_t)of->stride_y + (uint32_t)of->taps_y));
+        if ((least && read >= least) || t.lx * t.ly * t.lz < ESKER__CONV2D_TILED_LEAST) continue;
+        least = read;
+        best = t;
+    }
+    best.cc = choose_channels(of, NULL, &best);
+    return best;
 }
 
 /* Where a dispatch is a good part of the time: larger ones have larger tiles. */
@@ -159,9 +173,10 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     esker_status st = esker__fold_groups(lowering, (uint64_t)d->images * across * down, desc.groups);
     if (st != ESKER_OK) return st;
     uint32_t splits = 1, chunk = (uint32_t)d->c_in;
-    if (d->alone && !p && !d->pooling)
-        splits = esker__choose_splits(limits, n_elems, (uint64_t)d->images * across * down * blocks_f * t.lx * t.ly * t.lz,
-                                      (uint64_t)d->c_in, t.cc, 2 * t.cc, &chunk);
+    uint64_t n_invocations = (uint64_t)d->images * across * down * blocks_f * t.lx * t.ly * t.lz;
+    bool fills = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && n_invocations >= FILLING;
+    if (d->alone && !p && !d->pooling && !fills)
+        splits = esker__choose_splits(limits, n_elems, n_invocations, (uint64_t)d->c_in, t.cc, 2 * t.cc, &chunk);
     if (blocks_f * (p ? 2 : splits) > limits->groups[2])
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld channels need %llu groups, this device takes %u", d->y->op->name,
                            (long long)d->f_out, (unsigned long long)(blocks_f * splits), limits->groups[2]);
