@@ -64,7 +64,7 @@ static esker_node *linear(esker_graph *graph, int i, int n, int k, esker_node *x
 }
 
 /* Blocks of a wide product, a narrow one, and a norm behind that. */
-static esker_node *record(esker_graph *graph, const net *s)
+static esker_node *record(esker_graph *graph, const net *s, bool train)
 {
     esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){3, {s->batch, s->rows, s->narrow}}), *y = x;
     for (int i = 0; i < BLOCKS; i++) {
@@ -75,7 +75,7 @@ static esker_node *record(esker_graph *graph, const net *s)
         if (s->act) y = esker_silu(y);
     }
     esker_node *loss = esker_mean(esker_mul(y, esker_tanh(y)), NULL, 0, false);
-    assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.5f}));
+    if (train) assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.5f}));
     return loss;
 }
 
@@ -98,7 +98,7 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
     esker_graph *graph;
     esker_plan *plan;
     assert_ok(esker_graph_create(NULL, &graph));
-    esker_node *loss = record(graph, s);
+    esker_node *loss = record(graph, s, true);
     int n = 0, n_x = s->batch * s->rows * s->narrow, counted[2];
     esker_params *params = esker_graph_get_params(graph);
     assert_ok(esker_params_init_values(params, 3));
@@ -155,14 +155,52 @@ static void same_parameters(void **state)
     assert_memory_equal(fused, again, (size_t)n * sizeof *again);
 }
 
+/* The loss alone: statistics, and without an addition the products' results, are read by nobody. */
+static float loss_alone(const net *s, bool no_fusion, bool check)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    uint64_t ticket = 0;
+    float value;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *loss = record(graph, s, false);
+    int n_x = s->batch * s->rows * s->narrow;
+    assert_ok(esker_params_init_values(esker_graph_get_params(graph), 3));
+    esker_plan_desc desc = {
+        .device = test_device(), .outputs = &loss, .n_outputs = 1, .no_fusion = no_fusion, .check = check};
+    assert_ok(esker_plan_compile(graph, &desc, &plan));
+    assert_ok(esker_plan_check(plan));
+    float *x = malloc((size_t)n_x * sizeof *x);
+    assert_non_null(x);
+    test_uniform(x, n_x, -1, 1, 1);
+    assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
+    free(x);
+    assert_ok(esker_plan_submit(plan, &ticket));
+    assert_ok(esker_plan_read(plan, ticket, 0, &value, sizeof value));
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return value;
+}
+
+static void same_loss(void **state)
+{
+    const net *s = *state;
+    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
+    float apart = loss_alone(s, true, false), fused = loss_alone(s, false, false);
+    if (!(fabsf(fused - apart) <= 1e-6f * (1 + fabsf(apart)))) fail_msg("%s: %.9g, apart %.9g", s->name, fused, apart);
+    assert_true(loss_alone(s, false, true) == fused);
+}
+
 int main(void)
 {
     enum { N = sizeof nets / sizeof *nets };
-    struct CMUnitTest tests[N];
-    for (int i = 0; i < N; i++)
-        tests[i] = (struct CMUnitTest){.name = nets[i].name,
-                                       .test_func = same_parameters,
-                                       .teardown_func = test_without_variant,
-                                       .initial_state = (void *)(uintptr_t)&nets[i]};
+    static char names[N][80];
+    struct CMUnitTest tests[2 * N];
+    for (int i = 0; i < N; i++) {
+        void *row = (void *)(uintptr_t)&nets[i];
+        snprintf(names[i], sizeof names[i], "forward: %s", nets[i].name);
+        tests[i] = (struct CMUnitTest){nets[i].name, same_parameters, NULL, test_without_variant, row};
+        tests[N + i] = (struct CMUnitTest){names[i], same_loss, NULL, test_without_variant, row};
+    }
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
