@@ -14,8 +14,7 @@ typedef struct setting {
 } setting;
 
 static const setting settings[] = {{"whole8", 8, 512},     {"whole6", 6, 512},     {"whole4", 4, 512},
-                                   {"whole8x384", 8, 384}, {"whole8x256", 8, 256}, {"whole6x256", 6, 256},
-                                   {"whole4x256", 4, 256}};
+                                   {"whole8x256", 8, 256}, {"whole6x256", 6, 256}, {"whole4x256", 4, 256}};
 #define N_SETTINGS ((int)(sizeof settings / sizeof *settings))
 
 #define CHUNK 512u /* values of p of a row in shared memory */
@@ -101,7 +100,7 @@ static esker_status emit(esker__lowering *lowering, const esker__gemm *p, const 
     uint32_t params[5] = {p->m, p->n, p->k, d.groups[0]};
     memcpy(&params[4], &norm->eps, sizeof norm->eps);
     d.params = params;
-    uint32_t near = !p->tb ? 1 : slices % 8 ? 4 : 8; /* columns lie along p: neighbours read whole lines */
+    uint32_t near = p->tb ? 4 : 1; /* columns lie along p: neighbours read along them */
     bool tail_last = norm->tail->program.n_steps > 0;
     esker__text defines = {0};
     esker__text_add(&defines, "TB %d\nVA %d\nVB %d\nTX %u\nSLICES %u\nNEAR %u\nROWS %u\nTURN %u\nCHUNK %u\n", p->tb,

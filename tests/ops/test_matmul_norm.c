@@ -27,7 +27,7 @@ static const net nets[] = {
     {"as in a transformer", "whole_rows,whole8", LAYER, 3, 17, 512, 128, false, true},
     {"six rows", "whole_rows,whole6", LAYER, 2, 19, 96, 128, false, true},
     {"four rows, odd lengths", "whole_rows,whole4", LAYER, 1, 9, 65, 124, false, true},
-    {"groups of 384", "whole_rows,whole8x384", LAYER, 1, 7, 130, 96, false, true},
+    {"eight rows of 256 invocations", "whole_rows,whole8x256", LAYER, 1, 7, 130, 96, false, true},
     {"groups of 256", "whole_rows,whole8x256", LAYER, 5, 5, 36, 60, false, true},
     {"narrow rows, one row", "whole_rows,whole6x256", LAYER, 1, 1, 9, 8, false, true},
     {"wide rows", "whole_rows,whole4x256", LAYER, 1, 11, 40, 256, false, true},
