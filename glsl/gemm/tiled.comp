@@ -58,6 +58,10 @@
 #ifndef LANES
 #define LANES 0 // 0: neighbours along n; 1: 8 x 4 of each 32; 2: the same in zigzag (TX >= 8 and TY >= 4 both)
 #endif
+#ifndef STRIP
+#define STRIP 0 // 0, or how many groups along n take turns along m: of large matrices, what groups that run at once read stays in the cache. Then
+                // the next blocks are read without asking whether there are any, where both operands are aligned
+#endif
 #ifndef SPLIT
 #define SPLIT 0
 #endif
@@ -430,6 +434,15 @@ void store_sums(uint i, uint z, vec4 s)
 void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
+#if STRIP
+    {
+        uint n_x = (n + 4u * COLS4 - 1u) / (4u * COLS4), n_y = (m + 4u * ROWS4 - 1u) / (4u * ROWS4), id = group.y * n_x + group.x;
+        uint strip = id / (uint(STRIP) * n_y), x = strip * uint(STRIP), width = min(uint(STRIP), n_x - x);
+        id -= x * n_y;
+        group.x = x + id % width;
+        group.y = id / width;
+    }
+#endif
     uint here = gl_LocalInvocationIndex;
 #if SLICES > 1
     uint of_slice = here % uint(TX * TY);
@@ -575,13 +588,13 @@ void main()
 #endif
 #if FAST_A
     uint place_a = FIRST_PLACE_A(here), row_a = ROW_A, tile_a_long = TILE_OF_A;
-#define ON_A place_a += tile_a_long;
+#define ON_A place_a += FURTHER_ON(tile_a_long);
 #else
 #define ON_A
 #endif
 #if FAST_B
     uint place_b = FIRST_PLACE_B(UNIT_B), row_b = ROW_B, tile_b_long = TILE_OF_B;
-#define ON_B place_b += tile_b_long;
+#define ON_B place_b += FURTHER_ON(tile_b_long);
 #else
 #define ON_B
 #endif
@@ -597,10 +610,16 @@ void main()
         to_b ^= uint(BK) * COLS4;
 #endif
         next += uint(BK);
-        ON_A
-        ON_B
         bool more = next < end;
-        if (more) {
+#if STRIP && FAST_A && FAST_B
+#define FURTHER_ON(n) (more ? n : 0u)
+#else
+#define FURTHER_ON(n) n
+        if (more)
+#endif
+        {
+            ON_A
+            ON_B
             READ
         }
 #if EARLY

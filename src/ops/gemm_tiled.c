@@ -9,7 +9,7 @@
 
 typedef struct tiling {
     const char *name; /* rows x columns of a group's tile */
-    uint32_t tx, ty, mr, nr, bk, slices, buffers, unroll, lanes;
+    uint32_t tx, ty, mr, nr, bk, slices, buffers, unroll, lanes, strip;
     /* Measured on an H100 of 132 multiprocessors: what one of them computes when full, how many groups that takes, and how long one BK
        takes a group that has a multiprocessor to itself. */
     double flops, seconds;
@@ -17,26 +17,32 @@ typedef struct tiling {
 } tiling;
 
 static const tiling tilings[] = {
-    {"t256x128", 16, 16, 4, 2, 16, 1, 2, 16, 2, 347e9, 2.9e-6, 1},
-    {"t128x128", 16, 16, 2, 2, 8, 1, 2, 8, 2, 318e9, 0.95e-6, 2},
-    {"t128x64", 8, 16, 2, 2, 32, 2, 2, 8, 2, 305e9, 1.72e-6, 1},
-    {"t64x64", 8, 8, 2, 2, 16, 1, 2, 16, 2, 305e9, 1.01e-6, 8},
-    {"t32x64", 16, 8, 1, 1, 32, 1, 2, 16, 2, 200e9, 0.86e-6, 4},
-    {"t32x32", 8, 8, 1, 1, 32, 1, 2, 16, 2, 170e9, 0.86e-6, 8},
-    {"t16x128", 16, 4, 1, 2, 16, 1, 2, 16, 2, 90e9, 0.57e-6, 6},
-    {"t128x16", 4, 16, 2, 1, 16, 1, 2, 16, 0, 170e9, 0.57e-6, 6},
-    {"t16x128s2", 32, 4, 1, 1, 64, 2, 1, 16, 2, 142e9, 1.0e-6, 1},
-    {"t32x32s4", 8, 8, 1, 1, 64, 4, 2, 16, 2, 170e9, 1.15e-6, 1},
+    {"t256x128", 16, 16, 4, 2, 16, 1, 2, 16, 2, 8, 347e9, 2.9e-6, 1},
+    {"t128x128", 16, 16, 2, 2, 8, 1, 2, 8, 2, 0, 318e9, 0.95e-6, 2},
+    {"t128x64", 8, 16, 2, 2, 32, 2, 2, 8, 2, 0, 305e9, 1.72e-6, 1},
+    {"t64x64", 8, 8, 2, 2, 16, 1, 2, 16, 2, 0, 305e9, 1.01e-6, 8},
+    {"t32x64", 16, 8, 1, 1, 32, 1, 2, 16, 2, 0, 230e9, 0.86e-6, 4},
+    {"t32x32", 8, 8, 1, 1, 32, 1, 2, 16, 2, 0, 200e9, 0.86e-6, 9},
+    {"t32x32s2", 8, 8, 1, 1, 64, 2, 1, 16, 2, 0, 246e9, 0.72e-6, 3},
+    {"t32x32s4", 8, 8, 1, 1, 128, 4, 1, 16, 2, 0, 228e9, 1.15e-6, 1},
+    {"t16x32s8", 8, 4, 1, 1, 128, 8, 1, 16, 2, 0, 205e9, 0.92e-6, 2},
+    {"t16x16s16", 4, 4, 1, 1, 128, 16, 1, 8, 0, 0, 117e9, 0.54e-6, 3},
+    {"t16x128", 16, 4, 1, 2, 16, 1, 2, 16, 2, 0, 90e9, 0.57e-6, 6},
+    {"t128x16", 4, 16, 2, 1, 16, 1, 2, 16, 0, 0, 170e9, 0.57e-6, 6},
+    {"t16x128s2", 32, 4, 1, 1, 64, 2, 1, 16, 2, 0, 160e9, 1.0e-6, 1},
 };
 #define N_TILINGS    ((int)(sizeof tilings / sizeof *tilings))
 #define USUAL_TILING 3 /* of GPUs that are large but otherwise unknown */
 
 #define MULTIPROCESSORS 132
 #define FIRST_READ      1.2e-6 /* seconds until the first tile of a group is there, */
+#define OF_RESULT       0.2e-9 /* more of them for each element of its tile, */
 #define ACROSS          0.87 /* part of `seconds` where both operands lie across k, so that nothing is transposed on the way, */
 #define SECOND_PASS     4.2e-6 /* seconds of gemm/sum_splits with its barrier, */
 #define PARTIAL_RATE    2e12   /* and bytes of partial sums a second that it adds up */
 #define PARTIAL_BYTES   (32u << 20)
+#define CACHE_BYTES     50e6   /* of operands: where they are more, each reading of them counts */
+#define READ_RATE       2.4e12 /* bytes a second */
 
 static uint64_t rows_of(const tiling *t)
 {
@@ -64,8 +70,14 @@ static double seconds_of(const esker__gemm *p, const tiling *t, uint64_t splits)
     double full = floor(groups / (MULTIPROCESSORS * t->groups)), rest = groups - full * MULTIPROCESSORS * t->groups;
     double step = 2.0 * (double)(rows_of(t) * columns_of(t)) * t->bk / t->flops; /* of one group among many */
     double alone = t->seconds * (p->ta && !p->tb ? ACROSS : 1);
-    double seconds = full * (FIRST_READ + steps * fmax(alone, step * t->groups)) +
-                     (rest > 0 ? FIRST_READ + steps * fmax(alone, step * ceil(rest / MULTIPROCESSORS)) : 0);
+    double once = FIRST_READ + OF_RESULT * (double)(rows_of(t) * columns_of(t));
+    double seconds = full * (once + steps * fmax(alone, step * t->groups)) +
+                     (rest > 0 ? once + steps * fmax(alone, step * ceil(rest / MULTIPROCESSORS)) : 0);
+    double columns = (double)p->n * p->k * p->batches, rows = (double)p->m * p->k * p->batches;
+    if (4 * (columns + rows) > CACHE_BYTES)
+        seconds = fmax(seconds, 4 / READ_RATE *
+                                    (columns * (double)esker__ceil_div(p->m, rows_of(t)) +
+                                     rows * (double)esker__ceil_div(p->n, columns_of(t))));
     uint64_t parts = p->sum ? splits * p->batches : splits;
     if (parts > 1)
         seconds += SECOND_PASS + 4.0 * p->m * p->n * (p->sum ? 1 : p->batches) * (double)(parts + 1) / PARTIAL_RATE;
@@ -133,10 +145,10 @@ esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, c
     esker__text defines = {0};
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\nWHOLE %d\nEVEN %d\n", p->ta, p->tb, va, vb, vc,
                     p->k % t->bk == 0, p->m % rows_of(t) == 0 && p->n % columns_of(t) == 0);
-    esker__text_add(&defines, "TX %u\nTY %u\nMR %u\nNR %u\nBK %u\nSLICES %u\nBUFFERS %u\nUNROLL %u\nLANES %u\n", t->tx,
-                    t->ty, t->mr, t->nr, t->bk, t->slices, t->buffers,
-                    esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE ? 4 : t->unroll,
-                    t->lanes); /* CPUs compile long */
+    esker__text_add(&defines, "TX %u\nTY %u\nMR %u\nNR %u\nBK %u\nSLICES %u\nBUFFERS %u\nUNROLL %u\nLANES %u\nSTRIP %u\n",
+                    t->tx, t->ty, t->mr, t->nr, t->bk, t->slices, t->buffers,
+                    esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE ? 4 : t->unroll, t->lanes,
+                    t->strip); /* CPUs compile long */
     if (t->mr * t->nr > 2 && p->splits == 1 && esker__updated(p->out))
         esker__text_add(&defines, "AT_ONCE 2\n"); /* of updates: more registers cost groups */
     return esker__gemm_finish(lowering, p, vc, &d, &defines);
