@@ -1,17 +1,20 @@
 #version 310 es
 // conv/tiled: the sums of conv/direct, from tiles of x and of the weights in shared memory: each group LX PX columns by LY rows of one image,
-//             and CH LZ channels; each invocation CH channels of PX neighbouring pixels of a row. For GPUs with fast shared memory
+//             and CH LF channels; each invocation CH channels of PX neighbouring pixels of a row. For GPUs with fast shared memory
 //
 // The next tiles are read, in fours, before the arithmetic of these, and written after it: whole vec4, as one component at a time took half as
 // long again on an H100.
 // x is read once for all taps (but for the tile's border), and an invocation reads a row of it from shared memory once for KW taps.
 //
-// Order     every element is one running sum over c, then p, then q, as in conv/direct; if SPLIT over those c of its split
+// Where results are few, SLICES invocations take every SLICES-th channel of each tile, and their sums are added at the end.
+//
+// Order     every element is one running sum over c, then p, then q, as in conv/direct; if SPLIT over those c of its split; with SLICES those of each slice, which
+//           are then added in their order
 // Bindings  0 in x f32 [images, c_in, x_h, x_w]    1 in w f32    2 in bias f32 (if BIAS)    then those of TAIL    last out y f32, other elements untouched
 //           if SPLIT: y is [splits, n_elems] of partial sums for gemm/sum_splits, split s over c in [s chunk, (s + 1) chunk)
 // Uniforms  as in conv/direct: pixel (u, v) of image i, channel f is y[(i f_out + f) y_channel + y_first + u y_u + v y_v], the weight of (f, c, p, q)
 //           is w[f w_f + c w_c + w_first + p w_p + q w_q], and x begins pad_y rows above and pad_x columns left of the first pixel's taps;
-//           across, down: tiles of an image; fold: groups along x; blocks_f: ceil(f_out / (CH LZ)); chunk: multiple of CC, or c_in
+//           across, down: tiles of an image; fold: groups along x; blocks_f: ceil(f_out / (CH LF)); chunk: multiple of CC, or c_in
 // Groups    images down across, folded into x and y; z: blocks_f splits, or blocks_f 2 if PHASES
 // Variants  PHASES: the gradient of the input, with stride 2. Even rows of y, and odd ones, are convolutions of x with taps of their own, which two groups take, and so are even
 //           columns and odd ones, of which an invocation takes PX (4) each. KW is the number of taps of both, those of even columns first; WINDOW: columns of x that they see;
@@ -21,13 +24,19 @@
 //           POOLING: y is [images, f_out, rows / 2, columns / 2], the largest values of windows of 2 x 2 (rows and columns are even, y_channel and y_u those of
 //           y); WINNERS_BINDING: behind y, uint [images, ceil(f_out / 4), rows / 2, columns / 2], which element of each it was (pool/winners), with GATED
 //           POOLED_X: x [images, c_in, x_h / 2, x_w / 2] is the gradient of what was pooled in windows of 2 x 2, and binding 2 the winners (pool/winners)
+//           X4: rows of x are a multiple of 4 long, and tiles begin at the same place in a four, which SHIFT says: x is read as vec4
+//           EVEN: no tile has pixels or channels beyond the result, and nothing is asked about them. Not with PHASES
 //           VY: y_v is 1, and columns, y_channel, y_first, y_u are multiples of 4; with PHASES: rows of y are a multiple of 4 long
-// Limits    tiles of at most four fours of elements for each invocation; LX LY LZ invocations; shared memory 16 CC (rows * width + KH KW CH LZ / 4) bytes, rows = (LY - 1) SY + KH, width about
+// Limits    tiles of at most four fours of elements for each invocation; LX LY LF SLICES invocations; shared memory 16 CC (rows * width + KH KW CH LF / 4) bytes, rows = (LY - 1) SY + KH, width about
 //           ((LX PX - 1) SX + KW) / 4; CH, PX 8 need about 100 registers
 #ifndef LX
 #define LX 4 // literals for layout()
 #define LY 8
 #define LZ 2
+#endif
+#ifndef SLICES
+#define SLICES 1 // of the channels of each tile
+#define LF LZ // LZ / SLICES
 #endif
 #ifndef CH
 #define CH 4 // or 8
@@ -49,6 +58,13 @@
 #endif
 #ifndef CC
 #define CC 4 // channels at a time
+#endif
+#ifndef X4
+#define X4 0
+#define SHIFT 0 // -pad_x modulo 4
+#endif
+#ifndef EVEN
+#define EVEN 0
 #endif
 #ifndef WHOLE
 #define WHOLE 0 // the channels of every split are a multiple of CC
@@ -99,7 +115,11 @@
 precision highp float;
 precision highp int;
 layout(local_size_x = LX, local_size_y = LY, local_size_z = LZ) in;
+#if X4
+layout(std430, binding = 0) readonly buffer X { vec4 x4[]; };
+#else
 layout(std430, binding = 0) readonly buffer X { float x[]; };
+#endif
 layout(std430, binding = 1) readonly buffer W { float w[]; };
 #if POOLED_X
 layout(std430, binding = 2) readonly buffer WinnersOfX { uint winners_of_x[]; };
@@ -137,27 +157,32 @@ uint phase; // of the rows
 #define pad_y phase_pad_y[phase]
 #endif
 
-#define N_GROUP (LX * LY * LZ)
+#define N_SLICE (LX * LY * LF)
+#define N_GROUP (N_SLICE * SLICES)
 #define TILE_H ((LY - 1) * SY + KH)
 #define TILE_W ((LX * PX - 1) * SX + WINDOW)
 #define WIDTH4 ((TILE_W + 3) / 4 + 1 - (TILE_W + 3) / 4 % 2) // odd, so that neighbouring rows begin in different banks
-#define F4 (CH * LZ / 4)
+#define F4 (CH * LF / 4)
 #define PITCH4 (F4 + 1 - F4 % 2) // odd, so that neighbouring taps begin in different banks
 #define TAPS (KH * KW)
 #define N_TILE (CC * TILE_H * WIDTH4) // fours
+#define N_SUMS ((SLICES - 1) * PX / 4 * N_SLICE) // of the other slices, that go through its memory, too
 #define N_WEIGHTS (CC * TAPS * F4)
 #if POOLING
 shared vec4 tile[N_TILE > 2 * N_GROUP ? N_TILE : 2 * N_GROUP]; // in the end each invocation gives half of what it has
+#elif N_SUMS > N_TILE
+shared vec4 tile[N_SUMS];
 #else
 shared vec4 tile[CC * TILE_H * WIDTH4];
 #endif
 shared vec4 weights[CC * TAPS * PITCH4]; // [c][p][q][channels / 4]
 
+#define NOWHERE (x_w + 3) // beyond a row, also SHIFT before it
 uint c, c_end; // the first channel of these tiles, and the end of this split's
 uint f_first;  // of the group
 int x_top, x_left;
 
-// Four `e` of the tile (channel, row, four columns): where it lies behind the first channel of the image, and its first column, x_w where there is
+// Four `e` of the tile (channel, row, four columns): where it lies behind the first channel of the image, and its first column, NOWHERE where there is
 // none of them.
 ivec2 place_x(uint e)
 {
@@ -167,7 +192,7 @@ ivec2 place_x(uint e)
 #if POOLED_X // the row's windows in their channel, and whether they have it below
     return ivec2((row >> 1) * (x_w >> 1) * 2 + (row & 1), inside && row < (x_h >> 1) * 2 ? at : x_w);
 #else
-    return ivec2((int(d) * x_h + row) * x_w + at, inside ? at : x_w);
+    return ivec2((int(d) * x_h + row) * x_w + at, inside ? at : NOWHERE);
 #endif
 }
 #if POOLED_X
@@ -194,12 +219,30 @@ vec4 four_of_windows(uint channel, int line, int at)
 #endif
 vec4 four_of_x(int from, int at)
 {
+#if X4 // a four of the row, or what two of them have of it
+    vec4 a = vec4(0.0);
+    if (uint(at - SHIFT) < uint(x_w)) a = x4[(from - SHIFT) >> 2];
+#if SHIFT == 0
+    return a;
+#else
+    vec4 b = vec4(0.0);
+    if (uint(at - SHIFT + 4) < uint(x_w)) b = x4[((from - SHIFT) >> 2) + 1];
+#if SHIFT == 1
+    return vec4(a.yzw, b.x);
+#elif SHIFT == 2
+    return vec4(a.zw, b.xy);
+#else
+    return vec4(a.w, b.xyz);
+#endif
+#endif
+#else
     vec4 t = vec4(0.0);
     if (uint(at) < uint(x_w)) t.x = x[from];
     if (uint(at + 1) < uint(x_w)) t.y = x[from + 1];
     if (uint(at + 2) < uint(x_w)) t.z = x[from + 2];
     if (uint(at + 3) < uint(x_w)) t.w = x[from + 3];
     return t;
+#endif
 }
 // Four `e` of the weights, of four channels of y: where the first lies, and how many of the channels there are. Steps may be negative.
 // Neighbours are neighbouring taps, which lie together in memory, and then what lies next to them.
@@ -239,7 +282,7 @@ vec4 four_of_w(int from, int n)
 #define PRESENT_X(e, at) at
 #define PRESENT_W(e, n) n
 #else
-#define PRESENT_X(e, at) (c + (e) / uint(TILE_H * WIDTH4) < c_end ? at : x_w)
+#define PRESENT_X(e, at) (c + (e) / uint(TILE_H * WIDTH4) < c_end ? at : NOWHERE)
 #define PRESENT_W(e, n) (c + D_OF(e) < c_end ? n : 0)
 #endif
 #define PLACE_X(I, O, E) O = place_x(here + I * uint(N_GROUP));
@@ -345,7 +388,13 @@ void store8(uint at, uint column, vec4 s, vec4 t)
 void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
-    uint here = gl_LocalInvocationIndex, tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y, tz = gl_LocalInvocationID.z;
+    uint here = gl_LocalInvocationIndex, tx = gl_LocalInvocationID.x, ty = gl_LocalInvocationID.y;
+#if SLICES > 1
+    uint tz = gl_LocalInvocationID.z % uint(LF), slice = gl_LocalInvocationID.z / uint(LF);
+#else
+    uint tz = gl_LocalInvocationID.z;
+#define slice 0u
+#endif
 #if POOLED_X
     image = group.y * fold + group.x;
 #else
@@ -376,7 +425,7 @@ void main()
 #else
 #define taps_down uint(KH)
 #endif
-    f_first = block * uint(CH * LZ);
+    f_first = block * uint(CH * LF);
     uint column = (left * uint(LX) + tx) * uint(PX), u = top * uint(LY) + ty;
     x_left = int(left) * LX * PX * SX - pad_x;
     x_top = int(top) * LY * SY - pad_y;
@@ -411,7 +460,7 @@ void main()
             SLOTS_X(READ_X)
             SLOTS_W(READ_W)
         }
-        for (uint d = 0u; d < uint(CC); d++)
+        for (uint d = slice; d < uint(CC); d += uint(SLICES))
             for (uint p = 0u; p < taps_down; p++) {
                 uint from = (d * uint(TILE_H) + ty * uint(SY) + p) * uint(WIDTH4) + tx * uint(PX * SX / 4);
                 uint from_w = (d * uint(TAPS) + p * uint(KW)) * uint(PITCH4) + tz * uint(CH / 4);
@@ -502,6 +551,37 @@ void main()
             }
     }
 
+#if SLICES > 1
+    // The sums of the other slices go to the first, a few at a time, through the tile.
+    uint own = here % uint(N_SLICE) * uint(PX / 4), other = own + (slice - 1u) * uint(PX / 4 * N_SLICE);
+#define JOIN(S, T)                                                                                                               \
+    memoryBarrierShared();                                                                                                       \
+    barrier();                                                                                                                   \
+    if (slice > 0u) {                                                                                                            \
+        tile[other] = S;                                                                                                         \
+        if (PX == 8) tile[other + 1u] = T;                                                                                       \
+    }                                                                                                                            \
+    memoryBarrierShared();                                                                                                       \
+    barrier();                                                                                                                   \
+    if (slice == 0u)                                                                                                             \
+        for (uint n = 0u; n < uint(N_SUMS); n += uint(PX / 4 * N_SLICE)) {                                                       \
+            S += tile[own + n];                                                                                                  \
+            if (PX == 8) T += tile[own + n + 1u];                                                                                \
+        }
+    JOIN(s0, t0)
+    JOIN(s1, t1)
+    JOIN(s2, t2)
+    JOIN(s3, t3)
+#if CH == 8
+    JOIN(s4, t4)
+    JOIN(s5, t5)
+    JOIN(s6, t6)
+    JOIN(s7, t7)
+#endif
+#if !POOLING
+    if (slice != 0u) return;
+#endif
+#endif
     uint f = f_first + tz * uint(CH);
 #if POOLING
     // Of two rows that share windows, the invocation of the upper one takes the left two columns, the other the right two.
@@ -518,12 +598,15 @@ void main()
     bool upper = (ty & 1u) == 0u;
     memoryBarrierShared();
     barrier(); // the tile is no longer read
-    tile[2u * here] = upper ? vec4(s0.zw, s1.zw) : vec4(s0.xy, s1.xy);
-    tile[2u * here + 1u] = upper ? vec4(s2.zw, s3.zw) : vec4(s2.xy, s3.xy);
+    if (slice == 0u) {
+        tile[2u * here] = upper ? vec4(s0.zw, s1.zw) : vec4(s0.xy, s1.xy);
+        tile[2u * here + 1u] = upper ? vec4(s2.zw, s3.zw) : vec4(s2.xy, s3.xy);
+    }
     memoryBarrierShared();
     barrier();
-    uint other = upper ? here + uint(LX) : here - uint(LX);
-    vec4 got01 = tile[2u * other], got23 = tile[2u * other + 1u];
+    if (slice != 0u) return;
+    uint beside = upper ? here + uint(LX) : here - uint(LX);
+    vec4 got01 = tile[2u * beside], got23 = tile[2u * beside + 1u];
     if (!upper) column += 2u;
     if (image >= images || u >= rows || column >= columns) return;
     uint place = (u >> 1) * y_u + (column >> 1), word = 0u;
@@ -560,10 +643,17 @@ void main()
 #else
 #define ADD_BIAS(I, S, T)
 #endif
+#if EVEN
+#define INSIDE(I) true
+#define SECOND_INSIDE true
+#else
+#define INSIDE(I) (f + I < f_out)
+#define SECOND_INSIDE (column + 4u < columns)
+#endif
     // With vec4 all that the tail reads is read before anything is written: compilers cannot know that these never are the same.
 #if PHASES && VY
 #define TAILED(I, S, T)                                                                                                           \
-    if (f + I < f_out) {                                                                                                         \
+    if (INSIDE(I)) {                                                                                                         \
         ADD_BIAS(I, S, T)                                                                                                        \
         vec4 four = vec4(S.x, T.x, S.y, T.y);                                                                                    \
         T = vec4(S.z, T.z, S.w, T.w);                                                                                            \
@@ -571,33 +661,33 @@ void main()
         if (column + 2u < columns) T = tail4(T, at + I * y_channel + 4u);                                                        \
     }
 #define STORE(I, S, T)                                                                                                           \
-    if (f + I < f_out) {                                                                                                         \
+    if (INSIDE(I)) {                                                                                                         \
         y[(at + I * y_channel) >> 2] = S;                                                                                        \
         if (column + 2u < columns) y[((at + I * y_channel) >> 2) + 1u] = T;                                                      \
     }
 #elif PHASES
 #define TAILED(I, S, T)
 #define STORE(I, S, T)                                                                                                           \
-    if (f + I < f_out) {                                                                                                         \
+    if (INSIDE(I)) {                                                                                                         \
         ADD_BIAS(I, S, T)                                                                                                        \
         store8(at + I * y_channel, column, S, T);                                                                                \
     }
 #elif VY
 #define TAILED(I, S, T)                                                                                                           \
-    if (f + I < f_out) {                                                                                                         \
+    if (INSIDE(I)) {                                                                                                         \
         ADD_BIAS(I, S, T)                                                                                                        \
         S = tail4(S, at + I * y_channel);                                                                                        \
-        if (PX == 8 && column + 4u < columns) T = tail4(T, at + I * y_channel + 4u);                                             \
+        if (PX == 8 && SECOND_INSIDE) T = tail4(T, at + I * y_channel + 4u);                                             \
     }
 #define STORE(I, S, T)                                                                                                           \
-    if (f + I < f_out) {                                                                                                         \
+    if (INSIDE(I)) {                                                                                                         \
         y[(at + I * y_channel) >> 2] = S;                                                                                        \
-        if (PX == 8 && column + 4u < columns) y[((at + I * y_channel) >> 2) + 1u] = T;                                           \
+        if (PX == 8 && SECOND_INSIDE) y[((at + I * y_channel) >> 2) + 1u] = T;                                           \
     }
 #else
 #define TAILED(I, S, T)
 #define STORE(I, S, T)                                                                                                           \
-    if (f + I < f_out) {                                                                                                         \
+    if (INSIDE(I)) {                                                                                                         \
         ADD_BIAS(I, S, T)                                                                                                        \
         store4(at + I * y_channel, column, S);                                                                                   \
         if (PX == 8) store4(at + I * y_channel + 4u * y_v, column + 4u, T);                                                      \

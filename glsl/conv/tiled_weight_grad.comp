@@ -43,6 +43,10 @@
 #ifndef VG
 #define VG 0 // columns are a multiple of 4: g is read as vec4
 #endif
+#ifndef X4
+#define X4 0 // x_w is a multiple of 4: x is read as vec4
+#define SHIFT 0 // where tiles begin in one: -pad_x modulo 4
+#endif
 #ifndef G_SUMS
 #define G_SUMS 0
 #endif
@@ -65,7 +69,11 @@
 precision highp float;
 precision highp int;
 layout(local_size_x = LX, local_size_y = LY, local_size_z = LZ) in;
+#if X4
+layout(std430, binding = 0) readonly buffer X { vec4 x4[]; };
+#else
 layout(std430, binding = 0) readonly buffer X { float x[]; };
+#endif
 #if VG
 layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
 #else
@@ -142,10 +150,25 @@ vec4 x_at(uint e)
     int from = (int(image * c_in + c_first + c) * x_h + row) * x_w + at;
     vec4 value = vec4(0.0);
     if (uint(row) < uint(x_h) && c_first + c < c_in && e < uint(N_X)) {
+#if X4
+        vec4 a = vec4(0.0), b = vec4(0.0);
+        if (uint(at - SHIFT) < uint(x_w)) a = x4[(from - SHIFT) >> 2];
+        if (SHIFT > 0 && uint(at - SHIFT + 4) < uint(x_w)) b = x4[((from - SHIFT) >> 2) + 1];
+#if SHIFT == 0
+        value = a;
+#elif SHIFT == 1
+        value = vec4(a.yzw, b.x);
+#elif SHIFT == 2
+        value = vec4(a.zw, b.xy);
+#else
+        value = vec4(a.w, b.xyz);
+#endif
+#else
         if (uint(at) < uint(x_w)) value.x = x[from];
         if (uint(at + 1) < uint(x_w)) value.y = x[from + 1];
         if (uint(at + 2) < uint(x_w)) value.z = x[from + 2];
         if (uint(at + 3) < uint(x_w)) value.w = x[from + 3];
+#endif
     }
     return value;
 }

@@ -80,7 +80,7 @@ bool esker__conv2d_few_pools(const esker_limits *limits, const esker__conv2d_dir
 bool esker__conv2d_tiled_pools(const esker_limits *limits, const esker__conv2d_direct *d);
 bool esker__conv2d_reads_pooled(const esker_limits *limits, const esker_node *pooled);
 /** Whether conv/tiled_weight_grad can make the sums of g on the way. */
-bool esker__conv2d_weight_grad_tiled_sums(const esker__conv2d_size *s);
+bool esker__conv2d_weight_grad_tiled_sums(const esker_limits *limits, const esker__conv2d_size *s);
 /** Whether a kernel may do that of `pooling`: windows of 2 x 2, and as many blocks. */
 bool esker__conv2d_pools(const esker_limits *limits, const esker_node *pooling);
 /** `d`, cut to rows and columns that windows have, with what it writes: y_channel and y_u are those of the pooled result. Returns d. */

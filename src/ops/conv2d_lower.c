@@ -454,7 +454,7 @@ static esker_status weight_grad(esker__lowering *lowering, const esker_node *nod
                          esker__conv2d_weight_grad_suits_few(limits, &s), esker__conv2d_weight_grad_suits_tiled(limits, &s),
                          pays, esker__conv2d_weight_grad_suits_quads(limits, node, &s));
     const esker_node *sums = attr->sums ? esker__output((esker_node *)node, 1) : NULL;
-    bool on_the_way = how == WAY_FEW || (how == WAY_TILED && (!sums || esker__conv2d_weight_grad_tiled_sums(&s)));
+    bool on_the_way = how == WAY_FEW || (how == WAY_TILED && (!sums || esker__conv2d_weight_grad_tiled_sums(limits, &s)));
     if (pooled && !(on_the_way && esker__conv2d_reads_pooled(limits, pooled))) {
         const esker__conv2d_attr *of = pooled->attr;
         esker_status st = esker__emit_winners_grad(lowering, pooled->inputs[1], pooled->inputs[2], of->window, NULL,

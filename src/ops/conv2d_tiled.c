@@ -1,17 +1,32 @@
 /* conv/tiled: which convolutions it suits, and how they are cut into tiles. */
 #include "ops/conv2d_direct.h"
 
+#include <stdio.h>
+
 #include "base/fail.h"
 #include "ops/ops.h"
 
 #define MAX_TAPS_X   7
-#define SHARED_BYTES 12288u /* of a group: several groups share what a multiprocessor has */
+#define SHARED_BYTES 96u /* of an invocation: several groups share what a multiprocessor has */
 /* Invocations with which a large GPU is busy enough: to split sums costs a second pass behind a barrier, 13 us of a step of mnistcnn on an H200, which has 32768. Not
    with the 6656 of cnn_small, whose step would take 10 us longer. */
 #define FILLING 16384
 
+/* What an invocation takes of the result, and how many share a group, those that take other channels of each tile counted. */
+typedef struct shape {
+    const char *name;
+    uint32_t ch, px, slices, group;
+} shape;
+
+static const shape shapes[] = {
+    {"tile4x4", 4, 4, 1, 128},   {"tile4x8", 4, 8, 1, 128},   {"tile8x4", 8, 4, 1, 128},   {"tile8x8", 8, 8, 1, 128},
+    {"tile4x4s2", 4, 4, 2, 256}, {"tile4x8s2", 4, 8, 2, 256}, {"tile4x4s4", 4, 4, 4, 256}, {"tile4x8s4", 4, 8, 4, 256},
+};
+#define N_SHAPES (int)(sizeof shapes / sizeof *shapes)
+enum { TILE_4X4, TILE_4X8, TILE_8X4, TILE_8X8, TILE_4X4S2, TILE_4X8S2, TILE_4X4S4, TILE_4X8S4 };
+
 typedef struct tiling {
-    uint32_t ch, px, lx, ly, lz, cc;
+    uint32_t ch, px, slices, lx, ly, lz, cc;
 } tiling;
 
 /* Even and odd columns of a gradient of the input with stride 2: which of the four phases each takes, from which column of x, behind the first that any of
@@ -55,28 +70,68 @@ static uint32_t moved(const esker__conv2d_direct *d, const phases *p, const tili
     return x > w ? x : w;
 }
 
-/* So many channels at a time that an invocation moves two fours of x and of w, which take registers. */
-static uint32_t choose_channels(const esker__conv2d_direct *d, const phases *p, const tiling *t)
+static uint32_t invocations(const tiling *t)
 {
-    uint32_t cc = at_most(2 * t->lx * t->ly * t->lz / moved(d, p, t), SHARED_BYTES / shared_bytes(d, p, t));
-    if (cc < 1) cc = 1;
-    return cc > d->c_in ? (uint32_t)d->c_in : cc;
+    return t->lx * t->ly * t->lz * t->slices;
 }
 
-static tiling choose_tiling(const esker__conv2d_direct *d, const phases *p)
+/* So many channels at a time that an invocation moves two fours of x and of w, which take registers; where slices share them, a few more, as many for each and
+   with none missing in the last if that is possible. */
+static uint32_t channels_at_a_time(const esker__conv2d_direct *d, const phases *p, const tiling *t, uint32_t group)
 {
-    tiling t = {.ch = 8, .px = 8};
-    if (5 * esker__round_up((uint64_t)d->columns, 8) > 6 * esker__round_up((uint64_t)d->columns, 4)) t.px = 4;
-    /* Too few invocations to fill a large GPU: smaller ones. */
-    uint64_t pixels = (uint64_t)(d->images * d->rows * d->columns), outputs = pixels * (uint64_t)d->f_out * (p ? 4 : 1);
-    if (d->f_out < 8 || outputs < 4u << 20) t.ch = 4;
-    if (outputs < 2u << 20 || p) t.px = 4;
-    t.lx = at_most(esker__ceil_div((uint64_t)d->columns, t.px), 32 / t.px);
-    t.lz = at_most(esker__ceil_div((uint64_t)d->f_out, t.ch), 32 / t.ch);
-    t.ly = even_part((uint64_t)d->rows, 128 / (t.lx * t.lz) ? 128 / (t.lx * t.lz) : 1);
-    while (t.ly > 1 && shared_bytes(d, p, &t) > SHARED_BYTES) t.ly = (t.ly + 1) / 2;
-    t.cc = choose_channels(d, p, &t);
-    return t;
+    uint32_t n = invocations(t), fits = SHARED_BYTES * group / shared_bytes(d, p, t);
+    uint32_t most = at_most((t->slices > 1 ? 5 : 4) * n / (2 * moved(d, p, t)), fits);
+    if (most > d->c_in) most = (uint32_t)d->c_in;
+    if (most < t->slices) return t->slices;
+    for (uint32_t cc = most; t->slices > 1 && 2 * cc > most; cc--)
+        if (cc % t->slices == 0 && d->c_in % cc == 0) return cc;
+    return most - most % t->slices;
+}
+
+/* With pooling: the rows that a group reads for those that count; fewer filters leave room for more rows. */
+static void cut_windows(const esker__conv2d_direct *d, const shape *s, tiling *t)
+{
+    double least = 0;
+    tiling best = *t;
+    best.ly = 2; /* neighbours share windows */
+    for (; t->lz >= 1; t->lz /= 2) {
+        uint32_t most = s->group / (2 * t->slices * t->lx * t->lz);
+        t->ly = 2 * even_part((uint64_t)d->rows / 2, most ? most : 1);
+        while (t->ly > 2 && shared_bytes(d, NULL, t) > SHARED_BYTES * s->group) t->ly = 2 * ((t->ly / 2 + 1) / 2);
+        double read = (double)(esker__ceil_div((uint64_t)d->rows, t->ly) *
+                               ((t->ly - 1) * (uint32_t)d->stride_y + (uint32_t)d->taps_y));
+        if ((least && read >= least) || invocations(t) < ESKER__CONV2D_TILED_LEAST) continue;
+        least = read;
+        best = *t;
+    }
+    *t = best;
+}
+
+/* Whether the convolution can be cut so. */
+static bool cut(const esker_limits *limits, const esker__conv2d_direct *d, const phases *p, const shape *s, tiling *t)
+{
+    *t = (tiling){.ch = s->ch, .px = s->px, .slices = s->slices};
+    if ((p && (t->px > 4 || t->slices > 1)) || (d->pooling && (t->px > 4 || t->ch > 4))) return false;
+    t->lx = at_most(esker__ceil_div((uint64_t)d->columns, t->px), 32 / t->px);
+    t->lz = at_most(esker__ceil_div((uint64_t)d->f_out, t->ch), 32 / t->ch);
+    uint32_t most = s->group / (t->slices * t->lx * t->lz);
+    t->ly = even_part((uint64_t)d->rows, most ? most : 1);
+    while (t->ly > 1 && shared_bytes(d, p, t) > SHARED_BYTES * s->group) t->ly = (t->ly + 1) / 2;
+    if (d->pooling) cut_windows(d, s, t);
+    t->cc = channels_at_a_time(d, p, t, s->group);
+    uint32_t n = invocations(t);
+    return n >= ESKER__CONV2D_TILED_LEAST && n <= limits->group_invocations &&
+           t->cc * shared_bytes(d, p, t) <= 128 * s->group && t->cc * moved(d, p, t) <= 4 * n && t->cc >= t->slices;
+}
+
+/* On GPUs that nothing is known of: what an invocation takes, by how many there are. */
+static int shape_by_results(const esker__conv2d_direct *d, const phases *p)
+{
+    bool narrow = 5 * esker__round_up((uint64_t)d->columns, 8) > 6 * esker__round_up((uint64_t)d->columns, 4);
+    uint64_t outputs = (uint64_t)(d->images * d->rows * d->columns * d->f_out) * (p ? 4 : 1);
+    bool few = d->f_out < 8 || outputs < 4u << 20;
+    narrow |= outputs < 2u << 20 || p;
+    return few ? narrow ? TILE_4X4 : TILE_4X8 : narrow ? TILE_8X4 : TILE_8X8;
 }
 
 static bool suits(const esker_limits *limits, const esker__conv2d_direct *d, const phases *p)
@@ -84,9 +139,41 @@ static bool suits(const esker_limits *limits, const esker__conv2d_direct *d, con
     if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
     if (d->groups != 1 || d->step_y != 1 || d->step_x != 1 || d->f_out < 4) return false;
     if (d->stride_x > 2 || d->taps_x < 1 || d->taps_x > MAX_TAPS_X || d->taps_y < 1) return false;
-    tiling t = choose_tiling(d, p);
-    uint32_t n = t.lx * t.ly * t.lz;
-    return n >= ESKER__CONV2D_TILED_LEAST && shared_bytes(d, p, &t) <= 16384 && moved(d, p, &t) <= 4 * n;
+    tiling t;
+    return cut(limits, d, p, &shapes[shape_by_results(d, p)], &t);
+}
+
+/*
+ * On NVIDIA GPUs two invocations share the channels where 4 x 8 results for each would leave a half of 132 multiprocessors idle: 32 channels of 128 images of
+ * 16 x 16 took 24.6 us on an H200, by 4 x 4 results 29.2. Other sizes were not measured.
+ */
+static int usual_shape(const esker__lowering *lowering, const esker__conv2d_direct *d, const phases *p)
+{
+    int by_results = shape_by_results(d, p);
+    uint64_t outputs = (uint64_t)(d->images * d->rows * d->columns * d->f_out);
+    bool shared = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && !p && !d->pooling && d->columns % 8 == 0 &&
+                  d->stride_x == 1 && d->c_in >= 16 && outputs >= 1u << 20 && outputs < 2u << 20;
+    return shared ? TILE_4X8S2 : by_results;
+}
+
+static tiling choose_tiling(esker__lowering *lowering, const esker__conv2d_direct *d, const phases *p)
+{
+    const char *names[N_SHAPES];
+    tiling t[N_SHAPES];
+    int n = 0, usual = -1, by_results = 0, wanted = usual_shape(lowering, d, p);
+    for (int i = 0; i < N_SHAPES; i++) {
+        if (!cut(esker__lowering_limits(lowering), d, p, &shapes[i], &t[n])) continue;
+        if (i == wanted) usual = n;
+        if (i == shape_by_results(d, p)) by_results = n;
+        names[n++] = shapes[i].name;
+    }
+    if (usual < 0) usual = by_results; /* suits() has seen to that one */
+    char problem[200];
+    snprintf(problem, sizeof problem,
+             "conv_tile n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld taps=%dx%d stride=%dx%d%s%s", (long long)d->images,
+             d->x_h, d->x_w, (long long)d->c_in, (long long)d->rows, (long long)d->columns, (long long)d->f_out, d->taps_y,
+             d->taps_x, d->stride_y, d->stride_x, p ? " phases" : "", d->w_f < d->w_c ? " grad" : "");
+    return t[esker__choose(lowering, problem, names, n, usual)];
 }
 
 bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_direct *d)
@@ -94,38 +181,22 @@ bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_d
     return suits(limits, d, NULL);
 }
 
-/* With pooling: the two rows of a window are those of neighbours, and rows and columns that no window has are left out. */
-static tiling choose_pooling(const esker__conv2d_direct *d, esker__conv2d_direct *of)
+/* With pooling rows and columns that no window has are left out. */
+static esker__conv2d_direct windows_of(const esker__conv2d_direct *d)
 {
-    *of = *d;
-    of->rows -= of->rows % 2;
-    of->columns -= of->columns % 2;
-    tiling t = choose_tiling(of, NULL), best = t;
-    double least = 0;
-    best.ly = 2; /* neighbours share windows */
-    /* The rows that a group reads for those that count; fewer filters leave room for more rows. */
-    for (; t.lz >= 1; t.lz /= 2) {
-        t.ly = 2 * even_part((uint64_t)of->rows / 2, t.lx * t.lz > 64 ? 1 : 64 / (t.lx * t.lz));
-        while (t.ly > 2 && shared_bytes(of, NULL, &t) > SHARED_BYTES) t.ly = 2 * ((t.ly / 2 + 1) / 2);
-        double read = (double)(esker__ceil_div((uint64_t)of->rows, t.ly) *
-                               ((t.ly - 1) * (uint32_t)of->stride_y + (uint32_t)of->taps_y));
-        if ((least && read >= least) || t.lx * t.ly * t.lz < ESKER__CONV2D_TILED_LEAST) continue;
-        least = read;
-        best = t;
-    }
-    best.cc = choose_channels(of, NULL, &best);
-    return best;
+    esker__conv2d_direct of = *d;
+    of.rows -= of.rows % 2;
+    of.columns -= of.columns % 2;
+    return of;
 }
 
 /* Where a dispatch is a good part of the time: larger ones have larger tiles. */
 bool esker__conv2d_tiled_pools(const esker_limits *limits, const esker__conv2d_direct *d)
 {
     if (!esker__conv2d_pools(limits, d->pooling)) return false;
-    esker__conv2d_direct of;
-    tiling t = choose_pooling(d, &of);
-    uint32_t n = t.lx * t.ly * t.lz;
-    return t.ch == 4 && t.px == 4 && n >= ESKER__CONV2D_TILED_LEAST && shared_bytes(&of, NULL, &t) <= 16384 &&
-           moved(&of, NULL, &t) <= 4 * n;
+    esker__conv2d_direct of = windows_of(d);
+    tiling t;
+    return shape_by_results(&of, NULL) == TILE_4X4 && cut(limits, &of, NULL, &shapes[TILE_4X4], &t);
 }
 
 #define PHASE_WORDS 14
@@ -163,8 +234,8 @@ static void phase_defines(const phases *p, int window, esker__text *defines)
 static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *d, const phases *p)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    esker__conv2d_direct of;
-    tiling t = d->pooling ? choose_pooling(d, &of) : choose_tiling(d, p);
+    esker__conv2d_direct of = windows_of(d);
+    tiling t = choose_tiling(lowering, d->pooling ? &of : d, p);
     if (d->pooling) d = esker__conv2d_as_pooled(&of);
     uint64_t across = esker__ceil_div((uint64_t)d->columns, t.lx * t.px), down = esker__ceil_div((uint64_t)d->rows, t.ly),
              blocks_f = esker__ceil_div((uint64_t)d->f_out, t.ch * t.lz),
@@ -173,7 +244,7 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     esker_status st = esker__fold_groups(lowering, (uint64_t)d->images * across * down, desc.groups);
     if (st != ESKER_OK) return st;
     uint32_t splits = 1, chunk = (uint32_t)d->c_in;
-    uint64_t n_invocations = (uint64_t)d->images * across * down * blocks_f * t.lx * t.ly * t.lz;
+    uint64_t n_invocations = (uint64_t)d->images * across * down * blocks_f * invocations(&t);
     bool fills = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && n_invocations >= FILLING;
     if (d->alone && !p && !d->pooling && !fills)
         splits = esker__choose_splits(limits, n_elems, n_invocations, (uint64_t)d->c_in, t.cc, 2 * t.cc, &chunk);
@@ -217,9 +288,16 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     desc.n_params = p ? 25 + PHASE_WORDS : 25;
     esker__text defines = {0};
     esker__text_add(&defines,
-                    "LX %u\nLY %u\nLZ %u\nCH %u\nPX %u\nKH %d\nKW %d\nSY %d\nSX %d\nCC %u\nVY %d\nWHOLE %d\nBY_F %d\n",
-                    t.lx, t.ly, t.lz, t.ch, t.px, (int)d->taps_y, (int)columns_of_taps(d, p), (int)d->stride_y,
-                    (int)d->stride_x, t.cc, vy, d->c_in % t.cc == 0 && chunk % t.cc == 0, d->w_f > d->w_c);
+                    "LX %u\nLY %u\nLF %u\nLZ %u\nSLICES %u\nCH %u\nPX %u\nKH %d\nKW %d\nSY %d\nSX %d\nCC %u\nVY %d\nWHOLE "
+                    "%d\nBY_F %d\n",
+                    t.lx, t.ly, t.lz, t.lz * t.slices, t.slices, t.ch, t.px, (int)d->taps_y, (int)columns_of_taps(d, p),
+                    (int)d->stride_y, (int)d->stride_x, t.cc, vy, d->c_in % t.cc == 0 && chunk % t.cc == 0,
+                    d->w_f > d->w_c);
+    /* Rows of x are fours, and tiles begin at the same place in one. */
+    if (!d->pooled && d->x_w % 4 == 0 && (t.lx * t.px * (uint32_t)d->stride_x % 4 == 0 || across == 1))
+        esker__text_add(&defines, "X4 1\nSHIFT %d\n", (4 - d->pad_x % 4) % 4);
+    if (!p && d->f_out % (t.ch * t.lz) == 0 && d->rows % t.ly == 0 && d->columns % (t.lx * t.px) == 0)
+        esker__text_add(&defines, "EVEN 1\n");
     if (p) phase_defines(p, d->taps_x, &defines);
     if (splits > 1) esker__text_add(&defines, "SPLIT 1\n");
     if (!d->pooled) desc.operands[desc.n_operands++] = esker__read(lowering, d->x);

@@ -1,19 +1,33 @@
 /* conv/tiled_weight_grad: which weight gradients it suits, and how they are cut into tiles. */
 #include "ops/conv2d_direct.h"
 
+#include <stdio.h>
+
 #include "base/fail.h"
 #include "ops/ops.h"
 #include "ops/sums.h"
 
-#define SHARED_BYTES     24576u
-#define MOVED_X          8u /* fours of x, and of g, that an invocation holds while others are used */
-#define MOVED_G          4u
-#define MOST_INVOCATIONS 128u
-#define GROUPS_WANTED    264u       /* two for each multiprocessor of a large GPU: more were slower */
-#define PARTIAL_BYTES    (8u << 20) /* of partial sums: more would take longer to add up than they save */
+#define MOVED_X       8u /* fours of x, and of g, that an invocation holds while others are used */
+#define MOVED_G       4u
+#define PARTIAL_BYTES (8u << 20) /* of partial sums: more would take longer to add up than they save */
+
+/* How many filters an invocation takes; how many such sets and how many invocations a group has at most; its shared memory, and how many groups there are. */
+typedef struct shape {
+    const char *name;
+    uint32_t fb, sets, group, shared_bytes, groups;
+} shape;
+
+/* One or two groups for each multiprocessor of a large GPU, which share out what it has of shared memory: more were slower. */
+static const shape shapes[] = {
+    {"grad8", 8, 4, 128, 24576, 264},
+    {"grad4", 4, 8, 256, 24576, 264},
+    {"grad8w", 8, 4, 256, 40960, 132},
+    {"grad4w", 4, 8, 256, 40960, 132},
+};
+#define N_SHAPES (int)(sizeof shapes / sizeof *shapes)
 
 typedef struct tiling {
-    uint32_t lx, ly, parts, slices, fb, pb, rows, cols4;
+    uint32_t lx, ly, parts, slices, fb, pb, rows, cols4, groups;
 } tiling;
 
 static uint32_t at_most(uint64_t a, uint32_t b)
@@ -35,21 +49,21 @@ static uint32_t invocations(const tiling *t)
 }
 
 /* Whether the tiles fit in shared memory, and in the registers of those who move them. */
-static bool fits(const esker__conv2d_size *s, const tiling *t)
+static bool fits(const esker__conv2d_size *s, const tiling *t, uint32_t shared_bytes)
 {
     uint32_t plane = plane4(s, t) | 1, sums = t->slices / 2 * t->ly * t->parts * t->fb, n = invocations(t);
     uint32_t of_g = t->fb * t->rows * t->cols4;
-    return 16 * (t->ly * (of_g + 1) + t->lx * (plane > sums ? plane : sums)) <= SHARED_BYTES &&
+    return 16 * (t->ly * (of_g + 1) + t->lx * (plane > sums ? plane : sums)) <= shared_bytes &&
            t->lx * plane4(s, t) <= MOVED_X * n && t->ly * of_g <= MOVED_G * n;
 }
 
-static tiling choose_tiling(const esker__conv2d_size *s)
+static bool cut(const esker_limits *limits, const esker__conv2d_size *s, const shape *how, tiling *out)
 {
-    tiling t = {.fb = s->fg >= 8 ? 8 : 4, .pb = s->kh == 3 ? 3 : 1};
+    tiling t = {.fb = s->fg >= 8 ? how->fb : 4, .pb = s->kh == 3 ? 3 : 1, .groups = how->groups};
     t.parts = (uint32_t)s->kh / t.pb;
     t.lx = at_most((uint64_t)s->cg, 16);
-    t.ly = at_most(esker__ceil_div((uint64_t)s->fg, t.fb), 4);
-    uint32_t most = MOST_INVOCATIONS / (t.lx * t.ly * t.parts);
+    t.ly = at_most(esker__ceil_div((uint64_t)s->fg, t.fb), how->sets);
+    uint32_t most = how->group / (t.lx * t.ly * t.parts);
     uint32_t wanted = (uint32_t)esker__ceil_div(ESKER__CONV2D_TILED_LEAST, t.lx * t.ly * t.parts);
     if (wanted < 8) wanted = 8;
     if (wanted * t.parts > 64) wanted = 64 / t.parts; /* invocations along z */
@@ -57,23 +71,36 @@ static tiling choose_tiling(const esker__conv2d_size *s)
     t.slices = most < 1 ? 1 : at_most((uint64_t)s->oh, most < wanted ? most : wanted);
     t.cols4 = at_most(esker__ceil_div((uint64_t)s->ow, 4), s->cg == 1 ? 4 : 8);
     t.rows = t.slices;
-    while (t.slices > 1 && !fits(s, &t)) t.rows = --t.slices;
-    while (t.cols4 > 1 && !fits(s, &t)) t.cols4--;
+    while (t.slices > 1 && !fits(s, &t, how->shared_bytes)) t.rows = --t.slices;
+    while (t.cols4 > 1 && !fits(s, &t, how->shared_bytes)) t.cols4--;
     /* More rows to a tile read fewer of x twice. */
-    for (;;) {
-        tiling more = t;
-        more.rows += t.slices;
-        if (more.rows > s->oh || !fits(s, &more)) return t;
-        t = more;
-    }
+    for (*out = t; t.rows <= s->oh && fits(s, &t, how->shared_bytes); t.rows += t.slices) *out = t;
+    return how->shared_bytes <= limits->shared_bytes && fits(s, out, how->shared_bytes) &&
+           invocations(out) >= ESKER__CONV2D_TILED_LEAST && invocations(out) <= 256;
 }
 
 bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s)
 {
     if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
     if (s->groups != 1 || s->dy != 1 || s->dx != 1 || s->sx > 2 || s->kw < 1 || s->kw > 4 || s->kh > 16) return false;
-    tiling t = choose_tiling(s);
-    return fits(s, &t) && invocations(&t) >= ESKER__CONV2D_TILED_LEAST && invocations(&t) <= 256;
+    tiling t;
+    return cut(limits, s, &shapes[0], &t);
+}
+
+static tiling choose_tiling(esker__lowering *lowering, const esker__conv2d_size *s)
+{
+    const char *names[N_SHAPES];
+    tiling t[N_SHAPES];
+    int n = 0;
+    for (int i = 0; i < N_SHAPES; i++) {
+        if (!cut(esker__lowering_limits(lowering), s, &shapes[i], &t[n])) continue;
+        names[n++] = shapes[i].name;
+    }
+    char problem[200];
+    snprintf(problem, sizeof problem, "conv_grad_tile n=%lld c=%lld f=%lld oh=%lld ow=%lld k=%lldx%lld s=%lldx%lld",
+             (long long)s->n, (long long)s->c, (long long)s->f, (long long)s->oh, (long long)s->ow, (long long)s->kh,
+             (long long)s->kw, (long long)s->sy, (long long)s->sx);
+    return t[esker__choose(lowering, problem, names, n, 0)]; /* the first always suits */
 }
 
 /* A filter's sum is shared by LX LZ / FB invocations. */
@@ -82,17 +109,21 @@ static bool makes_sums(const tiling *t)
     return t->lx * t->slices * t->parts >= t->fb;
 }
 
-bool esker__conv2d_weight_grad_tiled_sums(const esker__conv2d_size *s)
+/* However it is cut. */
+bool esker__conv2d_weight_grad_tiled_sums(const esker_limits *limits, const esker__conv2d_size *s)
 {
-    tiling t = choose_tiling(s);
-    return makes_sums(&t);
+    for (int i = 0; i < N_SHAPES; i++) {
+        tiling t;
+        if (cut(limits, s, &shapes[i], &t) && !makes_sums(&t)) return false;
+    }
+    return true;
 }
 
 esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, const esker_node *node,
                                                   const esker__conv2d_size *s, const esker_node *sums,
                                                   const esker_node *pooled)
 {
-    tiling t = choose_tiling(s);
+    tiling t = choose_tiling(lowering, s);
     /* Measured on an H100 alone: elsewhere, but where there is no g to sum, a dispatch of its own beside this one. */
     bool in_kernel = esker__setting("tiled_sums", pooled || esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA);
     if (sums && (!in_kernel || !makes_sums(&t))) {
@@ -104,7 +135,7 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
              n_tiles = (uint64_t)s->n * across * down,
              n_elems = (uint64_t)(s->f * s->cg * s->kh * s->kw) + (sums ? esker__round_up((uint64_t)s->f, 4) : 0);
     uint64_t blocks_c = esker__ceil_div((uint64_t)s->cg, t.lx), blocks_f = esker__ceil_div((uint64_t)s->fg, t.fb * t.ly);
-    uint64_t splits = GROUPS_WANTED / (blocks_c * blocks_f), most = PARTIAL_BYTES / (4 * n_elems);
+    uint64_t splits = t.groups / (blocks_c * blocks_f), most = PARTIAL_BYTES / (4 * n_elems);
     if (splits > most) splits = most;
     if (splits > n_tiles) splits = n_tiles;
     if (splits < 1) splits = 1;
@@ -125,6 +156,7 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
                     "LX %u\nLY %u\nLZ %u\nSLICES %u\nFB %u\nKH %d\nKW %d\nPB %u\nSY %d\nSX %d\nROWS %u\nCOLS4 %u\nVG %d\n",
                     t.lx, t.ly, t.slices * t.parts, t.slices, t.fb, (int)s->kh, (int)s->kw, t.pb, (int)s->sy, (int)s->sx,
                     t.rows, t.cols4, s->ow % 4 == 0 && !pooled);
+    if (s->w % 4 == 0) esker__text_add(&defines, "X4 1\nSHIFT %d\n", (int)(3 & (4 - s->px % 4)));
     if (sums) esker__text_add(&defines, "G_SUMS 1\n");
     d.operands[d.n_operands++] = esker__read(lowering, node->inputs[0]);
     esker__conv2d_emit_g(lowering, node, pooled, &d, &defines);
