@@ -70,6 +70,42 @@ static void accesses_finish(accesses *all)
     esker__free(all->writes);
 }
 
+/*
+ * Updates by what computes gradients. Nothing waits for them but the end of the step, and their first epoch is often one of dispatches that are short, behind
+ * which they would be waited for: they are put beside one that takes long, if that comes soon, which fills what the other leaves idle.
+ */
+#define SOON 4
+
+typedef struct epoch_load {
+    double longest, updates; /* estimated seconds: of the longest dispatch, and of all updates beside it */
+} epoch_load;
+
+static double seconds_of(const esker_plan *plan, const esker__plan_dispatch *d)
+{
+    return d->cost.flops / plan->flops_per_second + d->cost.bytes / plan->bytes_per_second;
+}
+
+/* Whether all that the dispatch writes are parameters and states. */
+static bool only_updates(const esker_plan *plan, const esker__plan_dispatch *d)
+{
+    bool updates = d->effect && d->phase == ESKER__PHASE_BACKWARD;
+    for (int o = 0; o < d->n_operands; o++) {
+        int storage = plan->values[d->operands[o].value].storage;
+        if (d->operands[o].write)
+            updates &= storage == ESKER__STORAGE_PARAMETERS ||
+                       (storage >= ESKER__STORAGE_STATE && storage < ESKER__STORAGE_STATE + ESKER__MAX_STATE);
+    }
+    return updates;
+}
+
+/* The epoch for an update that may begin in `first`; the others have theirs, up to `newest`. */
+static int beside_another(const epoch_load *loads, double seconds, int first, int newest)
+{
+    for (int epoch = first; epoch <= newest && epoch < first + SOON; epoch++)
+        if (loads[epoch].longest - loads[epoch].updates >= seconds / 2) return epoch;
+    return first;
+}
+
 static int rank_of(const esker__plan_dispatch *d)
 {
     return d->last ? 3 : d->effect ? 2 : !d->prologue;
@@ -98,6 +134,8 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     qsort(d, n, sizeof *d, compare_program);
     accesses all;
     esker_status st = accesses_init(plan, &all);
+    epoch_load *loads = esker__calloc(n + 2, sizeof *loads);
+    if (st == ESKER_OK && !loads) st = esker__fail_memory((n + 2) * sizeof *loads, "plan");
     int newest = 0, first = 0; /* the first epoch of the step */
     if (st != ESKER_OK) goto done;
     for (plan->n_prologue = 0; plan->n_prologue < n && d[plan->n_prologue].prologue;) plan->n_prologue++;
@@ -110,6 +148,12 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
             epoch = behind(plan, &all, all.writes[bucket], &d[j].operands[o], epoch);
             if (d[j].operands[o].write) epoch = behind(plan, &all, all.reads[bucket], &d[j].operands[o], epoch);
         }
+        bool updates = by_epochs && only_updates(plan, &d[j]);
+        if (updates) epoch = beside_another(loads, seconds_of(plan, &d[j]), epoch, newest);
+        if (updates)
+            loads[epoch].updates += seconds_of(plan, &d[j]);
+        else if (seconds_of(plan, &d[j]) > loads[epoch].longest)
+            loads[epoch].longest = seconds_of(plan, &d[j]);
         d[j].epoch = epoch;
         remember(plan, &all, (int)j);
         if (epoch > newest) newest = epoch;
@@ -117,5 +161,6 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     if (by_epochs) qsort(d, n, sizeof *d, compare_epoch);
 done:
     accesses_finish(&all);
+    esker__free(loads);
     return st;
 }
