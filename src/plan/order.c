@@ -70,42 +70,6 @@ static void accesses_finish(accesses *all)
     esker__free(all->writes);
 }
 
-/*
- * Updates by what computes gradients. Nothing waits for them but the end of the step, and their first epoch is often one of dispatches that are short, behind
- * which they would be waited for: they are put beside one that takes long, if that comes soon, which fills what the other leaves idle.
- */
-#define SOON 4
-
-typedef struct epoch_load {
-    double longest, updates; /* estimated seconds: of the longest dispatch, and of all updates beside it */
-} epoch_load;
-
-static double seconds_of(const esker_plan *plan, const esker__plan_dispatch *d)
-{
-    return d->cost.flops / plan->flops_per_second + d->cost.bytes / plan->bytes_per_second;
-}
-
-/* Whether all that the dispatch writes are parameters and states. */
-static bool only_updates(const esker_plan *plan, const esker__plan_dispatch *d)
-{
-    bool updates = d->effect && d->phase == ESKER__PHASE_BACKWARD;
-    for (int o = 0; o < d->n_operands; o++) {
-        int storage = plan->values[d->operands[o].value].storage;
-        if (d->operands[o].write)
-            updates &= storage == ESKER__STORAGE_PARAMETERS ||
-                       (storage >= ESKER__STORAGE_STATE && storage < ESKER__STORAGE_STATE + ESKER__MAX_STATE);
-    }
-    return updates;
-}
-
-/* The epoch for an update that may begin in `first`; the others have theirs, up to `newest`. */
-static int beside_another(const epoch_load *loads, double seconds, int first, int newest)
-{
-    for (int epoch = first; epoch <= newest && epoch < first + SOON; epoch++)
-        if (loads[epoch].longest - loads[epoch].updates >= seconds / 2) return epoch;
-    return first;
-}
-
 static int rank_of(const esker__plan_dispatch *d)
 {
     return d->last ? 3 : d->effect ? 2 : !d->prologue;
@@ -126,14 +90,112 @@ static int compare_epoch(const void *left, const void *right)
     return a->epoch != b->epoch ? a->epoch - b->epoch : compare_program(left, right);
 }
 
+/*
+ * Updates by what computes gradients. Nothing waits for them but the end of the step, and their first epoch is often one of dispatches that are short, behind
+ * which they would be waited for: they are put beside one that takes long, if that comes soon, which fills what the other leaves idle.
+ */
+#define SOON 4
+
+typedef struct epoch_load {
+    double longest, updates; /* estimated seconds: of the longest dispatch, and of all updates beside it */
+} epoch_load;
+
+static double seconds_of(const esker_plan *plan, const esker__plan_dispatch *d)
+{
+    return d->cost.flops / plan->flops_per_second + d->cost.bytes / plan->bytes_per_second;
+}
+
+/* Of a node that computes gradients and updates with them. */
+static bool is_updating(const esker__plan_dispatch *d)
+{
+    return d->effect && d->phase == ESKER__PHASE_BACKWARD;
+}
+
+/* Whether it does nothing but write parameters and states. */
+static bool only_updates(const esker_plan *plan, const esker__plan_dispatch *d)
+{
+    bool updates = is_updating(d);
+    for (int o = 0; o < d->n_operands; o++) {
+        int storage = plan->values[d->operands[o].value].storage;
+        if (d->operands[o].write)
+            updates &= storage == ESKER__STORAGE_PARAMETERS ||
+                       (storage >= ESKER__STORAGE_STATE && storage < ESKER__STORAGE_STATE + ESKER__MAX_STATE);
+    }
+    return updates;
+}
+
+/* The epoch for an update that may begin in `first`; the others have theirs, up to `newest`. */
+static int beside_another(const epoch_load *loads, double seconds, int first, int newest)
+{
+    for (int epoch = first; epoch <= newest && epoch < first + SOON; epoch++)
+        if (loads[epoch].longest - loads[epoch].updates >= seconds / 2) return epoch;
+    return first;
+}
+
+static int compare_place(const void *left, const void *right)
+{
+    const esker__plan_dispatch *a = left, *b = right;
+    if (a->place != b->place) return a->place - b->place;
+    if (is_updating(a) != is_updating(b)) return is_updating(a) ? 1 : -1;
+    return compare_program(left, right);
+}
+
+/* The last place of those in the list that meet the operand, if that is behind `place`. */
+static int place_behind(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int place)
+{
+    esker__extent extent = esker__operand_extent(plan, o);
+    for (int i = from; i >= 0; i = all->list[i].next) {
+        const esker__plan_dispatch *d = &plan->dispatches[all->list[i].dispatch];
+        if (d->place > place &&
+            esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
+            place = d->place;
+    }
+    return place;
+}
+
+/* Behind what the node of dispatch `j`, its first, reads of others. */
+static int place_of_node(const esker_plan *plan, const accesses *all, size_t j)
+{
+    int place = 0;
+    for (size_t k = j; k < plan->n_dispatches && plan->dispatches[k].node == plan->dispatches[j].node; k++)
+        for (int o = 0; o < plan->dispatches[k].n_operands; o++) {
+            const esker__plan_operand *operand = &plan->dispatches[k].operands[o];
+            if (!operand->write) place = place_behind(plan, all, all->writes[bucket_of(plan, operand)], operand, place);
+        }
+    return place;
+}
+
+/* As recorded, but that updates come right behind what they wait for: at the end of the step, all that they read would still be there. */
+static void bring_updates_forward(esker_plan *plan, accesses *all)
+{
+    int of_node = 0;
+    for (size_t j = 0; j < plan->n_dispatches; j++) {
+        esker__plan_dispatch *d = &plan->dispatches[j];
+        bool first = j == 0 || d->node != d[-1].node;
+        if (is_updating(d) && first) of_node = place_of_node(plan, all, j);
+        d->place = is_updating(d) ? of_node : (int)j;
+        for (int o = 0; is_updating(d) && o < d->n_operands; o++) {
+            int bucket = bucket_of(plan, &d->operands[o]);
+            d->place = place_behind(plan, all, all->writes[bucket], &d->operands[o], d->place);
+            if (d->operands[o].write) d->place = place_behind(plan, all, all->reads[bucket], &d->operands[o], d->place);
+        }
+        remember(plan, all, (int)j);
+    }
+    qsort(plan->dispatches, plan->n_dispatches, sizeof *plan->dispatches, compare_place);
+}
+
 esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
 {
     esker__plan_dispatch *d = plan->dispatches;
     size_t n = plan->n_dispatches;
     if (!n) return ESKER_OK;
     qsort(d, n, sizeof *d, compare_program);
-    accesses all;
-    esker_status st = accesses_init(plan, &all);
+    accesses all = {0};
+    esker_status st = by_epochs ? ESKER_OK : accesses_init(plan, &all);
+    if (!by_epochs && st == ESKER_OK) bring_updates_forward(plan, &all);
+    accesses_finish(&all);
+    all = (accesses){0};
+    if (st == ESKER_OK) st = accesses_init(plan, &all);
     epoch_load *loads = esker__calloc(n + 2, sizeof *loads);
     if (st == ESKER_OK && !loads) st = esker__fail_memory((n + 2) * sizeof *loads, "plan");
     int newest = 0, first = 0; /* the first epoch of the step */

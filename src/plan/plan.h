@@ -91,6 +91,7 @@ typedef struct esker__plan_dispatch {
     bool last;       /* the mark, behind everything */
     int in_place[2]; /* values whose bytes output 0 may take over, or -1 */
     int epoch;
+    int place;    /* order.c */
     int prepares; /* the value, of one that esker__prepare() asked for; -1 else */
     int choice;   /* index in plan->choices; -1: there was none */
     int node;     /* whose lowering emitted it; -1: the plan's own */
