@@ -111,14 +111,14 @@ static bool is_updating(const esker__plan_dispatch *d)
     return d->effect && d->phase == ESKER__PHASE_BACKWARD;
 }
 
-/* Whether it does nothing but write parameters and states. */
+/* Whether it writes nothing but parameters, states, and gradients for the update at the end. */
 static bool only_updates(const esker_plan *plan, const esker__plan_dispatch *d)
 {
     bool updates = is_updating(d);
     for (int o = 0; o < d->n_operands; o++) {
         int storage = plan->values[d->operands[o].value].storage;
         if (d->operands[o].write)
-            updates &= storage == ESKER__STORAGE_PARAMETERS ||
+            updates &= storage == ESKER__STORAGE_PARAMETERS || storage == ESKER__STORAGE_GRADIENTS ||
                        (storage >= ESKER__STORAGE_STATE && storage < ESKER__STORAGE_STATE + ESKER__MAX_STATE);
     }
     return updates;
