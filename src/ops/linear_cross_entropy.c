@@ -20,7 +20,7 @@
 
 #define MOST_CLASSES 128
 #define MOST_ROWS    1024  /* every group counts the labels of all */
-#define MOST_LOGITS  16384 /* larger products are worth kernels of their own; on NVIDIA GPUs from four times as many on */
+#define MOST_LOGITS  16384 /* larger products are worth kernels of their own */
 #define MOST_TERMS   8192
 #define MOST_MEANS   1024 /* of a row, and elements that they are made of: a group reads and writes those of one row */
 #define MOST_READ    65536
@@ -354,7 +354,7 @@ static const esker_node *under_views(const esker_node *x)
 }
 
 /* Whether the product that became `product` is a w' + bias of sizes that suit the kernel. */
-static bool suits(const esker_node *product, const esker_node *labels, const esker__fusion *fusion)
+static bool suits(const esker_node *product, const esker_node *labels)
 {
     if (product->op != &esker__op_matmul || product->producer != product) return false;
     const esker__matmul_attr *attr = product->attr;
@@ -363,8 +363,7 @@ static bool suits(const esker_node *product, const esker_node *labels, const esk
     const esker_node *weight = product->inputs[1];
     if (weight->type.shape.rank != 2) return false;
     sizes s = sizes_of(weight, labels);
-    int64_t most = fusion->family == ESKER__FAMILY_NVIDIA ? 4 * MOST_LOGITS : MOST_LOGITS;
-    return s.classes <= MOST_CLASSES && s.rows <= MOST_ROWS && s.rows * s.classes <= most && s.k <= MOST_TERMS;
+    return s.classes <= MOST_CLASSES && s.rows <= MOST_ROWS && s.rows * s.classes <= MOST_LOGITS && s.k <= MOST_TERMS;
 }
 
 /* Whether nobody but `n` nodes reads these logits, through whatever shapes. */
@@ -539,7 +538,7 @@ esker_node *esker__fused_linear_cross_entropy(esker_graph *graph, const esker_no
                                               esker_node *const *inputs, const esker__fusion *fusion)
 {
     const esker_node *product = under_views(inputs[0]);
-    if (!suits(product, inputs[1], fusion) || (partner && fusion->map[partner->id])) return NULL;
+    if (!suits(product, inputs[1]) || (partner && fusion->map[partner->id])) return NULL;
     if (!are_read_by(node->inputs[0], 1 + (partner != NULL), fusion)) return NULL;
     sizes s = sizes_of(product->inputs[1], inputs[1]);
     const esker_node *mean = mean_of(product->inputs[0], &s);
