@@ -36,7 +36,7 @@ static const tiling tilings[] = {
 
 #define MULTIPROCESSORS 132
 #define FIRST_READ      1.2e-6 /* seconds until the first tile of a group is there, */
-#define OF_RESULT       0.2e-9 /* more of them for each element of its tile, */
+#define OF_RESULT       0.2e-9 /* more of them for each element of its tile, where no other groups compute meanwhile, */
 #define ACROSS          0.87 /* part of `seconds` where both operands lie across k, so that nothing is transposed on the way, */
 #define SECOND_PASS     4.2e-6 /* seconds of gemm/sum_splits with its barrier, */
 #define PARTIAL_RATE    2e12   /* and bytes of partial sums a second that it adds up */
@@ -70,7 +70,7 @@ static double seconds_of(const esker__gemm *p, const tiling *t, uint64_t splits)
     double full = floor(groups / (MULTIPROCESSORS * t->groups)), rest = groups - full * MULTIPROCESSORS * t->groups;
     double step = 2.0 * (double)(rows_of(t) * columns_of(t)) * t->bk / t->flops; /* of one group among many */
     double alone = t->seconds * (p->ta && !p->tb ? ACROSS : 1);
-    double once = FIRST_READ + OF_RESULT * (double)(rows_of(t) * columns_of(t));
+    double once = FIRST_READ + (full > 0 ? 0 : OF_RESULT * (double)(rows_of(t) * columns_of(t)));
     double seconds = full * (once + steps * fmax(alone, step * t->groups)) +
                      (rest > 0 ? once + steps * fmax(alone, step * ceil(rest / MULTIPROCESSORS)) : 0);
     double columns = (double)p->n * p->k * p->batches, rows = (double)p->m * p->k * p->batches;
