@@ -67,11 +67,11 @@ void main()
     grad = clip(grad, most_value, clip_factor(most_norm));
 #endif
     rule(value, grad, first, second, slots[slot], slots[slot + 1u], lr_scale, decay);
-    x[i] = value;
 #if STATES >= 1
     s[i] = first;
 #endif
 #if STATES >= 2
     t[i] = second;
 #endif
+    x[i] = value; // last: with x first Midgard lacks a register
 }
