@@ -321,29 +321,35 @@ static void reference(const esker__reference *r)
                 }
 }
 
+/* The gradient of filters as it is without a pooling, of the whole gradient, which is worked out on the way. */
+static void weight_grad_inner(const esker__reference *r, plain *p, double **in, esker__reference *inner,
+                              double *whole_magnitude)
+{
+    *inner = *r;
+    inner->node = plain_weight_grad(r->node, p);
+    inner->in = in;
+    in[0] = r->in[0];
+    in[1] = r->out[WHOLE];
+    esker__winners_grad_reference(&r->node->inputs[1]->type.shape, &p->inputs[1]->type.shape,
+                                  ((const esker__conv2d_attr *)r->node->attr)->window, r->in[1], r->in[2], r->out[WHOLE],
+                                  whole_magnitude);
+}
+
 static void reference_weight_grad(const esker__reference *r)
 {
     plain p;
-    esker__reference inner = *r;
-    double *in[2] = {r->in[0], r->out[WHOLE]};
-    inner.node = plain_weight_grad(r->node, &p);
-    inner.in = in;
-    esker__winners_grad_reference(&r->node->inputs[1]->type.shape, &p.inputs[1]->type.shape,
-                                  ((const esker__conv2d_attr *)r->node->attr)->window, r->in[1], r->in[2], r->out[WHOLE],
-                                  r->magnitude[WHOLE]);
+    double *in[2];
+    esker__reference inner;
+    weight_grad_inner(r, &p, in, &inner, r->magnitude[WHOLE]);
     esker__op_conv2d_weight_grad.reference(&inner);
 }
 
 static esker_status magnitudes_weight_grad(const esker__reference *r)
 {
     plain p;
-    esker__reference inner = *r;
-    double *in[2] = {r->in[0], r->out[WHOLE]};
-    inner.node = plain_weight_grad(r->node, &p);
-    inner.in = in;
-    esker__winners_grad_reference(&r->node->inputs[1]->type.shape, &p.inputs[1]->type.shape,
-                                  ((const esker__conv2d_attr *)r->node->attr)->window, r->in[1], r->in[2], r->out[WHOLE],
-                                  NULL);
+    double *in[2];
+    esker__reference inner;
+    weight_grad_inner(r, &p, in, &inner, NULL);
     return esker__op_conv2d_weight_grad.magnitudes(&inner);
 }
 

@@ -228,30 +228,14 @@ static bool absorb(const esker_node *node, const esker_node *user, int which, co
     return esker__tail_absorb(&attr->norm.tail, &node->type.shape, -1, blocks, user, which, fusion);
 }
 
-static const esker__op op_matmul_norm = {.name = "matmul",
-                                         .n_inputs = -1,
-                                         .n_outputs = 3,
-                                         .attr_bytes = sizeof(attributes),
-                                         .infer = infer,
-                                         .reference = reference,
-                                         .tolerance = tolerance,
-                                         .atol = 4 * ESKER__FLUSHED,
-                                         .cost = cost,
-                                         .lower = lower,
-                                         .absorb = absorb,
-                                         .title = title};
-static const esker__op op_matmul_norm_grad = {.name = "matmul",
-                                              .n_inputs = -1,
-                                              .n_outputs = 2,
-                                              .attr_bytes = sizeof(attributes),
-                                              .infer = infer,
-                                              .reference = reference,
-                                              .tolerance = tolerance,
-                                              .atol = 4 * ESKER__FLUSHED,
-                                              .cost = cost,
-                                              .lower = lower,
-                                              .absorb = absorb,
-                                              .title = title};
+#define MATMUL_NORM(results)                                                                                        \
+    {                                                                                                               \
+        .name = "matmul", .n_inputs = -1, .n_outputs = (results), .attr_bytes = sizeof(attributes), .infer = infer, \
+        .reference = reference, .tolerance = tolerance, .atol = 4 * ESKER__FLUSHED, .cost = cost, .lower = lower,   \
+        .absorb = absorb, .title = title,                                                                           \
+    }
+static const esker__op op_matmul_norm = MATMUL_NORM(3), op_matmul_norm_grad = MATMUL_NORM(2);
+#undef MATMUL_NORM
 
 /* Whether it has short rows that nobody reads yet, on GPUs where that pays: others would gain nothing, and have less to fuse. */
 static bool suits(const esker_node *product, const esker__norm_attr *norm, const esker__fusion *fusion)

@@ -1,5 +1,6 @@
 /* device test: the gradient of a bias comes out beside that of the filters in front of it: fewer dispatches, the same parameters afterwards. */
 #include "support/test.h"
+#include "support/training.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <esker/plan.h>
 
 #define STEPS 2
+#define ROOM  8192 /* for all parameters */
 
 typedef struct net {
     const char *name;
@@ -101,21 +103,8 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
                     want = no_fusion || info.limits.group_invocations < 1024 ? 0 : s->beside;
     if (beside != want) fail_msg("%s: %d sums beside other gradients, not %d", s->name, beside, want);
     if (want && s->variant) assert_int_equal(reductions > 0, !s->in_kernel);
-    float *x = malloc((size_t)n_x * sizeof *x);
-    uint64_t ticket = 0;
-    assert_non_null(x);
-    for (int step = 0; step < STEPS; step++) {
-        test_uniform(x, n_x, -1, 1, (uint64_t)step);
-        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
-        assert_ok(esker_plan_submit(plan, &ticket));
-    }
-    free(x);
-    for (int i = 0; i < esker_params_count(params); i++) {
-        esker_param_info p;
-        assert_ok(esker_params_get_info(params, i, &p));
-        assert_ok(esker_params_read(params, i, out + n, p.n_elems));
-        n += (int)p.n_elems;
-    }
+    (void)test_train(plan, n_x, STEPS);
+    n += test_read_params(params, out + n, ROOM - n);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -124,7 +113,7 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
 static void same_parameters(void **state)
 {
     const net *s = *state;
-    static float apart[8192], beside[8192], again[8192];
+    static float apart[ROOM], beside[ROOM], again[ROOM];
     if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
     int n = run(s, true, false, apart);
     assert_int_equal(run(s, false, false, beside), n);

@@ -1,5 +1,6 @@
 /* device test: a max_pool2d in the end of a convolution, and gradients from that of what was pooled: nothing keeps what is pooled, and the values stay. */
 #include "support/test.h"
+#include "support/training.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <esker/plan.h>
 
 #define STEPS 2
+#define ROOM  65536 /* for outputs and all parameters */
 
 typedef struct net {
     const char *name;
@@ -156,12 +158,7 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
         assert_ok(esker_plan_read(plan, ticket, i, out + n, (size_t)n_elems * sizeof *out));
         n += (int)n_elems;
     }
-    for (int i = 0; i < esker_params_count(params); i++) {
-        esker_param_info p;
-        assert_ok(esker_params_get_info(params, i, &p));
-        assert_ok(esker_params_read(params, i, out + n, p.n_elems));
-        n += (int)p.n_elems;
-    }
+    n += test_read_params(params, out + n, ROOM - n);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -170,7 +167,7 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
 static void same_values(void **state)
 {
     const net *s = *state;
-    static float apart[65536], fused[65536], again[65536];
+    static float apart[ROOM], fused[ROOM], again[ROOM];
     if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
     int n = run(s, true, false, apart);
     assert_int_equal(run(s, false, false, fused), n);

@@ -1,6 +1,7 @@
 /* device test: the norm of a product's rows, and its gradient behind the product that makes the one that comes in, are one node with the product:
    right by its reference, and the same parameters afterwards as without fusion. */
 #include "support/test.h"
+#include "support/training.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -120,22 +121,8 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
                                          ? BLOCKS - 1
                                          : 0); /* the first product behind has no gradient of x, the act's a tail */
     }
-    float *x = malloc((size_t)n_x * sizeof *x);
-    uint64_t ticket = 0;
-    assert_non_null(x);
-    for (int step = 0; step < STEPS; step++) {
-        test_uniform(x, n_x, -1, 1, (uint64_t)step);
-        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
-        assert_ok(esker_plan_submit(plan, &ticket));
-    }
-    free(x);
-    for (int i = 0; i < esker_params_count(params); i++) {
-        esker_param_info p;
-        assert_ok(esker_params_get_info(params, i, &p));
-        assert_true(n + p.n_elems <= MOST);
-        assert_ok(esker_params_read(params, i, out + n, p.n_elems));
-        n += (int)p.n_elems;
-    }
+    (void)test_train(plan, n_x, STEPS);
+    n += test_read_params(params, out + n, MOST - n);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;

@@ -1,5 +1,6 @@
 /* device test: products that share a factor are one with fusion, forward and backward: fewer dispatches, the same parameters afterwards. */
 #include "support/test.h"
+#include "support/training.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #define BATCH 2
 #define TIME  16
 #define STEPS 2
+#define ROOM  (8 * 64 * 64 + 4 * 64 + 1) /* for what is read behind a run */
 
 /* How the queries, keys and values of one attention are made. */
 typedef struct shape_of_net {
@@ -118,24 +120,11 @@ static int run(const shape_of_net *s, bool no_fusion, bool check, float *out)
     assert_ok(esker_plan_check(plan));
     int products = count_products(plan), want = no_fusion ? s->unfused : s->products;
     if (products != want) fail_msg("%s: %d products, not %d", s->name, products, want);
-    float *x = malloc((size_t)n_x * sizeof *x);
-    uint64_t ticket = 0;
-    assert_non_null(x);
-    for (int step = 0; step < STEPS; step++) {
-        test_uniform(x, n_x, -1, 1, (uint64_t)step);
-        assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
-        assert_ok(esker_plan_submit(plan, &ticket));
-    }
-    free(x);
+    uint64_t ticket = test_train(plan, n_x, STEPS);
     assert_ok(esker_plan_read(plan, ticket, 0, out + n++, sizeof *out));
     if (s->watched) assert_ok(esker_plan_read(plan, ticket, 1, out + n, (size_t)n_x * sizeof *out));
     if (s->watched) n += n_x;
-    for (int i = 0; i < esker_params_count(params); i++) {
-        esker_param_info info;
-        assert_ok(esker_params_get_info(params, i, &info));
-        assert_ok(esker_params_read(params, i, out + n, info.n_elems));
-        n += (int)info.n_elems;
-    }
+    n += test_read_params(params, out + n, ROOM - n);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -143,7 +132,6 @@ static int run(const shape_of_net *s, bool no_fusion, bool check, float *out)
 
 static void products_are_stacked(void **state)
 {
-    enum { ROOM = 8 * 64 * 64 + 4 * 64 + 1 };
     static float want[ROOM], got[ROOM], again[ROOM];
     const shape_of_net *s = *state;
     int n = run(s, true, false, want);
@@ -247,12 +235,7 @@ static int run_linear(const struct linear_net *s, bool no_fusion, bool check, fl
     }
     free(in);
     esker_params *params = esker_graph_get_params(graph);
-    for (int i = 0; i < esker_params_count(params); i++) {
-        esker_param_info param;
-        assert_ok(esker_params_get_info(params, i, &param));
-        assert_ok(esker_params_read(params, i, out + n, param.n_elems));
-        n += (int)param.n_elems;
-    }
+    n += test_read_params(params, out + n, ROOM - n);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -260,7 +243,7 @@ static int run_linear(const struct linear_net *s, bool no_fusion, bool check, fl
 
 static void a_bias_is_beside_its_weight(void **state)
 {
-    static float want[4000], got[4000], again[4000];
+    static float want[ROOM], got[ROOM], again[ROOM];
     const struct linear_net *s = *state;
     setenv("ESKER_VARIANT", s->variant, 1);
     int n = run_linear(s, true, false, want);
