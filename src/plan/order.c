@@ -29,17 +29,24 @@ static int bucket_of(const esker_plan *plan, const esker__plan_operand *o)
     return storage == ESKER__STORAGE_ARENA ? o->value : (int)plan->n_values + storage;
 }
 
-/* One more than the epoch of the latest access in the list that meets the operand, if that is above `epoch`. */
-static int behind(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int epoch)
+/* The newest epoch, or place, of the accesses in the list that meet the operand, if that is above `least`; else `least`. */
+static int newest_met(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, bool places,
+                      int least)
 {
     esker__extent extent = esker__operand_extent(plan, o);
     for (int i = from; i >= 0; i = all->list[i].next) {
         const esker__plan_dispatch *d = &plan->dispatches[all->list[i].dispatch];
-        if (d->epoch >= epoch &&
-            esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
-            epoch = d->epoch + 1;
+        int at = places ? d->place : d->epoch;
+        if (at > least && esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
+            least = at;
     }
-    return epoch;
+    return least;
+}
+
+/* One more than the epoch of the latest access in the list that meets the operand, if that is above `epoch`. */
+static int behind(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int epoch)
+{
+    return newest_met(plan, all, from, o, false, epoch - 1) + 1;
 }
 
 static void remember(const esker_plan *plan, accesses *all, int dispatch)
@@ -140,19 +147,6 @@ static int compare_place(const void *left, const void *right)
     return compare_program(left, right);
 }
 
-/* The last place of those in the list that meet the operand, if that is behind `place`. */
-static int place_behind(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int place)
-{
-    esker__extent extent = esker__operand_extent(plan, o);
-    for (int i = from; i >= 0; i = all->list[i].next) {
-        const esker__plan_dispatch *d = &plan->dispatches[all->list[i].dispatch];
-        if (d->place > place &&
-            esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
-            place = d->place;
-    }
-    return place;
-}
-
 /* Behind what the node of dispatch `j`, its first, reads of others. */
 static int place_of_node(const esker_plan *plan, const accesses *all, size_t j)
 {
@@ -160,28 +154,32 @@ static int place_of_node(const esker_plan *plan, const accesses *all, size_t j)
     for (size_t k = j; k < plan->n_dispatches && plan->dispatches[k].node == plan->dispatches[j].node; k++)
         for (int o = 0; o < plan->dispatches[k].n_operands; o++) {
             const esker__plan_operand *operand = &plan->dispatches[k].operands[o];
-            if (!operand->write) place = place_behind(plan, all, all->writes[bucket_of(plan, operand)], operand, place);
+            if (!operand->write) place = newest_met(plan, all, all->writes[bucket_of(plan, operand)], operand, true, place);
         }
     return place;
 }
 
 /* As recorded, but that updates come right behind what they wait for: at the end of the step, all that they read would still be there. */
-static void bring_updates_forward(esker_plan *plan, accesses *all)
+static esker_status bring_updates_forward(esker_plan *plan)
 {
+    accesses all;
     int of_node = 0;
-    for (size_t j = 0; j < plan->n_dispatches; j++) {
+    esker_status st = accesses_init(plan, &all);
+    for (size_t j = 0; st == ESKER_OK && j < plan->n_dispatches; j++) {
         esker__plan_dispatch *d = &plan->dispatches[j];
         bool first = j == 0 || d->node != d[-1].node;
-        if (is_updating(d) && first) of_node = place_of_node(plan, all, j);
+        if (is_updating(d) && first) of_node = place_of_node(plan, &all, j);
         d->place = is_updating(d) ? of_node : (int)j;
         for (int o = 0; is_updating(d) && o < d->n_operands; o++) {
             int bucket = bucket_of(plan, &d->operands[o]);
-            d->place = place_behind(plan, all, all->writes[bucket], &d->operands[o], d->place);
-            if (d->operands[o].write) d->place = place_behind(plan, all, all->reads[bucket], &d->operands[o], d->place);
+            d->place = newest_met(plan, &all, all.writes[bucket], &d->operands[o], true, d->place);
+            if (d->operands[o].write) d->place = newest_met(plan, &all, all.reads[bucket], &d->operands[o], true, d->place);
         }
-        remember(plan, all, (int)j);
+        remember(plan, &all, (int)j);
     }
-    qsort(plan->dispatches, plan->n_dispatches, sizeof *plan->dispatches, compare_place);
+    accesses_finish(&all);
+    if (st == ESKER_OK) qsort(plan->dispatches, plan->n_dispatches, sizeof *plan->dispatches, compare_place);
+    return st;
 }
 
 esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
@@ -191,10 +189,7 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     if (!n) return ESKER_OK;
     qsort(d, n, sizeof *d, compare_program);
     accesses all = {0};
-    esker_status st = by_epochs ? ESKER_OK : accesses_init(plan, &all);
-    if (!by_epochs && st == ESKER_OK) bring_updates_forward(plan, &all);
-    accesses_finish(&all);
-    all = (accesses){0};
+    esker_status st = by_epochs ? ESKER_OK : bring_updates_forward(plan);
     if (st == ESKER_OK) st = accesses_init(plan, &all);
     epoch_load *loads = esker__calloc(n + 2, sizeof *loads);
     if (st == ESKER_OK && !loads) st = esker__fail_memory((n + 2) * sizeof *loads, "plan");
