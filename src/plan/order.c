@@ -4,6 +4,7 @@
  */
 #include "plan/plan.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/fail.h"
@@ -47,6 +48,19 @@ static int newest_met(const esker_plan *plan, const accesses *all, int from, con
 static int behind(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int epoch)
 {
     return newest_met(plan, all, from, o, false, epoch - 1) + 1;
+}
+
+/* One less than the epoch of the earliest access in the list that meets the operand, if that is below `epoch`. */
+static int before(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int epoch)
+{
+    esker__extent extent = esker__operand_extent(plan, o);
+    for (int i = from; i >= 0; i = all->list[i].next) {
+        const esker__plan_dispatch *d = &plan->dispatches[all->list[i].dispatch];
+        if (d->epoch <= epoch &&
+            esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
+            epoch = d->epoch - 1;
+    }
+    return epoch;
 }
 
 static void remember(const esker_plan *plan, accesses *all, int dispatch)
@@ -182,6 +196,63 @@ static esker_status bring_updates_forward(esker_plan *plan)
     return st;
 }
 
+typedef struct value_use {
+    int first_dispatch, last_epoch; /* in program order; of the dispatches behind the one that is looked at, -1: none */
+} value_use;
+
+/* Bytes of temporaries times the epochs that they live less, if the dispatch is moved to `epoch`: what it makes is made later, what it reads may die later. */
+static double saved_by_waiting(const esker_plan *plan, const value_use *uses, size_t dispatch, int epoch)
+{
+    const esker__plan_dispatch *d = &plan->dispatches[dispatch];
+    double saved = 0;
+    for (int o = 0; o < d->n_operands; o++) {
+        const esker__plan_value *value = &plan->values[d->operands[o].value];
+        const value_use *use = &uses[d->operands[o].value];
+        if (value->storage != ESKER__STORAGE_ARENA) continue;
+        bool makes = d->operands[o].write && use->first_dispatch == (int)dispatch;
+        int dies = use->last_epoch > d->epoch ? use->last_epoch : d->epoch;
+        if (makes) saved += (double)value->n_bytes * (epoch - d->epoch);
+        if (!makes && epoch > dies) saved -= (double)value->n_bytes * (epoch - dies);
+    }
+    return saved;
+}
+
+/*
+ * The earliest epoch is often long before the first reader: what a weight's gradient wants of x could be computed forward, and would then be kept as long as x,
+ * or longer. Such dispatches wait until right before their first reader, where that costs less memory: it costs no barrier.
+ */
+static esker_status let_wait(esker_plan *plan)
+{
+    accesses all;
+    value_use *uses = esker__malloc(plan->n_values * sizeof *uses);
+    esker_status st = accesses_init(plan, &all);
+    if (st == ESKER_OK && !uses) st = esker__fail_memory(plan->n_values * sizeof *uses, "plan");
+    if (st != ESKER_OK) goto done;
+    for (size_t v = 0; v < plan->n_values; v++) uses[v] = (value_use){-1, -1};
+    for (size_t j = plan->n_dispatches; j-- > 0;)
+        for (int o = 0; o < plan->dispatches[j].n_operands; o++)
+            uses[plan->dispatches[j].operands[o].value].first_dispatch = (int)j;
+    for (size_t j = plan->n_dispatches; j-- > plan->n_prologue;) {
+        esker__plan_dispatch *d = &plan->dispatches[j];
+        int epoch = INT_MAX;
+        bool waits = true; /* what it writes is temporary */
+        for (int o = 0; o < d->n_operands; o++) {
+            int bucket = bucket_of(plan, &d->operands[o]);
+            waits &= !d->operands[o].write || plan->values[d->operands[o].value].storage == ESKER__STORAGE_ARENA;
+            epoch = before(plan, &all, all.writes[bucket], &d->operands[o], epoch);
+            if (d->operands[o].write) epoch = before(plan, &all, all.reads[bucket], &d->operands[o], epoch);
+        }
+        if (waits && epoch < INT_MAX && epoch > d->epoch && saved_by_waiting(plan, uses, j, epoch) > 0) d->epoch = epoch;
+        for (int o = 0; o < d->n_operands; o++)
+            if (d->epoch > uses[d->operands[o].value].last_epoch) uses[d->operands[o].value].last_epoch = d->epoch;
+        remember(plan, &all, (int)j);
+    }
+done:
+    accesses_finish(&all);
+    esker__free(uses);
+    return st;
+}
+
 esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
 {
     esker__plan_dispatch *d = plan->dispatches;
@@ -215,7 +286,8 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
         remember(plan, &all, (int)j);
         if (epoch > newest) newest = epoch;
     }
-    if (by_epochs) qsort(d, n, sizeof *d, compare_epoch);
+    if (by_epochs) st = let_wait(plan);
+    if (by_epochs && st == ESKER_OK) qsort(d, n, sizeof *d, compare_epoch);
 done:
     accesses_finish(&all);
     esker__free(loads);

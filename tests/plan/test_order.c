@@ -1,0 +1,85 @@
+/* The order of dispatches: what waits until it is read and what does not. No device. */
+#include "support/test.h"
+
+#include <esker/ops.h>
+#include <esker/plan.h>
+
+#define SIDE 256
+
+static esker_node *square(esker_graph *graph, const char *name)
+{
+    return esker_input(graph, name, ESKER_DTYPE_F32, &(esker_shape){2, {SIDE, SIDE}});
+}
+
+/* `n` operations, each of which waits for the one before. */
+static esker_node *chain(esker_node *x, int n)
+{
+    for (int i = 0; i < n; i++) x = esker_softmax(x, -1);
+    return x;
+}
+
+static esker_plan *plan_of(esker_graph *graph, esker_node *y)
+{
+    esker_plan *plan;
+    assert_ok(esker_plan_compile(
+        graph, &(esker_plan_desc){.outputs = &y, .n_outputs = 1, .no_fusion = true, .slice_seconds = -1}, &plan));
+    assert_ok(esker_plan_check(plan));
+    return plan;
+}
+
+/* How many softmax dispatches stand in front of the first of the operation. */
+static int links_before(const esker_plan *plan, const char *op)
+{
+    esker_plan_info info;
+    int n = 0;
+    esker_plan_get_info(plan, &info);
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        if (!strcmp(d.op, op)) return n;
+        n += !strcmp(d.op, "softmax");
+    }
+    fail_msg("the plan has no dispatch of %s", op);
+    return -1;
+}
+
+/* An outer product is larger than its vectors: it is made right before the chain's end, and not beside the chain's beginning. */
+static void what_is_larger_than_its_inputs_waits(void **state)
+{
+    (void)state;
+    esker_graph *graph;
+    esker_plan_info info;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *u = esker_input(graph, "u", ESKER_DTYPE_F32, &(esker_shape){2, {SIDE, 1}}),
+               *v = esker_input(graph, "v", ESKER_DTYPE_F32, &(esker_shape){2, {1, SIDE}});
+    esker_node *product = esker_matmul(u, v, NULL);
+    esker_plan *plan = plan_of(graph, esker_sub(chain(square(graph, "x"), 5), product));
+    assert_int_equal(links_before(plan, "matmul"), 4); /* beside the last */
+    esker_plan_get_info(plan, &info);
+    assert_int_equal(info.n_barriers, 7); /* as without the product: of the chain, of the difference, and of the mark */
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
+/* A sum is smaller than what it is of, which dies with it: it is made at once. */
+static void what_is_smaller_than_its_inputs_does_not(void **state)
+{
+    (void)state;
+    esker_graph *graph;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *first = esker_exp(square(graph, "x"));
+    esker_node *sum = esker_sum(first, (int[]){0}, 1, true);
+    esker_plan *plan = plan_of(graph, esker_sub(chain(first, 5), sum));
+    assert_int_equal(links_before(plan, "sum"), 0);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_larger_than_its_inputs_waits),
+        cmocka_unit_test(what_is_smaller_than_its_inputs_does_not),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
