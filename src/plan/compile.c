@@ -12,8 +12,7 @@
 #define SMALL_BYTES_PER_SECOND 2e9
 #define SLICE_SECONDS          0.05
 
-/* The mean length of a run without barriers against the arena: an order by epochs may need this much more memory, not more.
- */
+/* Fewer barriers against memory: for an order by epochs all that a plan takes may be so much larger, not more. */
 #define EPOCH_MEMORY_FACTOR 1.25
 
 static esker_status check_desc(const esker_graph *graph, const esker_plan_desc *desc)
@@ -91,10 +90,12 @@ static esker_status order_and_place(esker_plan *plan)
 {
     esker_status st = esker__plan_order(plan, true);
     if (st == ESKER_OK) st = esker__plan_place(plan);
-    uint64_t by_epochs = plan->arena_bytes;
+    esker_plan_info by_epochs, as_recorded;
+    esker_plan_get_info(plan, &by_epochs);
     if (st == ESKER_OK) st = esker__plan_order(plan, false);
     if (st == ESKER_OK) st = esker__plan_place(plan);
-    if (st != ESKER_OK || (double)by_epochs > EPOCH_MEMORY_FACTOR * (double)plan->arena_bytes) return st;
+    esker_plan_get_info(plan, &as_recorded);
+    if (st != ESKER_OK || (double)by_epochs.peak_bytes > EPOCH_MEMORY_FACTOR * (double)as_recorded.peak_bytes) return st;
     st = esker__plan_order(plan, true);
     return st == ESKER_OK ? esker__plan_place(plan) : st;
 }

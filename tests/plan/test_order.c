@@ -1,4 +1,4 @@
-/* The order of dispatches: what waits until it is read and what does not. No device. */
+/* The order of dispatches: what waits until it is read, what does not, and what memory an order with fewer barriers may take. No device. */
 #include "support/test.h"
 
 #include <esker/ops.h>
@@ -75,11 +75,43 @@ static void what_is_smaller_than_its_inputs_does_not(void **state)
     esker_graph_destroy(graph);
 }
 
+/* Twelve branches of two operations that one after the other take the memory of two: at once they take that of twelve. */
+static int barriers_of_branches(uint64_t n_parameters)
+{
+    esker_graph *graph;
+    esker_plan_info info;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *x = square(graph, "x"), *y = NULL;
+    for (int i = 0; i < 12; i++) {
+        esker_node *sum = esker_sum(chain(esker_affine(x, (float)(i + 1), 0), 1), (int[]){0}, 1, true);
+        y = y ? esker_sub(y, sum) : sum;
+    }
+    if (n_parameters) {
+        esker_node *w = esker_parameter(
+            graph, &(esker_param_desc){.name = "w", .shape = {1, {(int64_t)n_parameters}}, .init = {.value = 1}});
+        y = esker_sub(y, esker_sum(w, NULL, 0, false));
+    }
+    esker_plan *plan = plan_of(graph, y);
+    esker_plan_get_info(plan, &info);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return info.n_barriers;
+}
+
+static void fewer_barriers_for_a_part_of_all_memory(void **state)
+{
+    (void)state;
+    int alone = barriers_of_branches(0), beside = barriers_of_branches(8 << 20);
+    print_message("%d barriers as recorded, %d by epochs\n", alone, beside);
+    assert_true(beside < alone); /* beside 32 MiB of parameters, 2 MiB more count little */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_larger_than_its_inputs_waits),
         cmocka_unit_test(what_is_smaller_than_its_inputs_does_not),
+        cmocka_unit_test(fewer_barriers_for_a_part_of_all_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
