@@ -1,5 +1,5 @@
-# Writes ${OUT}: every ROOT/**/*.comp as bytes, and the table esker__kernel_sources (src/gpu/gpu.h), sorted by name.
-file(GLOB_RECURSE files RELATIVE "${ROOT}" "${ROOT}/*.comp")
+# Writes ${OUT}: every ROOT/**/*.comp, and every piece of such, ROOT/**/*.glsl, as bytes, and the table esker__kernel_sources (src/gpu/gpu.h), sorted by name.
+file(GLOB_RECURSE files RELATIVE "${ROOT}" "${ROOT}/*.comp" "${ROOT}/*.glsl")
 list(SORT files)
 set(arrays "")
 set(table "")

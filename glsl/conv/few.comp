@@ -243,49 +243,8 @@ void main()
 
     uint u = uint(top) + ty, column = uint(left) + tx * 4u, f = uint(f_first) + tz * uint(CH);
 #if POOLING
-    // Of two rows that share windows, the invocation of the upper one takes the left two columns, the other the right two.
-#define ADD_BIAS(I, S)
-#if BIAS
-#undef ADD_BIAS
-#define ADD_BIAS(I, S) if (f + I < f_out) S += bias[(f + I) * bias_step];
-#endif
-#define FINISH(I, S) ADD_BIAS(I, S) S = tail4(S, 0u);
-    FINISH(0u, s0)
-    FINISH(1u, s1)
-    FINISH(2u, s2)
-    FINISH(3u, s3)
-    bool upper = (ty & 1u) == 0u;
-    memoryBarrierShared();
-    barrier(); // the tile is no longer read
-    tile[2u * here] = upper ? vec4(s0.zw, s1.zw) : vec4(s0.xy, s1.xy);
-    tile[2u * here + 1u] = upper ? vec4(s2.zw, s3.zw) : vec4(s2.xy, s3.xy);
-    memoryBarrierShared();
-    barrier();
-    uint other = upper ? here + uint(LX) : here - uint(LX);
-    vec4 got01 = tile[2u * other], got23 = tile[2u * other + 1u];
-    if (!upper) column += 2u;
-    if (image >= int(images) || u >= rows || column >= columns) return;
-    uint place = (u >> 1) * y_u + (column >> 1), word = 0u;
-    // First maximum: none before it is larger.
-#define POOL(I, S, GOT)                                                                                                          \
-    if (f + I < f_out) {                                                                                                         \
-        vec2 above = upper ? S.xy : GOT, below = upper ? GOT : S.zw;                                                             \
-        float largest = above.x;                                                                                                 \
-        uint winner = 0u;                                                                                                        \
-        if (above.y > largest) largest = above.y, winner = 1u;                                                                   \
-        if (below.x > largest) largest = below.x, winner = 2u;                                                                   \
-        if (below.y > largest) largest = below.y, winner = 3u;                                                                   \
-        if (GATED == 1 && !(largest > 0.0)) winner = 255u;                                                                       \
-        word |= winner << (8u * I);                                                                                              \
-        y[(uint(image) * f_out + f + I) * y_channel + place] = largest;                                                          \
-    }
-    POOL(0u, s0, got01.xy)
-    POOL(1u, s1, got01.zw)
-    POOL(2u, s2, got23.xy)
-    POOL(3u, s3, got23.zw)
-#if WINNERS_BINDING > 0
-    if (f < f_out) winners[(uint(image) * ((f_out + 3u) >> 2) + (f >> 2)) * y_channel + place] = word;
-#endif
+#define slice 0u
+#include "conv/pooled_end"
 #else
     if (image >= int(images) || u >= rows || column >= columns) return;
     uint at = (uint(image) * f_out + f) * y_channel + y_first + u * y_u + column * y_v;

@@ -177,73 +177,12 @@ shared vec4 tile[CC * TILE_H * WIDTH4];
 #endif
 shared vec4 weights[CC * TAPS * PITCH4]; // [c][p][q][channels / 4]
 
-#define NOWHERE (x_w + 3) // beyond a row, also SHIFT before it
 uint c, c_end; // the first channel of these tiles, and the end of this split's
 uint f_first;  // of the group
 int x_top, x_left;
 
-// Four `e` of the tile (channel, row, four columns): where it lies behind the first channel of the image, and its first column, NOWHERE where there is
-// none of them.
-ivec2 place_x(uint e)
-{
-    uint line = e / uint(WIDTH4), d = line / uint(TILE_H);
-    int row = x_top + int(line - d * uint(TILE_H)), at = x_left + int(e - line * uint(WIDTH4)) * 4;
-    bool inside = row >= 0 && row < x_h && e < uint(N_TILE);
-#if POOLED_X // the row's windows in their channel, and whether they have it below
-    return ivec2((row >> 1) * (x_w >> 1) * 2 + (row & 1), inside && row < (x_h >> 1) * 2 ? at : x_w);
-#else
-    return ivec2((int(d) * x_h + row) * x_w + at, inside ? at : NOWHERE);
-#endif
-}
-#if POOLED_X
-uint image; // of the group
-// The gradient and the winner of a window, none outside.
-#define READ_WINDOW(G, WON, I)                                                                                                   \
-    float G = 0.0;                                                                                                               \
-    uint WON = 255u;                                                                                                             \
-    if (uint(window + I) < uint(x_w >> 1)) G = x[from + I], WON = winners_of_x[won_from + I] >> shift & 255u;
-vec4 four_of_windows(uint channel, int line, int at)
-{
-    vec4 t = vec4(0.0);
-    if (at >= x_w) return t;
-    int windows = (x_h >> 1) * (x_w >> 1), window = at >> 1, first = (line >> 1) + window;
-    int from = int(image * c_in + channel) * windows + first;
-    int won_from = int(image * ((c_in + 3u) >> 2) + (channel >> 2)) * windows + first;
-    uint shift = 8u * (channel & 3u), left = uint(line & 1) * 2u, right = left + 1u;
-    READ_WINDOW(a, won_a, 0)
-    READ_WINDOW(b, won_b, 1)
-    if ((at & 1) == 0) return vec4(won_a == left ? a : 0.0, won_a == right ? a : 0.0, won_b == left ? b : 0.0, won_b == right ? b : 0.0);
-    READ_WINDOW(d, won_d, 2)
-    return vec4(won_a == right ? a : 0.0, won_b == left ? b : 0.0, won_b == right ? b : 0.0, won_d == left ? d : 0.0);
-}
-#endif
-vec4 four_of_x(int from, int at)
-{
-#if X4 // a four of the row, or what two of them have of it
-    vec4 a = vec4(0.0);
-    if (uint(at - SHIFT) < uint(x_w)) a = x4[(from - SHIFT) >> 2];
-#if SHIFT == 0
-    return a;
-#else
-    vec4 b = vec4(0.0);
-    if (uint(at - SHIFT + 4) < uint(x_w)) b = x4[((from - SHIFT) >> 2) + 1];
-#if SHIFT == 1
-    return vec4(a.yzw, b.x);
-#elif SHIFT == 2
-    return vec4(a.zw, b.xy);
-#else
-    return vec4(a.w, b.xyz);
-#endif
-#endif
-#else
-    vec4 t = vec4(0.0);
-    if (uint(at) < uint(x_w)) t.x = x[from];
-    if (uint(at + 1) < uint(x_w)) t.y = x[from + 1];
-    if (uint(at + 2) < uint(x_w)) t.z = x[from + 2];
-    if (uint(at + 3) < uint(x_w)) t.w = x[from + 3];
-    return t;
-#endif
-}
+#include "conv/tile_of_x"
+#include "conv/four_of_x"
 // Four `e` of the weights, of four channels of y: where the first lies, and how many of the channels there are. Steps may be negative.
 // Neighbours are neighbouring taps, which lie together in memory, and then what lies next to them.
 #define TAP_OF(e) ((e) % uint(TAPS))
@@ -584,134 +523,8 @@ void main()
 #endif
     uint f = f_first + tz * uint(CH);
 #if POOLING
-    // Of two rows that share windows, the invocation of the upper one takes the left two columns, the other the right two.
-#define ADD_BIAS(I, S)
-#if BIAS
-#undef ADD_BIAS
-#define ADD_BIAS(I, S) if (f + I < f_out) S += bias[(f + I) * bias_step];
-#endif
-#define FINISH(I, S) ADD_BIAS(I, S) S = tail4(S, 0u);
-    FINISH(0u, s0)
-    FINISH(1u, s1)
-    FINISH(2u, s2)
-    FINISH(3u, s3)
-    bool upper = (ty & 1u) == 0u;
-    memoryBarrierShared();
-    barrier(); // the tile is no longer read
-    if (slice == 0u) {
-        tile[2u * here] = upper ? vec4(s0.zw, s1.zw) : vec4(s0.xy, s1.xy);
-        tile[2u * here + 1u] = upper ? vec4(s2.zw, s3.zw) : vec4(s2.xy, s3.xy);
-    }
-    memoryBarrierShared();
-    barrier();
-    if (slice != 0u) return;
-    uint beside = upper ? here + uint(LX) : here - uint(LX);
-    vec4 got01 = tile[2u * beside], got23 = tile[2u * beside + 1u];
-    if (!upper) column += 2u;
-    if (image >= images || u >= rows || column >= columns) return;
-    uint place = (u >> 1) * y_u + (column >> 1), word = 0u;
-    // First maximum: none before it is larger.
-#define POOL(I, S, GOT)                                                                                                          \
-    if (f + I < f_out) {                                                                                                         \
-        vec2 above = upper ? S.xy : GOT, below = upper ? GOT : S.zw;                                                             \
-        float largest = above.x;                                                                                                 \
-        uint winner = 0u;                                                                                                        \
-        if (above.y > largest) largest = above.y, winner = 1u;                                                                   \
-        if (below.x > largest) largest = below.x, winner = 2u;                                                                   \
-        if (below.y > largest) largest = below.y, winner = 3u;                                                                   \
-        if (GATED == 1 && !(largest > 0.0)) winner = 255u;                                                                       \
-        word |= winner << (8u * I);                                                                                              \
-        y[(image * f_out + f + I) * y_channel + place] = largest;                                                          \
-    }
-    POOL(0u, s0, got01.xy)
-    POOL(1u, s1, got01.zw)
-    POOL(2u, s2, got23.xy)
-    POOL(3u, s3, got23.zw)
-#if WINNERS_BINDING > 0
-    if (f < f_out) winners[(image * ((f_out + 3u) >> 2) + (f >> 2)) * y_channel + place] = word;
-#endif
+#include "conv/pooled_end"
 #else
-    if (u >= rows || column >= columns || image >= images) return;
-    uint at = (image * f_out + f) * y_channel + y_first + u * y_u + column * y_v; // with PHASES y_v is 2
-#if SPLIT
-    at += split * n_elems;
-#endif
-#if BIAS
-#define ADD_BIAS(I, S, T)                                                                                                        \
-    S += bias[(f + I) * bias_step];                                                                                              \
-    T += bias[(f + I) * bias_step];
-#else
-#define ADD_BIAS(I, S, T)
-#endif
-#if EVEN
-#define INSIDE(I) true
-#define SECOND_INSIDE true
-#else
-#define INSIDE(I) (f + I < f_out)
-#define SECOND_INSIDE (column + 4u < columns)
-#endif
-    // With vec4 all that the tail reads is read before anything is written: compilers cannot know that these never are the same.
-#if PHASES && VY
-#define TAILED(I, S, T)                                                                                                           \
-    if (INSIDE(I)) {                                                                                                         \
-        ADD_BIAS(I, S, T)                                                                                                        \
-        vec4 four = vec4(S.x, T.x, S.y, T.y);                                                                                    \
-        T = vec4(S.z, T.z, S.w, T.w);                                                                                            \
-        S = tail4(four, at + I * y_channel);                                                                                     \
-        if (column + 2u < columns) T = tail4(T, at + I * y_channel + 4u);                                                        \
-    }
-#define STORE(I, S, T)                                                                                                           \
-    if (INSIDE(I)) {                                                                                                         \
-        y[(at + I * y_channel) >> 2] = S;                                                                                        \
-        if (column + 2u < columns) y[((at + I * y_channel) >> 2) + 1u] = T;                                                      \
-    }
-#elif PHASES
-#define TAILED(I, S, T)
-#define STORE(I, S, T)                                                                                                           \
-    if (INSIDE(I)) {                                                                                                         \
-        ADD_BIAS(I, S, T)                                                                                                        \
-        store8(at + I * y_channel, column, S, T);                                                                                \
-    }
-#elif VY
-#define TAILED(I, S, T)                                                                                                           \
-    if (INSIDE(I)) {                                                                                                         \
-        ADD_BIAS(I, S, T)                                                                                                        \
-        S = tail4(S, at + I * y_channel);                                                                                        \
-        if (PX == 8 && SECOND_INSIDE) T = tail4(T, at + I * y_channel + 4u);                                             \
-    }
-#define STORE(I, S, T)                                                                                                           \
-    if (INSIDE(I)) {                                                                                                         \
-        y[(at + I * y_channel) >> 2] = S;                                                                                        \
-        if (PX == 8 && SECOND_INSIDE) y[((at + I * y_channel) >> 2) + 1u] = T;                                           \
-    }
-#else
-#define TAILED(I, S, T)
-#define STORE(I, S, T)                                                                                                           \
-    if (INSIDE(I)) {                                                                                                         \
-        ADD_BIAS(I, S, T)                                                                                                        \
-        store4(at + I * y_channel, column, S);                                                                                   \
-        if (PX == 8) store4(at + I * y_channel + 4u * y_v, column + 4u, T);                                                      \
-    }
-#endif
-    TAILED(0u, s0, t0)
-    TAILED(1u, s1, t1)
-    TAILED(2u, s2, t2)
-    TAILED(3u, s3, t3)
-#if CH == 8
-    TAILED(4u, s4, t4)
-    TAILED(5u, s5, t5)
-    TAILED(6u, s6, t6)
-    TAILED(7u, s7, t7)
-#endif
-    STORE(0u, s0, t0)
-    STORE(1u, s1, t1)
-    STORE(2u, s2, t2)
-    STORE(3u, s3, t3)
-#if CH == 8
-    STORE(4u, s4, t4)
-    STORE(5u, s5, t5)
-    STORE(6u, s6, t6)
-    STORE(7u, s7, t7)
-#endif
+#include "conv/tiled_end"
 #endif // POOLING
 }

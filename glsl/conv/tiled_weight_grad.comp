@@ -142,6 +142,7 @@ shared float sums_of_g[FB * LY * SHARERS];
 uint image, left, top; // of the tile
 uint c_first, f_first; // of the group
 
+#include "conv/four_of_x"
 // Four `e` of the tile of x: channel, row, four columns; then of that of g.
 vec4 x_at(uint e)
 {
@@ -149,27 +150,7 @@ vec4 x_at(uint e)
     int row = int(top) * SY - pad_y + int(line - c * uint(HEIGHT)), at = int(left) * SX - pad_x + int(e - line * uint(WIDTH4)) * 4;
     int from = (int(image * c_in + c_first + c) * x_h + row) * x_w + at;
     vec4 value = vec4(0.0);
-    if (uint(row) < uint(x_h) && c_first + c < c_in && e < uint(N_X)) {
-#if X4
-        vec4 a = vec4(0.0), b = vec4(0.0);
-        if (uint(at - SHIFT) < uint(x_w)) a = x4[(from - SHIFT) >> 2];
-        if (SHIFT > 0 && uint(at - SHIFT + 4) < uint(x_w)) b = x4[((from - SHIFT) >> 2) + 1];
-#if SHIFT == 0
-        value = a;
-#elif SHIFT == 1
-        value = vec4(a.yzw, b.x);
-#elif SHIFT == 2
-        value = vec4(a.zw, b.xy);
-#else
-        value = vec4(a.w, b.xyz);
-#endif
-#else
-        if (uint(at) < uint(x_w)) value.x = x[from];
-        if (uint(at + 1) < uint(x_w)) value.y = x[from + 1];
-        if (uint(at + 2) < uint(x_w)) value.z = x[from + 2];
-        if (uint(at + 3) < uint(x_w)) value.w = x[from + 3];
-#endif
-    }
+    if (uint(row) < uint(x_h) && c_first + c < c_in && e < uint(N_X)) value = four_of_x(from, at);
     return value;
 }
 void keep_x(uint e, vec4 value)
@@ -177,17 +158,7 @@ void keep_x(uint e, vec4 value)
     if (e < uint(N_X)) tile_x[e + e / uint(HEIGHT * WIDTH4) * uint(PLANE4 - HEIGHT * WIDTH4)] = value;
 }
 #if POOLED
-// Pixels v to v + 3 of row u, channel f: two windows of 2 x 2; v is a multiple of 4, and beyond the last there are none.
-vec4 four_of_windows(uint i, uint f, uint u, uint v)
-{
-    uint down2 = rows >> 1, across2 = columns >> 1, at = (u >> 1) * across2 + (v >> 1);
-    uint from = (i * f_out + f) * down2 * across2 + at, won_from = (i * ((f_out + 3u) >> 2) + (f >> 2)) * down2 * across2 + at;
-    uint shift = 8u * (f & 3u), first = (u & 1u) * 2u, won_a = 255u, won_b = 255u;
-    float a = 0.0, b = 0.0;
-    if (u < down2 * 2u && v < across2 * 2u) a = g[from], won_a = winners[won_from] >> shift & 255u;
-    if (u < down2 * 2u && v + 2u < across2 * 2u) b = g[from + 1u], won_b = winners[won_from + 1u] >> shift & 255u;
-    return vec4(won_a == first ? a : 0.0, won_a == first + 1u ? a : 0.0, won_b == first ? b : 0.0, won_b == first + 1u ? b : 0.0);
-}
+#include "conv/windows_of_g"
 #endif
 vec4 g_at(uint e)
 {

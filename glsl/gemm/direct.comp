@@ -130,28 +130,17 @@ vec4 b_at(uint p) { return vec4(b[p * n + rb0], b[p * n + rb1], b[p * n + rb2], 
 vec4 b_at(uint p) { return vec4(b[rb0 + p], b[rb1 + p], b[rb2 + p], b[rb3 + p]); }
 #endif
 
+#include "gemm/results"
 #if !UPDATE
 void store(uint z, uint i, vec4 s)
 {
     if (i >= m) return;
-#if BIAS && BIAS_OF_ROW
-    s += bias[i * bias_step];
-#elif BIAS
-    uint j1 = min(j0 + 1u, n - 1u), j2 = min(j0 + 2u, n - 1u), j3 = min(j0 + 3u, n - 1u);
-    s += vec4(bias[j0 * bias_step], bias[j1 * bias_step], bias[j2 * bias_step], bias[j3 * bias_step]);
-#endif
+    s = with_bias(i, j0, s);
     uint at = i * n + j0;
 #if SPLIT || BATCH
     at += z * m * n;
 #endif
-#if VC
-    c[at >> 2] = tail4(s, at);
-#else
-    c[at] = tail(s.x, at);
-    if (j0 + 1u < n) c[at + 1u] = tail(s.y, at + 1u);
-    if (j0 + 2u < n) c[at + 2u] = tail(s.z, at + 2u);
-    if (j0 + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
-#endif
+    write4(at, j0, s);
 }
 #endif
 
@@ -174,28 +163,7 @@ void main()
     if (z >= in_all) return;
     split = z / batches;
     uint at_a = 0u, at_b = 0u, rest = z - split * batches;
-#define AXIS(d)                                                                                                                  \
-    {                                                                                                                            \
-        uint further = rest / lengths.d;                                                                                         \
-        rest -= further * lengths.d;                                                                                             \
-        at_a += rest * step_a.d;                                                                                                 \
-        at_b += rest * step_b.d;                                                                                                 \
-        rest = further;                                                                                                          \
-    }
-#define LAST(d)                                                                                                                  \
-    {                                                                                                                            \
-        at_a += rest * step_a.d;                                                                                                 \
-        at_b += rest * step_b.d;                                                                                                 \
-    }
-#if BATCH == 1
-    LAST(x)
-#elif BATCH == 2
-    AXIS(x) LAST(y)
-#elif BATCH == 3
-    AXIS(x) AXIS(y) LAST(z)
-#else
-    AXIS(x) AXIS(y) AXIS(z) LAST(w)
-#endif
+#include "gemm/batch"
 #endif
     j0 = column;
     uint j1 = min(j0 + 1u, n - 1u), j2 = min(j0 + 2u, n - 1u), j3 = min(j0 + 3u, n - 1u);

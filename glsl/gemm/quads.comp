@@ -98,21 +98,15 @@ layout(std140, binding = 0) uniform Params {
 uint z;      // which product and split
 uint column; // our first
 
+#define VC 0 // results are written one by one
+#include "gemm/results"
 #if !UPDATE
 void store(uint i, uint j, vec4 s)
 {
     if (i >= m || j >= n) return;
-#if BIAS && BIAS_OF_ROW
-    s += bias[i * bias_step];
-#elif BIAS
-    s += vec4(bias[j * bias_step], bias[min(j + 1u, n - 1u) * bias_step], bias[min(j + 2u, n - 1u) * bias_step],
-              bias[min(j + 3u, n - 1u) * bias_step]);
-#endif
+    s = with_bias(i, j, s);
     uint at = (z * m + i) * n + j;
-    c[at] = tail(s.x, at);
-    if (j + 1u < n) c[at + 1u] = tail(s.y, at + 1u);
-    if (j + 2u < n) c[at + 2u] = tail(s.z, at + 2u);
-    if (j + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
+    write4(at, j, s);
 }
 #else
 void store_block(uint i, uint j, vec4 s0, vec4 s1, vec4 s2, vec4 s3)
@@ -140,28 +134,7 @@ void main()
 #if BATCH
     split = z / batches;
     uint rest = z - split * batches;
-#define AXIS(d)                                                                                                                  \
-    {                                                                                                                            \
-        uint further = rest / lengths.d;                                                                                         \
-        rest -= further * lengths.d;                                                                                             \
-        at_a += rest * step_a.d;                                                                                                 \
-        at_b += rest * step_b.d;                                                                                                 \
-        rest = further;                                                                                                          \
-    }
-#define LAST(d)                                                                                                                  \
-    {                                                                                                                            \
-        at_a += rest * step_a.d;                                                                                                 \
-        at_b += rest * step_b.d;                                                                                                 \
-    }
-#if BATCH == 1
-    LAST(x)
-#elif BATCH == 2
-    AXIS(x) LAST(y)
-#elif BATCH == 3
-    AXIS(x) AXIS(y) LAST(z)
-#else
-    AXIS(x) AXIS(y) AXIS(z) LAST(w)
-#endif
+#include "gemm/batch"
 #endif
 #if SPLIT
     uint p = split * chunk, end = min(p + chunk, k);

@@ -110,41 +110,7 @@ shared vec4 part[4 * TX * TY * SLICES];
 // Slice s of sum e: exchanged within eights, so that neighbours along either meet different banks.
 #define PART(e, s) part[(e) * uint(SLICES) + ((s) ^ ((e) & 7u & uint(SLICES - 1)))]
 
-uint at_a = 0u, at_b = 0u; // where this batch's matrices begin, in elements
-
-// Four neighbours in storage, those past the end repeating the last: elements at .. at + 3 of the row that begins at `from` and is `width` long.
-#if VA
-vec4 load_a(uint from, uint at, uint width)
-{
-#if (TA && EVEN) || (!TA && WHOLE)
-    return a[(from + at) >> 2];
-#else
-    return a[(from + min(at, width - 4u)) >> 2];
-#endif
-}
-#else
-vec4 load_a(uint from, uint at, uint width)
-{
-    uint last = width - 1u;
-    return vec4(a[from + min(at, last)], a[from + min(at + 1u, last)], a[from + min(at + 2u, last)], a[from + min(at + 3u, last)]);
-}
-#endif
-#if VB
-vec4 load_b(uint from, uint at, uint width)
-{
-#if (TB && WHOLE) || (!TB && EVEN)
-    return b[(from + at) >> 2];
-#else
-    return b[(from + min(at, width - 4u)) >> 2];
-#endif
-}
-#else
-vec4 load_b(uint from, uint at, uint width)
-{
-    uint last = width - 1u;
-    return vec4(b[from + min(at, last)], b[from + min(at + 1u, last)], b[from + min(at + 2u, last)], b[from + min(at + 3u, last)]);
-}
-#endif
+#include "gemm/loads"
 
 // A block: p from `at` on, of 4 rows of op(a) (columns of op(b)) from `i` on; x, y, z, w are those of p, p + 1, p + 2, p + 3.
 struct Block {
@@ -210,6 +176,7 @@ uint place_of(uint e, uint first, uvec3 group)
 }
 #endif
 
+#include "gemm/results"
 #if UPDATE == 4
 void store4(uint i, uint j, uint z, vec4 s, Fetched kept)
 #else
@@ -219,13 +186,7 @@ void store4(uint i, uint j, uint z, vec4 s)
 #if !EVEN
     if (i >= m || j >= n) return;
 #endif
-#if BIAS && BIAS_OF_ROW
-    s += bias[i * bias_step];
-#elif BIAS
-    uint last = n - 1u;
-    s += vec4(bias[j * bias_step], bias[min(j + 1u, last) * bias_step], bias[min(j + 2u, last) * bias_step],
-              bias[min(j + 3u, last) * bias_step]);
-#endif
+    s = with_bias(i, j, s);
     uint at = i * n + j;
 #if BATCH
     at += z * m * n;
@@ -234,13 +195,8 @@ void store4(uint i, uint j, uint z, vec4 s)
     update_fetched(at >> 2, s, kept);
 #elif UPDATE
     update_block(at, n, 1u, n - j, s, s, s, s);
-#elif VC
-    c[at >> 2] = tail4(s, at);
 #else
-    c[at] = tail(s.x, at);
-    if (j + 1u < n) c[at + 1u] = tail(s.y, at + 1u);
-    if (j + 2u < n) c[at + 2u] = tail(s.z, at + 2u);
-    if (j + 3u < n) c[at + 3u] = tail(s.w, at + 3u);
+    write4(at, j, s);
 #endif
 }
 
@@ -303,28 +259,7 @@ void main()
     uint row = i_first + ty * 4u, column = j_first + tx * 4u; // and, with MR 2, TY fours of rows further
 #if BATCH
     uint rest = group.z;
-#define AXIS(d)                                                                                                                  \
-    {                                                                                                                            \
-        uint further = rest / lengths.d;                                                                                         \
-        rest -= further * lengths.d;                                                                                             \
-        at_a += rest * step_a.d;                                                                                                 \
-        at_b += rest * step_b.d;                                                                                                 \
-        rest = further;                                                                                                          \
-    }
-#define LAST(d)                                                                                                                  \
-    {                                                                                                                            \
-        at_a += rest * step_a.d;                                                                                                 \
-        at_b += rest * step_b.d;                                                                                                 \
-    }
-#if BATCH == 1
-    LAST(x)
-#elif BATCH == 2
-    AXIS(x) LAST(y)
-#elif BATCH == 3
-    AXIS(x) AXIS(y) LAST(z)
-#else
-    AXIS(x) AXIS(y) AXIS(z) LAST(w)
-#endif
+#include "gemm/batch"
 #endif
 
     vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0);

@@ -120,7 +120,7 @@ esker__family esker__family_of(const char *renderer);
 const char *esker__family_name(esker__family family);
 esker__family esker__device_family(const esker_device *dev);
 
-/** The embedded sources; n of them, sorted by name. */
+/** The embedded sources; n of them, sorted by name. Names that end in ".glsl" are pieces that kernels include. */
 typedef struct esker__kernel_source {
     const char *name;
     const unsigned char *text;

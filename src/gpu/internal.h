@@ -135,13 +135,31 @@ void esker__limits_cap(esker_limits *limits);
 /** Block until everything queued so far has finished; counted in `waits` if it blocks. */
 esker_status esker__wait_all(esker_device *dev);
 
-/* kernel.c */
+/* kernel_source.c */
+
+#define ESKER__KERNEL_FILES 8
+
+/** A kernel as the driver gets it, and the files it is made of. */
+typedef struct esker__full_source {
+    esker__text text;
+    char paths[ESKER__KERNEL_FILES][512]; /* the kernel's own first */
+    int n_files;
+} esker__full_source;
+
+/** Of kernel `name` with its defines. Finish it, also after a failure. ESKER_ERR_INVALID: no such file. ESKER_ERR_COMPILE: line one is no #version. */
+esker_status esker__full_source_init(esker__full_source *source, const char *name, const char *defines);
+void esker__full_source_finish(esker__full_source *source);
+/** The file that line *line of the driver's counting is in, and in *line which of its lines it is. */
+const char *esker__full_source_place(const esker__full_source *source, int *line);
+bool esker__is_registered_name(const char *name);
 /** The line of the first error in a driver's compile log; 0 if none is named. */
 int esker__compile_error_line(const char *log);
 /** The source of kernel `name` with its defines, as the driver gets it. */
 esker_status esker__kernel_text(const char *name, const char *defines, esker__text *out);
 /** A hash of the sources of all kernels in glsl/, as they would be compiled now. */
 esker_status esker__kernels_hash(uint64_t *out);
+
+/* kernel.c */
 /** Free the table; delete the programs too if the context is current. */
 void esker__kernels_finish(esker_device *dev, bool current);
 

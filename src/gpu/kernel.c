@@ -13,143 +13,9 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-#define MAX_SOURCE_BYTES ((size_t)1 << 20)
-
-/** A kernel's source as it stands in its file. */
-typedef struct source {
-    char path[512]; /* for messages: "glsl/gemm/direct.comp", or the file under ESKER_GLSL_DIR */
-    unsigned char *memory;
-    const char *text;
-    size_t n_bytes;
-} source;
-
 const char *esker__kernel_name(const esker__kernel *kernel)
 {
     return kernel->name;
-}
-
-static bool is_good_name(const char *name)
-{
-    if (!name[0] || name[0] == '/' || strlen(name) > 200) return false;
-    for (const char *c = name; *c; c++)
-        if (!isalnum((unsigned char)*c) && !strchr("_-/", *c)) return false;
-    return true;
-}
-
-static bool is_registered_name(const char *name)
-{
-    return strncmp(name, ESKER__REGISTERED, strlen(ESKER__REGISTERED)) == 0;
-}
-
-static esker_status find_source(const char *name, source *out)
-{
-    *out = (source){0};
-    if (!is_good_name(name)) return esker__fail(ESKER_ERR_INVALID, "\"%s\" is no kernel name, such as gemm/direct", name);
-    const char *folder = getenv("ESKER_GLSL_DIR");
-    if (folder && folder[0]) {
-        int n = snprintf(out->path, sizeof out->path, "%s/%s.comp", folder, name);
-        if (n >= (int)sizeof out->path)
-            return esker__fail(ESKER_ERR_INVALID, "ESKER_GLSL_DIR: the path %s/%s.comp is too long", folder, name);
-        /* A kernel that is not there comes from the built-in ones: the folder need only hold what is being worked on. */
-        if (access(out->path, F_OK) == 0) {
-            esker_status st = esker__file_read(out->path, MAX_SOURCE_BYTES, &out->memory, &out->n_bytes);
-            out->text = (const char *)out->memory;
-            return st;
-        }
-    }
-    if (is_registered_name(name)) {
-        char *copy;
-        esker_status st = esker__kernel_registered_text(name, &copy);
-        if (st != ESKER_OK) return st;
-        snprintf(out->path, sizeof out->path, "%s", name);
-        out->memory = (unsigned char *)copy;
-        out->text = copy;
-        out->n_bytes = strlen(copy);
-        return ESKER_OK;
-    }
-    for (int i = 0; i < esker__n_kernel_sources; i++) {
-        if (strcmp(esker__kernel_sources[i].name, name) != 0) continue;
-        snprintf(out->path, sizeof out->path, "glsl/%s.comp", name);
-        out->text = (const char *)esker__kernel_sources[i].text;
-        out->n_bytes = esker__kernel_sources[i].n_bytes;
-        return ESKER_OK;
-    }
-    return esker__fail(ESKER_ERR_INVALID, "there is no kernel glsl/%s.comp among the %d built in%s%s", name,
-                       esker__n_kernel_sources, folder && folder[0] ? ", nor in ESKER_GLSL_DIR " : "",
-                       folder && folder[0] ? folder : "");
-}
-
-/* Kernels whose text a definition puts in front of another's. */
-static const struct part {
-    const char *define, *name;
-} parts[] = {{"FUNCTIONS 1", "elementwise/functions"}, {"CLIPPING 1", "optim/clipping"}, {"RULES 1", "optim/rules"}};
-enum { N_PARTS = sizeof parts / sizeof parts[0] };
-
-static esker_status add_part(const char *name, esker__text *out)
-{
-    source part;
-    esker_status st = find_source(name, &part);
-    if (st != ESKER_OK) return st;
-    const char *newline = memchr(part.text, '\n', part.n_bytes);
-    size_t first = newline ? (size_t)(newline - part.text) + 1 : part.n_bytes;
-    esker__text_add(out, "#line 2\n");
-    esker__text_add_bytes(out, part.text + first, part.n_bytes - first);
-    esker__free(part.memory);
-    return ESKER_OK;
-}
-
-/* "#version" stays line one, the defines follow it, and "#line 2" makes the driver count as our file does. */
-static esker_status assemble(const source *from, const char *defines, esker__text *out)
-{
-    const char *newline = memchr(from->text, '\n', from->n_bytes);
-    if (!newline || strncmp(from->text, "#version ", 9) != 0)
-        return esker__fail(ESKER_ERR_COMPILE, "%s:1: the first line must be #version 310 es", from->path);
-    size_t first = (size_t)(newline - from->text) + 1;
-    unsigned wanted = 0; /* bit i: parts[i] */
-    esker__text_add_bytes(out, from->text, first);
-    for (const char *line = defines; *line;) {
-        size_t n = strcspn(line, "\n");
-        if (n) esker__text_add(out, "#define %.*s\n", (int)n, line);
-        for (int i = 0; i < N_PARTS; i++)
-            if (n == strlen(parts[i].define) && !memcmp(line, parts[i].define, n)) wanted |= 1u << i;
-        line += n + (line[n] == '\n');
-    }
-    for (int i = 0; i < N_PARTS; i++) {
-        esker_status st = wanted >> i & 1 ? add_part(parts[i].name, out) : ESKER_OK;
-        if (st != ESKER_OK) return st;
-    }
-    esker__text_add(out, "#line 2\n");
-    esker__text_add_bytes(out, from->text + first, from->n_bytes - first);
-    return out->failed ? esker__fail_memory(from->n_bytes + strlen(defines), from->path) : ESKER_OK;
-}
-
-/*
- * Drivers write "0:12(5): error", "0(12) : error", "ERROR: 0:12:", "0:12: L0001": a source number, which is always 0 here,
- * one of
- * ":" and "(", and the line.
- */
-int esker__compile_error_line(const char *log)
-{
-    int first = 0;
-    for (const char *line = log; line[0];) {
-        size_t n = strcspn(line, "\n");
-        for (size_t i = 0; i + 2 < n; i++) {
-            bool starts = line[i] == '0' && (i == 0 || !isalnum((unsigned char)line[i - 1]));
-            if (!starts || (line[i + 1] != ':' && line[i + 1] != '(') || !isdigit((unsigned char)line[i + 2])) continue;
-            int number = (int)strtol(line + i + 2, NULL, 10);
-            char lower[8] = "";
-            bool is_error = false;
-            for (size_t k = 0; k + 5 <= n && !is_error; k++) {
-                for (int c = 0; c < 5; c++) lower[c] = (char)tolower((unsigned char)line[k + (size_t)c]);
-                is_error = !strcmp(lower, "error");
-            }
-            if (is_error) return number;
-            if (!first) first = number; /* warnings, or a driver that does not say "error" */
-            break;
-        }
-        line += n + (line[n] == '\n');
-    }
-    return first;
 }
 
 /* Drivers end logs with newlines, and some with a zero inside the length they report. */
@@ -182,8 +48,7 @@ static void describe_defines(const char *defines, char *out, size_t room)
 
 /* A kernel whose driver may be compiling it, in threads of its own where it has KHR_parallel_shader_compile: asking for a status waits. */
 struct esker__started {
-    source from;
-    esker__text text;
+    esker__full_source source;
     esker__texel_blocks texels; /* if the source was changed */
     GLuint shader;              /* 0: the program came from its binary, or nothing was begun */
 };
@@ -191,7 +56,7 @@ struct esker__started {
 static void start_compile(esker_device *dev, esker__kernel *kernel)
 {
     struct esker__started *s = kernel->started;
-    const char *text = s->text.chars;
+    const char *text = s->source.text.chars;
     s->shader = esker__count_object(dev, glCreateShader(GL_COMPUTE_SHADER));
     glShaderSource(s->shader, 1, &text, NULL);
     glCompileShader(s->shader);
@@ -212,19 +77,22 @@ static esker_status finish_compile(esker_device *dev, const esker__kernel *kerne
     get_log(s->shader, false, log, sizeof log);
     if (!ok) {
         int line = esker__compile_error_line(log);
-        if (line > 0)
-            return esker__fail(ESKER_ERR_COMPILE, "%s:%d%s: %s", s->from.path, line, with, log[0] ? log : "no log");
-        return esker__fail(ESKER_ERR_COMPILE, "%s%s: %s", s->from.path, with, log[0] ? log : "the driver gave no reason");
+        if (line > 0) {
+            const char *path = esker__full_source_place(&s->source, &line);
+            return esker__fail(ESKER_ERR_COMPILE, "%s:%d%s: %s", path, line, with, log[0] ? log : "no log");
+        }
+        return esker__fail(ESKER_ERR_COMPILE, "%s%s: %s", s->source.paths[0], with,
+                           log[0] ? log : "the driver gave no reason");
     }
-    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: %s", s->from.path, with, log);
+    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: %s", s->source.paths[0], with, log);
     glGetProgramiv(kernel->program, GL_LINK_STATUS, &ok);
     glDetachShader(kernel->program, s->shader); /* not before it was linked: that may go on in the driver's threads */
     get_log(kernel->program, true, log, sizeof log);
     if (!ok)
-        return esker__fail(ESKER_ERR_COMPILE, "%s%s: linking: %s", s->from.path, with,
+        return esker__fail(ESKER_ERR_COMPILE, "%s%s: linking: %s", s->source.paths[0], with,
                            log[0] ? log : "the driver gave no reason");
-    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: linking: %s", s->from.path, with, log);
-    return esker__gl_check(dev, s->from.path);
+    if (log[0]) esker__log(ESKER_LOG_DEBUG, "%s%s: linking: %s", s->source.paths[0], with, log);
+    return esker__gl_check(dev, s->source.paths[0]);
 }
 
 static esker_status reflect_blocks(const esker__kernel *kernel, const char *path, GLenum interface, const char *kind,
@@ -354,13 +222,13 @@ static void keep_binary(esker_device *dev, const char *path, const esker__text *
 static esker_status use_texels(struct esker__started *s)
 {
     esker__text changed = {0};
-    esker__texel_source(s->text.chars, &changed, &s->texels);
+    esker__texel_source(s->source.text.chars, &changed, &s->texels);
     if (changed.failed) {
         esker__text_finish(&changed);
-        return esker__fail_memory(s->text.n_chars, s->from.path);
+        return esker__fail_memory(s->source.text.n_chars, s->source.paths[0]);
     }
-    esker__text_finish(&s->text);
-    s->text = changed;
+    esker__text_finish(&s->source.text);
+    s->source.text = changed;
     return ESKER_OK;
 }
 
@@ -369,11 +237,10 @@ static esker_status start_build(esker_device *dev, esker__kernel *kernel)
     struct esker__started *s = kernel->started = esker__calloc(1, sizeof *s);
     if (!s) return esker__fail_memory(sizeof *s, kernel->name);
     esker__kernel_dump(kernel->name, kernel->defines);
-    esker_status st = find_source(kernel->name, &s->from);
-    if (st == ESKER_OK) st = assemble(&s->from, kernel->defines, &s->text);
+    esker_status st = esker__full_source_init(&s->source, kernel->name, kernel->defines);
     if (st == ESKER_OK && dev->texels && !kernel->registered) st = use_texels(s);
     if (st != ESKER_OK) return st;
-    if (load_binary(dev, s->from.path, &s->text, kernel))
+    if (load_binary(dev, s->source.paths[0], &s->source.text, kernel))
         dev->counters.binary_hits++;
     else
         start_compile(dev, kernel);
@@ -385,8 +252,7 @@ static void free_started(esker__kernel *kernel, bool current)
     struct esker__started *s = kernel->started;
     if (!s) return;
     if (current && s->shader) glDeleteShader(s->shader);
-    esker__text_finish(&s->text);
-    esker__free(s->from.memory);
+    esker__full_source_finish(&s->source);
     esker__free(s);
     kernel->started = NULL;
 }
@@ -396,34 +262,12 @@ static esker_status finish_build(esker_device *dev, esker__kernel *kernel)
     struct esker__started *s = kernel->started;
     if (s->shader) {
         esker_status st = finish_compile(dev, kernel);
-        if (st == ESKER_OK) st = reflect(dev, s->from.path, kernel);
+        if (st == ESKER_OK) st = reflect(dev, s->source.paths[0], kernel);
         if (st != ESKER_OK) return st;
-        keep_binary(dev, s->from.path, &s->text, kernel);
+        keep_binary(dev, s->source.paths[0], &s->source.text, kernel);
     }
     dev->counters.compiles++;
     free_started(kernel, true);
-    return ESKER_OK;
-}
-
-esker_status esker__kernel_text(const char *name, const char *defines, esker__text *out)
-{
-    source from;
-    esker_status st = find_source(name, &from);
-    if (st == ESKER_OK) st = assemble(&from, defines ? defines : "", out);
-    esker__free(from.memory);
-    return st;
-}
-
-esker_status esker__kernels_hash(uint64_t *out)
-{
-    *out = ESKER__HASH_START;
-    for (int i = 0; i < esker__n_kernel_sources; i++) {
-        source from;
-        esker_status st = find_source(esker__kernel_sources[i].name, &from);
-        if (st != ESKER_OK) return st;
-        *out = esker__hash(*out, from.text, from.n_bytes);
-        esker__free(from.memory);
-    }
     return ESKER_OK;
 }
 
@@ -503,7 +347,7 @@ static esker_status create(esker_device *dev, const char *name, const char *defi
     kernel->name = esker__strdup(name);
     kernel->defines = esker__strdup(defines);
     esker_status st = kernel->name && kernel->defines ? ESKER_OK : esker__fail_memory(strlen(name) + strlen(defines), name);
-    if (st == ESKER_OK && is_registered_name(name)) st = esker__kernel_registered_text(name, &kernel->registered);
+    if (st == ESKER_OK && esker__is_registered_name(name)) st = esker__kernel_registered_text(name, &kernel->registered);
     if (st == ESKER_OK) st = start_build(dev, kernel);
     if (st == ESKER_OK)
         *out = kernel;

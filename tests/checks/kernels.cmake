@@ -1,5 +1,6 @@
-# Every kernel compiles by itself with the reference compiler, without the defines that the library adds.
-#   cmake -DGLSL=.../glsl -DGLSLANG=glslangValidator -P kernels.cmake
+# Every kernel compiles by itself, with the pieces that it includes, with the reference compiler, without the defines that the library adds; and
+# every piece is included somewhere.
+#   cmake -DGLSL=.../glsl -DGLSLANG=glslangValidator -DWORK=... -P kernels.cmake
 if(NOT GLSLANG)
   message("skipped: glslangValidator is not installed (Debian: glslang-tools)")
   return()
@@ -9,16 +10,43 @@ if(NOT kernels)
   message(FATAL_ERROR "no kernels in ${GLSL}")
 endif()
 set(failed 0)
+set(included "")
+
+# ${text}, with the text of pieces in place of lines `#include "name"`, as src/gpu/kernel_source.c has it.
+function(expand_pieces)
+  string(REGEX MATCHALL "\n#include \"[A-Za-z0-9_/-]+\"" lines "${text}")
+  foreach(line IN LISTS lines)
+    string(REGEX REPLACE ".*\"([^\"]*)\"" "\\1" name "${line}")
+    file(READ "${GLSL}/${name}.glsl" piece)
+    string(REPLACE "${line}" "\n${piece}" text "${text}")
+    list(APPEND included "${name}.glsl")
+  endforeach()
+  set(text "${text}" PARENT_SCOPE)
+  set(included "${included}" PARENT_SCOPE)
+endfunction()
+
 foreach(kernel IN LISTS kernels)
   file(STRINGS "${GLSL}/${kernel}" first LIMIT_COUNT 1)
   if(NOT first STREQUAL "#version 310 es")
     message("${kernel}: line 1 is \"${first}\", not \"#version 310 es\"")
     math(EXPR failed "${failed} + 1")
   endif()
-  execute_process(COMMAND "${GLSLANG}" -S comp "${GLSL}/${kernel}" RESULT_VARIABLE status OUTPUT_VARIABLE output
+  file(READ "${GLSL}/${kernel}" text)
+  expand_pieces()
+  string(REPLACE "/" "." flat "${kernel}")
+  file(WRITE "${WORK}/${flat}" "${text}")
+  execute_process(COMMAND "${GLSLANG}" -S comp "${WORK}/${flat}" RESULT_VARIABLE status OUTPUT_VARIABLE output
                   ERROR_VARIABLE output)
   if(NOT status EQUAL 0 OR output MATCHES "WARNING:")
     message("${kernel}:\n${output}")
+    math(EXPR failed "${failed} + 1")
+  endif()
+endforeach()
+file(GLOB_RECURSE pieces RELATIVE "${GLSL}" "${GLSL}/*.glsl")
+foreach(piece IN LISTS pieces)
+  list(FIND included "${piece}" at)
+  if(at LESS 0)
+    message("${piece}: no kernel includes it")
     math(EXPR failed "${failed} + 1")
   endif()
 endforeach()

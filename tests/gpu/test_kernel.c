@@ -101,7 +101,7 @@ static void names_are_checked(void **state)
     (void)state;
     struct fixture f;
     fixture_open(&f, "kernel-names");
-    static const char *const bad[] = {"", "/etc/passwd", "../scale", "a b", "scale.comp"};
+    static const char *const bad[] = {"", "/etc/passwd", "../scale", "a b", "scale.comp", "scale.glsl"};
     const esker__kernel *kernel;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_fails(esker__kernel_get(f.dev, bad[i], "", &kernel), ESKER_ERR_INVALID, "no kernel name");
@@ -136,6 +136,19 @@ static const struct broken_case {
      "", "same binding", ESKER_ERR_COMPILE},
 };
 
+/* The same of kernels that include a piece. */
+static const struct {
+    const char *piece, *text, *want;
+    esker_status status;
+} pieces[] = {
+    {"float given() { return 1.0; }\nfloat more() { return missing; }\n",
+     HEAD BODY_FROM_LINE_2 "#include \"piece\"\nvoid main() { b[0] = given(); }\n", "piece.glsl:2: ", ESKER_ERR_COMPILE},
+    {"float given() { return 1.0; }\n\n\n\n",
+     HEAD BODY_FROM_LINE_2 "#include \"piece\"\nvoid main() {\n    b[0] = given() + missing;\n}\n",
+     "broken.comp:7: ", ESKER_ERR_COMPILE},
+    {"", HEAD BODY_FROM_LINE_2 "#include \"no/such\"\nvoid main() {}\n", "glsl/no/such.glsl", ESKER_ERR_INVALID},
+};
+
 static void broken_sources_name_file_and_line(void **state)
 {
     (void)state;
@@ -156,7 +169,15 @@ static void broken_sources_name_file_and_line(void **state)
         /* A failure leaves neither a table entry nor an error behind. */
         assert_ok(esker__gl_check(f.dev, c->name));
     }
-    test_write_text(f.glsl, "broken.comp", HEAD BODY_FROM_LINE_2 "void main() {\n    b[0] = 1.0;\n}\n");
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        const esker__kernel *kernel;
+        test_write_text(f.glsl, "piece.glsl", pieces[i].piece);
+        test_write_text(f.glsl, "broken.comp", pieces[i].text);
+        assert_fails(esker__kernel_get(f.dev, "broken", "", &kernel), pieces[i].status, pieces[i].want);
+    }
+    test_write_text(f.glsl, "piece.glsl", "float given() { return 1.0; }\n");
+    test_write_text(f.glsl, "broken.comp",
+                    HEAD BODY_FROM_LINE_2 "#include \"piece\"\nvoid main() {\n    b[0] = given();\n}\n");
     const esker__kernel *kernel;
     assert_ok(esker__kernel_get(f.dev, "broken", "", &kernel));
     assert_int_equal(kernel->storage_mask, 1);
