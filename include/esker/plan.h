@@ -45,7 +45,7 @@ typedef struct esker_plan_desc {
     uint64_t seed;           /* of random operations */
     double slice_seconds;    /* longest estimated time of one dispatch before it is cut; 0: 0.05; negative: never cut */
     double flops_per_second; /* the estimate's rates; 0: measured on the device once and kept with its binaries, and */
-    double bytes_per_second; /*   without a device those of a small GPU, 1e10 and 2e9 */
+    double bytes_per_second; /*   without a device those of a small GPU, 1e10 and 2e9; of one from NVIDIA 5e13 and 2e12 */
     bool no_fusion;          /* every operation keeps dispatches of its own */
     /**
      * Check mode: esker_plan_submit() runs the dispatches one at a time and compares what each operation, optimizers
@@ -57,6 +57,9 @@ typedef struct esker_plan_desc {
     bool check;
     double tune_seconds; /* first try the kernels of jobs that were not tuned on this device yet, no job later than so many
                             seconds after the first (esker_tune()); 0: do not */
+    const char
+        *renderer; /* without a device: what its driver calls the GPU ("NVIDIA H200", "Mali-G52"); kernels that are usual on
+                             GPUs of that family are planned. NULL: of no family. Borrowed during the call */
 } esker_plan_desc;
 
 /**

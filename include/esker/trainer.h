@@ -50,8 +50,9 @@ typedef struct esker_trainer_desc {
     esker_schedule *
         schedule; /* of the learning rate, from the optimizer's; referenced. NULL: constant. Its total is said with each fit() */
     esker_loss_settings loss_settings;
-    double tune_seconds; /* as in esker_plan_desc: when the plan is compiled, never in a step */
-    bool no_fusion;      /* as in esker_plan_desc */
+    double tune_seconds;  /* as in esker_plan_desc: when the plan is compiled, never in a step */
+    bool no_fusion;       /* as in esker_plan_desc */
+    const char *renderer; /* of esker_trainer_plan() without a device, as in esker_plan_desc */
 } esker_trainer_desc;
 
 /**

@@ -21,10 +21,13 @@ static esker_status compile(esker_model *net, const request *r, esker_plan **out
         net, &(esker_instance_desc){.batch = r->batch, .mode = ESKER_MODE_INFER, .input_dtype = r->input}, &graph, NULL,
         &output);
     if (st == ESKER_OK)
-        st = esker_plan_compile(
-            graph,
-            &(esker_plan_desc){.limits = &r->limits, .outputs = &output, .n_outputs = 1, .no_fusion = r->trainer.no_fusion},
-            out);
+        st = esker_plan_compile(graph,
+                                &(esker_plan_desc){.limits = &r->limits,
+                                                   .outputs = &output,
+                                                   .n_outputs = 1,
+                                                   .no_fusion = r->trainer.no_fusion,
+                                                   .renderer = r->trainer.renderer},
+                                out);
     esker_graph_destroy(graph);
     return st;
 }
@@ -179,6 +182,11 @@ static int run(const cli_command *command, int argc, char **argv)
          .kind = CLI_TEXT,
          .out = &limits,
          .help = "plan for these limits; es31, the minimum of OpenGL ES 3.1"},
+        {.name = "--gpu",
+         .value = "NAME",
+         .kind = CLI_TEXT,
+         .out = &r.trainer.renderer,
+         .help = "with the kernels that are usual on this GPU, as its driver calls it: \"NVIDIA H200\", Mali-G52"},
         {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
@@ -212,8 +220,10 @@ const cli_command cli_plan = {
     .name = "plan",
     .operand = "MODEL",
     .summary = "Print the dispatch sequence of one step, with its barriers and its memory; needs no GPU.",
-    .details = "MODEL is JSON or a checkpoint. FILE is what esker info --json printed on some device, or its \"limits\" "
-               "alone. Without\n"
-               "a device to measure, long dispatches are cut as for a small GPU of 10 Gflop/s and 2 GB/s.\n",
+    .details =
+        "MODEL is JSON or a checkpoint. FILE is what esker info --json printed on some device, or its \"limits\" "
+        "alone. Without\n"
+        "a device to measure, long dispatches are cut as for a small GPU of 10 Gflop/s and 2 GB/s, and with an NVIDIA\n"
+        "GPU for --gpu as for one of 50 Tflop/s and 2 TB/s.\n",
     .run = run,
 };

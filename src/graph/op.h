@@ -176,6 +176,12 @@ struct esker__op {
     bool (*absorb)(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr);
     const esker__op *keeping; /* NULL: it cannot */
     /**
+     * Recomputation (src/plan/recompute.c). `made` has as output 1 what its output 0 was computed from, and input `which` of `node` shows that output: if `node`
+     * can compute output 0 of `made` from it once more, within `storage_blocks`, change `attr` (a copy of node's) to that of a node of op->keeping whose
+     * output 1 is that, and return true. NULL member: it never can.
+     */
+    bool (*recompute)(const esker_node *node, int which, const esker_node *made, uint32_t storage_blocks, void *attr);
+    /**
      * What `node` becomes in a plan with fusion, recorded in `graph` with `inputs`, what its own became (a clipping
      * that leaves the gradients alone, an update that clips them). NULL: itself. Must have those outputs of `node` that others read.
      */

@@ -62,6 +62,25 @@ bool esker__tail_absorb(esker__tail *tail, const esker_shape *shape, int axis, u
     return esker__program_add(program, user, args);
 }
 
+bool esker__tail_recompute(esker__tail *tail, const esker_node *node, int which, const esker__tail *made,
+                           uint32_t own_blocks, uint32_t storage_blocks)
+{
+    esker__program *program = &tail->program;
+    int operand = which - node->n_inputs + program->n_inputs; /* its value in the program */
+    const struct esker__program_step *last = made->keeps ? &made->program.steps[made->program.n_steps - 1] : NULL;
+    if (!last || last->op->n_inputs != 1 || tail->keeps || operand < 1 || !program->n_steps ||
+        program->n_steps == ESKER__PROGRAM_STEPS || own_blocks + (uint32_t)esker__tail_n_inputs(tail) + 1 > storage_blocks)
+        return false;
+    /* What is kept is what the last step but one made. */
+    struct esker__program_step *steps = program->steps;
+    steps[program->n_steps] = steps[program->n_steps - 1];
+    steps[program->n_steps - 1] = *last;
+    steps[program->n_steps - 1].args[0] = (int8_t)operand;
+    program->n_steps++;
+    tail->keeps = 1;
+    return true;
+}
+
 esker_status esker__tail_infer(const esker__tail *tail, const char *op, int axis, esker_node *const *inputs, int n_inputs,
                                int first, esker__type *out)
 {
@@ -207,7 +226,9 @@ void esker__tail_emit_updating(esker__lowering *lowering, const esker__tail *tai
         esker__text_add(defines, "BIAS 1\n");
         d->operands[d->n_operands++] = esker__read(lowering, node->inputs[node->n_inputs - esker__tail_n_inputs(tail)]);
     }
+    int first = d->n_operands;
     if (tail) esker__tail_code(tail, quads, esker__tail_operands(lowering, tail, node, d), defines);
+    for (int i = first; i < d->n_operands; i++) d->operands[i].in_place = !d->operands[i].write;
     if (tail && (tail->has_bias || tail->program.n_steps)) esker__text_add(defines, "OUT_BINDING %d\n", d->n_operands);
     esker__results_emit(lowering, node, 0, sums, update_quads, d, defines);
 }

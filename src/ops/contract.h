@@ -26,6 +26,13 @@ typedef struct esker__tail {
 bool esker__tail_absorb(esker__tail *tail, const esker_shape *shape, int axis, uint32_t own_blocks, const esker_node *user,
                         int which, const esker__fusion *fusion);
 
+/**
+ * For op->recompute: let the tail of `node`, an operand of which, input `which`, is what the tail of another node keeps, give that one's result as output
+ * 1. False, with nothing changed, where that result is no function of what is kept alone, or there is no room.
+ */
+bool esker__tail_recompute(esker__tail *tail, const esker_node *node, int which, const esker__tail *made,
+                           uint32_t own_blocks, uint32_t storage_blocks);
+
 /** Inputs of a node behind the contraction's own. */
 int esker__tail_n_inputs(const esker__tail *tail);
 

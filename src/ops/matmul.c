@@ -285,12 +285,14 @@ static esker_node *updating(const esker_node *node, const esker__update *update,
     return esker__record_updating(attr->sums_a ? &summing : &alone, node, update);
 }
 
+static bool recompute(const esker_node *node, int which, const esker_node *made, uint32_t storage_blocks, void *attr);
+
 #define ESKER__MATMUL(n_outputs_, keeping_)                                                                           \
     {                                                                                                                 \
         .name = "matmul", .n_inputs = -1, .n_outputs = n_outputs_, .attr_bytes = sizeof(esker__matmul_attr),          \
         .infer = infer, .gradient = gradient, .reference = reference, .tolerance = tolerance, .atol = ESKER__FLUSHED, \
         .cost = cost, .lower = esker__matmul_lower, .absorb = absorb, .keeping = keeping_, .title = title,            \
-        .fused = esker__fused_matmul, .scaled = scaled, .updating = updating,                                         \
+        .fused = esker__fused_matmul, .scaled = scaled, .updating = updating, .recompute = recompute,                 \
     }
 
 static bool absorb(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr)
@@ -302,6 +304,14 @@ static bool absorb(const esker_node *node, const esker_node *user, int which, co
 /* With a tail that keeps a value there are two outputs. */
 static const esker__op keeping = ESKER__MATMUL(2, NULL);
 const esker__op esker__op_matmul = ESKER__MATMUL(1, &keeping);
+
+static bool recompute(const esker_node *node, int which, const esker_node *made, uint32_t storage_blocks, void *attr)
+{
+    return made->op == &keeping && node->op == &esker__op_matmul &&
+           esker__tail_recompute(&((esker__matmul_attr *)attr)->tail, node, which,
+                                 &((const esker__matmul_attr *)made->attr)->tail, 3, storage_blocks);
+}
+
 /* Nothing follows it: both are gradients of parameters. */
 const esker__op esker__op_matmul_summing = {.name = "matmul",
                                             .n_inputs = 2,

@@ -10,6 +10,7 @@
 #include "plan/build.h"
 #include "plan/copy.h"
 #include "plan/near.h"
+#include "plan/recompute.h"
 #include "plan/stacked.h"
 #include "plan/views.h"
 
@@ -363,6 +364,15 @@ static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc 
     return ESKER_OK;
 }
 
+/* Whether operand `i` is all of a value that no other operand is part of. */
+static bool is_alone(const esker_plan *plan, const esker__plan_dispatch *d, int i)
+{
+    const esker__plan_operand *own = &d->operands[i];
+    bool alone = own->offset == 0 && own->n_bytes == plan->values[own->value].n_bytes;
+    for (int j = 0; j < d->n_operands; j++) alone = alone && (j == i || d->operands[j].value != own->value);
+    return alone;
+}
+
 esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
 {
     esker_plan *plan = l->plan;
@@ -404,6 +414,8 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
         esker_status st = copy_operand(l, desc, i, &d.operands[i]);
         if (st != ESKER_OK) return st;
     }
+    for (int i = 0, n = 0; i < desc->n_operands && n < 2; i++)
+        if (desc->operands[i].in_place && is_alone(plan, &d, i)) d.in_place[n++] = d.operands[i].value;
     /* Plans outlive graphs, and with them the ops that programs registered. */
     if (l->node && (l->node->op->hold || l->node->op->title)) {
         esker__text name = {0};
@@ -629,6 +641,14 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
         if (!fused) continue; /* there was nothing to do */
         esker_graph_destroy(simple);
         simple = fused;
+    }
+    /* Not measured elsewhere; where memory is what runs out, it may be worth a little time. */
+    if (st == ESKER_OK && fuse && !plan->open && esker__setting("recompute", plan->family == ESKER__FAMILY_NVIDIA)) {
+        st = esker__pass_recompute(simple, &plan->limits, mapped, n_outputs, &fused, mapped);
+        if (st == ESKER_OK && fused) {
+            esker_graph_destroy(simple);
+            simple = fused;
+        }
     }
     /* Not usual: inputs may be tensors on the device, where a copy gains nothing (docs/performance.md). Open plans always get such tensors. */
     if (st == ESKER_OK && fuse && !plan->open && esker__setting("near", false)) {

@@ -7,9 +7,11 @@
 
 #include "base/fail.h"
 
-/* Of a plan for no device: a small board, so that the printed plan shows the slices such a board would need. */
+/* Of a plan for no device: a small board, so that the printed plan shows the slices such a board would need; of a desktop GPU what one in a server does. */
 #define SMALL_FLOPS_PER_SECOND 1e10
 #define SMALL_BYTES_PER_SECOND 2e9
+#define LARGE_FLOPS_PER_SECOND 5e13
+#define LARGE_BYTES_PER_SECOND 2e12
 #define SLICE_SECONDS          0.05
 
 /* Fewer barriers against memory: for an order by epochs all that a plan takes may be so much larger, not more. */
@@ -69,13 +71,21 @@ static esker_status check_limits(const esker_limits *limits)
     return ESKER_OK;
 }
 
+static esker__family family_of(const esker_plan_desc *desc)
+{
+    if (desc->device) return esker__device_family(desc->device);
+    return desc->renderer ? esker__family_of(desc->renderer) : ESKER__FAMILY_UNKNOWN;
+}
+
 static esker_status choose_rates(esker_plan *plan, const esker_plan_desc *desc)
 {
     plan->slice_seconds = desc->slice_seconds != 0 ? desc->slice_seconds : SLICE_SECONDS;
     plan->flops_per_second = desc->flops_per_second;
     plan->bytes_per_second = desc->bytes_per_second;
     if (plan->flops_per_second > 0 && plan->bytes_per_second > 0) return ESKER_OK;
-    double flops = SMALL_FLOPS_PER_SECOND, bytes = SMALL_BYTES_PER_SECOND;
+    bool large = plan->family == ESKER__FAMILY_NVIDIA;
+    double flops = large ? LARGE_FLOPS_PER_SECOND : SMALL_FLOPS_PER_SECOND;
+    double bytes = large ? LARGE_BYTES_PER_SECOND : SMALL_BYTES_PER_SECOND;
     if (desc->device && plan->slice_seconds > 0) {
         esker_status st = esker__calibrate(desc->device, &flops, &bytes);
         if (st != ESKER_OK) return st;
@@ -121,9 +131,9 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
         plan->limits = *desc->limits;
     else
         esker_limits_es31(&plan->limits);
-    st = choose_rates(plan, desc);
     plan->chosen_for = desc->device;
-    plan->family = desc->device ? esker__device_family(desc->device) : ESKER__FAMILY_UNKNOWN;
+    plan->family = family_of(desc);
+    st = choose_rates(plan, desc);
     if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion, desc->check);
     if (st == ESKER_OK) st = esker__plan_hoist(plan);
     if (st == ESKER_OK) st = order_and_place(plan);

@@ -18,6 +18,8 @@ typedef struct esker__operand {
     uint64_t n_bytes;      /* 0: to the value's end */
     bool span;             /* n_bytes may reach over what lies behind the value: esker__lie_together */
     bool uniform;          /* read as uniform block 2 in place of a storage block: one of a dispatch, its last operand */
+    bool
+        in_place; /* read: an invocation reads the elements that it then writes of an output, and no others: an output of as many bytes may be there */
     /* Written where it is written in columns alone: from part_at on part_bytes of every period_bytes of the operand. 0: all of it may be. */
     uint64_t period_bytes, part_at, part_bytes;
 } esker__operand;

@@ -43,7 +43,8 @@ esker_status esker_trainer_plan(esker_model *net, const esker_trainer_desc *desc
                                                .seed = desc->seed,
                                                .check = desc->check,
                                                .no_fusion = desc->no_fusion,
-                                               .tune_seconds = desc->tune_seconds},
+                                               .tune_seconds = desc->tune_seconds,
+                                               .renderer = desc->renderer},
                             out);
     esker_graph_destroy(step.graph);
     return st;

@@ -167,6 +167,8 @@ static const row usage_rows[] = {
     {"plan tiny.json --loss lose", 2, NULL, "loss \"lose\": known are cross_entropy, mse"},
     {"plan tiny.json --input int8", 2, NULL, "uint8 or float32"},
     {"plan tiny.json --limits ''", 2, NULL, "--limits"},
+    {"plan tiny.json --gpu", 2, NULL, "--gpu needs a value"},
+    {"plan tiny.json --gpu 'NVIDIA H200'", 0, "dispatches", NULL},
     {"train tiny.json", 2, NULL, "--data SPEC is missing"},
     {"train tiny.json --data", 2, NULL, "--data needs a value"},
     {"train --data mnist:mnist", 2, NULL, "MODEL is missing"},
