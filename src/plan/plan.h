@@ -1,6 +1,7 @@
 /*
  * The inside of a plan. It is built in stages, each in a file of its own:
  *   build.c    passes, then values and dispatches from the ops' lowerings; which value lives in which storage
+ *   emit.c     from what a lowering describes to a dispatch of the plan
  *   claims.c   values with a place of their own: gradients and outputs
  *   stacked.c  values beside each other, as an operation
  *   inside.c   values that are computed inside of another one
@@ -15,7 +16,7 @@
  *   tune.c     which kernels are the fastest, by trying them
  *   profile.c  the time of each dispatch
  *   measure.c  how long dispatches take, and what the device can do at most
- *   verify.c   steps in check mode: every operation beside its reference
+ *   verify.c   steps in check mode: every operation beside its reference (verify_compare.c)
  *   compile.c  calls them in this order, and answers questions about the result
  */
 #ifndef ESKER_PLAN_PLAN_H

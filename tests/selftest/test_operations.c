@@ -207,7 +207,7 @@ static void the_documentation_is_the_table(void **state)
                            "whole tile (`src/ops/conv2d_winograd_bound.c`).\n"
                            "- Optimizers and other changes of stored state are compared as well: by twice k = 4 times what "
                            "rounding of each array does to\n"
-                           "  the result (`src/plan/verify.c`).\n\n");
+                           "  the result (`src/plan/verify_compare.c`).\n\n");
     write_table(&text, true);
     esker__text_add(&text,
                     "\n## Inner operations\n\nRecorded by gradient rules and by operations that are made of several.\n\n");
