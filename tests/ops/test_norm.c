@@ -377,19 +377,6 @@ static void running_statistics_follow_the_closed_form(void **state)
 /* Five norms at once; then one with another frozen parameter between its own, one with another momentum, and two that share their statistics. */
 #define NORMS 9
 
-static int count_running(const esker_plan *plan)
-{
-    esker_plan_info info;
-    esker_dispatch_info dispatch;
-    int n = 0;
-    esker_plan_get_info(plan, &info);
-    for (int i = 0; i < (int)info.n_dispatches; i++) {
-        assert_ok(esker_plan_get_dispatch(plan, i, &dispatch));
-        n += !strcmp(dispatch.kernel, "norm/running");
-    }
-    return n;
-}
-
 static esker_plan *build_norms(const esker_plan_desc *how, esker_graph **out_graph)
 {
     esker_graph *graph;
@@ -435,9 +422,9 @@ static void running_statistics_of_many_norms_go_together(void **state)
         plan[i] = build_norms(&how[i], &graph[i]);
         for (int step = 0; step < 3; step++) assert_ok(esker_plan_run(plan[i]));
     }
-    assert_int_equal(count_running(plan[1]), NORMS);
+    assert_int_equal(test_count_kernels(plan[1], "norm/running"), NORMS);
     /* The five; that with another between; another momentum; and the last two, one of which lies behind the five. */
-    assert_int_equal(count_running(plan[0]), device.limits.storage_blocks >= 8 ? 5 : 6);
+    assert_int_equal(test_count_kernels(plan[0], "norm/running"), device.limits.storage_blocks >= 8 ? 5 : 6);
     esker_params *params[3];
     for (int i = 0; i < 3; i++) params[i] = esker_graph_get_params(graph[i]);
     for (int p = 0; p < esker_params_count(params[0]); p++) {

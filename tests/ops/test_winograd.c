@@ -91,13 +91,6 @@ static made record(int64_t n, int64_t c, int64_t h, int64_t w, int64_t f)
     return m;
 }
 
-static int count(const esker_plan *plan, const char *kernel)
-{
-    int n = 0;
-    for (size_t p = 0; p < plan->n_dispatches; p++) n += !strcmp(plan->kernels[plan->dispatches[p].kernel].name, kernel);
-    return n;
-}
-
 /* More tiles than scratch memory is wanted for: one part after the other; and cutting dispatches changes no bit. */
 static void other_ways_give_the_same_bits(void **state)
 {
@@ -117,10 +110,10 @@ static void parts(void **state)
     esker_plan *plan;
     assert_ok(esker_plan_compile(m.graph, &(esker_plan_desc){.device = NULL, .outputs = &m.y, .n_outputs = 1}, &plan));
     assert_ok(esker_plan_check(plan));
-    int n = count(plan, "conv/winograd_input");
+    int n = test_count_kernels(plan, "conv/winograd_input");
     if (n < 2) fail_msg("%d parts", n);
-    assert_int_equal(count(plan, "conv/winograd_output"), n);
-    assert_int_equal(count(plan, "conv/winograd_filter"), 1);
+    assert_int_equal(test_count_kernels(plan, "conv/winograd_output"), n);
+    assert_int_equal(test_count_kernels(plan, "conv/winograd_filter"), 1);
     esker_plan_destroy(plan);
     esker_graph_destroy(m.graph);
 }
@@ -134,7 +127,7 @@ static void check_mode(void **state)
     esker_plan *plan;
     assert_ok(esker_plan_compile(
         m.graph, &(esker_plan_desc){.device = test_device(), .outputs = &m.y, .n_outputs = 1, .check = true}, &plan));
-    assert_int_equal(count(plan, "conv/winograd_output"), 1);
+    assert_int_equal(test_count_kernels(plan, "conv/winograd_output"), 1);
     static float x[N * C * H * W], w[F * C * 9], bias[F];
     for (int i = 0; i < N * C * H * W; i++) x[i] = i % W < 5 ? 0 : 1000.f / (float)(3 + i % 97);
     for (int i = 0; i < F * C * 9; i++) w[i] = (i % 2 ? -1.f : 1.f) / (float)(1 + i % 13);
@@ -159,8 +152,8 @@ static void filters_are_transformed_once(void **state)
     assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.device = NULL, .outputs = &y, .n_outputs = 1}, &plan));
     assert_ok(esker_plan_check(plan));
     assert_int_equal(plan->n_prologue, 1);
-    assert_int_equal(count(plan, "conv/winograd_filter"), 1);
-    assert_int_equal(count(plan, "conv/winograd_input"), 2);
+    assert_int_equal(test_count_kernels(plan, "conv/winograd_filter"), 1);
+    assert_int_equal(test_count_kernels(plan, "conv/winograd_input"), 2);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
 }

@@ -14,13 +14,6 @@
 #define WIDTH  16 /* of the squares that are concatenated */
 #define SQUARE (WIDTH * WIDTH)
 
-static int count(const esker_plan *plan, const char *kernel)
-{
-    int n = 0;
-    for (size_t p = 0; p < plan->n_dispatches; p++) n += !strcmp(plan->kernels[plan->dispatches[p].kernel].name, kernel);
-    return n;
-}
-
 static esker_node *conv(esker_node *x, int filters, int size)
 {
     int64_t channels = x->type.shape.dims[1];
@@ -199,9 +192,9 @@ static void run(esker_graph *graph, const struct inside_case *c, esker_node **ou
                                                     .slice_seconds = -1},
                                  &plan));
     assert_ok(esker_plan_check(plan));
-    if (count(plan, "shape/concat") != c->n_concats || count(plan, "runtime/copy") != c->n_copies)
-        fail_msg("%s: %d concatenations and %d copies, not %d and %d", c->name, count(plan, "shape/concat"),
-                 count(plan, "runtime/copy"), c->n_concats, c->n_copies);
+    if (test_count_kernels(plan, "shape/concat") != c->n_concats || test_count_kernels(plan, "runtime/copy") != c->n_copies)
+        fail_msg("%s: %d concatenations and %d copies, not %d and %d", c->name, test_count_kernels(plan, "shape/concat"),
+                 test_count_kernels(plan, "runtime/copy"), c->n_concats, c->n_copies);
     int n_unslices = 0;
     for (size_t p = 0; p < plan->n_dispatches; p++) n_unslices += !strcmp(plan->dispatches[p].op, "unslice");
     if (n_unslices != c->n_unslices) fail_msg("%s: %d unslices, not %d", c->name, n_unslices, c->n_unslices);

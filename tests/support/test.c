@@ -125,3 +125,16 @@ const char *test_folder(const char *name)
     mkdir(path, 0777);
     return path;
 }
+
+int test_count_kernels(const esker_plan *plan, const char *begin)
+{
+    esker_plan_info info;
+    esker_plan_get_info(plan, &info);
+    int n = 0;
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        n += !strncmp(d.kernel, begin, strlen(begin));
+    }
+    return n;
+}

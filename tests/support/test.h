@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 #include <esker/device.h>
+#include <esker/plan.h>
 
 /** The seed of this run: ESKER_TEST_SEED, else 1. Printed by every failing comparison. */
 uint64_t test_seed(void);
@@ -43,6 +44,9 @@ void test_assert_fails(esker_status st, esker_status want, const char *part, con
 #define assert_close(got, want, bound, fixed, n) test_assert_close((got), (want), (bound), (fixed), (n), __FILE__, __LINE__)
 void test_assert_close(const float *got, const double *want, const double *bound, double fixed, int64_t n, const char *file,
                        int line);
+
+/** How many dispatches of the plan are by kernels whose names begin like that. */
+int test_count_kernels(const esker_plan *plan, const char *begin);
 
 /** A fresh folder under the build tree for the running test; removed by nobody, emptied when asked for again. */
 const char *test_folder(const char *name);
