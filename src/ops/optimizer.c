@@ -77,19 +77,21 @@ static void step(const void *attr, const esker__step *now, float out[8])
     esker__optimizer_step(a, now->lr > 0 ? now->lr : a->lr, (double)now->step + 1, out);
 }
 
-static void cost(const esker_node *node, esker__cost *out)
+esker__cost esker__update_cost_of(const esker__optimizer_attr *attr, double n)
 {
     static const double flops[ESKER__N_OPTIMIZERS] = {
         [ESKER_OPTIMIZER_SGD] = 6,      [ESKER_OPTIMIZER_ADAM] = 16,   [ESKER_OPTIMIZER_ADAMW] = 16,
         [ESKER_OPTIMIZER_RMSPROP] = 14, [ESKER_OPTIMIZER_ADAGRAD] = 9, [ESKER_OPTIMIZER_ADADELTA] = 16,
         [ESKER_OPTIMIZER_NADAM] = 18,   [ESKER_OPTIMIZER_LION] = 12};
-    const esker__optimizer_attr *a = node->attr;
+    return (esker__cost){flops[attr->kind] * n, 4 * (3 + 2 * esker__optimizer_states(attr)) * n};
+}
+
+static void cost(const esker_node *node, esker__cost *out)
+{
     double n = 0;
-    for (int i = 0; i < esker__optimizer_gradients(node); i++) {
+    for (int i = 0; i < esker__optimizer_gradients(node); i++)
         if (!esker__is_updated(node->inputs[i])) n += (double)esker__elems(&node->inputs[i]->type.shape);
-    }
-    out->flops = flops[a->kind] * n;
-    out->bytes = 4 * (3 + 2 * esker__optimizer_states(a)) * n; /* each array read, and all but the gradients written */
+    *out = esker__update_cost_of(node->attr, n);
 }
 
 /* ---- Lowering ---- */

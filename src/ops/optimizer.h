@@ -58,6 +58,8 @@ static inline int esker__optimizer_gradients(const esker_node *node)
     return node->n_inputs - (((const esker__optimizer_attr *)node->attr)->has_clip != 0);
 }
 
+/** Of updating `n` elements by one kernel, each array read, and all but the gradients written. Not of LAMB. */
+esker__cost esker__update_cost_of(const esker__optimizer_attr *attr, double n);
 /** op->keeps of all of them. */
 bool esker__optimizer_keeps(const esker_node *node);
 /** The kernel's definitions of the rule, "RULES 1\nRULE ADAM\nSTATES 2\n". NULL: several kernels, one after the other, are needed. */

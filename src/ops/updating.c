@@ -277,9 +277,11 @@ void esker__update_cost(const esker_node *node, esker__cost *cost)
 {
     const esker__update *update = esker__update_of(node);
     for (int o = 0; update && o < ESKER__UPDATE_RANGES; o++) {
-        double n = (double)update->ranges[o].n, arrays = 1 + esker__optimizer_states(&update->optimizer);
-        cost->flops += 16 * n;
-        cost->bytes += 4 * (2 * arrays - (o == 0)) * n; /* the result was counted as written */
+        double n = (double)update->ranges[o].n;
+        esker__cost own = esker__update_cost_of(&update->optimizer, n);
+        cost->flops += own.flops;
+        /* The gradient is neither written, as the result was counted, nor read; that of a sum beside it was not counted. */
+        cost->bytes += own.bytes - 4 * (o == 0 ? 2 : 1) * n;
     }
 }
 
