@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "ops/matmul_norm.h"
+#include "ops/take_norm.h"
 
 #define USUAL_EPS    1e-5f
 #define USUAL_L2_EPS 1e-12f
@@ -220,6 +221,13 @@ void esker__norm_title(const esker_node *node, esker__text *text)
     esker__tail_title(node, &((const esker__norm_attr *)node->attr)->tail, text);
 }
 
+static esker_node *fused_forward(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                 const esker__fusion *fusion)
+{
+    esker_node *made = esker__fused_norm(graph, node, inputs, fusion);
+    return made ? made : esker__fused_take_norm(graph, node, inputs, fusion);
+}
+
 /* ---- The operations ---- */
 
 /* clang-format off */
@@ -232,7 +240,7 @@ void esker__norm_title(const esker_node *node, esker__text *text)
         .name = #name_, .n_inputs = inputs_, .n_outputs = 2, .attr_bytes = sizeof(esker__norm_attr), \
         .flags = ESKER__OP_IN_PLACE_0, .infer = infer_##name_, .gradient = gradient, .reference = reference_forward, \
         .tolerance = esker__norm_tolerance, .atol = 4 * ESKER__FLUSHED, .cost = cost_forward, .lower = lower_forward, \
-        .absorb = inputs_ < 0 ? esker__norm_absorb : NULL, .fused = esker__fused_norm, .title = esker__norm_title};
+        .absorb = inputs_ < 0 ? esker__norm_absorb : NULL, .fused = fused_forward, .title = esker__norm_title};
 /* clang-format on */
 
 DEFINE(layer_norm, -1)
