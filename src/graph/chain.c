@@ -11,6 +11,7 @@
 
 #define MOST_SEEN 64  /* nodes looked at for a path around the chain; beyond, there may be one */
 #define MOST_SPAN 256 /* ids from the first member of a chain to the last */
+#define OPERANDS  3   /* of an elementwise node, at most */
 
 typedef struct group {
     int members[ESKER__CHAIN_MEMBERS];
@@ -19,6 +20,7 @@ typedef struct group {
 
 typedef struct pass {
     const esker_graph *old;
+    const esker__fusing *how;
     uint32_t storage_blocks;
     bool *needed;
     int *n_users, *group_of; /* by old id; group_of is -1 outside */
@@ -178,25 +180,32 @@ static esker_status find_groups(pass *p)
 
 /* ---- Recording ---- */
 
+static esker_status record_single(pass *p, const esker_node *node, esker_node **inputs)
+{
+    for (int i = 0; i < node->n_inputs; i++) inputs[i] = p->map[node->inputs[i]->id];
+    p->map[node->id] = esker__record_copy(p->graph, node, inputs);
+    return p->map[node->id] ? ESKER_OK : esker_graph_status(p->graph);
+}
+
 static esker_status record_group(pass *p, int g)
 {
     esker__chain chain;
     describe(p, &p->groups[g], &chain);
     for (int i = 0; i < chain.n_outside; i++) chain.inputs[i] = p->map[chain.outside[i]->id];
     p->graph->phase = chain.phase;
-    esker_node *node = chain.members[0]->op->join(p->graph, &chain);
+    size_t n_before = p->graph->n_nodes;
+    esker_node *node = chain.members[0]->op->join(p->graph, &chain), *inputs[OPERANDS];
     if (!node) return esker_graph_status(p->graph);
+    if (esker__is_barred(p->how, node->op)) { /* one after the other */
+        esker_status st = ESKER_OK;
+        p->graph->n_nodes = n_before;
+        for (int m = 0; st == ESKER_OK && m < chain.n_members; m++) st = record_single(p, chain.members[m], inputs);
+        return st;
+    }
     for (int m = 0; m < chain.n_members && !node->label; m++)
         if (chain.members[m]->label) esker_label(node, chain.members[m]->label);
     for (int i = 0; i < chain.n_wanted; i++) p->map[chain.members[chain.wanted[i]]->id] = esker__output(node, i);
     return ESKER_OK;
-}
-
-static esker_status record_single(pass *p, const esker_node *node, esker_node **inputs)
-{
-    for (int i = 0; i < node->n_inputs; i++) inputs[i] = p->map[node->inputs[i]->id];
-    p->map[node->id] = esker__record_copy(p->graph, node, inputs);
-    return p->map[node->id] ? ESKER_OK : esker_graph_status(p->graph);
 }
 
 /* The next input of the node, or of its whole chain, that is not recorded yet; NULL if all are. */
@@ -251,11 +260,11 @@ static esker_status record_all(pass *p)
     return st;
 }
 
-esker_status esker__pass_chain(const esker_graph *graph, const esker_limits *limits, esker__family family,
-                               esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
+esker_status esker__pass_chain(const esker_graph *graph, const esker__fusing *how, esker_node *const *outputs,
+                               int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
 {
-    (void)family;
-    pass p = {.old = graph, .storage_blocks = limits->storage_blocks < 8 ? limits->storage_blocks : 8};
+    uint32_t storage_blocks = how->limits->storage_blocks;
+    pass p = {.old = graph, .how = how, .storage_blocks = storage_blocks < 8 ? storage_blocks : 8};
     *out_graph = NULL;
     esker_status st = esker_graph_create(graph->params, &p.graph);
     if (st != ESKER_OK) return st;

@@ -160,13 +160,12 @@ static bool may_fold(const fold *f, const esker_node *node)
     return true;
 }
 
-esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limits, esker__family family,
-                              esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
+esker_status esker__pass_fold(const esker_graph *graph, const esker__fusing *how, esker_node *const *outputs, int n_outputs,
+                              esker_graph **out_graph, esker_node **out_outputs)
 {
-    (void)family;
+    (void)how;
     fold f = {0};
     bool any = false;
-    (void)limits;
     *out_graph = NULL;
     for (size_t i = 0; i < graph->n_nodes && !any; i++) any = graph->nodes[i]->op->channel_affine != NULL;
     if (!any) return ESKER_OK;

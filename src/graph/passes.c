@@ -183,6 +183,13 @@ esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *o
 
 /* ---- Fuse ---- */
 
+bool esker__is_barred(const esker__fusing *how, const esker__op *op)
+{
+    for (int i = 0; how->barred && i < how->barred->n; i++)
+        if (how->barred->list[i] == op) return true;
+    return false;
+}
+
 /* Who reads a node: how many of those that are needed, an output counting as one more, and the first and the last of them. */
 typedef struct users {
     int n, first, last;
@@ -230,11 +237,12 @@ static bool further_outputs_wait(const esker__rewrite *r, const esker_node *node
  * `user` computed in the tail of the node that its input `which` became, or NULL. If others read that node, too, the fused one must keep
  * the value for them, and none of them may have been copied yet.
  */
-static esker_node *absorb_into(esker__rewrite *r, const esker_limits *limits, const esker_node *user, int which, bool keep)
+static esker_node *absorb_into(esker__rewrite *r, const esker__fusing *how, const esker_node *user, int which, bool keep)
 {
     esker_node *node = r->inputs[which];
-    esker__fusion fusion = {.storage_blocks = limits->storage_blocks, .limits = limits, .keep = keep};
+    esker__fusion fusion = {.storage_blocks = how->limits->storage_blocks, .limits = how->limits, .keep = keep};
     if (!node->op->absorb || node->producer != node || (fusion.keep && !node->op->keeping)) return NULL;
+    if (esker__is_barred(how, node->op) || (fusion.keep && esker__is_barred(how, node->op->keeping))) return NULL;
     if (!further_outputs_wait(r, node)) return NULL;
     void *attr = esker__pool_alloc(&r->graph->pool, node->op->attr_bytes);
     esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)(node->n_inputs + user->n_inputs) * sizeof *inputs);
@@ -267,7 +275,7 @@ static const esker_node *shown_alone(const users *all, const esker_node *x)
  * The same where a view stands between the two (a matmul's rows are heads or pixels to who reads them): `user` as it would be under the view, its
  * operands seen in that shape, and the result seen in its own.
  */
-static esker_node *absorb_through_view(esker__rewrite *r, const esker_limits *limits, const users *all,
+static esker_node *absorb_through_view(esker__rewrite *r, const esker__fusing *how, const users *all,
                                        const esker_node *user, int which)
 {
     enum { MOST = 3 };
@@ -296,42 +304,60 @@ static esker_node *absorb_through_view(esker__rewrite *r, const esker_limits *li
             r->inputs[j] = esker_reshape(r->inputs[j], &node->type.shape);
         if (!r->inputs[j]) return NULL;
     }
-    esker_node *fused = absorb_into(r, limits, &seen, which, false);
+    esker_node *fused = absorb_into(r, how, &seen, which, false);
     for (int j = 0; j < user->n_inputs; j++) r->inputs[j] = kept[j];
     return fused ? esker_reshape(fused, &user->type.shape) : NULL;
 }
 
 /* `user` computed in the tail of what one of its inputs became, or NULL. */
-static esker_node *try_absorb(esker__rewrite *r, const esker_limits *limits, const users *all, const esker_node *user)
+static esker_node *try_absorb(esker__rewrite *r, const esker__fusing *how, const users *all, const esker_node *user)
 {
     esker_node *made = NULL;
     for (int j = 0; j < user->n_inputs && !made; j++) {
         const users *of_input = &all[user->inputs[j]->id];
         bool keep = of_input->n > 1;
-        if (of_input->first == user->id && !(keep && of_input->last == user->id))
-            made = absorb_into(r, limits, user, j, keep);
+        if (of_input->first == user->id && !(keep && of_input->last == user->id)) made = absorb_into(r, how, user, j, keep);
     }
-    for (int j = 0; j < user->n_inputs && !made; j++) made = absorb_through_view(r, limits, all, user, j);
+    for (int j = 0; j < user->n_inputs && !made; j++) made = absorb_through_view(r, how, all, user, j);
     return made;
 }
 
 /* What the node at hand is with fusion, or NULL. */
-static esker_node *try_fused(esker__rewrite *r, const esker_limits *limits, esker__family family, const int *n_users,
-                             const esker_node *node)
+static esker_node *try_fused(esker__rewrite *r, const esker__fusing *how, const int *n_users, const esker_node *node)
 {
     if (!node->op->fused) return NULL;
     r->graph->phase = node->phase;
     esker_node *made = node->op->fused(r->graph, node, r->inputs,
-                                       &(esker__fusion){.storage_blocks = limits->storage_blocks,
-                                                        .limits = limits,
-                                                        .family = family,
+                                       &(esker__fusion){.storage_blocks = how->limits->storage_blocks,
+                                                        .limits = how->limits,
+                                                        .family = how->family,
                                                         .n_users = n_users,
                                                         .map = r->map});
     return made && node->label && !made->label ? esker_label(made, node->label) : made;
 }
 
-esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limits, esker__family family,
-                              esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs)
+/* The same where some ops are barred: if one of what that recorded is of these, the new graph and the map are put back to what they were. */
+static esker_node *try_fused_without(esker__rewrite *r, const esker__fusing *how, const int *n_users,
+                                     const esker_node *node)
+{
+    size_t n_before = r->graph->n_nodes, n_bytes = r->old->n_nodes * sizeof *r->map;
+    if (!how->barred || !how->barred->n || !node->op->fused) return try_fused(r, how, n_users, node);
+    esker_node **kept = esker__malloc(n_bytes);
+    if (!kept) return esker__graph_fail(r->graph, esker__fail_memory(n_bytes, "graph pass"));
+    memcpy(kept, r->map, n_bytes);
+    esker_node *made = try_fused(r, how, n_users, node);
+    for (size_t i = n_before; i < r->graph->n_nodes; i++) {
+        if (!esker__is_barred(how, r->graph->nodes[i]->op)) continue;
+        memcpy(r->map, kept, n_bytes);
+        r->graph->n_nodes = n_before;
+        made = NULL;
+    }
+    esker__free(kept);
+    return made;
+}
+
+esker_status esker__pass_fuse(const esker_graph *graph, const esker__fusing *how, esker_node *const *outputs, int n_outputs,
+                              esker_graph **out_graph, esker_node **out_outputs)
 {
     esker__rewrite r;
     *out_graph = NULL;
@@ -351,8 +377,8 @@ esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limi
         const esker_node *node = graph->nodes[i];
         if (!r.needed[i] || r.map[i] || comes_last(node) != (turn >= graph->n_nodes)) continue;
         esker__rewrite_gather(&r, node);
-        r.map[i] = try_fused(&r, limits, family, n_users, node);
-        if (!r.map[i]) r.map[i] = try_absorb(&r, limits, all, node);
+        r.map[i] = try_fused_without(&r, how, n_users, node);
+        if (!r.map[i]) r.map[i] = try_absorb(&r, how, all, node);
         if (!r.map[i]) r.map[i] = esker__record_copy(r.graph, node, r.inputs);
     }
     esker__free(all);

@@ -35,25 +35,41 @@ esker_status esker__rewrite_result(esker__rewrite *r, esker_node *const *outputs
 esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs,
                                   esker_graph **out_graph, esker_node **out_outputs);
 
+#define ESKER__MAX_BARRED 16
+
+/** Ops that fusion must not make: their kernels are wrong on the device, and nothing stood in. */
+typedef struct esker__barred_ops {
+    const esker__op *list[ESKER__MAX_BARRED];
+    int n;
+} esker__barred_ops;
+
+/** What plans that fuse are made for. */
+typedef struct esker__fusing {
+    const esker_limits *limits;
+    esker__family family;
+    const esker__barred_ops *barred; /* NULL: none */
+} esker__fusing;
+bool esker__is_barred(const esker__fusing *how, const esker__op *op);
+
 /**
  * Fold normalisations with given statistics (op->channel_affine), where these and the weights are parameters that no node here changes: into the
  * weights of the linear operation in front, and a bias (op->scaled), or else to a product and a sum for each channel. What that makes of parameters
- * alone is the same in every step of a plan. The limits and the family do not matter.
+ * alone is the same in every step of a plan. It does not matter what is fused.
  * *out_graph is NULL, and the graph stays, where there is no such node.
  */
-esker_status esker__pass_fold(const esker_graph *graph, const esker_limits *limits, esker__family family,
-                              esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
+esker_status esker__pass_fold(const esker_graph *graph, const esker__fusing *how, esker_node *const *outputs, int n_outputs,
+                              esker_graph **out_graph, esker_node **out_outputs);
 
 /**
- * Let contractions absorb the elementwise nodes that follow them (op->absorb), in kernels of at most limits->storage_blocks blocks, and
- * others become what they are with fusion (op->fused), some of them on the devices of a family alone.
+ * Let contractions absorb the elementwise nodes that follow them (op->absorb), in kernels of at most how->limits->storage_blocks blocks, and
+ * others become what they are with fusion (op->fused), some of them on the devices of a family alone. Where that makes a node of a barred op, all stays
+ * as it was; barred ops absorb nothing.
  */
-esker_status esker__pass_fuse(const esker_graph *graph, const esker_limits *limits, esker__family family,
-                              esker_node *const *outputs, int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
+esker_status esker__pass_fuse(const esker_graph *graph, const esker__fusing *how, esker_node *const *outputs, int n_outputs,
+                              esker_graph **out_graph, esker_node **out_outputs);
 
-/** Make one node of each chain of elementwise nodes (op->join) that a kernel with limits->storage_blocks blocks can compute. */
-esker_status esker__pass_chain(const esker_graph *graph, const esker_limits *limits, esker__family family,
-                               esker_node *const *outputs, int n_outputs, esker_graph **out_graph,
-                               esker_node **out_outputs);
+/** Make one node of each chain of elementwise nodes (op->join) that a kernel with how->limits->storage_blocks blocks can compute. */
+esker_status esker__pass_chain(const esker_graph *graph, const esker__fusing *how, esker_node *const *outputs,
+                               int n_outputs, esker_graph **out_graph, esker_node **out_outputs);
 
 #endif

@@ -436,6 +436,22 @@ static void note_inside(esker__lowering *l)
     }
 }
 
+/* Which nodes nothing but quarantined kernels computes: fusion may have made them of others that are fit. */
+static void note_unfit(esker__lowering *l)
+{
+    esker_plan *plan = l->plan;
+    for (size_t p = 0; p < plan->n_dispatches; p++) {
+        const esker__plan_dispatch *d = &plan->dispatches[p];
+        const esker__op *op = d->node < 0 ? NULL : l->graph->nodes[d->node]->op;
+        bool known = false;
+        if (!plan->kernels[d->kernel].quarantined) continue;
+        for (int i = 0; i < plan->n_unfit; i++) known |= plan->unfit[i] == op;
+        if (known || plan->n_unfit == ESKER__MAX_UNFIT) continue;
+        if (!plan->n_unfit) plan->unfit_kernel = d->kernel;
+        plan->unfit[plan->n_unfit++] = op;
+    }
+}
+
 /* Copies are recorded, then the arrays by node id are made, then everything is lowered. */
 static esker_status build(esker__lowering *l, esker_node **outputs, int n_outputs)
 {
@@ -462,6 +478,7 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     for (size_t i = 0; i < n_claims; i++) l->claim[claims[i].root->id] = claims[i].value;
     st = lower_graph(l, outputs, n_outputs);
     note_inside(l);
+    if (st == ESKER_OK) note_unfit(l);
     if (st == ESKER_OK && l->check) {
         st = esker__checker_create(l->plan, graph, l->value_of, l->inside_at);
         l->graph = NULL;
@@ -488,18 +505,21 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
     if (!mapped) return esker__fail_memory((size_t)n_outputs * sizeof *mapped, "plan");
     esker__params_fix(plan->params);
     plan->outputs_bytes = ESKER__OUTPUTS_HEAD_BYTES;
-    esker_status (*const passes[])(const esker_graph *, const esker_limits *, esker__family, esker_node *const *, int,
-                                   esker_graph **, esker_node **) = {esker__pass_fold, esker__pass_fuse, esker__pass_chain};
+    const esker__fusing how = {.limits = &plan->limits, .family = plan->family, .barred = plan->barred};
+    esker_status (*const passes[])(const esker_graph *, const esker__fusing *, esker_node *const *, int, esker_graph **,
+                                   esker_node **) = {esker__pass_fold, esker__pass_fuse, esker__pass_chain};
+    bool recomputes = esker__setting("recompute", plan->family == ESKER__FAMILY_NVIDIA) &&
+                      !(plan->barred && plan->barred->n);
     esker_status st = esker__pass_simplify(graph, outputs, n_outputs, &simple, mapped);
     for (size_t i = 0; i < sizeof passes / sizeof *passes && st == ESKER_OK && fuse; i++) {
-        st = passes[i](simple, &plan->limits, plan->family, mapped, n_outputs, &fused, mapped);
+        st = passes[i](simple, &how, mapped, n_outputs, &fused, mapped);
         if (st != ESKER_OK) break;
         if (!fused) continue; /* there was nothing to do */
         esker_graph_destroy(simple);
         simple = fused;
     }
     /* Not measured elsewhere; where memory is what runs out, it may be worth a little time. */
-    if (st == ESKER_OK && fuse && !plan->open && esker__setting("recompute", plan->family == ESKER__FAMILY_NVIDIA)) {
+    if (st == ESKER_OK && fuse && !plan->open && recomputes) {
         st = esker__pass_recompute(simple, &plan->limits, mapped, n_outputs, &fused, mapped);
         if (st == ESKER_OK && fused) {
             esker_graph_destroy(simple);

@@ -3,9 +3,11 @@
 
 #include <esker/tune.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
+#include "graph/passes.h"
 
 /* Of a plan for no device: a small board, so that the printed plan shows the slices such a board would need; of a desktop GPU what one in a server does. */
 #define SMALL_FLOPS_PER_SECOND 1e10
@@ -110,15 +112,44 @@ static esker_status order_and_place(esker_plan *plan)
     return st == ESKER_OK ? esker__plan_place(plan) : st;
 }
 
-static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, bool open, const esker__forced *forced,
-                            esker_graph **keep_graph, esker_plan **out)
+/* One way to compile: without ops that are barred from fusion, or with `fuse` false without any. */
+typedef struct way {
+    bool fuse;
+    esker__barred_ops barred;
+} way;
+
+/* The next way, after `plan` came out with quarantined kernels that nothing stands in for. False: there is none. */
+static bool find_way(const esker_plan *plan, way *w)
 {
-    *out = NULL;
-    esker_status st = esker_graph_status(graph);
-    if (st == ESKER_OK) st = check_desc(graph, desc);
-    if (st == ESKER_OK && !desc->device && desc->limits) st = check_limits(desc->limits);
-    if (st != ESKER_OK) return st;
-    esker_plan *plan = esker__calloc(1, sizeof *plan);
+    bool more = false;
+    if (!w->fuse) return false;
+    for (int i = 0; i < plan->n_unfit; i++) {
+        if (!plan->unfit[i] || esker__is_barred(&(esker__fusing){.barred = &w->barred}, plan->unfit[i])) continue;
+        if (w->barred.n == ESKER__MAX_BARRED) break;
+        w->barred.list[w->barred.n++] = plan->unfit[i];
+        more = true;
+    }
+    w->fuse = more;
+    return true;
+}
+
+static esker_status fail_unfit(const esker_plan *plan)
+{
+    const esker__plan_kernel *kernel = &plan->kernels[plan->unfit_kernel];
+    char defines[160];
+    snprintf(defines, sizeof defines, "%s", kernel->defines);
+    for (char *c = defines; *c; c++)
+        if (*c == '\n') *c = c[1] ? ';' : 0;
+    return esker__fail(
+        ESKER_ERR_UNSUPPORTED,
+        "%s: the kernel %s%s%s was found wrong on this device and is quarantined, and no other can do its work",
+        plan->unfit[0] ? plan->unfit[0]->name : "plan", kernel->name, defines[0] ? " with " : "", defines);
+}
+
+static esker_status start(esker_graph *graph, const esker_plan_desc *desc, bool open, const esker__forced *forced,
+                          esker_graph **keep_graph, esker_plan **out)
+{
+    esker_plan *plan = *out = esker__calloc(1, sizeof *plan);
     if (!plan) return esker__fail_memory(sizeof *plan, "plan");
     plan->params = esker_params_ref(graph->params);
     plan->open = open;
@@ -133,8 +164,32 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
         esker_limits_es31(&plan->limits);
     plan->chosen_for = desc->device;
     plan->family = family_of(desc);
-    st = choose_rates(plan, desc);
-    if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, !desc->no_fusion, desc->check);
+    return choose_rates(plan, desc);
+}
+
+/* `tries`: the plan is to find out which kernels are right, and may have quarantined ones where nothing else is left. */
+static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, bool open, bool tries,
+                            const esker__forced *forced, esker_graph **keep_graph, esker_plan **out)
+{
+    *out = NULL;
+    esker_plan *plan;
+    way w = {.fuse = !desc->no_fusion};
+    esker_status st = esker_graph_status(graph);
+    if (st == ESKER_OK) st = check_desc(graph, desc);
+    if (st == ESKER_OK && !desc->device && desc->limits) st = check_limits(desc->limits);
+    if (st != ESKER_OK) return st;
+    for (;;) {
+        st = start(graph, desc, open, forced, keep_graph, &plan);
+        if (plan) plan->barred = &w.barred;
+        if (st == ESKER_OK) st = esker__plan_build(plan, graph, desc->outputs, desc->n_outputs, w.fuse, desc->check);
+        if (st != ESKER_OK || !plan->n_unfit) break;
+        if (!find_way(plan, &w)) {
+            if (!tries) st = fail_unfit(plan);
+            break;
+        }
+        if (keep_graph) esker_graph_destroy(*keep_graph), *keep_graph = NULL;
+        esker_plan_destroy(plan);
+    }
     if (st == ESKER_OK) st = esker__plan_hoist(plan);
     if (st == ESKER_OK) st = order_and_place(plan);
     if (st == ESKER_OK) st = esker__plan_barriers(plan);
@@ -150,6 +205,7 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
     }
     plan->forced = NULL;
     plan->keep_graph = NULL;
+    plan->barred = NULL;
     *out = plan;
     return ESKER_OK;
 }
@@ -157,7 +213,7 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
 esker_status esker__plan_compile_forced(esker_graph *graph, const esker_plan_desc *desc, const esker__forced *forced,
                                         esker_graph **keep_graph, esker_plan **out)
 {
-    return compile(graph, desc, false, forced, keep_graph, out);
+    return compile(graph, desc, false, true, forced, keep_graph, out);
 }
 
 esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out)
@@ -169,14 +225,14 @@ esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc,
         if (st != ESKER_OK)
             esker__log(ESKER_LOG_WARNING, "tuning is lost when the device is closed: %s", esker_last_error());
     }
-    return compile(graph, desc, false, NULL, NULL, out);
+    return compile(graph, desc, false, false, NULL, NULL, out);
 }
 
 esker_status esker__plan_compile_open(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out)
 {
     if (graph->params->n)
         return esker__fail(ESKER_ERR_INTERNAL, "plan: an open plan, but %zu parameters", graph->params->n);
-    return compile(graph, desc, true, NULL, NULL, out);
+    return compile(graph, desc, true, false, NULL, NULL, out);
 }
 
 void esker_plan_destroy(esker_plan *plan)

@@ -68,7 +68,8 @@ esker__family esker__lowering_family(const esker__lowering *lowering);
  * the candidates that can do it here, each a word ("tiled", "direct"); at most ESKER__MAX_CANDIDATES. Names are what tuning files keep: a
  * name never changes its meaning. `usual` is the index for devices that were not tuned.
  * Returns    An index in `names`: what tuning found fastest on this device, else `usual`. A candidate whose kernels are quarantined here
- *            is not chosen again while another is left: the plan lowers the node anew, so a lowering has no effect but what it emits.
+ *            is not chosen again while another is left: the plan lowers the node anew, so a lowering has no effect but what it emits. Where
+ *            none is left, what fusion had made the node of comes back, and if that is of no help, compiling fails (compile.c).
  */
 #define ESKER__MAX_CANDIDATES 32
 int esker__choose(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);

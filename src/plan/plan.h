@@ -169,6 +169,8 @@ typedef struct esker__plan_slot {
 
 typedef struct esker__checker esker__checker; /* verify.c */
 
+#define ESKER__MAX_UNFIT 16
+
 struct esker_plan {
     esker__pool pool;
     esker_limits limits;
@@ -213,8 +215,12 @@ struct esker_plan {
     /* What decides between kernels, while they are chosen. */
     esker_device *chosen_for; /* whose quarantine and tuning; NULL: none */
     esker__family family;
-    const esker__forced *forced; /* or NULL */
-    esker_graph **keep_graph;    /* where to leave the graph that was lowered; NULL: nowhere */
+    const esker__forced *forced;            /* or NULL */
+    esker_graph **keep_graph;               /* where to leave the graph that was lowered; NULL: nowhere */
+    const struct esker__barred_ops *barred; /* that fusion must not make */
+    const struct esker__op
+        *unfit[ESKER__MAX_UNFIT]; /* of nodes that only quarantined kernels compute; NULL: of the plan itself */
+    int n_unfit, unfit_kernel;    /* and the kernel of the first of them */
 
     /* On a device. */
     esker_device *device; /* held, but by an open plan */
@@ -322,7 +328,7 @@ esker_status esker__plan_run_checked(esker_plan *plan, int slot);
 
 /**
  * Compile with a candidate that is to be taken for one problem (may be NULL), and keep the graph that was lowered, whose node ids the plan
- * has, in *keep_graph (may be NULL): the caller's.
+ * has, in *keep_graph (may be NULL): the caller's. For the self-test and the tuner: where nothing is left but quarantined kernels, the plan has them.
  */
 esker_status esker__plan_compile_forced(esker_graph *graph, const esker_plan_desc *desc, const esker__forced *forced,
                                         esker_graph **keep_graph, esker_plan **out);

@@ -31,7 +31,7 @@ static esker_status fuse(const esker_graph *graph, esker_node *const *outputs, i
     esker_limits limits;
     esker_limits_es31(&limits);
     limits.storage_blocks = storage_blocks;
-    return esker__pass_fuse(graph, &limits, ESKER__FAMILY_UNKNOWN, outputs, n, out, mapped);
+    return esker__pass_fuse(graph, &(esker__fusing){.limits = &limits}, outputs, n, out, mapped);
 }
 
 static esker_graph *run(pass p, esker_graph *graph, esker_node *const *outputs, int n_outputs, esker_node **mapped)
