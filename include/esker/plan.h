@@ -67,7 +67,8 @@ typedef struct esker_plan_desc {
  * afterwards; the parameters stay shared with other plans of the same esker_params.
  * Errors     The graph's first failure, if it has one; ESKER_ERR_INVALID: nothing to compute, an output of another graph,
  *            two inputs of one name, limits below the ES 3.1 minimum; ESKER_ERR_LIMIT: a value larger than a storage
- *            block; ESKER_ERR_NO_MEMORY; ESKER_ERR_COMPILE.
+ *            block; ESKER_ERR_UNSUPPORTED: a kernel that the self-test found wrong on this device, and nothing else can do
+ *            its work; ESKER_ERR_NO_MEMORY; ESKER_ERR_COMPILE.
  */
 ESKER_API esker_status esker_plan_compile(esker_graph *graph, const esker_plan_desc *desc, esker_plan **out);
 /**
