@@ -1,5 +1,8 @@
-// gemm/tiled: how blocks of 4 x 4 of the operands get into the tiles. READ_A(u, i, X, Y, Z, W) reads block u, the i-th of this invocation, as it lies in
-// memory; WRITE_A turns it where it must, and puts it where it belongs; the same for b. They use i_first, j_first, next and end of main().
+// gemm/tiled: how blocks of 4 x 4 of the operands get into the tiles. READ_A(u, i, F) reads block u, the i-th of this invocation, as it lies in
+// memory; WRITE_A(u, F) turns it where it must, and puts it where it belongs; the same for b. They use i_first, j_first, begin, next and end of main().
+//
+// The last tile ends where the sum does, and the first begins wherever that takes it: perhaps before p = 0, or where another split is at work. Only what is
+// read in front of the loop over tiles needs to be cut.
 // Where an operand is stored along p, neighbours take neighbouring fours of p of a row, so that they read whole lines; the fours of the tile
 // are then exchanged within eights (fewer, where an invocation's are nearer to each other), by an amount that depends on p, so that the eight
 // neighbours that write at once meet different banks.
@@ -15,48 +18,66 @@
 #define MIX_B(p4) 0u
 #endif
 
-// A block: 4 rows of op(a) (columns of op(b)) from `i` on, by 4 values of p from `at` on. It is read as it lies in memory, and turned when it is
-// written to the tile: a move waits for what it moves, and the arithmetic for nobody.
-#if EVEN
-#define WITHIN(i, last) (i)
+// A block: 4 rows of op(a) (columns of op(b)) by 4 values of p, as it lies in memory: its rows, or the fours in which they begin and the next ones. It is
+// turned when it is written to the tile: a move waits for what it moves, and the arithmetic for nobody.
+struct Block { vec4 x, y, z, w, x2, y2, z2, w2; };
+
+// How far from a four row r of a block begins, which is the same for all blocks of a matrix.
+#if !VA
+#define OFF_A(r) 0
+#elif TA
+#define OFF_A(r) ((AT_K + r) * AT_M & 3)
 #else
-#define WITHIN(i, last) min(i, last)
+#define OFF_A(r) ((r + 1) * AT_K & 3)
 #endif
-#if WHOLE
-#define ROW_OF(p) (p)
+#if !VB
+#define OFF_B(r) 0
+#elif TB
+#define OFF_B(r) ((r + 1) * AT_K & 3)
 #else
-#define ROW_OF(p) min(p, k - 1u)
+#define OFF_B(r) ((AT_K + r) * AT_N & 3)
 #endif
-void block_a(uint i, uint at, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
+vec4 joined(vec4 s, vec4 t, int off)
 {
+    return off == 0 ? s : off == 1 ? vec4(s.yzw, t.x) : off == 2 ? vec4(s.zw, t.xy) : vec4(s.w, t.xyz);
+}
+
+#if !VA
+Block block_a(uint i, uint at)
+{
+    Block f;
 #if TA
-    x = load_a(at_a + ROW_OF(at) * m, i, m);
-    y = load_a(at_a + ROW_OF(at + 1u) * m, i, m);
-    z = load_a(at_a + ROW_OF(at + 2u) * m, i, m);
-    w = load_a(at_a + ROW_OF(at + 3u) * m, i, m);
+    f.x = load_a(at_a + min(at, k - 1u) * m, i, m);
+    f.y = load_a(at_a + min(at + 1u, k - 1u) * m, i, m);
+    f.z = load_a(at_a + min(at + 2u, k - 1u) * m, i, m);
+    f.w = load_a(at_a + min(at + 3u, k - 1u) * m, i, m);
 #else
-    uint last = m - 1u;
-    x = load_a(at_a + WITHIN(i, last) * k, at, k);
-    y = load_a(at_a + WITHIN(i + 1u, last) * k, at, k);
-    z = load_a(at_a + WITHIN(i + 2u, last) * k, at, k);
-    w = load_a(at_a + WITHIN(i + 3u, last) * k, at, k);
+    f.x = load_a(at_a + min(i, m - 1u) * k, at, k);
+    f.y = load_a(at_a + min(i + 1u, m - 1u) * k, at, k);
+    f.z = load_a(at_a + min(i + 2u, m - 1u) * k, at, k);
+    f.w = load_a(at_a + min(i + 3u, m - 1u) * k, at, k);
 #endif
+    return f;
 }
-void block_b(uint j, uint at, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
+#endif
+#if !VB
+Block block_b(uint j, uint at)
 {
+    Block f;
 #if !TB
-    x = load_b(at_b + ROW_OF(at) * n, j, n);
-    y = load_b(at_b + ROW_OF(at + 1u) * n, j, n);
-    z = load_b(at_b + ROW_OF(at + 2u) * n, j, n);
-    w = load_b(at_b + ROW_OF(at + 3u) * n, j, n);
+    f.x = load_b(at_b + min(at, k - 1u) * n, j, n);
+    f.y = load_b(at_b + min(at + 1u, k - 1u) * n, j, n);
+    f.z = load_b(at_b + min(at + 2u, k - 1u) * n, j, n);
+    f.w = load_b(at_b + min(at + 3u, k - 1u) * n, j, n);
 #else
-    uint last = n - 1u;
-    x = load_b(at_b + WITHIN(j, last) * k, at, k);
-    y = load_b(at_b + WITHIN(j + 1u, last) * k, at, k);
-    z = load_b(at_b + WITHIN(j + 2u, last) * k, at, k);
-    w = load_b(at_b + WITHIN(j + 3u, last) * k, at, k);
+    f.x = load_b(at_b + min(j, n - 1u) * k, at, k);
+    f.y = load_b(at_b + min(j + 1u, n - 1u) * k, at, k);
+    f.z = load_b(at_b + min(j + 2u, n - 1u) * k, at, k);
+    f.w = load_b(at_b + min(j + 3u, n - 1u) * k, at, k);
 #endif
+    return f;
 }
+#endif
 
 // Which block of the tile invocation (or invocation + N_HERE) `u` moves: its fours of rows or columns, and of p.
 #if TA
@@ -73,62 +94,69 @@ void block_b(uint j, uint at, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
 #define ACROSS_B(u) ((u) % COLS4)
 #define ALONG_B(u) ((u) / COLS4)
 #endif
-// Aligned operands of whole tiles: where this invocation's next block begins, in fours, and how far the next row of it, the next BK and its
-// next block are.
-#define FAST_A (VA && EVEN && WHOLE && N_HERE % (MR * TY) == 0 && 4 * N_HERE % BK == 0)
-#define FAST_B (VB && EVEN && WHOLE && N_HERE % (NR * TX) == 0 && 4 * N_HERE % BK == 0)
+// Where this invocation's first block begins, in elements, and how far the next row of it is; in fours, the next tile and its next block. Signed: a tile that
+// begins before p = 0 may begin before the matrix.
 #if TA
-#define FIRST_PLACE_A(u) ((at_a + (next + ALONG_A(u) * 4u) * m + i_first) / 4u + ACROSS_A(u))
-#define ROW_A (m / 4u)
-#define TILE_OF_A (uint(BK / 4) * m)
-#define FURTHER_A (uint(N_HERE / (MR * TY)) * m)
+#define FIRST_OF_A(u) int(at_a + (next + ALONG_A(u) * 4u) * m + i_first + ACROSS_A(u) * 4u)
+#define WIDTH_A int(m)
+#define TILE_OF_A int(uint(BK / 4) * m)
+#define FURTHER_A int(uint(N_HERE / (MR * TY)) * m)
 #else
-#define FIRST_PLACE_A(u) ((at_a + (i_first + ACROSS_A(u) * 4u) * k + next) / 4u + ALONG_A(u))
-#define ROW_A (k / 4u)
-#define TILE_OF_A K4
-#define FURTHER_A (uint(4 * N_HERE / BK) * k)
+#define FIRST_OF_A(u) int(at_a + (i_first + ACROSS_A(u) * 4u) * k + next + ALONG_A(u) * 4u)
+#define WIDTH_A int(k)
+#define TILE_OF_A int(K4)
+#define FURTHER_A int(uint(4 * N_HERE / BK) * k)
 #endif
 #if !TB
-#define FIRST_PLACE_B(u) ((at_b + (next + ALONG_B(u) * 4u) * n + j_first) / 4u + ACROSS_B(u))
-#define ROW_B (n / 4u)
-#define TILE_OF_B (uint(BK / 4) * n)
-#define FURTHER_B (uint(N_HERE / (NR * TX)) * n)
+#define FIRST_OF_B(u) int(at_b + (next + ALONG_B(u) * 4u) * n + j_first + ACROSS_B(u) * 4u)
+#define WIDTH_B int(n)
+#define TILE_OF_B int(uint(BK / 4) * n)
+#define FURTHER_B int(uint(N_HERE / (NR * TX)) * n)
 #else
-#define FIRST_PLACE_B(u) ((at_b + (j_first + ACROSS_B(u) * 4u) * k + next) / 4u + ALONG_B(u))
-#define ROW_B (k / 4u)
-#define TILE_OF_B K4
-#define FURTHER_B (uint(4 * N_HERE / BK) * k)
+#define FIRST_OF_B(u) int(at_b + (j_first + ACROSS_B(u) * 4u) * k + next + ALONG_B(u) * 4u)
+#define WIDTH_B int(k)
+#define TILE_OF_B int(K4)
+#define FURTHER_B int(uint(4 * N_HERE / BK) * k)
 #endif
-#if FAST_A
-#define READ_A(u, i, X, Y, Z, W)                                                                                                \
-    {                                                                                                                           \
-        uint place = place_a + uint(i) * FURTHER_A;                                                                             \
-        X = a[place];                                                                                                           \
-        Y = a[place + row_a];                                                                                                   \
-        Z = a[place + 2u * row_a];                                                                                              \
-        W = a[place + 3u * row_a];                                                                                              \
-    }
-#else
-#define READ_A(u, i, X, Y, Z, W) block_a(i_first + ACROSS_A(u) * 4u, next + ALONG_A(u) * 4u, X, Y, Z, W);
-#endif
-#if FAST_B
-#define READ_B(u, i, X, Y, Z, W)                                                                                                \
-    {                                                                                                                           \
-        uint place = place_b + uint(i) * FURTHER_B;                                                                             \
-        X = b[place];                                                                                                           \
-        Y = b[place + row_b];                                                                                                   \
-        Z = b[place + 2u * row_b];                                                                                              \
-        W = b[place + 3u * row_b];                                                                                              \
-    }
-#else
-#define READ_B(u, i, X, Y, Z, W) block_b(j_first + ACROSS_B(u) * 4u, next + ALONG_B(u) * 4u, X, Y, Z, W);
+#if (VA && (N_HERE % (MR * TY) || 4 * N_HERE % BK)) || (VB && (N_HERE % (NR * TX) || 4 * N_HERE % BK))
+#error the blocks of an invocation are whole tiles of rows or of p apart
 #endif
 
-#if WHOLE
-#define CUT(S, p) (S)
-#else // zeros past the end of this split's part; by selection, since what lies there may be infinite
-#define CUT(S, p) ((p) < end ? S : vec4(0.0))
+// IN(place, last): where a four is that may lie outside of its operand, whose last is `last`; main() says what it takes.
+#if VA
+#define READ_A(u, i, F)                                                                                                         \
+    {                                                                                                                           \
+        ivec4 place = place_a + i * FURTHER_A;                                                                                  \
+        F.x = a[IN(place.x, last_a)];                                                                                           \
+        F.y = a[IN(place.y, last_a)];                                                                                           \
+        F.z = a[IN(place.z, last_a)];                                                                                           \
+        F.w = a[IN(place.w, last_a)];                                                                                           \
+        if (OFF_A(0) != 0) F.x2 = a[IN(place.x + 1, last_a)];                                                                   \
+        if (OFF_A(1) != 0) F.y2 = a[IN(place.y + 1, last_a)];                                                                   \
+        if (OFF_A(2) != 0) F.z2 = a[IN(place.z + 1, last_a)];                                                                   \
+        if (OFF_A(3) != 0) F.w2 = a[IN(place.w + 1, last_a)];                                                                   \
+    }
+#else
+#define READ_A(u, i, F) F = block_a(i_first + ACROSS_A(u) * 4u, next + ALONG_A(u) * 4u);
 #endif
+#if VB
+#define READ_B(u, i, F)                                                                                                         \
+    {                                                                                                                           \
+        ivec4 place = place_b + i * FURTHER_B;                                                                                  \
+        F.x = b[IN(place.x, last_b)];                                                                                           \
+        F.y = b[IN(place.y, last_b)];                                                                                           \
+        F.z = b[IN(place.z, last_b)];                                                                                           \
+        F.w = b[IN(place.w, last_b)];                                                                                           \
+        if (OFF_B(0) != 0) F.x2 = b[IN(place.x + 1, last_b)];                                                                   \
+        if (OFF_B(1) != 0) F.y2 = b[IN(place.y + 1, last_b)];                                                                   \
+        if (OFF_B(2) != 0) F.z2 = b[IN(place.z + 1, last_b)];                                                                   \
+        if (OFF_B(3) != 0) F.w2 = b[IN(place.w + 1, last_b)];                                                                   \
+    }
+#else
+#define READ_B(u, i, F) F = block_b(j_first + ACROSS_B(u) * 4u, next + ALONG_B(u) * 4u);
+#endif
+
+// CUT(s, p): s, or zeros if p is none of this split's, by selection, since what lies there may be infinite; main() says which.
 #define TURNED(X, Y, Z, W, c) vec4(X.c, Y.c, Z.c, W.c)
 #define PUT(TILE, to, ROWS, at, X, Y, Z, W)                                                                                     \
     TILE(to) = CUT(X, at);                                                                                                      \
@@ -147,13 +175,17 @@ void block_b(uint j, uint at, out vec4 x, out vec4 y, out vec4 z, out vec4 w)
 #else
 #define PUT_B PUT
 #endif
-#define WRITE_A(u, i, X, Y, Z, W)                                                                                               \
+#define WRITE_A(u, F)                                                                                                           \
     {                                                                                                                           \
         uint to = to_a + ALONG_A(u) * 4u * ROWS4 + (ACROSS_A(u) ^ MIX_A(ALONG_A(u))), at = next + ALONG_A(u) * 4u;              \
-        PUT_A(OF_A, to, ROWS4, at, X, Y, Z, W)                                                                                  \
+        vec4 x = joined(F.x, F.x2, OFF_A(0)), y = joined(F.y, F.y2, OFF_A(1));                                                  \
+        vec4 z = joined(F.z, F.z2, OFF_A(2)), w = joined(F.w, F.w2, OFF_A(3));                                                  \
+        PUT_A(OF_A, to, ROWS4, at, x, y, z, w)                                                                                  \
     }
-#define WRITE_B(u, i, X, Y, Z, W)                                                                                               \
+#define WRITE_B(u, F)                                                                                                           \
     {                                                                                                                           \
         uint to = to_b + ALONG_B(u) * 4u * COLS4 + (ACROSS_B(u) ^ MIX_B(ALONG_B(u))), at = next + ALONG_B(u) * 4u;              \
-        PUT_B(OF_B, to, COLS4, at, X, Y, Z, W)                                                                                  \
+        vec4 x = joined(F.x, F.x2, OFF_B(0)), y = joined(F.y, F.y2, OFF_B(1));                                                  \
+        vec4 z = joined(F.z, F.z2, OFF_B(2)), w = joined(F.w, F.w2, OFF_B(3));                                                  \
+        PUT_B(OF_B, to, COLS4, at, x, y, z, w)                                                                                  \
     }

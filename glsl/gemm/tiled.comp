@@ -9,12 +9,15 @@
 // Order     with one slice every element is one running sum over p = 0, 1, 2, ..., as in gemm/direct; with more, slice s has one over the BK / SLICES values of
 //           p from s BK / SLICES on of every BK, and these are added in order
 // Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS; of i, not of j, if BIAS_OF_ROW)    then those of TAIL    last out c f32
-//           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, split s over p in [s chunk, (s + 1) chunk)
+//           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, each over the `chunk` values of p before the next one's,
+//           the last up to k and the first over what is left
 //           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
 // Uniforms  m, n, k >= 1; chunk: multiple of BK, or k; bias_step: 1, or 0 for a bias of one element;
-//           batches, lengths, step_a, step_b (read if BATCH): as in gemm/direct, the steps in elements
+//           last_a, last_b: the last four of each operand (read if VA, VB); batches, lengths, step_a, step_b (read if BATCH): as in gemm/direct, the steps
+//           in elements
 // Groups    (ceil(n / BN), ceil(m / BM), batches * splits)
-// Variants  VA: the rows of a, as stored, are a multiple of 4 long and read as vec4; VB: the same for b; VC: n is a multiple of 4;
+// Variants  VA: a is read as vec4 (where BATCH, the steps of a are multiples of 4), at the four in which a row begins and, where that is not the row's
+//           beginning, the next; VB: the same for b; AT_K, AT_M, AT_N: k, m and n modulo 4, as far as VA and VB need them; VC: n is a multiple of 4;
 //           WHOLE: k is a multiple of BK; EVEN: m and n are multiples of BM and BN
 // Limits    TX TY SLICES invocations; shared memory as above
 #ifndef TA
@@ -28,6 +31,15 @@
 #endif
 #ifndef VB
 #define VB 0
+#endif
+#ifndef AT_K
+#define AT_K 0
+#endif
+#ifndef AT_M
+#define AT_M 0
+#endif
+#ifndef AT_N
+#define AT_N 0
 #endif
 #ifndef VC
 #define VC 0
@@ -122,7 +134,7 @@ layout(std430, binding = SUMS) writeonly buffer Sums { float sums[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
-    uint m, n, k, chunk, bias_step, sums_step, unused_1, unused_2, batches;
+    uint m, n, k, chunk, bias_step, sums_step, last_a, last_b, batches;
     uvec4 lengths, step_a, step_b;
 };
 
@@ -271,10 +283,11 @@ void main()
 #include "gemm/batch"
 #endif
 #if SPLIT
-    uint next = split * chunk, end = min(next + chunk, k);
+    uint end = k - (k - 1u) / chunk * chunk + split * chunk, begin = split > 0u ? end - chunk : 0u;
 #else
-    uint next = 0u, end = k;
+    uint end = k, begin = 0u;
 #endif
+    uint left = (end - begin + uint(BK - 1)) / uint(BK), next = end - left * uint(BK); // tiles, and where the next one begins: wraps
 
     vec4 s0 = vec4(0.0), s1 = vec4(0.0), s2 = vec4(0.0), s3 = vec4(0.0);
 #if MR >= 2
@@ -296,18 +309,18 @@ void main()
 #endif
 
     // Blocks on their way: read before the arithmetic, written to the tile after it.
-    vec4 f0, f1, f2, f3;
+    Block f0;
 #if APART
     bool moves_a = here < uint(UNITS_A), moves_b = !moves_a && here < uint(UNITS_A + UNITS_B);
     uint of_b = here - uint(UNITS_A);
 #define READ                                                                                                                     \
-    if (moves_a) READ_A(here, 0, f0, f1, f2, f3)                                                                                    \
-    if (moves_b) READ_B(of_b, 0, f0, f1, f2, f3)
+    if (moves_a) READ_A(here, 0, f0)                                                                                             \
+    if (moves_b) READ_B(of_b, 0, f0)
 #define WRITE                                                                                                                    \
-    if (moves_a) WRITE_A(here, 0, f0, f1, f2, f3)                                                                                   \
-    if (moves_b) WRITE_B(of_b, 0, f0, f1, f2, f3)
+    if (moves_a) WRITE_A(here, f0)                                                                                               \
+    if (moves_b) WRITE_B(of_b, f0)
 #else
-    vec4 g0, g1, g2, g3;
+    Block g0;
 #if UNITS_A >= N_HERE
 #define MOVES_A
 #else
@@ -319,35 +332,48 @@ void main()
 #define MOVES_B if (here < uint(UNITS_B))
 #endif
 #if LOADS_A >= 3
-    vec4 f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15;
-#if LOADS_A == 3
-#define MORE_A(DO) DO(here + uint(N_HERE), 1, f4, f5, f6, f7) DO(here + uint(2 * N_HERE), 2, f8, f9, f10, f11)
-#else
-#define MORE_A(DO) DO(here + uint(N_HERE), 1, f4, f5, f6, f7) DO(here + uint(2 * N_HERE), 2, f8, f9, f10, f11) DO(here + uint(3 * N_HERE), 3, f12, f13, f14, f15)
-#endif
+    Block f1, f2, f3;
 #elif LOADS_A == 2
-    vec4 f4, f5, f6, f7;
-#define MORE_A(DO) DO(here + uint(N_HERE), 1, f4, f5, f6, f7)
-#else
-#define MORE_A(DO)
+    Block f1;
 #endif
 #if LOADS_B >= 3
-    vec4 g4, g5, g6, g7, g8, g9, g10, g11, g12, g13, g14, g15;
-#if LOADS_B == 3
-#define MORE_B(DO) DO(here + uint(N_HERE), 1, g4, g5, g6, g7) DO(here + uint(2 * N_HERE), 2, g8, g9, g10, g11)
-#else
-#define MORE_B(DO) DO(here + uint(N_HERE), 1, g4, g5, g6, g7) DO(here + uint(2 * N_HERE), 2, g8, g9, g10, g11) DO(here + uint(3 * N_HERE), 3, g12, g13, g14, g15)
-#endif
+    Block g1, g2, g3;
 #elif LOADS_B == 2
-    vec4 g4, g5, g6, g7;
-#define MORE_B(DO) DO(here + uint(N_HERE), 1, g4, g5, g6, g7)
+    Block g1;
+#endif
+#define UNIT(i) (here + uint(i * N_HERE))
+#if LOADS_A == 1
+#define READ_ALL_A READ_A(here, 0, f0)
+#define WRITE_ALL_A WRITE_A(here, f0)
+#elif LOADS_A == 2
+#define READ_ALL_A READ_A(here, 0, f0) READ_A(UNIT(1), 1, f1)
+#define WRITE_ALL_A WRITE_A(here, f0) WRITE_A(UNIT(1), f1)
+#elif LOADS_A == 3
+#define READ_ALL_A READ_A(here, 0, f0) READ_A(UNIT(1), 1, f1) READ_A(UNIT(2), 2, f2)
+#define WRITE_ALL_A WRITE_A(here, f0) WRITE_A(UNIT(1), f1) WRITE_A(UNIT(2), f2)
 #else
-#define MORE_B(DO)
+#define READ_ALL_A READ_A(here, 0, f0) READ_A(UNIT(1), 1, f1) READ_A(UNIT(2), 2, f2) READ_A(UNIT(3), 3, f3)
+#define WRITE_ALL_A WRITE_A(here, f0) WRITE_A(UNIT(1), f1) WRITE_A(UNIT(2), f2) WRITE_A(UNIT(3), f3)
+#endif
+#if LOADS_B == 1
+#define READ_ALL_B READ_B(here, 0, g0)
+#define WRITE_ALL_B WRITE_B(here, g0)
+#elif LOADS_B == 2
+#define READ_ALL_B READ_B(here, 0, g0) READ_B(UNIT(1), 1, g1)
+#define WRITE_ALL_B WRITE_B(here, g0) WRITE_B(UNIT(1), g1)
+#elif LOADS_B == 3
+#define READ_ALL_B READ_B(here, 0, g0) READ_B(UNIT(1), 1, g1) READ_B(UNIT(2), 2, g2)
+#define WRITE_ALL_B WRITE_B(here, g0) WRITE_B(UNIT(1), g1) WRITE_B(UNIT(2), g2)
+#else
+#define READ_ALL_B READ_B(here, 0, g0) READ_B(UNIT(1), 1, g1) READ_B(UNIT(2), 2, g2) READ_B(UNIT(3), 3, g3)
+#define WRITE_ALL_B WRITE_B(here, g0) WRITE_B(UNIT(1), g1) WRITE_B(UNIT(2), g2) WRITE_B(UNIT(3), g3)
 #endif
 #define READ                                                                                                                     \
-    MOVES_A READ_A(here, 0, f0, f1, f2, f3) MORE_A(READ_A) MOVES_B READ_B(here, 0, g0, g1, g2, g3) MORE_B(READ_B)
+    MOVES_A { READ_ALL_A }                                                                                                       \
+    MOVES_B { READ_ALL_B }
 #define WRITE                                                                                                                    \
-    MOVES_A WRITE_A(here, 0, f0, f1, f2, f3) MORE_A(WRITE_A) MOVES_B WRITE_B(here, 0, g0, g1, g2, g3) MORE_B(WRITE_B)
+    MOVES_A { WRITE_ALL_A }                                                                                                      \
+    MOVES_B { WRITE_ALL_B }
 #endif
 
     uint to_a = 0u, to_b = 0u, from_a = 0u, from_b = 0u;
@@ -365,21 +391,42 @@ void main()
 #else
 #define UNIT_B here
 #endif
-#if FAST_A
-    uint place_a = FIRST_PLACE_A(here), row_a = ROW_A, tile_a_long = TILE_OF_A;
+#if VA
+    ivec4 place_a = FIRST_OF_A(here) + ivec4(0, 1, 2, 3) * WIDTH_A >> 2;
+    int tile_a_long = TILE_OF_A;
 #define ON_A place_a += FURTHER_ON(tile_a_long);
 #else
 #define ON_A
 #endif
-#if FAST_B
-    uint place_b = FIRST_PLACE_B(UNIT_B), row_b = ROW_B, tile_b_long = TILE_OF_B;
+#if VB
+    ivec4 place_b = FIRST_OF_B(UNIT_B) + ivec4(0, 1, 2, 3) * WIDTH_B >> 2;
+    int tile_b_long = TILE_OF_B;
 #define ON_B place_b += FURTHER_ON(tile_b_long);
 #else
 #define ON_B
 #endif
+#if WHOLE && EVEN
+#define IN(place, last) (place)
+#else
+#define IN(place, last) clamp(place, 0, int(last))
+#endif
+#if WHOLE
+#define CUT(S, p) (S)
+#else
+#define CUT(S, p) ((p) - begin < end - begin ? S : vec4(0.0))
+#endif
     READ
     WRITE
-    while (next < end) {
+#undef CUT
+#define CUT(S, p) (S)
+#if !EVEN
+#undef IN
+#define IN(place, last) min(place, int(last))
+#elif !WHOLE
+#undef IN
+#define IN(place, last) (place)
+#endif
+    while (left > 0u) {
         memoryBarrierShared();
         barrier(); // this tile is written, and the other no longer read
         from_a = to_a;
@@ -389,9 +436,10 @@ void main()
         to_b ^= uint(BK) * COLS4;
 #endif
         next += uint(BK);
-        bool more = next < end;
-#if STRIP && FAST_A && FAST_B
-#define FURTHER_ON(n) (more ? n : 0u)
+        left--;
+        bool more = left > 0u;
+#if STRIP && VA && VB
+#define FURTHER_ON(n) (more ? n : 0)
 #else
 #define FURTHER_ON(n) n
         if (more)

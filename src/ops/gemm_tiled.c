@@ -35,6 +35,7 @@ static const tiling tilings[] = {
 #define USUAL_TILING 3 /* of GPUs that are large but otherwise unknown */
 
 #define MULTIPROCESSORS 132
+#define REGISTERS       65536  /* of each */
 #define FIRST_READ      1.2e-6 /* seconds until the first tile of a group is there, */
 #define OF_RESULT       0.2e-9 /* more of them for each element of its tile, where no other groups compute meanwhile, */
 #define ACROSS          0.87 /* part of `seconds` where both operands lie across k, so that nothing is transposed on the way, */
@@ -120,6 +121,34 @@ int esker__gemm_tilings(const esker__lowering *lowering, const esker__gemm *p, c
     return n;
 }
 
+/* What an invocation needs where both operands are aligned, and what it has if as many groups are to be on a multiprocessor as fill it. */
+static bool has_registers(const tiling *t, uint32_t more)
+{
+    uint32_t n = t->tx * t->ty * t->slices, a = (uint32_t)esker__ceil_div(t->mr * t->ty * t->bk, 4ull * n),
+             b = (uint32_t)esker__ceil_div(t->nr * t->tx * t->bk, 4ull * n);
+    return 16 * t->mr * t->nr + 4 * (t->mr + t->nr) + 16 * (a + b) + 20 + more <= REGISTERS / (t->groups * n);
+}
+
+/*
+ * Whether an operand is read by fours, not element by element: where its rows, `width` long, begin at a four or halfway through one (six fours for 16
+ * elements), and where they begin anywhere (seven) along k. NVIDIA H200, us, element by element and by fours: 1002^3 76.0 and 66.0; rows of odd length along k
+ * 72.2 and 68.9, but 72.5 and 80.0 where registers were too few for what is on its way; across k 69.9 and 70.6. All matrices of a batch have to begin at a four.
+ */
+static bool by_fours(const esker__gemm *p, const tiling *t, uint32_t width, bool along_k, const uint32_t *steps)
+{
+    bool fours = width % 2 == 0 || (along_k && has_registers(t, 24));
+    for (uint32_t i = 0; i < p->n_axes; i++) fours &= steps[i] % 4 == 0;
+    return fours;
+}
+
+/* The last four of an operand of `n` rows or columns. */
+static uint32_t last_four(const esker__gemm *p, uint32_t n, const uint32_t *steps)
+{
+    uint64_t n_elems = (uint64_t)n * p->k;
+    for (uint32_t i = 0; i < p->n_axes; i++) n_elems += (uint64_t)(p->lengths[i] - 1) * steps[i];
+    return (uint32_t)(esker__ceil_div(n_elems, 4) - 1);
+}
+
 esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, const char *name, bool *out_found)
 {
     const tiling *t = NULL;
@@ -138,10 +167,13 @@ esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, c
     uint32_t params[8 + ESKER__GEMM_BATCH_WORDS] = {p->m, p->n, p->k, chunk, p->bias_step};
     p->sums_bound = esker__gemm_can_sum(p);
     params[5] = (uint32_t)esker__gemm_part_elems(p);
+    params[6] = last_four(p, p->m, p->step_a);
+    params[7] = last_four(p, p->n, p->step_b);
     esker__gemm_batch_params(p, 1, 1, params + 8);
     d.params = params;
     d.n_params = sizeof params / sizeof *params;
-    bool va = (p->ta ? p->m : p->k) % 4 == 0, vb = (p->tb ? p->k : p->n) % 4 == 0, vc = p->n % 4 == 0;
+    bool va = by_fours(p, t, p->ta ? p->m : p->k, !p->ta, p->step_a),
+         vb = by_fours(p, t, p->tb ? p->k : p->n, p->tb, p->step_b), vc = p->n % 4 == 0;
     esker__text defines = {0};
     esker__text_add(&defines, "TA %d\nTB %d\nVA %d\nVB %d\nVC %d\nWHOLE %d\nEVEN %d\n", p->ta, p->tb, va, vb, vc,
                     p->k % t->bk == 0, p->m % rows_of(t) == 0 && p->n % columns_of(t) == 0);
@@ -149,6 +181,9 @@ esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, c
                     t->tx, t->ty, t->mr, t->nr, t->bk, t->slices, t->buffers,
                     esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE ? 4 : t->unroll, t->lanes,
                     t->strip); /* CPUs compile long */
+    if ((va || vb) && p->k % 4) esker__text_add(&defines, "AT_K %u\n", p->k % 4);
+    if (va && p->ta && p->m % 4) esker__text_add(&defines, "AT_M %u\n", p->m % 4);
+    if (vb && !p->tb && p->n % 4) esker__text_add(&defines, "AT_N %u\n", p->n % 4);
     if (t->mr * t->nr > 2 && p->splits == 1 && esker__updated(p->out))
         esker__text_add(&defines, "AT_ONCE 2\n"); /* of updates: more registers cost groups */
     return esker__gemm_finish(lowering, p, vc, &d, &defines);
