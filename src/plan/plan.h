@@ -283,6 +283,11 @@ void esker__plan_note_run(esker_plan *plan, size_t first);
 
 /** Let the launches use one slot of the staging rings. */
 void esker__plan_point_at_slot(esker_plan *plan, int slot);
+/**
+ * Check what the launches of each slot bind, and make what the device needs for it. The first step does so unless it was done before; of a plan whose
+ * first step comes late, so that no step of others stands beside it. All inputs have slots, or tensors. Leaves the launches pointed at the last slot.
+ */
+esker_status esker__plan_check_slots(esker_plan *plan);
 /** Let the launches point at the step's memory. */
 void esker__plan_point(esker_plan *plan, const esker__plan_io *io);
 /** What changes from step to step, as kernels see it; `mark` as run[0]. */

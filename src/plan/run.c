@@ -216,18 +216,30 @@ void esker__plan_point_at_slot(esker_plan *plan, int slot)
     esker__plan_point(plan, &(esker__plan_io){.inputs = plan->input_ranges, .outputs = &outputs, .step = step});
 }
 
-/* What the slots bind is the same for every step, so all are checked for the first, which makes what checking makes; but the memory of a bound
-   tensor may be another one now. */
+esker_status esker__plan_check_slots(esker_plan *plan)
+{
+    esker_status st = ESKER_OK;
+    for (int slot = 0; st == ESKER_OK && slot < ESKER_PLAN_SLOTS; slot++) {
+        esker__plan_point_at_slot(plan, slot);
+        st = esker__launches_check(plan->device, plan->launches, (int)plan->n_dispatches);
+    }
+    plan->checked = st == ESKER_OK;
+    return st;
+}
+
+/* What the slots bind is the same for every step; but the memory of a bound tensor may be another one now. */
 static esker_status submit_slot(esker_plan *plan, int slot)
 {
     bool bound = false;
     for (size_t i = 0; i < plan->n_inputs; i++) bound |= plan->inputs[i].tensor != NULL;
-    for (int k = bound ? ESKER_PLAN_SLOTS : 1; (bound || !plan->checked) && k <= ESKER_PLAN_SLOTS; k++) {
-        esker__plan_point_at_slot(plan, (slot + k) % ESKER_PLAN_SLOTS);
+    if (!plan->checked) {
+        esker_status st = esker__plan_check_slots(plan);
+        esker__plan_point_at_slot(plan, slot);
+        if (st != ESKER_OK) return st;
+    } else if (bound) {
         esker_status st = esker__launches_check(plan->device, plan->launches, (int)plan->n_dispatches);
         if (st != ESKER_OK) return st;
     }
-    plan->checked = !bound;
     size_t first = esker__plan_is_stale(plan) ? 0 : plan->n_prologue;
     esker_status st = esker__submit_checked(plan->device, plan->launches + first, (int)(plan->n_dispatches - first));
     if (st == ESKER_OK) esker__plan_note_run(plan, first);

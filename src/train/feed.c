@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "plan/plan.h"
 
 /* The addresses of all slots of an input; false if the driver has none. */
 static esker_status map_slots(esker_plan *plan, int input, void **addresses, bool *out_mapped)
@@ -62,6 +63,8 @@ esker_status esker__feed_init(esker__feed *feed, esker_plan *plan, const esker_m
     esker_status st = init_samples(feed);
     if (st == ESKER_OK) st = init_labels(feed);
     if (st == ESKER_OK && weights >= 0) st = esker_plan_bind_input(plan, weights, class_weights);
+    if (st == ESKER_OK)
+        st = esker__plan_check_slots(plan); /* that of a smaller last batch has its first step at an epoch's end */
     return st;
 }
 

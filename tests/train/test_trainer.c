@@ -155,6 +155,25 @@ static void mapping_changes_no_bit(void **state)
     esker_dataset_unref(ds);
 }
 
+/* An epoch that ends with a smaller batch, for which there is a plan of its own: that step makes nothing, either. */
+static void a_last_batch_makes_nothing(void **state)
+{
+    (void)state;
+    esker_dataset *ds = small_digits(ESKER_SPLIT_TRAIN, 16 * 40 + 9);
+    esker_model *net = small_model(12, true, 5);
+    esker_trainer *trainer = trainer_of(net, &(esker_trainer_desc){.device = test_device(), .batch = 16});
+    esker_train_stats s;
+    assert_ok(esker_trainer_fit(trainer, ds, &(esker_fit_desc){.epochs = 1}));
+    esker_trainer_get_stats(trainer, &s);
+    assert_true(s.steps > 0);
+    assert_true(s.gl_objects_per_step == 0);
+    assert_true(s.heap_allocations_per_step == 0);
+    assert_true(s.compiles_per_step == 0);
+    esker_trainer_destroy(trainer);
+    esker_model_destroy(net);
+    esker_dataset_unref(ds);
+}
+
 static void a_steady_step_costs_its_dispatches_alone(void **state)
 {
     (void)state;
@@ -545,6 +564,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(one_seed_gives_the_same_bits),
         cmocka_unit_test(mapping_changes_no_bit),
         cmocka_unit_test(a_steady_step_costs_its_dispatches_alone),
+        cmocka_unit_test(a_last_batch_makes_nothing),
         cmocka_unit_test(a_batch_that_is_not_filled_is_its_samples),
         cmocka_unit_test(models_learn),
         cmocka_unit_test(a_second_fit_goes_on),
