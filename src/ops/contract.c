@@ -228,7 +228,7 @@ void esker__tail_emit_updating(esker__lowering *lowering, const esker__tail *tai
     }
     int first = d->n_operands;
     if (tail) esker__tail_code(tail, quads, esker__tail_operands(lowering, tail, node, d), defines);
-    for (int i = first; i < d->n_operands; i++) d->operands[i].in_place = !d->operands[i].write;
+    for (int i = first; i < d->n_operands; i++) d->operands[i].in_place = d->writes_once && !d->operands[i].write;
     if (tail && (tail->has_bias || tail->program.n_steps)) esker__text_add(defines, "OUT_BINDING %d\n", d->n_operands);
     esker__results_emit(lowering, node, 0, sums, update_quads, d, defines);
 }
@@ -245,7 +245,7 @@ static esker_status sum_splits(esker__lowering *lowering, esker__value part, uin
                                const esker__value *to, bool sums)
 {
     esker__text defines = {0};
-    esker__dispatch_desc d = {.kernel = "gemm/sum_splits"};
+    esker__dispatch_desc d = {.kernel = "gemm/sum_splits", .writes_once = true};
     uint64_t n_results = n_elems,
              n_sums = sums ? (uint64_t)esker__elems(&esker__output((esker_node *)out, 1)->type.shape) : 0;
     n_elems += esker__round_up(n_sums, 4);

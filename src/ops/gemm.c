@@ -39,6 +39,7 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
 {
     uint64_t n_elems = (uint64_t)p->m * p->n * (p->sum ? 1 : p->batches), part_elems = esker__gemm_part_elems(p);
     uint32_t parts = p->sum ? p->splits * p->batches : p->splits;
+    d->writes_once = true; /* all kernels in glsl/gemm/ */
     if (p->n_axes) esker__text_add(defines, "BATCH %u\n", p->n_axes);
     if (p->splits > 1) esker__text_add(defines, "SPLIT 1\n");
     esker__value part = {0};

@@ -50,6 +50,8 @@ typedef struct esker__dispatch_desc {
     const void *params;
     int n_params; /* 32-bit words */
     bool uses_step;
+    bool
+        writes_once; /* no two invocations write one element, not even the same: what its tail reads may lie where the result goes */
     esker__cost cost; /* of this dispatch; zero: an even share of the node's */
     int bound; /* which error bound the node's outputs keep if this dispatch is among those that compute them: 0: what op->tolerance
                          says; else one that op->magnitudes knows (graph/op.h) */
