@@ -4,7 +4,8 @@
 // Lanes     TX neighbours across columns, WG / TX lanes down the rows; each takes HELD rows at a time, all reads on their way together
 // Kinds     layer and RMS norms, whose statistics are a mean or 0, and what the root is taken of
 // Bindings  0 in x    1 in g    both f32 [rows, width * V], in elements of V    2 in stats vec2 (mean, variance) [rows]
-//           DGAMMA, DBETA out f32 [width * V], each the number of its block, or 0 where there is none
+//           DGAMMA, DBETA out f32 [width * V], each the number of its block, or 0 where there is none; with UPDATE (optim/rules), which is 1 or V, DGAMMA
+//           updates parameters, and with SUMS_UPDATE so does DBETA
 // Groups    width / TX rounded up, folded over x and y
 // Order     a lane adds its rows, 16 lanes those of the others, and one the 16: the same bits every time
 // Limits    WG invocations, 8 * V * WG bytes shared
@@ -21,6 +22,12 @@
 #endif
 #ifndef DBETA
 #define DBETA 0
+#endif
+#ifndef UPDATE
+#define UPDATE 0
+#endif
+#ifndef SUMS_UPDATE
+#define SUMS_UPDATE 0
 #endif
 precision highp float;
 precision highp int;
@@ -60,6 +67,15 @@ void main()
     uint lane = t / uint(TX);
     uint c = ((gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x) * uint(TX) + t % uint(TX);
     uint end = c < width ? rows : 0u;
+#if UPDATE
+    Fetched held_x, held_bias; // asked for early
+    if (lane == 0u && c < width) {
+        held_x = update_fetch(c);
+#if SUMS_UPDATE
+        held_bias = sums_fetch(c);
+#endif
+    }
+#endif
     T along = T(0.0);
     T plain = T(0.0);
     for (uint row = lane; row < end; row += uint(HELD * WG / TX)) {
@@ -100,10 +116,14 @@ void main()
             along += along_of[i];
             plain += plain_of[i];
         }
-#if DGAMMA
+#if UPDATE
+        update_fetched(c, along, held_x);
+#elif DGAMMA
         dgamma[c] = along;
 #endif
-#if DBETA
+#if SUMS_UPDATE
+        sums_fetched(c, plain, held_bias);
+#elif DBETA
         dbeta[c] = plain;
 #endif
     }

@@ -97,6 +97,9 @@ enum {
     ESKER__OP_UPDATING =
         1024, /* (with EFFECT) outputs 0 and 1 are gradients, which update parameters as they are computed, and then are not
                                  written: esker__updated(). Ends the attributes with an esker__update_range for each of them, n 0 for those written */
+    ESKER__OP_UPDATES_WITH_ALL =
+        2048, /* (with `updating`) of small gradients, which update in their kernels only where all parameters are updated so: else the optimizer's
+                                 ranges would be cut into more than they are worth */
     ESKER__OP_SHAPE_ONLY = 128 /* reads no input, takes their shapes alone: no gradient flows there, which is no error */
 };
 
@@ -192,6 +195,8 @@ struct esker__op {
      * recorded with the inputs of `node`. NULL, with nothing recorded: the kernels have no room for that. NULL member: it never can.
      */
     esker_node *(*updating)(const esker_node *node, const esker__update *update, const esker__fusion *fusion);
+    /** Of ops with `updating`: whether that records something; NULL: it is not known before, and counts as if it did. */
+    bool (*may_update)(const esker_node *node, const esker__update *update, const esker__fusion *fusion);
     /** Of ops with ESKER__OP_UPDATE: whether the gradients are to be read behind a step; NULL: they are. */
     bool (*keeps)(const esker_node *node);
     /** Of ops with ESKER__OP_UPDATING: the op that writes the gradient in place of that, whose attributes are the first of these; NULL: for tuning there is none. */

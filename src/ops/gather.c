@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/text.h"
 #include "ops/move.h"
+#include "ops/optimizer.h"
 
 #define GROUP_SIZE 64
 
@@ -258,12 +259,24 @@ static void take_title(const esker_node *node, esker__text *text)
 
 /* ---- scatter_add, and the gradients of take and gather ---- */
 
+typedef struct updating_attr {
+    gather_grad_attr grad;
+    esker__update update;
+} updating_attr;
+
+static const esker__op updating_take_grad;
+
+static bool is_take_grad(const esker_node *node)
+{
+    return node->op == &esker__op_take_grad || node->op == &updating_take_grad;
+}
+
 /* What is added is input 0 of the gradients, 2 of scatter_add; the indices are input 1. */
 static split scatter_split(const esker_node *node)
 {
     int axis = *(const int32_t *)node->attr;
     const esker_shape *index = &node->inputs[1]->type.shape;
-    return split_at(&node->type.shape, axis, node->op == &esker__op_take_grad ? esker__elems(index) : index->dims[axis]);
+    return split_at(&node->type.shape, axis, is_take_grad(node) ? esker__elems(index) : index->dims[axis]);
 }
 
 static esker_status take_grad_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -324,7 +337,7 @@ static esker_node *scatter_gradient(esker_node *node, esker_node *grad, int inpu
 /* An element that is a sum of c terms is off by (2 sqrt(c) + 1) eps of their magnitudes: that factor is put into the magnitude. */
 static void scatter_reference(const esker__reference *r)
 {
-    bool base = r->node->op == &esker__op_scatter_add, each = r->node->op != &esker__op_take_grad;
+    bool base = r->node->op == &esker__op_scatter_add, each = !is_take_grad(r->node);
     const double *g = r->in[base ? 2 : 0], *index = r->in[1];
     split s = scatter_split(r->node);
     int64_t n = esker__elems(&r->node->type.shape), at = 0;
@@ -357,8 +370,9 @@ static void scatter_cost(const esker_node *node, esker__cost *out)
 {
     double g = (double)esker__elems(&node->inputs[node->n_inputs - 1]->type.shape),
            y = (double)esker__elems(&node->type.shape);
-    if (node->op == &esker__op_take_grad) g = (double)esker__elems(&node->inputs[0]->type.shape);
+    if (is_take_grad(node)) g = (double)esker__elems(&node->inputs[0]->type.shape);
     *out = (esker__cost){g, 4 * (y + 4 * g)};
+    esker__update_cost(node, out);
 }
 
 #define ENOUGH_LINES 4096  /* so many invocations keep a GPU busy: each may own a line */
@@ -384,52 +398,69 @@ static esker_node *take_grad_fused(esker_graph *graph, const esker_node *node, e
     1024 /* of shape/scatter_shares, which does best where rows are few, since each group reads all indices */
 #define FEW_READS (1 << 20)
 
+static bool can_share(const esker_limits *limits, const split *s)
+{
+    return s->inner % 4 == 0 && limits->group_invocations >= SHARED_GROUP && s->many <= limits->groups[0] &&
+           s->inner <= 4 * (int64_t)limits->groups[1];
+}
+
+static bool usually_shares(esker__family family, const split *s)
+{
+    return family == ESKER__FAMILY_NVIDIA && s->many * s->few <= FEW_READS;
+}
+
 static bool takes_shares(esker__lowering *lowering, const split *s)
 {
     static const char *const names[] = {"rows", "shares"};
-    const esker_limits *limits = esker__lowering_limits(lowering);
     char problem[120];
-    bool can = s->inner % 4 == 0 && limits->group_invocations >= SHARED_GROUP && s->many <= limits->groups[0] &&
-               s->inner <= 4 * (int64_t)limits->groups[1];
+    bool can = can_share(esker__lowering_limits(lowering), s);
     snprintf(problem, sizeof problem, "take_grad outer=%lld rows=%lld indices=%lld inner=%lld", (long long)s->outer,
              (long long)s->many, (long long)s->few, (long long)s->inner);
-    bool usual = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && s->many * s->few <= FEW_READS;
+    bool usual = usually_shares(esker__lowering_family(lowering), s);
     return esker__choose(lowering, problem, names, can ? 2 : 1, can && usual) == 1;
 }
 
 static esker_status scatter_rows(esker__lowering *lowering, const esker_node *node, const split *s)
 {
-    bool shares = takes_shares(lowering, s);
+    bool updates = esker__updated(node) != NULL,
+         shares = updates || takes_shares(lowering, s); /* the other cannot update */
     uint32_t rows = shares ? 1 : (uint32_t)esker__ceil_div((uint64_t)s->many, ROW_BLOCKS), width = GROUP_SIZE;
     if (shares)
         for (width = 32; width > 1 && 4 * width > 2 * s->inner; width /= 2) {
         }
-    esker__dispatch_desc desc = {.kernel = shares ? "shape/scatter_shares" : "shape/scatter_rows",
-                                 .groups = {(uint32_t)esker__ceil_div((uint64_t)s->many, rows),
-                                            (uint32_t)esker__ceil_div((uint64_t)s->inner, shares ? 4 * width : width),
-                                            (uint32_t)s->outer},
-                                 .operands = {esker__read(lowering, node->inputs[0]),
-                                              esker__read(lowering, node->inputs[1]), esker__write(lowering, node)},
-                                 .n_operands = 3};
+    esker__dispatch_desc desc = {
+        .kernel = shares ? "shape/scatter_shares" : "shape/scatter_rows",
+        .groups = {(uint32_t)esker__ceil_div((uint64_t)s->many, rows),
+                   (uint32_t)esker__ceil_div((uint64_t)s->inner, shares ? 4 * width : width), (uint32_t)s->outer},
+        .operands = {esker__read(lowering, node->inputs[0]), esker__read(lowering, node->inputs[1])},
+        .n_operands = 2};
     esker_status st = ESKER_OK;
-    char defines[64];
+    esker__text defines = {0};
     for (int64_t first = 0; first < s->few && st == ESKER_OK; first += MOST_TERMS) {
         int64_t end = first + MOST_TERMS < s->few ? first + MOST_TERMS : s->few;
         uint32_t params[] = {(uint32_t)s->many, (uint32_t)s->few, (uint32_t)(shares ? s->inner / 4 : s->inner),
                              (uint32_t)first,   (uint32_t)end,    rows};
-        int n = snprintf(defines, sizeof defines, "START %d\nINDEX %d\n", first == 0, index_kind(node));
-        if (shares) snprintf(defines + n, sizeof defines - (size_t)n, "LX %u\nSHARES %u\n", width, SHARED_GROUP / width);
-        desc.defines = defines;
+        defines.n_chars = 0;
+        esker__text_add(&defines, "START %d\nINDEX %d\n", first == 0, index_kind(node));
+        if (shares) esker__text_add(&defines, "LX %u\nSHARES %u\n", width, SHARED_GROUP / width);
+        desc.n_operands = 2;
+        if (updates)
+            esker__results_emit(lowering, node, 0, false, true, &desc, &defines);
+        else
+            desc.operands[desc.n_operands++] = esker__write(lowering, node);
+        if (defines.failed) st = esker__fail_memory(defines.capacity, "a kernel's definitions");
+        desc.defines = defines.chars;
         desc.params = params;
         desc.n_params = 6;
-        st = esker__emit(lowering, &desc);
+        if (st == ESKER_OK) st = esker__emit(lowering, &desc);
     }
+    esker__text_finish(&defines);
     return st;
 }
 
 static esker_status scatter_lower(esker__lowering *lowering, const esker_node *node)
 {
-    bool base = node->op == &esker__op_scatter_add, each = node->op != &esker__op_take_grad;
+    bool base = node->op == &esker__op_scatter_add, each = !is_take_grad(node);
     split s = scatter_split(node);
     const esker_limits *limits = esker__lowering_limits(lowering);
     esker_status st = check_elems(node);
@@ -464,6 +495,41 @@ static esker_status scatter_lower(esker__lowering *lowering, const esker_node *n
         st = esker__emit(lowering, &desc);
     }
     return st;
+}
+
+/* ---- A gradient that updates the table ---- */
+
+static bool take_grad_may_update(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    split s = scatter_split(node);
+    return esker__setting("take_updates", usually_shares(fusion->family, &s)) && s.few <= MOST_TERMS &&
+           owns_rows(&s, fusion->limits) && can_share(fusion->limits, &s) && esker__update_fits(update, 2, false, fusion);
+}
+
+static void take_grad_title(const esker_node *node, esker__text *text)
+{
+    esker__text_add(text, "take_grad");
+    esker__update_title(node, text);
+}
+
+static const esker__op updating_take_grad = {.name = "take_grad",
+                                             .n_inputs = 2,
+                                             .n_outputs = 1,
+                                             .attr_bytes = sizeof(updating_attr),
+                                             .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATING,
+                                             .infer = take_grad_infer,
+                                             .reference = scatter_reference,
+                                             .tolerance = scatter_tolerance,
+                                             .atol = ESKER__FLUSHED,
+                                             .cost = scatter_cost,
+                                             .lower = scatter_lower,
+                                             .title = take_grad_title,
+                                             .update = esker__update_reference,
+                                             .plain = &esker__op_take_grad};
+
+static esker_node *take_grad_updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    return take_grad_may_update(node, update, fusion) ? esker__record_updating(&updating_take_grad, node, update) : NULL;
 }
 
 /* ---- The operations ---- */
@@ -509,7 +575,9 @@ const esker__op esker__op_take_grad = {.name = "take_grad",
                                        .atol = ESKER__FLUSHED,
                                        .cost = scatter_cost,
                                        .lower = scatter_lower,
-                                       .fused = take_grad_fused};
+                                       .fused = take_grad_fused,
+                                       .may_update = take_grad_may_update,
+                                       .updating = take_grad_updating};
 
 const esker__op esker__op_gather_grad = {.name = "gather_grad",
                                          .n_inputs = 2,

@@ -5,6 +5,8 @@
 
 #include "base/fail.h"
 #include "ops/matmul_norm.h"
+#include "ops/norm_call.h"
+#include "ops/optimizer.h"
 #include "ops/take_norm.h"
 
 #define USUAL_EPS    1e-5f
@@ -143,6 +145,7 @@ static esker_status lower_affine_grad(esker__lowering *lowering, const esker_nod
 {
     esker__operand dgamma, dbeta;
     esker__norm_backward b = {.node = node, .sum_samples = true};
+    if (esker__update_of(node)) return esker__norm_lower_backward(lowering, &b);
     if (esker__output_is_used(lowering, node, 0)) dgamma = esker__write(lowering, node), b.dgamma = &dgamma;
     if (esker__output_is_used(lowering, node, 1))
         dbeta = esker__write(lowering, esker__output((esker_node *)node, 1)), b.dbeta = &dbeta;
@@ -190,11 +193,54 @@ const esker__op esker__op_norm_grad = {
     .title = esker__norm_title,
 };
 
+typedef struct updating_attr {
+    esker__norm_attr norm;
+    esker__update update;
+} updating_attr;
+
+static void cost_updating(const esker_node *node, esker__cost *out)
+{
+    cost_backward(node, out);
+    esker__update_cost(node, out);
+}
+
+static void title_updating(const esker_node *node, esker__text *text)
+{
+    esker__text_add(text, "norm_affine_grad");
+    esker__update_title(node, text);
+}
+
+static const esker__op updating_affine_grad = {
+    .name = "norm_affine_grad",
+    .n_inputs = 3,
+    .n_outputs = 2,
+    .attr_bytes = sizeof(updating_attr),
+    .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATING,
+    .infer = infer_affine_grad,
+    .reference = esker__norm_affine_grad_reference,
+    .tolerance = tolerance_affine_grad,
+    .atol = 4 * ESKER__FLUSHED,
+    .cost = cost_updating,
+    .lower = lower_affine_grad,
+    .title = title_updating,
+    .update = esker__update_reference,
+    .plain = &esker__op_norm_affine_grad,
+};
+
+static esker_node *affine_grad_updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    if (!esker__norm_columns_may_update(node, update, fusion)) return NULL;
+    return esker__record_updating(&updating_affine_grad, node, update);
+}
+
 const esker__op esker__op_norm_affine_grad = {
     .name = "norm_affine_grad",
     .n_inputs = 3, /* x, the gradient, statistics */
     .n_outputs = 2,
     .attr_bytes = sizeof(esker__norm_attr),
+    .flags = ESKER__OP_UPDATES_WITH_ALL,
+    .may_update = esker__norm_columns_may_update,
+    .updating = affine_grad_updating,
     .infer = infer_affine_grad,
     .reference = esker__norm_affine_grad_reference,
     .tolerance = tolerance_affine_grad,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/fail.h"
+#include "ops/optimizer.h"
 
 void esker__norm_define(esker__norm_call *c, const char *name, int value)
 {
@@ -38,6 +39,7 @@ esker_status esker__norm_emit(esker__lowering *lowering, esker__norm_call *c)
     esker__text defines = {0};
     esker__text_add(&defines, "%s", c->defines);
     if (c->tail) esker__tail_code(c->tail, c->quads, c->tail_block, &defines);
+    if (c->updates) esker__results_emit(lowering, c->updates, 0, c->beside, c->quads, &c->desc, &defines);
     c->desc.defines = defines.chars;
     if (c->uniform.uniform) c->desc.operands[c->desc.n_operands++] = c->uniform;
     esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")

@@ -11,7 +11,9 @@ typedef struct esker__norm_call {
     const esker__tail *tail; /* NULL: none */
     bool quads;              /* the kernel calls tail4 */
     int tail_block;
-    esker__operand uniform; /* the last operand, if it is one */
+    esker__operand uniform;    /* the last operand, if it is one */
+    const esker_node *updates; /* NULL, or a node whose output 0, and 1 if it comes `beside`, are behind the others */
+    bool beside;
 } esker__norm_call;
 
 void esker__norm_define(esker__norm_call *c, const char *name, int value);
@@ -42,6 +44,9 @@ esker_status esker__norm_held_forward(esker__lowering *lowering, const esker__no
                                       esker__norm_held *h);
 esker_status esker__norm_held_backward(esker__lowering *lowering, const esker__norm_backward *b, int kind,
                                        esker__norm_held *h);
+
+/** Whether the gradients of the tables of `node` can update them in glsl/norm/columns, and then do. */
+bool esker__norm_columns_may_update(const esker_node *node, const esker__update *update, const esker__fusion *fusion);
 
 /** The gradients of the weight and the bias of a norm of rows, whose columns are seen as the lines of `v`, if esker__choose() says so; else false. */
 bool esker__norm_columns(esker__lowering *lowering, const esker__norm_backward *b, const esker__norm_view *v,

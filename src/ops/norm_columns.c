@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "ops/norm_call.h"
+#include "ops/optimizer.h"
 
 typedef struct shape {
     const char *name;
@@ -19,6 +20,28 @@ static const shape shapes[] = {
 #define FEW_ROWS 64 /* less is done by norm/grad, and no choice is offered */
 #define HELD     4
 
+/* Whether there is a kernel for `rows` of `width`, and which is `usual` among those that group sizes allow. */
+static bool suits(const esker_limits *limits, const esker__norm_attr *attr, int64_t rows, int64_t width)
+{
+    return (attr->scheme == ESKER__NORM_LAYER || attr->scheme == ESKER__NORM_RMS) && rows >= FEW_ROWS &&
+           rows <= INT32_MAX / width && limits->group_invocations >= 1024 && limits->storage_blocks >= 5;
+}
+
+static bool fits(const esker_limits *limits, const shape *s, uint32_t floats)
+{
+    return s->group <= limits->group_size[0] && 8 * floats * s->group <= limits->shared_bytes;
+}
+
+bool esker__norm_columns_may_update(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    const esker_shape *x = &node->inputs[0]->type.shape;
+    esker__norm_view v;
+    esker__norm_affine_view_of(x, node->attr, &v);
+    return esker__setting("norm_updates", fusion->family == ESKER__FAMILY_NVIDIA) &&
+           suits(fusion->limits, node->attr, v.a, v.s) && fits(fusion->limits, &shapes[1], v.s % 4 == 0 ? 4 : 1) &&
+           esker__update_fits(update, 3, update->ranges[1].n > 0, fusion);
+}
+
 bool esker__norm_columns(esker__lowering *lowering, const esker__norm_backward *b, const esker__norm_view *v,
                          esker_status *out_status)
 {
@@ -27,12 +50,10 @@ bool esker__norm_columns(esker__lowering *lowering, const esker__norm_backward *
     const char *names[N_SHAPES];
     int of[N_SHAPES], n_names = 0, usual = 0;
     uint32_t floats = v->s % 4 == 0 ? 4 : 1;
-    bool rows = attr->scheme == ESKER__NORM_LAYER || attr->scheme == ESKER__NORM_RMS;
-    if (!rows || v->a < FEW_ROWS || v->a > INT32_MAX / v->s || limits->group_invocations < 1024 ||
-        limits->storage_blocks < 5)
-        return false;
-    for (int i = 0; i < N_SHAPES; i++) {
-        if (shapes[i].group > limits->group_size[0] || 8 * floats * shapes[i].group > limits->shared_bytes) continue;
+    bool updates = esker__update_of(b->node) != NULL; /* norm/grad cannot */
+    if (!suits(limits, attr, v->a, v->s)) return false;
+    for (int i = updates; i < N_SHAPES; i++) {
+        if (!fits(limits, &shapes[i], floats)) continue;
         if (shapes[i].group == 512 && shapes[i].across == 2) usual = n_names;
         names[n_names] = shapes[i].name;
         of[n_names++] = i;
@@ -62,8 +83,14 @@ bool esker__norm_columns(esker__lowering *lowering, const esker__norm_backward *
     esker__norm_bind(&c, NULL, &x, false);
     esker__norm_bind(&c, NULL, &g, false);
     esker__norm_bind(&c, NULL, &stats, false);
-    esker__norm_bind(&c, "DGAMMA", b->dgamma, true);
-    esker__norm_bind(&c, "DBETA", b->dbeta, true);
+    if (updates) {
+        c.updates = b->node;
+        c.beside = esker__updated(esker__output((esker_node *)b->node, 1)) != NULL;
+        c.quads = floats == 4;
+    } else {
+        esker__norm_bind(&c, "DGAMMA", b->dgamma, true);
+        esker__norm_bind(&c, "DBETA", b->dbeta, true);
+    }
     *out_status = esker__norm_emit(lowering, &c);
     return true;
 }

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/text.h"
+#include "ops/optimizer.h"
 
 int64_t esker__reduce_terms(const esker_node *node)
 {
@@ -149,15 +151,16 @@ static void reference(const esker__reference *r, esker__join join, double scale)
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node, esker__join join, double scale)
 {
-    return esker__reduce_lower(lowering, node,
-                               &(esker__reduction){.join = join,
-                                                   .scale = (float)scale,
-                                                   .in = esker__read(lowering, node->inputs[0]),
-                                                   .out = esker__write(lowering, node)});
+    esker__reduction r = {.join = join, .scale = (float)scale, .in = esker__read(lowering, node->inputs[0])};
+    if (esker__updated(node))
+        r.updating = node;
+    else
+        r.out = esker__write(lowering, node);
+    return esker__reduce_lower(lowering, node, &r);
 }
 
-/* What differs from one to the next: name, join, scale, gradient rule, tolerance. */
-#define REDUCTION(name_, join_, scale_, gradient_, tolerance_)                                                     \
+/* What differs from one to the next: name, join, scale, gradient rule, tolerance; more members. */
+#define REDUCTION(name_, join_, scale_, gradient_, tolerance_, ...)                                                \
     static esker_status name_##_infer(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out) \
     {                                                                                                              \
         (void)n_inputs;                                                                                            \
@@ -183,7 +186,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node, esk
                                          .tolerance = tolerance_,                                                  \
                                          .atol = ESKER__FLUSHED,                                                   \
                                          .cost = esker__reduce_cost,                                               \
-                                         .lower = name_##_lower};                                                  \
+                                         .lower = name_##_lower,                                                   \
+                                         __VA_ARGS__};                                                             \
     esker_node *esker_##name_(esker_node *x, const int *axes, int n_axes, bool keepdims)                           \
     {                                                                                                              \
         return record(&esker__op_##name_, x, axes, n_axes, keepdims);                                              \
@@ -212,8 +216,56 @@ static double mean_tolerance(const esker_node *node)
     return sum_tolerance(node) + 2; /* 1 / n and the product are rounded */
 }
 
-REDUCTION(sum, ESKER__JOIN_SUM, 1, sum_gradient, sum_tolerance)
-REDUCTION(mean, ESKER__JOIN_SUM, 1.0 / (double)esker__reduce_terms(node), mean_gradient, mean_tolerance)
+static bool sum_may_update(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    (void)node;
+    return esker__update_fits(update, 1, false, fusion);
+}
+
+static esker_node *sum_updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion);
+
+REDUCTION(sum, ESKER__JOIN_SUM, 1, sum_gradient, sum_tolerance, .flags = ESKER__OP_UPDATES_WITH_ALL,
+          .may_update = sum_may_update, .updating = sum_updating)
+REDUCTION(mean, ESKER__JOIN_SUM, 1.0 / (double)esker__reduce_terms(node), mean_gradient, mean_tolerance, .flags = 0)
+
+/* ---- Sums that update parameters ---- */
+
+typedef struct updating_attr {
+    esker__reduce_attr reduce;
+    esker__update update;
+} updating_attr;
+
+static void updating_sum_cost(const esker_node *node, esker__cost *out)
+{
+    esker__reduce_cost(node, out);
+    esker__update_cost(node, out);
+}
+
+static void updating_sum_title(const esker_node *node, esker__text *text)
+{
+    esker__text_add(text, "sum");
+    esker__update_title(node, text);
+}
+
+static const esker__op updating_sum = {.name = "sum",
+                                       .n_inputs = 1,
+                                       .n_outputs = 1,
+                                       .attr_bytes = sizeof(updating_attr),
+                                       .flags = ESKER__OP_EFFECT | ESKER__OP_UPDATING,
+                                       .infer = sum_infer,
+                                       .reference = sum_reference,
+                                       .tolerance = sum_tolerance,
+                                       .atol = ESKER__FLUSHED,
+                                       .cost = updating_sum_cost,
+                                       .lower = sum_lower,
+                                       .title = updating_sum_title,
+                                       .update = esker__update_reference,
+                                       .plain = &esker__op_sum};
+
+static esker_node *sum_updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
+{
+    return sum_may_update(node, update, fusion) ? esker__record_updating(&updating_sum, node, update) : NULL;
+}
 
 esker_node *esker__sum_to(esker_node *x, const esker_shape *shape)
 {
@@ -242,8 +294,8 @@ static esker_node *extremum_gradient(esker_node *node, esker_node *grad, int inp
     return esker_mul(hits, esker_div(esker__reduce_open(node, grad), sum_like(node, hits)));
 }
 
-REDUCTION(max, ESKER__JOIN_MAX, 1, extremum_gradient, esker__tolerance_exact)
-REDUCTION(min, ESKER__JOIN_MIN, 1, extremum_gradient, esker__tolerance_exact)
+REDUCTION(max, ESKER__JOIN_MAX, 1, extremum_gradient, esker__tolerance_exact, .flags = 0)
+REDUCTION(min, ESKER__JOIN_MIN, 1, extremum_gradient, esker__tolerance_exact, .flags = 0)
 
 /* ---- prod ---- */
 
@@ -267,4 +319,4 @@ static double prod_tolerance(const esker_node *node)
     return 2 * sqrt((double)esker__reduce_terms(node)) + 2;
 }
 
-REDUCTION(prod, ESKER__JOIN_PROD, 1, prod_gradient, prod_tolerance)
+REDUCTION(prod, ESKER__JOIN_PROD, 1, prod_gradient, prod_tolerance, .flags = 0)

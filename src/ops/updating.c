@@ -96,7 +96,8 @@ static bool describe(const search *s, esker_node *producer, bool all, esker__upd
         if (!find_range(s, root, &out->ranges[o])) return false;
         if (o && !all) out->ranges[o].n = 0;
     }
-    return producer->op->updating != NULL;
+    const esker__op *op = producer->op;
+    return op->updating && (!op->may_update || op->may_update(producer, out, s->fusion));
 }
 
 static bool is_covered(const search *s)
@@ -131,7 +132,7 @@ static esker_status find_gradients(search *s, const esker_node *node, esker_node
 static bool take(search *s, esker_node *producer, bool all, esker_node **own)
 {
     esker__update update;
-    if (!describe(s, producer, all, &update)) return false;
+    if ((!all && (producer->op->flags & ESKER__OP_UPDATES_WITH_ALL)) || !describe(s, producer, all, &update)) return false;
     esker_node *made = producer->op->updating(producer, &update, s->fusion);
     if (!made) return false;
     if (producer->label) esker_label(made, producer->label);

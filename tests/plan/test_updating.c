@@ -39,6 +39,8 @@ typedef struct net {
     bool conv, norm, alone; /* in front: a convolution; a norm, which keeps its update; without biases */
     const char *variant;    /* kernels, by ESKER_VARIANT; NULL: the usual ones */
     bool pool;              /* behind the convolution */
+    int table;              /* rows of x are those of a table of so many, by the first value of x; 0: they are x */
+    char layer;             /* a norm of rows: 'l' layer, 'r' root mean square; 0: none */
 } net;
 
 static esker_node *record(esker_graph *graph, const net *n)
@@ -56,6 +58,18 @@ static esker_node *record(esker_graph *graph, const net *n)
         if (n->pool) x = esker_max_pool2d(x, &(esker_pool2d_desc){.window = {2, 2}});
         x = esker_flatten(x);
         width = 6 * 4 * (n->in / 8) / (n->pool ? 4 : 1);
+    }
+    if (n->table) {
+        esker_range first[] = {{0}, {.stop = 1}};
+        esker_node *index = esker_affine(esker_reshape(esker_slice(x, first, 2), &(esker_shape){1, {n->rows}}), 8, 8);
+        x = esker_embedding(parameter(graph, "table", (esker_shape){2, {n->table, n->in}}, 0),
+                            esker_convert(index, ESKER_DTYPE_I32));
+        x = esker_add(x, parameter(graph, "place", (esker_shape){1, {n->in}}, 1));
+    }
+    if (n->layer) {
+        esker_node *weight = parameter(graph, "norm", (esker_shape){1, {n->in}}, 0);
+        x = n->layer == 'r' ? esker_rms_norm(x, 1, weight, 0)
+                            : esker_layer_norm(x, 1, weight, parameter(graph, "mean", (esker_shape){1, {n->in}}, 1), 0);
     }
     if (n->norm)
         x = esker_add(esker_mul(x, parameter(graph, "scale", (esker_shape){1, {width}}, 0)),
@@ -236,6 +250,13 @@ static const net nets[] = {
     {"conv, pooled", 9, 64, 12, 5, true, false, false, "pooled_gradients,tiled", true},
     {"conv, pooled, few", 9, 64, 12, 5, true, false, false, "pooled_gradients,few", true},
     {"conv, pooled, plain", 9, 64, 12, 5, true, false, false, "pooled_gradients,plain", true},
+    {"norm", 67, 36, 20, 12, false, false, false, "norm_updates", .layer = 'l'},
+    {"norm, odd", 99, 35, 20, 12, false, false, true, "norm_updates", .layer = 'l'},
+    {"norm, by 256", 2050, 12, 20, 12, false, false, false, "norm_updates,columns256x2", .layer = 'l'},
+    {"norm without a bias", 64, 36, 20, 12, false, false, false, "norm_updates", .layer = 'r'},
+    {"table", 67, 36, 20, 12, false, false, false, "take_updates", .table = 17},
+    {"table of rows that are not read", 9, 4, 20, 12, false, false, true, "take_updates", .table = 40},
+    {"table and norm", 99, 36, 20, 12, false, false, false, "take_updates,norm_updates", .table = 17, .layer = 'l'},
 };
 
 static void every_kernel(void **state)
