@@ -19,7 +19,7 @@
 // UPDATE 1 or 4: for kernels that compute gradients: they update with them, 1 or 4 elements at a time, and write none
 // Bindings  UPDATE_X, UPDATE_S, UPDATE_T in out: x and its states, of the result's elements, in its order
 //           SUMS_X, SUMS_S, SUMS_T in out (if SUMS_UPDATE): those of the sums beside it; the gap behind the last is updated with zeros
-// Uniforms  block 1: the step;  block 2: update_slot, where a and b are in it; lr_scale and decay of the two
+// Uniforms  block 1: the step;  block 2: update_slot, where a and b are in it; lr_scale and decay of the two; most, if UPDATE_CLAMP: how large a gradient may be
 #define SGD      0
 #define ADAM     1
 #define ADAMW    2
@@ -41,6 +41,9 @@
 #endif
 #ifndef UPDATE
 #define UPDATE 0
+#endif
+#ifndef UPDATE_CLAMP
+#define UPDATE_CLAMP 0
 #endif
 #ifndef SUMS_UPDATE
 #define SUMS_UPDATE 0
@@ -125,8 +128,21 @@ layout(std140, binding = 1) uniform Step {
 };
 layout(std140, binding = 2) uniform Update {
     uint update_slot;
-    float update_lr_scale, update_decay, sums_lr_scale, sums_decay;
+    float update_lr_scale, update_decay, sums_lr_scale, sums_decay, update_most;
 };
+
+// A gradient as it updates: with UPDATE_CLAMP in [-most, most]; one that is not a number stays one.
+NUMBER clamped(NUMBER g)
+{
+#if UPDATE_CLAMP && UPDATE == 4
+    g = mix(g, vec4(update_most), greaterThan(g, vec4(update_most)));
+    g = mix(g, vec4(-update_most), lessThan(g, vec4(-update_most)));
+#elif UPDATE_CLAMP
+    if (g > update_most) g = update_most;
+    if (g < -update_most) g = -update_most;
+#endif
+    return g;
+}
 #if UPDATE == 4
 layout(std430, binding = UPDATE_X) own buffer UpdateX { vec4 update_x[]; };
 #if STATES >= 1
@@ -165,7 +181,7 @@ Fetched update_fetch(uint i)
 
 void update_fetched(uint i, NUMBER g, Fetched f)
 {
-    rule(f.x, g, f.s, f.t, step_slots[update_slot], step_slots[update_slot + 1u], update_lr_scale, update_decay);
+    rule(f.x, clamped(g), f.s, f.t, step_slots[update_slot], step_slots[update_slot + 1u], update_lr_scale, update_decay);
     update_x[i] = f.x;
 #if STATES >= 1
     update_s[i] = f.s;
@@ -241,7 +257,7 @@ Fetched sums_fetch(uint i)
 
 void sums_fetched(uint i, NUMBER g, Fetched f)
 {
-    rule(f.x, g, f.s, f.t, step_slots[update_slot], step_slots[update_slot + 1u], sums_lr_scale, sums_decay);
+    rule(f.x, clamped(g), f.s, f.t, step_slots[update_slot], step_slots[update_slot + 1u], sums_lr_scale, sums_decay);
     sums_x[i] = f.x;
 #if STATES >= 1
     sums_s[i] = f.s;

@@ -193,7 +193,7 @@ typedef struct esker_optimizer_desc {
  * over the contiguous parameters of each group with settings of its own (centered rmsprop with momentum: three; lamb: three,
  * and one for the lengths of all parameters), before it
  * those that clip, if any. The plan's step number and learning rate (plan.h) drive it. All parameters must be in the set by
- * now. On large GPUs what computes a gradient that nothing else reads updates with it right away, where neither clipping nor keep_gradients needs
+ * now. On large GPUs what computes a gradient that nothing else reads updates with it right away, where neither clip_norm nor keep_gradients needs
  * it: it takes no memory then, and the update's dispatches are left with what remains (updating.c lists the conditions).
  * Clipping is part of the update, which scales what it reads: esker_params_read_gradient() gives the gradients before it. (In a plan with no_fusion dispatches of their own clip in place, and it gives those behind it.) Gradient nodes that are
  * outputs of the plan show the gradients before it.

@@ -196,7 +196,7 @@ static esker_status record_group(pass *p, int g)
     size_t n_before = p->graph->n_nodes;
     esker_node *node = chain.members[0]->op->join(p->graph, &chain), *inputs[OPERANDS];
     if (!node) return esker_graph_status(p->graph);
-    if (esker__is_barred(p->how, node->op)) { /* one after the other */
+    if (esker__is_barred(p->how->barred, node->op)) { /* one after the other */
         esker_status st = ESKER_OK;
         p->graph->n_nodes = n_before;
         for (int m = 0; st == ESKER_OK && m < chain.n_members; m++) st = record_single(p, chain.members[m], inputs);

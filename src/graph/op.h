@@ -17,6 +17,17 @@ typedef struct esker__step esker__step;         /* below */
 typedef struct esker__text esker__text;     /* src/base/text.h */
 typedef struct esker__update esker__update; /* src/ops/optimizer.h */
 
+#define ESKER__MAX_BARRED 16
+
+/** Ops that fusion must not make: their kernels are wrong on the device, and nothing stood in. */
+typedef struct esker__barred_ops {
+    const esker__op *list[ESKER__MAX_BARRED];
+    int n;
+} esker__barred_ops;
+
+/** NULL: nothing is barred. */
+bool esker__is_barred(const esker__barred_ops *barred, const esker__op *op);
+
 /** What fusion may do. */
 typedef struct esker__fusion {
     uint32_t storage_blocks;
@@ -25,6 +36,7 @@ typedef struct esker__fusion {
         map; /* by id of the graph before: what nodes became so far. op->fused may change it for nodes that nobody read yet */
     const esker_limits *limits;
     esker__family family; /* whose device it is; ESKER__FAMILY_UNKNOWN without one */
+    const esker__barred_ops *barred;
     bool keep;
 } esker__fusion;
 
@@ -186,7 +198,8 @@ struct esker__op {
     bool (*recompute)(const esker_node *node, int which, const esker_node *made, uint32_t storage_blocks, void *attr);
     /**
      * What `node` becomes in a plan with fusion, recorded in `graph` with `inputs`, what its own became (a clipping
-     * that leaves the gradients alone, an update that clips them). NULL: itself. Must have those outputs of `node` that others read.
+     * that leaves the gradients alone, an update that clips them). NULL: itself. Must have those outputs of `node` that others read. What it
+     * recorded is taken back where a barred op is among it; not of ops with ESKER__OP_UPDATE, which see to that themselves, as what they read relies on them.
      */
     esker_node *(*fused)(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                          const esker__fusion *fusion);

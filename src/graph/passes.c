@@ -183,10 +183,10 @@ esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *o
 
 /* ---- Fuse ---- */
 
-bool esker__is_barred(const esker__fusing *how, const esker__op *op)
+bool esker__is_barred(const esker__barred_ops *barred, const esker__op *op)
 {
-    for (int i = 0; how->barred && i < how->barred->n; i++)
-        if (how->barred->list[i] == op) return true;
+    for (int i = 0; barred && i < barred->n; i++)
+        if (barred->list[i] == op) return true;
     return false;
 }
 
@@ -242,7 +242,8 @@ static esker_node *absorb_into(esker__rewrite *r, const esker__fusing *how, cons
     esker_node *node = r->inputs[which];
     esker__fusion fusion = {.storage_blocks = how->limits->storage_blocks, .limits = how->limits, .keep = keep};
     if (!node->op->absorb || node->producer != node || (fusion.keep && !node->op->keeping)) return NULL;
-    if (esker__is_barred(how, node->op) || (fusion.keep && esker__is_barred(how, node->op->keeping))) return NULL;
+    if (esker__is_barred(how->barred, node->op) || (fusion.keep && esker__is_barred(how->barred, node->op->keeping)))
+        return NULL;
     if (!further_outputs_wait(r, node)) return NULL;
     void *attr = esker__pool_alloc(&r->graph->pool, node->op->attr_bytes);
     esker_node **inputs = esker__pool_alloc(&r->graph->pool, (size_t)(node->n_inputs + user->n_inputs) * sizeof *inputs);
@@ -331,6 +332,7 @@ static esker_node *try_fused(esker__rewrite *r, const esker__fusing *how, const 
                                        &(esker__fusion){.storage_blocks = how->limits->storage_blocks,
                                                         .limits = how->limits,
                                                         .family = how->family,
+                                                        .barred = how->barred,
                                                         .n_users = n_users,
                                                         .map = r->map});
     return made && node->label && !made->label ? esker_label(made, node->label) : made;
@@ -341,13 +343,14 @@ static esker_node *try_fused_without(esker__rewrite *r, const esker__fusing *how
                                      const esker_node *node)
 {
     size_t n_before = r->graph->n_nodes, n_bytes = r->old->n_nodes * sizeof *r->map;
-    if (!how->barred || !how->barred->n || !node->op->fused) return try_fused(r, how, n_users, node);
+    if (!how->barred || !how->barred->n || !node->op->fused || (node->op->flags & ESKER__OP_UPDATE))
+        return try_fused(r, how, n_users, node);
     esker_node **kept = esker__malloc(n_bytes);
     if (!kept) return esker__graph_fail(r->graph, esker__fail_memory(n_bytes, "graph pass"));
     memcpy(kept, r->map, n_bytes);
     esker_node *made = try_fused(r, how, n_users, node);
     for (size_t i = n_before; i < r->graph->n_nodes; i++) {
-        if (!esker__is_barred(how, r->graph->nodes[i]->op)) continue;
+        if (!esker__is_barred(how->barred, r->graph->nodes[i]->op)) continue;
         memcpy(r->map, kept, n_bytes);
         r->graph->n_nodes = n_before;
         made = NULL;

@@ -35,21 +35,12 @@ esker_status esker__rewrite_result(esker__rewrite *r, esker_node *const *outputs
 esker_status esker__pass_simplify(const esker_graph *graph, esker_node *const *outputs, int n_outputs,
                                   esker_graph **out_graph, esker_node **out_outputs);
 
-#define ESKER__MAX_BARRED 16
-
-/** Ops that fusion must not make: their kernels are wrong on the device, and nothing stood in. */
-typedef struct esker__barred_ops {
-    const esker__op *list[ESKER__MAX_BARRED];
-    int n;
-} esker__barred_ops;
-
 /** What plans that fuse are made for. */
 typedef struct esker__fusing {
     const esker_limits *limits;
     esker__family family;
     const esker__barred_ops *barred; /* NULL: none */
 } esker__fusing;
-bool esker__is_barred(const esker__fusing *how, const esker__op *op);
 
 /**
  * Fold normalisations with given statistics (op->channel_affine), where these and the weights are parameters that no node here changes: into the

@@ -5,7 +5,8 @@
  * As recorded it is done in place, the scaling by a dispatch of its own. With fusion the update clips what it reads, and nothing
  * writes the gradients: what is left here is one pass that sums up squares by groups of elements. Where these sums are few, each group
  * of the update adds them up itself, and a second pass makes the norm beside it if somebody wants it; else behind that pass. They
- * reach the update as a uniform block: its four storage blocks are in use, which is all that ES 3.1 promises.
+ * reach the update as a uniform block: its four storage blocks are in use, which is all that ES 3.1 promises. By value alone there is nothing to sum
+ * up, and what computes a gradient may clamp it and update (updating.c).
  */
 #include <math.h>
 #include <stdio.h>
@@ -259,6 +260,17 @@ static const esker__op measure = {
     .title = title_measure,
 };
 
+/* By value alone there is nothing to measure: no more than that is left, and what clips. Nobody reads the output. */
+static esker_status infer_limit(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    (void)attr, (void)inputs, (void)n_inputs;
+    *out = (esker__type){.dtype = ESKER_DTYPE_F32};
+    return ESKER_OK;
+}
+
+static const esker__op limit = {
+    .name = "clip_value", .n_outputs = 1, .attr_bytes = sizeof(esker__clip_attr), .infer = infer_limit};
+
 /*
  * How many sums an invocation of the update may have to add up, and what a group may have to do for one: a small GPU is full with 8
  * groups, and one with T860's registers has none left for more, nor for any beside the clamping. A large one reads uniforms at no
@@ -271,6 +283,7 @@ static esker_node *fused(esker_graph *graph, const esker_node *node, esker_node 
     uint64_t n = graph->params->trained_elems, most = most_elems(fusion->limits, SUM_ELEMS);
     uint64_t unit = esker__round_up(esker__ceil_div(n, large ? 64 : 8), SUM_ELEMS);
     if (most < SUM_ELEMS || !graph->params->fixed) return NULL;
+    if (!(attr.clip.norm > 0)) return esker__record_in(graph, &limit, &attr.clip, NULL, 0);
     attr.whole = n > most || unit > (large ? 2 : 16) * SUM_ELEMS || (!large && attr.clip.value > 0);
     attr.unit = attr.whole ? SUM_ELEMS : (int32_t)unit;
     return esker__record_in(graph, &measure, &attr, inputs, node->n_inputs);
@@ -292,12 +305,27 @@ const esker__op esker__op_clip_gradients = {
 
 /* ---- In updates ---- */
 
+/* Clipping by value: of each gradient for itself, so that what computes it may do that and update. */
+static esker_node *clamp_and_update(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
+                                    const esker__optimizer_attr *attr, const esker__fusion *fusion)
+{
+    esker__optimizer_attr own = *attr;
+    esker_node alone = *node;
+    own.has_clip = 0;
+    own.clip = *(const esker__clip_attr *)inputs[node->n_inputs - 1]->attr;
+    alone.attr = &own;
+    alone.n_inputs--;
+    esker_node *made = esker__update_with_gradients(graph, &alone, inputs, fusion);
+    return made ? made : esker__record_in(graph, node->op, &own, inputs, alone.n_inputs);
+}
+
 esker_node *esker__optimizer_fused(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                                    const esker__fusion *fusion)
 {
     esker__optimizer_attr attr = *(const esker__optimizer_attr *)node->attr;
     int last = node->n_inputs - 1;
     if (!attr.has_clip) return esker__update_with_gradients(graph, node, inputs, fusion);
+    if (inputs[last]->op == &limit) return clamp_and_update(graph, node, inputs, &attr, fusion);
     if (inputs[last]->op != &measure) return NULL;
     attr.clip = ((const measure_attr *)inputs[last]->attr)->clip;
     if (!isfinite(attr.clip.norm)) attr.clip.norm = 0; /* it is measured alone */

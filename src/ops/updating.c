@@ -33,10 +33,10 @@ typedef struct search {
     int n;
 } search;
 
-/* Whether nobody but the update reads the node, or what it shows. */
-static bool is_read_alone(const esker__fusion *fusion, const esker_node *old)
+/* Whether nobody but the update, and if `clips` what clips before it, reads the node, or what it shows. */
+static bool is_read_alone(const esker__fusion *fusion, const esker_node *old, bool clips)
 {
-    for (; fusion->n_users[old->id] == 1; old = old->inputs[0])
+    for (int n = clips ? 2 : 1; fusion->n_users[old->id] == n; old = old->inputs[0], n = 1)
         if (!(old->op->flags & ESKER__OP_VIEW)) return true;
     return false;
 }
@@ -118,7 +118,7 @@ static esker_status find_gradients(search *s, const esker_node *node, esker_node
         if (params->list[p].frozen) continue;
         gradient *g = &s->list[s->n];
         *g = (gradient){.param = &params->list[p]};
-        g->alone = is_read_alone(s->fusion, node->inputs[s->n]);
+        g->alone = is_read_alone(s->fusion, node->inputs[s->n], s->attr->clip.value > 0);
         find_root(g, inputs[s->n]);
         s->n++;
     }
@@ -133,8 +133,13 @@ static bool take(search *s, esker_node *producer, bool all, esker_node **own)
 {
     esker__update update;
     if ((!all && (producer->op->flags & ESKER__OP_UPDATES_WITH_ALL)) || !describe(s, producer, all, &update)) return false;
+    size_t n_before = s->graph->n_nodes;
     esker_node *made = producer->op->updating(producer, &update, s->fusion);
     if (!made) return false;
+    if (esker__is_barred(s->fusion->barred, made->op)) {
+        s->graph->n_nodes = n_before;
+        return false;
+    }
     if (producer->label) esker_label(made, producer->label);
     for (int i = 0; i < s->n; i++) {
         gradient *g = &s->list[i];
@@ -243,7 +248,8 @@ void esker__results_emit(esker__lowering *l, const esker_node *node, int output,
     struct {
         uint32_t slot;
         float settings[4]; /* lr_scale and decay of the result, and of what is beside it */
-    } table = {0};
+        float most;        /* of gradients; 0: they are not clamped */
+    } table = {.most = update->optimizer.clip.value};
     const esker__optimizer_attr *attr = &update->optimizer;
     _Static_assert(sizeof attr->groups[0] == 2 * sizeof(float), "lr_scale and decay");
     memcpy(table.settings, &attr->groups[range->group], sizeof attr->groups[0]);
@@ -252,7 +258,8 @@ void esker__results_emit(esker__lowering *l, const esker_node *node, int output,
     if (st != ESKER_OK) esker__lowering_fail(l, st);
     uint32_t words[8] = {0}; /* whole vec4 */
     memcpy(words, &table, sizeof table);
-    esker__text_add(defines, "%sUPDATE %d\n", esker__optimizer_rule(attr), quads ? 4 : 1);
+    esker__text_add(defines, "%sUPDATE %d\n%s", esker__optimizer_rule(attr), quads ? 4 : 1,
+                    table.most > 0 ? "UPDATE_CLAMP 1\n" : "");
     d->operands[d->n_operands++] = (esker__operand){.value = esker__table(l, words, 8), .uniform = true};
 }
 
@@ -269,7 +276,7 @@ void esker__update_reference(const esker__reference *r)
             double *state[3] = {NULL};
             for (int s = 0; s < esker__optimizer_states(a); s++) state[s] = &r->state[s][range->first + i];
             esker__optimizer_element(a, (int)range->group, lr, (double)r->step + 1, &r->params[range->first + i],
-                                     r->out[o][i], state);
+                                     esker__clip(a, 1, r->out[o][i]), state);
         }
     }
 }

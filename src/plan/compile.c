@@ -124,7 +124,7 @@ static bool find_way(const esker_plan *plan, way *w)
     bool more = false;
     if (!w->fuse) return false;
     for (int i = 0; i < plan->n_unfit; i++) {
-        if (!plan->unfit[i] || esker__is_barred(&(esker__fusing){.barred = &w->barred}, plan->unfit[i])) continue;
+        if (!plan->unfit[i] || esker__is_barred(&w->barred, plan->unfit[i])) continue;
         if (w->barred.n == ESKER__MAX_BARRED) break;
         w->barred.list[w->barred.n++] = plan->unfit[i];
         more = true;

@@ -3,13 +3,16 @@
  * small networks with fusion, and each family of kernels once in the cases of the self-test.
  */
 #include "support/test.h"
+#include "support/training.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "plan/plan.h"
 #include "selftest/cases.h"
 
 #define MAX_KERNELS 160
+#define MOST        8192 /* parameters of a network */
 
 typedef struct kernel {
     char name[64], *defines;
@@ -63,6 +66,7 @@ typedef struct net {
     const char *name, *variant;
     esker_node *(*record)(esker_graph *graph, esker_node *x, int *out_classes);
     esker_shape x;
+    float clip_value, clip_norm;
 } net;
 
 static esker_node *weights(esker_graph *graph, const char *name, esker_shape shape)
@@ -103,9 +107,9 @@ static esker_node *record_cnn(esker_graph *graph, esker_node *x, int *out_classe
 }
 
 static const net nets[] = {
-    {"an mlp", NULL, record_mlp, {2, {6, 36}}},
-    {"an mlp as large GPUs have it", "whole_rows,whole4,recompute,tiled,t32x32", record_mlp, {2, {6, 36}}},
-    {"a cnn", NULL, record_cnn, {4, {3, 3, 8, 8}}},
+    {"an mlp", NULL, record_mlp, {2, {6, 36}}, 0, 0.1f},
+    {"an mlp as large GPUs have it", "whole_rows,whole4,recompute,tiled,t32x32", record_mlp, {2, {6, 36}}, 0.01f, 0},
+    {"a cnn", NULL, record_cnn, {4, {3, 3, 8, 8}}, 0.01f, 0.1f},
     {"a cnn as large GPUs have it", "pooled_gradients,recompute,tiled,t32x32", record_cnn, {4, {3, 3, 8, 8}}},
 };
 
@@ -120,13 +124,15 @@ static esker_graph *record(const net *n, esker_node **out_loss)
                                     esker_input(graph, "label", ESKER_DTYPE_I32, &(esker_shape){1, {n->x.dims[0]}}));
     assert_ok(esker_graph_status(graph));
     assert_ok(esker_params_init_values(esker_graph_get_params(graph), 3));
-    assert_ok(esker_optimize(*out_loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_ADAMW, .clip_norm = 1}));
+    assert_ok(esker_optimize(
+        *out_loss,
+        &(esker_optimizer_desc){.lr = 0.1f, .momentum = 0.9f, .clip_value = n->clip_value, .clip_norm = n->clip_norm}));
     assert_ok(esker_graph_status(graph));
     return graph;
 }
 
-/* Two steps in check mode. */
-static void run(const net *n, esker_plan *plan)
+/* The parameters after two steps in check mode, one behind the other. */
+static int run(const net *n, esker_plan *plan, esker_graph *graph, float *out)
 {
     float x[1024];
     int32_t labels[16];
@@ -140,31 +146,38 @@ static void run(const net *n, esker_plan *plan)
         assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "label"), labels, (size_t)n->x.dims[0] * 4));
         assert_ok(esker_plan_submit(plan, NULL));
     }
-    assert_ok(esker_device_finish(test_device()));
+    return test_read_params(esker_graph_get_params(graph), out, MOST);
 }
 
 static void trainings_do_without_each(void **state)
 {
+    static float got[MOST], want[MOST];
     const net *n = *state;
     esker_device *dev = test_device();
     if (n->variant) setenv("ESKER_VARIANT", n->variant, 1);
     kernel kernels[MAX_KERNELS];
-    esker_node *loss;
-    esker_plan *plan;
-    esker_graph *graph = record(n, &loss);
-    esker_plan_desc desc = {.device = dev, .outputs = &loss, .n_outputs = 1, .slice_seconds = -1, .check = true};
-    assert_ok(esker_plan_compile(graph, &desc, &plan));
-    int n_kernels = kernels_of(plan, kernels), n_refused_before = n_refused;
-    run(n, plan);
-    esker_plan_destroy(plan);
-    for (int i = 0; i < n_kernels; i++) {
-        plan = without(dev, &kernels[i], graph, &desc);
-        if (plan) run(n, plan);
+    int n_kernels = 0, n_refused_before = n_refused, n_values = 0;
+    for (int i = -1; i < n_kernels; i++) {
+        esker_node *loss;
+        esker_plan *plan;
+        esker_graph *graph = record(n, &loss);
+        esker_plan_desc desc = {.device = dev, .outputs = &loss, .n_outputs = 1, .slice_seconds = -1, .check = true};
+        if (i < 0) {
+            assert_ok(esker_plan_compile(graph, &desc, &plan));
+            n_kernels = kernels_of(plan, kernels);
+            n_values = run(n, plan, graph, want);
+        } else if ((plan = without(dev, &kernels[i], graph, &desc)) != NULL) {
+            assert_int_equal(run(n, plan, graph, got), n_values);
+            for (int v = 0; v < n_values; v++)
+                if (!(fabsf(got[v] - want[v]) <= 2e-6f * (1 + fabsf(want[v]))))
+                    fail_msg("without %s with %s: value %d is %.9g, with it %.9g", kernels[i].name, kernels[i].defines, v,
+                             (double)got[v], (double)want[v]);
+        }
         esker_plan_destroy(plan);
-        free(kernels[i].defines);
+        esker_graph_destroy(graph);
     }
+    for (int i = 0; i < n_kernels; i++) free(kernels[i].defines);
     print_message("%s: %d kernels, %d of which nothing stands in for\n", n->name, n_kernels, n_refused - n_refused_before);
-    esker_graph_destroy(graph);
 }
 
 /* ---- Every kernel ---- */

@@ -204,7 +204,10 @@ static const struct rule {
     {"nadam", {.kind = ESKER_OPTIMIZER_NADAM}, true},
     {"lion", {.kind = ESKER_OPTIMIZER_LION, .weight_decay = 0.1f}, true},
     {"lamb", {.kind = ESKER_OPTIMIZER_LAMB}, false},
-    {"clipping by value", {.kind = ESKER_OPTIMIZER_ADAM, .clip_value = 0.01f}, false},
+    {"clipping by value", {.kind = ESKER_OPTIMIZER_ADAM, .clip_value = 0.01f}, true},
+    {"sgd, clipping by value", {.kind = ESKER_OPTIMIZER_SGD, .clip_value = 0.003f}, true},
+    {"clipping by value, but not in one kernel", {.kind = ESKER_OPTIMIZER_LAMB, .clip_value = 0.01f}, false},
+    {"clipping by both", {.kind = ESKER_OPTIMIZER_SGD, .clip_value = 0.01f, .clip_norm = 0.5f}, false},
     {"clipping by norm", {.kind = ESKER_OPTIMIZER_SGD, .momentum = 0.9f, .clip_norm = 0.5f}, false},
 };
 
