@@ -9,15 +9,21 @@
 
 #define WG 64
 
+/* Whether bindings may begin there. */
+static bool is_aligned(const esker__lowering *l, uint64_t at)
+{
+    return at % (l->plan->limits.storage_align > 16 ? l->plan->limits.storage_align : 16) == 0;
+}
+
 /* Whether the root of an input can be computed in its place: nobody has given it another one, and bindings may begin there. */
 static bool can_be_inside(const esker__lowering *l, const esker_node *node, int input, uint64_t at)
 {
-    uint64_t offset, align = l->plan->limits.storage_align > 16 ? l->plan->limits.storage_align : 16;
+    uint64_t offset;
     const esker_node *x = node->inputs[input], *root = esker__root_of(x);
     for (int i = 0; i < input; i++)
         if (esker__root_of(node->inputs[i]) == root) return false;
     return esker__is_computed(root) && root->op != &esker__op_stacked && !l->claim[root->id] && l->inside[root->id] < 0 &&
-           esker__node_bytes(root) == esker__node_bytes(x) && at % align == 0 &&
+           esker__node_bytes(root) == esker__node_bytes(x) && is_aligned(l, at) &&
            !esker__plan_is_piece(l->plan, root, &offset);
 }
 
@@ -31,6 +37,9 @@ static void place_inputs(esker__lowering *l, const esker_node *node)
 {
     int n_places = 0;
     bool stacked = node->op == &esker__op_stacked;
+    uint64_t begin = 0;
+    for (int i = 0; i < node->n_inputs; begin += esker__node_bytes(node->inputs[i++]))
+        if (!is_aligned(l, begin)) return; /* what is not computed there is copied there, by a binding, too */
     for (int turn = 0; turn < 2; turn++) { /* looked at, then done */
         /* One dispatch copies all that is to be copied: with two left, as many would be needed as without. */
         if (turn && !stacked && n_places + 1 < node->n_inputs) return;

@@ -83,6 +83,13 @@ static esker_node *odd_parts(esker_node *x)
     return esker_square(esker_concat((esker_node *[]){esker_tanh(part), esker_sin(part)}, 2, 1));
 }
 
+/* 3 x 4 floats are whole quads, but bindings need not begin behind them. */
+static esker_node *small_parts(esker_node *x)
+{
+    esker_node *part = esker_slice(x, (const esker_range[]){{0}, {0, 1, 1}, {0, 3, 1}, {0, 4, 1}}, 4);
+    return esker_square(esker_concat((esker_node *[]){esker_tanh(part), esker_sin(part)}, 2, 1));
+}
+
 static esker_node *odd_behind(esker_node *x)
 {
     esker_node *odd = esker_reshape(esker_slice(x, (const esker_range[]){{0}, {0, 1, 1}, {0, 3, 1}, {0, 5, 1}}, 4),
@@ -155,6 +162,7 @@ static const struct inside_case {
     esker_node *(*record)(esker_node *x);
     int batch, n_concats, n_copies; /* forward and backward */
     int n_unslices;
+    int n_unaligned; /* concatenations more where bindings cannot begin at every 16 bytes */
 } cases[] = {
     {"halves", halves, 1, 0, 0},
     {"halves, of two samples", halves, 2, 1, 0},
@@ -174,6 +182,7 @@ static const struct inside_case {
     {"read beside what is written later", read_beside, 1, 0, 0, 1},
     {"views", views, 2, 0, 0},
     {"parts of no whole quads", odd_parts, 1, 1, 0, 1},
+    {"parts of a few quads", small_parts, 1, 0, 0, 1, 1},
     {"the last of no whole quads", odd_behind, 1, 0, 0, 1},
     {"an output", an_output, 1, 1, 0},
 };
@@ -192,9 +201,10 @@ static void run(esker_graph *graph, const struct inside_case *c, esker_node **ou
                                                     .slice_seconds = -1},
                                  &plan));
     assert_ok(esker_plan_check(plan));
-    if (test_count_kernels(plan, "shape/concat") != c->n_concats || test_count_kernels(plan, "runtime/copy") != c->n_copies)
+    int n_concats = c->n_concats + (plan->limits.storage_align > 16 ? c->n_unaligned : 0);
+    if (test_count_kernels(plan, "shape/concat") != n_concats || test_count_kernels(plan, "runtime/copy") != c->n_copies)
         fail_msg("%s: %d concatenations and %d copies, not %d and %d", c->name, test_count_kernels(plan, "shape/concat"),
-                 test_count_kernels(plan, "runtime/copy"), c->n_concats, c->n_copies);
+                 test_count_kernels(plan, "runtime/copy"), n_concats, c->n_copies);
     int n_unslices = 0;
     for (size_t p = 0; p < plan->n_dispatches; p++) n_unslices += !strcmp(plan->dispatches[p].op, "unslice");
     if (n_unslices != c->n_unslices) fail_msg("%s: %d unslices, not %d", c->name, n_unslices, c->n_unslices);
