@@ -19,6 +19,8 @@
 //           DILATE: taps are step_y and step_x pixels apart, not 1; not with ROLL
 //           GROUPS: channels in groups of their own; CH 1 then serves depthwise convolution
 //           EXACT: n_tiles is beyond 2^22, where division by reciprocals is not exact
+//           FOURS: y lies in fours of channels, f32 [images, ceil(f_all / 4), rows, columns, 4], zero beyond the last; y_u, y_v are in elements, y_channel in
+//           pixels; without groups; PADS: channels of the last four, where they are not four
 //           SHARE (with CH 8): the weights of `chunk` input channels at a time go through shared memory, for GPUs where it is fast
 // Limits    64 invocations; at most 4 storage blocks; no shared memory, with SHARE 8 KiB: chunk * taps_y * taps_x <= 256.
 //           CH, PX 8 need about 100 registers: large GPUs only
@@ -42,6 +44,12 @@
 #endif
 #ifndef SHARE
 #define SHARE 0
+#endif
+#ifndef FOURS
+#define FOURS 0
+#endif
+#ifndef PADS
+#define PADS 0
 #endif
 #ifndef BIAS
 #define BIAS 0
@@ -114,7 +122,19 @@ void store(uint image, uint f, uint f_end, uint u, uint column, vec4 s, vec4 t)
     s += bias[f * bias_step];
     t += bias[f * bias_step];
 #endif
+#if FOURS
+    uint at = (image * ((f_all + 3u) >> 2) + (f >> 2)) * y_channel * 4u + (f & 3u) + u * y_u + column * y_v;
+#if PADS
+    if (f + 1u == f_all)
+        for (uint i = 0u; i < uint(PX) && column + i < columns; i++) {
+            y[at + i * y_v + 1u] = 0.0;
+            if (PADS < 3) y[at + i * y_v + 2u] = 0.0;
+            if (PADS < 2) y[at + i * y_v + 3u] = 0.0;
+        }
+#endif
+#else
     uint at = (image * f_all + f) * y_channel + y_first + u * y_u + column * y_v;
+#endif
     store4(at, column, s);
 #if PX == 8
     store4(at + 4u * y_v, column + 4u, t);

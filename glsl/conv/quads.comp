@@ -11,6 +11,8 @@
 //           c_all: of all; tiles_f = ceil(f_out / 8); bias_step: 1, or 0 for a bias of one element; fold: groups along x
 // Groups    SIZE tiles each, folded into x and y; z: tiles_f * groups
 // Variants  KW: taps in a row; S: stride_x, 1 to 4, and KW at most 8 S
+//           FOURS: y lies in fours of channels, f32 [images, ceil(f_out / 4), rows, columns, 4], zero beyond the last, as do the blocks of TAIL; without groups.
+//           y_channel, y_first, y_u and y_v are not read
 // Limits    SIZE invocations; at most 4 storage blocks; no shared memory; 64 sums in each invocation
 #ifndef KW
 #define KW 3
@@ -20,6 +22,9 @@
 #endif
 #ifndef SIZE
 #define SIZE 32 // a literal for layout()
+#endif
+#ifndef FOURS
+#define FOURS 0
 #endif
 #ifndef BIAS
 #define BIAS 0
@@ -39,13 +44,32 @@ layout(std430, binding = 1) readonly buffer W { vec4 w[]; };
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
+#if FOURS
+layout(std430, binding = OUT_BINDING) writeonly buffer Y { vec4 y[]; };
+#else
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n_tiles, tiles_x, rows, columns, f_out, c_in, f_all, c_all, tiles_f, x_rows, x_quads, stride_y, taps_y;
     uint y_channel, y_first, y_u, y_v, bias_step, fold;
 };
 
+#if FOURS
+// Channels f and on of pixel `column`.
+void store(uint image, uint f, uint u, uint column, vec4 s)
+{
+    if (f >= f_out || column >= columns) return;
+#if BIAS
+    uint last = f_out - 1u;
+    s += vec4(bias[f * bias_step], bias[min(f + 1u, last) * bias_step], bias[min(f + 2u, last) * bias_step], bias[min(f + 3u, last) * bias_step]);
+#endif
+    uint at = ((image * ((f_out + 3u) >> 2) + (f >> 2)) * rows + u) * columns + column;
+    s = tail4(s, at * 4u);
+    uint left = f_out - f;
+    y[at] = vec4(s.x, left > 1u ? s.y : 0.0, left > 2u ? s.z : 0.0, left > 3u ? s.w : 0.0);
+}
+#else
 void store4(uint at, uint column, vec4 s)
 {
     if (column < columns) y[at] = tail(s.x, at);
@@ -66,6 +90,8 @@ void store(uint image, uint f, uint f_end, uint u, uint column, vec4 s, vec4 t)
     store4(at, column, s);
     store4(at + 4u * y_v, column + 4u, t);
 }
+
+#endif
 
 // The tap whose eight pixels begin SHIFT behind the first of P.
 #define TAP(SHIFT, P, Q, R)                                                                                                      \
@@ -134,6 +160,17 @@ void main()
         row += x_rows * uint(S) * x_quads;
     }
     uint f_end = member * f_out + f_out, column = tile_x * 8u;
+#if FOURS
+#define COLUMNS(I, E)                                                                                                            \
+    store(image, f, u, column + I, vec4(s0.E, s1.E, s2.E, s3.E));                                                                \
+    store(image, f, u, column + I + 4u, vec4(t0.E, t1.E, t2.E, t3.E));                                                           \
+    store(image, f + 4u, u, column + I, vec4(s4.E, s5.E, s6.E, s7.E));                                                           \
+    store(image, f + 4u, u, column + I + 4u, vec4(t4.E, t5.E, t6.E, t7.E));
+    COLUMNS(0u, x)
+    COLUMNS(1u, y)
+    COLUMNS(2u, z)
+    COLUMNS(3u, w)
+#else
     store(image, f, f_end, u, column, s0, t0);
     store(image, f + 1u, f_end, u, column, s1, t1);
     store(image, f + 2u, f_end, u, column, s2, t2);
@@ -142,4 +179,5 @@ void main()
     store(image, f + 5u, f_end, u, column, s5, t5);
     store(image, f + 6u, f_end, u, column, s6, t6);
     store(image, f + 7u, f_end, u, column, s7, t7);
+#endif
 }

@@ -67,6 +67,28 @@ typedef struct esker__type {
     esker_shape shape;
 } esker__type;
 
+/** What channels in fours save on a family of devices (src/plan/layout.c), in nanoseconds of one core or the like; below 0 what they lose. */
+typedef struct esker__fours_rates {
+    double depthwise; /* for each product of a depthwise convolution */
+    double dense;     /* of another with filters of one tap */
+    double taps, few; /* of another with more taps, and of one that has few channels and pixels */
+    double stored;    /* for each result of one that is not depthwise */
+    double pooled;    /* for each pixel of a window that pooling reads */
+    double averaged;  /* for each element that a mean of whole images reads */
+    double converted; /* for each element that is brought into the other layout */
+    double converts;  /* and each time */
+} esker__fours_rates;
+
+/** What a node can do with values whose channels lie in fours: [n, ceil(c / 4), h, w, 4] in place of [n, c, h, w], zero beyond the channels. */
+typedef struct esker__fours {
+    bool gives;          /* its result is one, else it is what it is without */
+    bool either;         /* input 0 may lie one way or the other */
+    uint32_t takes;      /* bit i: input i is one */
+    uint32_t fixed;      /* bit i: if the plan does not change input i, and it depends on none */
+    double gain;         /* what it saves, by the rates */
+    const esker__op *op; /* of which it becomes; NULL: as it is */
+} esker__fours;
+
 #define ESKER__MAX_OUTPUTS 5
 #define ESKER__MAX_STATE   4 /* arrays of optimizer state beside each parameter */
 
@@ -253,6 +275,13 @@ struct esker__op {
      * Must have those outputs of `node` that others read. NULL member: the same as in training.
      */
     esker_node *(*inference)(esker_graph *graph, const esker_node *node, esker_node *const *inputs);
+
+    /**
+     * Channels in fours: whether `node` can be computed so, and what it becomes, recorded with inputs that lie as out->takes says: with another shape, or
+     * else the same values in the same shape. NULL members: it cannot (elementwise nodes need none).
+     */
+    bool (*fours)(const esker_node *node, const esker__fours_rates *rates, esker__fours *out);
+    esker_node *(*in_fours)(esker_graph *graph, const esker_node *node, esker_node *const *inputs);
 
     /**
      * Elementwise ops: the value of one element as a GLSL expression over the operands `a`, `b`, `c` (float) and, if the

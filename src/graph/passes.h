@@ -40,6 +40,7 @@ typedef struct esker__fusing {
     const esker_limits *limits;
     esker__family family;
     const esker__barred_ops *barred; /* NULL: none */
+    bool fours;                      /* channels in fours wherever it is possible (src/plan/layout.c) */
 } esker__fusing;
 
 /**

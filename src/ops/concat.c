@@ -110,6 +110,24 @@ static esker_status concat_lower(esker__lowering *lowering, const esker_node *no
     return esker__emit(lowering, &desc);
 }
 
+/* Channels that come in whole fours. */
+static bool concat_fours(const esker_node *node, const esker__fours_rates *rates, esker__fours *out)
+{
+    (void)rates;
+    if (concat_axis(node) != 1 || node->type.shape.rank != 4 || node->type.dtype != ESKER_DTYPE_F32) return false;
+    *out = (esker__fours){.gives = true};
+    for (int k = 0; k < node->n_inputs; k++) {
+        if (node->inputs[k]->type.shape.dims[1] % 4) return false;
+        out->takes |= 1u << k;
+    }
+    return true;
+}
+
+static esker_node *concat_in_fours(esker_graph *graph, const esker_node *node, esker_node *const *inputs)
+{
+    return esker__record_in(graph, node->op, node->attr, inputs, node->n_inputs);
+}
+
 static esker_node *concat_fused(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                                 const esker__fusion *fusion)
 {
@@ -128,6 +146,8 @@ const esker__op esker__op_concat = {.name = "concat",
                                     .tolerance = esker__tolerance_exact,
                                     .in_sequence = concat_in_sequence,
                                     .fused = concat_fused,
+                                    .fours = concat_fours,
+                                    .in_fours = concat_in_fours,
                                     .lower = concat_lower};
 
 /* Three at a time, in a tree: each element moves as often as the tree is deep. */

@@ -302,7 +302,7 @@ static esker_node *scaled(const esker_node *node, esker_node *const *inputs, esk
         .infer = infer, .gradient = gradient, .reference = reference, .tolerance = esker__conv2d_tolerance,              \
         .magnitudes = esker__conv2d_magnitudes, .atol = ESKER__FLUSHED, .cost = esker__conv2d_cost,                      \
         .lower = esker__conv2d_lower, .absorb = esker__conv2d_absorb, .keeping = keeping_, .title = esker__conv2d_title, \
-        .scaled = scaled,                                                                                                \
+        .scaled = scaled, .fours = esker__conv2d_fours, .in_fours = esker__conv2d_in_fours,                              \
     }
 
 /* With a tail that keeps a value there are two outputs. */

@@ -95,6 +95,14 @@ esker_status esker__conv2d_input_grad_lower_pooled(esker__lowering *lowering, co
 esker_status esker__conv2d_weight_grad_lower_pooled(esker__lowering *lowering, const esker_node *plain,
                                                     const esker_node *pooled);
 
+/**
+ * Channels in fours (conv2d_fours.c, which plans for inference make): conv2d's op->fours and op->in_fours; the node is conv2d with x in either layout and y in fours.
+ * `plain` is the node with both as they are without.
+ */
+bool esker__conv2d_fours(const esker_node *node, const esker__fours_rates *rates, esker__fours *out);
+esker_node *esker__conv2d_in_fours(esker_graph *graph, const esker_node *node, esker_node *const *inputs);
+esker_status esker__conv2d_lower_to_fours(esker__lowering *lowering, const esker_node *plain, const esker_node *node);
+
 /** What these gradients become where `g`, in the graph being made, is that of a max_pool2d, if that pays; else NULL. `sums`: NULL, or asked for as well. */
 esker_node *esker__conv2d_input_grad_of_pooled(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                                                const esker__fusion *fusion);

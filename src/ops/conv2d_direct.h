@@ -22,6 +22,8 @@ typedef struct esker__conv2d_direct {
     int32_t w_f, w_c, w_first, w_p, w_q, w_group;
     uint32_t y_channel, y_first, y_u, y_v;
     bool alone; /* writes all of y, so that it may be split */
+    bool
+        fours; /* y has its channels in fours: y_channel is still in pixels, y_u and y_v in elements; conv/quads and conv/direct can, without groups */
     const esker__tail *tail;
     const esker_node *x, *w, *bias, *y;
     const esker_node *pooling; /* or NULL: the conv2d with a max_pool2d that this is; y is what is pooled */

@@ -121,17 +121,20 @@ static esker_status emit_way(esker__lowering *lowering, const direct *d, way how
 static esker_status emit_direct(esker__lowering *lowering, const direct *d)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    winograd filtered = {esker__conv2d_suits_winograd(lowering, d, 2), esker__conv2d_suits_winograd(lowering, d, 4),
-                         esker__conv2d_usual_winograd(lowering, d)};
+    bool any = !d->fours;
+    winograd filtered = {0};
+    if (any)
+        filtered = (winograd){esker__conv2d_suits_winograd(lowering, d, 2), esker__conv2d_suits_winograd(lowering, d, 4),
+                              esker__conv2d_usual_winograd(lowering, d)};
     bool fixed = (filtered.suits2 || filtered.suits4) && esker__is_fixed(lowering, d->w); /* filters are transformed once */
     char problem[256];
     snprintf(problem, sizeof problem,
-             "conv n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld g=%lld taps=%dx%d stride=%dx%d step=%dx%d%s%s",
+             "conv n=%lld h=%d w=%d c=%lld oh=%lld ow=%lld f=%lld g=%lld taps=%dx%d stride=%dx%d step=%dx%d%s%s%s",
              (long long)d->images, d->x_h, d->x_w, (long long)d->c_in, (long long)d->rows, (long long)d->columns,
              (long long)d->f_out, (long long)d->groups, d->taps_y, d->taps_x, d->stride_y, d->stride_x, d->step_y,
-             d->step_x, fixed ? " fixed" : "", d->pooling || d->pooled ? " pooled" : "");
-    way how = choose_way(lowering, problem, d->cost.flops / 2, esker__conv2d_is_matmul(d), filtered,
-                         esker__conv2d_suits_few(limits, d), esker__conv2d_suits_tiled(limits, d), true,
+             d->step_x, fixed ? " fixed" : "", d->pooling || d->pooled ? " pooled" : "", d->fours ? " fours" : "");
+    way how = choose_way(lowering, problem, d->cost.flops / 2, any && esker__conv2d_is_matmul(d), filtered,
+                         any && esker__conv2d_suits_few(limits, d), any && esker__conv2d_suits_tiled(limits, d), true,
                          esker__conv2d_suits_quads(limits, d));
     return emit_way(lowering, d, how);
 }
@@ -218,6 +221,7 @@ static esker_status emit_plain(esker__lowering *lowering, const direct *d, way h
     if (dilate) esker__text_add(&defines, "DILATE 1\n");
     if (d->groups > 1) esker__text_add(&defines, "GROUPS 1\n");
     if (share) esker__text_add(&defines, "SHARE 1\n");
+    if (d->fours) esker__text_add(&defines, "FOURS 1\nPADS %d\n", (int)(d->f_out % 4));
     if (n_tiles >= 1 << 22) esker__text_add(&defines, "EXACT 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
     if (how != WAY_PLAIN && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))
@@ -275,6 +279,17 @@ static direct forward_direct(const esker_node *node)
 esker_status esker__conv2d_lower(esker__lowering *lowering, const esker_node *node)
 {
     direct d = forward_direct(node);
+    return emit_direct(lowering, &d);
+}
+
+esker_status esker__conv2d_lower_to_fours(esker__lowering *lowering, const esker_node *plain, const esker_node *node)
+{
+    direct d = forward_direct(plain);
+    d.y = node;
+    d.fours = true;
+    d.alone = false; /* no partial sums in that layout */
+    d.y_v = 4;
+    d.y_u = 4 * (uint32_t)d.columns;
     return emit_direct(lowering, &d);
 }
 

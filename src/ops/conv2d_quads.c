@@ -123,9 +123,10 @@ esker_status esker__conv2d_emit_quads(esker__lowering *lowering, const esker__co
     desc.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
     esker__text_add(&defines, "KW %d\nS %d\nSIZE %u\n", (int)d->taps_x, (int)d->stride_x, size);
+    if (d->fours) esker__text_add(&defines, "FOURS 1\n");
     desc.operands[desc.n_operands++] = (esker__operand){.value = x};
     desc.operands[desc.n_operands++] = (esker__operand){.value = w};
-    esker__tail_emit(lowering, d->tail, d->y, false, &desc, &defines);
+    esker__tail_emit(lowering, d->tail, d->y, d->fours, &desc, &defines);
     if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
     desc.defines = defines.chars;
     st = esker__emit(lowering, &desc);

@@ -362,6 +362,8 @@ const esker__op esker__op_max_pool2d = {
     .cost = cost,
     .lower = lower,
     .fused = esker__fused_max_pool2d,
+    .fours = esker__pool2d_fours,
+    .in_fours = esker__pool2d_in_fours,
 };
 
 const esker__op esker__op_avg_pool2d = {
@@ -376,6 +378,8 @@ const esker__op esker__op_avg_pool2d = {
     .atol = ESKER__FLUSHED,
     .cost = cost,
     .lower = lower,
+    .fours = esker__pool2d_fours,
+    .in_fours = esker__pool2d_in_fours,
 };
 
 /* g, x, y. Which element is the maximum does not change with g; how the result changes with x is zero almost everywhere, and is

@@ -37,6 +37,12 @@ typedef struct esker__winners_attr {
 } esker__winners_attr;
 extern const esker__op esker__op_max_pool2d_winners_grad;
 
+/** op->fours and op->in_fours of pooling, and of mean over whole images (pool2d_fours.c). */
+bool esker__pool2d_fours(const esker_node *node, const esker__fours_rates *rates, esker__fours *out);
+esker_node *esker__pool2d_in_fours(esker_graph *graph, const esker_node *node, esker_node *const *inputs);
+bool esker__mean_fours(const esker_node *node, const esker__fours_rates *rates, esker__fours *out);
+esker_node *esker__mean_in_fours(esker_graph *graph, const esker_node *node, esker_node *const *inputs);
+
 /** op->fused of max_pool2d and of max_pool2d_grad (conv2d_pool.c). */
 esker_node *esker__fused_max_pool2d(esker_graph *graph, const esker_node *node, esker_node *const *inputs,
                                     const esker__fusion *fusion);

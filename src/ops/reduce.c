@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "base/text.h"
 #include "ops/optimizer.h"
+#include "ops/pool2d.h"
 
 int64_t esker__reduce_terms(const esker_node *node)
 {
@@ -226,7 +227,8 @@ static esker_node *sum_updating(const esker_node *node, const esker__update *upd
 
 REDUCTION(sum, ESKER__JOIN_SUM, 1, sum_gradient, sum_tolerance, .flags = ESKER__OP_UPDATES_WITH_ALL,
           .may_update = sum_may_update, .updating = sum_updating)
-REDUCTION(mean, ESKER__JOIN_SUM, 1.0 / (double)esker__reduce_terms(node), mean_gradient, mean_tolerance, .flags = 0)
+REDUCTION(mean, ESKER__JOIN_SUM, 1.0 / (double)esker__reduce_terms(node), mean_gradient, mean_tolerance,
+          .fours = esker__mean_fours, .in_fours = esker__mean_in_fours)
 
 /* ---- Sums that update parameters ---- */
 

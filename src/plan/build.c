@@ -9,6 +9,7 @@
 #include "graph/passes.h"
 #include "plan/build.h"
 #include "plan/copy.h"
+#include "plan/layout.h"
 #include "plan/near.h"
 #include "plan/recompute.h"
 #include "plan/stacked.h"
@@ -505,9 +506,13 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
     if (!mapped) return esker__fail_memory((size_t)n_outputs * sizeof *mapped, "plan");
     esker__params_fix(plan->params);
     plan->outputs_bytes = ESKER__OUTPUTS_HEAD_BYTES;
-    const esker__fusing how = {.limits = &plan->limits, .family = plan->family, .barred = plan->barred};
+    const esker__fusing how = {.limits = &plan->limits,
+                               .family = plan->family,
+                               .barred = plan->barred,
+                               .fours = plan->forced && !plan->forced->problem && !strcmp(plan->forced->name, "fours")};
     esker_status (*const passes[])(const esker_graph *, const esker__fusing *, esker_node *const *, int, esker_graph **,
-                                   esker_node **) = {esker__pass_fold, esker__pass_fuse, esker__pass_chain};
+                                   esker_node **) = {esker__pass_fold, esker__pass_fuse, esker__pass_layout,
+                                                     esker__pass_chain};
     bool recomputes = esker__setting("recompute", plan->family == ESKER__FAMILY_NVIDIA) &&
                       !(plan->barred && plan->barred->n);
     esker_status st = esker__pass_simplify(graph, outputs, n_outputs, &simple, mapped);
