@@ -323,12 +323,18 @@ static const struct fours_case {
 
 /* ---- Running it ---- */
 
-static void run(const struct fours_case *c, const char *variant, bool no_fusion, bool check, float **out, int64_t *out_n)
+typedef struct way {
+    const char *variant;
+    bool no_fusion, check, cut; /* cut: into slices of a thousand operations or bytes */
+} way;
+
+/* Returns how many dispatches a step has. */
+static int run(const struct fours_case *c, way how, float **out, int64_t *out_n)
 {
     esker_graph *graph;
     esker_plan *plan;
     uint64_t ticket = 0;
-    setenv("ESKER_VARIANT", variant, 1);
+    setenv("ESKER_VARIANT", how.variant, 1);
     assert_ok(esker_graph_create(NULL, &graph));
     esker_node *y = c->record(graph);
     assert_ok(esker_graph_status(graph));
@@ -337,16 +343,20 @@ static void run(const struct fours_case *c, const char *variant, bool no_fusion,
                                  &(esker_plan_desc){.device = test_device(),
                                                     .outputs = &y,
                                                     .n_outputs = 1,
-                                                    .no_fusion = no_fusion,
-                                                    .slice_seconds = -1,
-                                                    .check = check},
+                                                    .no_fusion = how.no_fusion,
+                                                    .slice_seconds = how.cut ? 1e-3 : -1,
+                                                    .flops_per_second = 1e6,
+                                                    .bytes_per_second = 1e6,
+                                                    .check = how.check},
                                  &plan));
     assert_ok(esker_plan_check(plan));
-    bool fours = !no_fusion && !strncmp(variant, "fours", 5);
-    assert_int_equal(test_count_kernels(plan, "conv/fours"), fours ? c->convolutions : 0);
-    assert_int_equal(test_count_kernels(plan, "pool/fours"), fours ? c->pools : 0);
+    bool fours = !how.no_fusion && !strncmp(how.variant, "fours", 5);
+    if (!how.cut) {
+        assert_int_equal(test_count_kernels(plan, "conv/fours"), fours ? c->convolutions : 0);
+        assert_int_equal(test_count_kernels(plan, "pool/fours"), fours ? c->pools : 0);
+    }
     /* With four storage blocks more is left of tails, and of odd channels that is computed as it is. */
-    if (!fours || plan->limits.storage_blocks >= 5)
+    if (!how.cut && (!fours || plan->limits.storage_blocks >= 5))
         assert_int_equal(test_count_kernels(plan, "convert/fours"), fours ? c->conversions : 0);
     int64_t n_in = (int64_t)(plan->inputs[0].n_bytes / 4), n = esker__elems(&y->type.shape);
     float *x = malloc((size_t)n_in * sizeof *x), *got = malloc((size_t)n * sizeof *got);
@@ -358,10 +368,12 @@ static void run(const struct fours_case *c, const char *variant, bool no_fusion,
     }
     assert_ok(esker_plan_read(plan, ticket, 0, got, (size_t)n * sizeof *got));
     free(x);
+    int n_dispatches = (int)(plan->n_dispatches - plan->n_prologue);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     *out = got;
     *out_n = n;
+    return n_dispatches;
 }
 
 /* Each under one set of kernels, the next under the next. */
@@ -373,10 +385,11 @@ static void values_are_the_same(void **state)
     size_t v = (size_t)(c - cases) % (sizeof variants / sizeof *variants);
     float *plain, *got, largest = 0;
     int64_t n;
-    run(c, "planes", false, false, &plain, &n);
+    run(c, (way){"planes"}, &plain, &n);
     for (int64_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(plain[i]));
     assert_true(largest > 0);
-    run(c, variants[v], false, true, &got, &n); /* each node beside its reference, zeros beyond the channels, too */
+    run(c, (way){variants[v], .check = true}, &got,
+        &n); /* each node beside its reference, zeros beyond the channels, too */
     for (int64_t i = 0; i < n; i++)
         if (!(fabsf(got[i] - plain[i]) <= 2e-5f * largest))
             fail_msg("%s, %s: element %lld is %.9g, without %.9g, largest %g", c->name, variants[v], (long long)i,
@@ -385,12 +398,28 @@ static void values_are_the_same(void **state)
     free(plain);
 }
 
+static void slices_give_the_same_bits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        float *whole, *cut;
+        int64_t n;
+        if (cases[i].record != mobilenet_v2 && cases[i].record != squeezenet && cases[i].record != dense_stride) continue;
+        int n_whole = run(&cases[i], (way){"fours"}, &whole, &n),
+            n_cut = run(&cases[i], (way){"fours", .cut = true}, &cut, &n);
+        assert_true(n_cut > 2 * n_whole);
+        assert_memory_equal(whole, cut, (size_t)n * sizeof *whole);
+        free(whole);
+        free(cut);
+    }
+}
+
 static void no_fusion_leaves_the_layout_alone(void **state)
 {
     float *got;
     int64_t n;
     (void)state;
-    run(&cases[0], "fours", true, false, &got, &n);
+    run(&cases[0], (way){"fours", .no_fusion = true}, &got, &n);
     free(got);
 }
 
@@ -431,7 +460,7 @@ static void quarantined_kernels_are_done_without(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[N_CASES + 2];
+    struct CMUnitTest tests[N_CASES + 3];
     for (size_t i = 0; i < N_CASES; i++)
         tests[i] = (struct CMUnitTest){.name = cases[i].name,
                                        .test_func = values_are_the_same,
@@ -440,5 +469,6 @@ int main(void)
     tests[N_CASES] = (struct CMUnitTest)cmocka_unit_test_teardown(no_fusion_leaves_the_layout_alone, test_without_variant);
     tests[N_CASES + 1] = (struct CMUnitTest)cmocka_unit_test_teardown(quarantined_kernels_are_done_without,
                                                                       test_without_variant);
+    tests[N_CASES + 2] = (struct CMUnitTest)cmocka_unit_test_teardown(slices_give_the_same_bits, test_without_variant);
     return test_finish(cmocka_run_group_tests_name("fours", tests, NULL, NULL));
 }
