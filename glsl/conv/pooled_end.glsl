@@ -26,15 +26,16 @@
     if (!upper) column += 2u;
     if (uint(image) >= images || u >= rows || column >= columns) return;
     uint place = (u >> 1) * y_u + (column >> 1), word = 0u;
-    // First maximum: none before it is larger.
+    // First maximum: none before it is larger. One that is not a number stays.
+#define LARGER(T) ((T) > largest || isnan(T))
 #define POOL(I, S, GOT)                                                                                                          \
     if (f + I < f_out) {                                                                                                         \
         vec2 above = upper ? S.xy : GOT, below = upper ? GOT : S.zw;                                                             \
         float largest = above.x;                                                                                                 \
         uint winner = 0u;                                                                                                        \
-        if (above.y > largest) largest = above.y, winner = 1u;                                                                   \
-        if (below.x > largest) largest = below.x, winner = 2u;                                                                   \
-        if (below.y > largest) largest = below.y, winner = 3u;                                                                   \
+        if (LARGER(above.y)) largest = above.y, winner = 1u;                                                                   \
+        if (LARGER(below.x)) largest = below.x, winner = 2u;                                                                   \
+        if (LARGER(below.y)) largest = below.y, winner = 3u;                                                                   \
         if (GATED == 1 && !(largest > 0.0)) winner = 255u;                                                                       \
         word |= winner << (8u * I);                                                                                              \
         y[(uint(image) * f_out + f + I) * y_channel + place] = largest;                                                          \

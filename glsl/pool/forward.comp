@@ -56,7 +56,7 @@ void main()
 #if MEAN
             s += t;
 #else
-            s = t > s ? t : s;
+            s = t > s || isnan(t) ? t : s;
 #endif
         }
 #if MEAN == 2

@@ -71,7 +71,7 @@ void main()
     for (int r = y_begin; r < y_end; r++)
         for (int c = x_begin; c < x_end; c++) {
             float s = x[base + r * x_w + c];
-            if (s > largest) {
+            if (s > largest || isnan(s)) {
                 largest = s;
                 first = r * x_w + c;
             }

@@ -54,7 +54,7 @@ void main()
         for (uint p = 0u; p < window_y; p++, from += x_w)
             for (uint q = 0u; q < window_x; q++, at++) {
                 float t = x[from + q];
-                if (t > largest) {
+                if (t > largest || isnan(t)) {
                     largest = t;
                     winner = at;
                 }

@@ -71,7 +71,8 @@ ESKER_API esker_node *esker_erf(esker_node *x);
 ESKER_API esker_node *esker_pow(esker_node *a, esker_node *b);
 
 /* Activations. */
-ESKER_API esker_node *esker_relu(esker_node *x); /* max(x, 0); the gradient at 0 is 0 */
+/** max(x, 0); the gradient at 0 is 0. Of NaN it is NaN, but 0 where a compiler makes a maximum of the comparison, as llvmpipe's does. */
+ESKER_API esker_node *esker_relu(esker_node *x);
 /** x, or slope x where x < 0; the gradient at 0 is slope. */
 ESKER_API esker_node *esker_leaky_relu(esker_node *x, float slope);
 /**
@@ -195,8 +196,8 @@ typedef struct esker_pool2d_desc {
     int padding[2];       /* at most half the window; max ignores it, average counts its zeros */
     bool exclude_padding; /* average: divide by the pixels of the window that lie inside x, not by all */
 } esker_pool2d_desc;
-ESKER_API esker_node *esker_max_pool2d(esker_node *x,
-                                       const esker_pool2d_desc *desc); /* a tie's gradient goes to the first */
+/** The largest of each window, or NaN if one is, where the device has them; a tie's gradient goes to the first. */
+ESKER_API esker_node *esker_max_pool2d(esker_node *x, const esker_pool2d_desc *desc);
 ESKER_API esker_node *esker_avg_pool2d(esker_node *x, const esker_pool2d_desc *desc);
 /**
  * The mean over windows that divide x into size[0] rows and size[1] columns (0: as many as x has), more or fewer than x

@@ -301,7 +301,7 @@ static void reference(const esker__reference *r)
                     for (int64_t e = 0; e < (int64_t)attr->window[0] * attr->window[1]; e++) {
                         int64_t other = first + e / attr->window[1] * from[3] + e % attr->window[1];
                         if (off && off[other] > most_off) most_off = off[other];
-                        if (y[other] > y[best]) best = other, winner = e;
+                        if (y[other] > y[best] || isnan(y[other])) best = other, winner = e;
                     }
                     bool open = false;
                     double slack = off ? k * off[best] : 0;

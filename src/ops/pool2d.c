@@ -206,7 +206,7 @@ static void reference(const esker__reference *r)
                         sum += t;
                         inside++;
                         magnitude += fabs(t);
-                        if (t > largest) largest = t;
+                        if (t > largest || isnan(t)) largest = t;
                     }
                 double n = attr->exclude_padding ? (double)inside : (double)attr->window[0] * attr->window[1];
                 r->out[0][at] = mean ? sum / n : largest;
@@ -248,7 +248,7 @@ static void reference_grad(const esker__reference *r)
                         if (mean) {
                             gx[e] += r->in[0][at] / n;
                             if (magnitude) magnitude[e] += fabs(r->in[0][at]) / n;
-                        } else if (first < 0 || r->in[1][e] > r->in[1][first]) {
+                        } else if (first < 0 || r->in[1][e] > r->in[1][first] || isnan(r->in[1][e])) {
                             first = e;
                         }
                     }

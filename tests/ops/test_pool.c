@@ -1,6 +1,7 @@
 /* device test: max_pool2d and avg_pool2d with their gradients. */
 #include "support/op_check.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "support/plan_bits.h"
@@ -188,6 +189,89 @@ static void slices_give_the_same_bits(void **state)
     }
 }
 
+/* y = what `record` makes of one picture of side x side, with a NaN at element `at`; how many dispatches pool alone. */
+static int run_with_nan(esker_node *(*record)(esker_graph *graph, esker_node *x), int side, int at, float *y, int n_y)
+{
+    esker_graph *graph;
+    esker_plan *plan;
+    float x[256];
+    uint64_t ticket;
+    assert_true(side * side <= 256);
+    for (int i = 0; i < side * side; i++) x[i] = i == at ? NAN : (float)(i * 7 % 16) - 5;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *in = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){4, {1, 1, side, side}}),
+               *made = record(graph, in);
+    assert_ok(esker_graph_status(graph));
+    assert_ok(
+        esker_plan_compile(graph, &(esker_plan_desc){.device = test_device(), .outputs = &made, .n_outputs = 1}, &plan));
+    esker_graph_destroy(graph);
+    int n_pool = test_count_kernels(plan, "pool/");
+    assert_ok(esker_plan_write(plan, 0, x, (size_t)(side * side) * sizeof *x));
+    assert_ok(esker_plan_submit(plan, &ticket));
+    assert_ok(esker_plan_read(plan, ticket, 0, y, (size_t)n_y * sizeof *y));
+    esker_plan_destroy(plan);
+    return n_pool;
+}
+
+static esker_node *apart(esker_graph *graph, esker_node *x)
+{
+    (void)graph;
+    return esker_max_pool2d(x, &(esker_pool2d_desc){.window = {2, 2}});
+}
+
+static esker_node *overlapping(esker_graph *graph, esker_node *x)
+{
+    (void)graph;
+    return esker_max_pool2d(x, &(esker_pool2d_desc){.window = {3, 3}, .stride = {1, 1}});
+}
+
+static esker_node *negative(esker_graph *graph, esker_node *x)
+{
+    (void)graph;
+    return esker_neg(x);
+}
+
+/* Behind a convolution, which spreads it to the pixels around: one kernel with fusion. Not behind a relu, of which compilers make a maximum with 0. */
+static esker_node *behind_conv(esker_graph *graph, esker_node *x)
+{
+    esker_node *w = esker_full(graph, &(esker_shape){4, {8, 1, 3, 3}}, 1);
+    return esker_max_pool2d(esker_conv2d(x, w, &(esker_conv2d_desc){.padding = {1, 1}}),
+                            &(esker_pool2d_desc){.window = {2, 2}});
+}
+
+static void a_window_with_a_nan_is_one(void **state)
+{
+    (void)state;
+    static const char *const variants[] = {"direct", "tiled", "few"};
+    enum { SIDE = 14, POOLED = SIDE / 2 };
+    float y[8 * POOLED * POOLED];
+    run_with_nan(negative, 4, 0, y, 16);
+    if (!isnan(y[0])) skip(); /* the device has none */
+    for (int at = 0; at < 16; at++) {
+        int row = at / 4, column = at % 4;
+        run_with_nan(apart, 4, at, y, 4);
+        for (int i = 0; i < 4; i++) assert_int_equal(isnan(y[i]) != 0, i == row / 2 * 2 + column / 2);
+        run_with_nan(overlapping, 4, at, y, 4);
+        for (int i = 0; i < 4; i++) {
+            int u = i / 2, v = i % 2;
+            assert_int_equal(isnan(y[i]) != 0, row >= u && row < u + 3 && column >= v && column < v + 3);
+        }
+    }
+    esker_device_info device;
+    esker_device_get_info(test_device(), &device);
+    for (size_t k = 0; k < sizeof variants / sizeof *variants; k++)
+        for (int at = 0; at < 6; at++) {
+            int row = at < 4 ? 6 + at / 2 : at == 4 ? 0 : SIDE - 1, column = at < 4 ? 4 + at % 2 : at == 4 ? SIDE - 1 : 0;
+            setenv("ESKER_VARIANT", variants[k], 1);
+            int n_pool = run_with_nan(behind_conv, SIDE, row * SIDE + column, y, 8 * POOLED * POOLED);
+            assert_int_equal(n_pool, k == 0 || device.limits.group_invocations < 1024);
+            for (int i = 0; i < 8 * POOLED * POOLED; i++) {
+                int u = i / POOLED % POOLED * 2, v = i % POOLED * 2; /* the window's first pixel */
+                assert_int_equal(isnan(y[i]) != 0, row >= u - 1 && row <= u + 2 && column >= v - 1 && column <= v + 2);
+            }
+        }
+}
+
 int main(void)
 {
     static op_check_row all[2 * N_CASES + N_ROWS];
@@ -202,6 +286,7 @@ int main(void)
                 .shape = cases[i].x, .lo = -1, .hi = 1, .fill = mean ? OP_CHECK_UNIFORM : OP_CHECK_DISTINCT};
         }
     memcpy(all + n, rows, sizeof rows);
-    const struct CMUnitTest more[] = {cmocka_unit_test(refusals), cmocka_unit_test(slices_give_the_same_bits)};
+    const struct CMUnitTest more[] = {cmocka_unit_test(refusals), cmocka_unit_test(slices_give_the_same_bits),
+                                      cmocka_unit_test_teardown(a_window_with_a_nan_is_one, test_without_variant)};
     return op_check_main("pool", all, 2 * N_CASES + N_ROWS, more, sizeof more / sizeof *more);
 }
