@@ -1,13 +1,11 @@
 /* device test: check mode: right plans pass and compute the same bits, a broken kernel is found by name, so is memory that is overwritten. */
 #include <esker/ops.h>
-#include "base/file.h"
 #include "plan/plan.h"
 #include "support/random_graph.h"
 #include "support/test.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #define BATCH 6
 
@@ -179,26 +177,6 @@ static const struct broken {
     {"optim/rules", "x -= lr * (s / root);", "x -= lr * (s / root), t *= 1.0001;", ESKER_OPTIMIZER_ADAM, {"state 1"}},
 };
 
-/* Copies the kernel with its change into a folder that ESKER_GLSL_DIR then names. */
-static void break_kernel(const char *folder, const char *kernel, const char *find, const char *put)
-{
-    char path[1200];
-    unsigned char *text;
-    size_t n_bytes;
-    snprintf(path, sizeof path, ESKER_SOURCE_DIR "/glsl/%s.comp", kernel);
-    assert_ok(esker__file_read(path, 1 << 20, &text, &n_bytes));
-    char *at = strstr((char *)text, find);
-    if (!at) fail_msg("glsl/%s.comp has no \"%s\" any more: choose something else to break", kernel, find);
-    snprintf(path, sizeof path, "%s/%.*s", folder, (int)(strchr(kernel, '/') - kernel), kernel);
-    mkdir(path, 0777);
-    snprintf(path, sizeof path, "%s/%s.comp", folder, kernel);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fprintf(file, "%.*s%s%s", (int)(at - (char *)text), (char *)text, put, at + strlen(find));
-    assert_int_equal(fclose(file), 0);
-    esker__free(text);
-}
-
 static void broken_kernels_are_found_by_name(void **state)
 {
     const struct broken *row = *state;
@@ -206,7 +184,7 @@ static void broken_kernels_are_found_by_name(void **state)
     esker_device *dev;
     esker_graph *graph;
     const char *folder = test_folder("broken");
-    break_kernel(folder, row->kernel, row->find, row->put);
+    test_break_kernel(folder, row->kernel, row->find, row->put);
     setenv("ESKER_GLSL_DIR", folder, 1);
     assert_ok(esker_device_open(NULL, &dev));
     assert_ok(esker_graph_create(NULL, &graph));

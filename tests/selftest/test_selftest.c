@@ -1,12 +1,10 @@
 /* device test: every operation has cases, all of them are right here, and a kernel that is wrong is quarantined or reported. */
 #include <esker/selftest.h>
-#include "base/file.h"
 #include "plan/plan.h"
 #include "selftest/cases.h"
 #include "support/test.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
 
 static bool tell_wrong(const esker_selftest_result *r, void *user)
 {
@@ -75,25 +73,6 @@ static bool keep(const esker_selftest_result *r, void *user)
     return true;
 }
 
-static void break_kernel(const char *folder, const char *kernel, const char *find, const char *put)
-{
-    char path[1200];
-    unsigned char *text;
-    size_t n_bytes;
-    snprintf(path, sizeof path, ESKER_SOURCE_DIR "/glsl/%s.comp", kernel);
-    assert_ok(esker__file_read(path, 1 << 20, &text, &n_bytes));
-    char *at = strstr((char *)text, find);
-    if (!at) fail_msg("glsl/%s.comp has no \"%s\" any more: choose something else to break", kernel, find);
-    snprintf(path, sizeof path, "%s/%.*s", folder, (int)(strchr(kernel, '/') - kernel), kernel);
-    mkdir(path, 0777);
-    snprintf(path, sizeof path, "%s/%s.comp", folder, kernel);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fprintf(file, "%.*s%s%s", (int)(at - (char *)text), (char *)text, put, at + strlen(find));
-    assert_int_equal(fclose(file), 0);
-    esker__free(text);
-}
-
 static const struct broken {
     const char *name, *kernel, *find, *put, *ops;
     bool stands_in; /* another kernel can do the work */
@@ -134,7 +113,7 @@ static void wrong_kernels_are_quarantined(void **state)
     char glsl[1100], cache[1100];
     snprintf(glsl, sizeof glsl, "%s", test_folder("selftest-glsl"));
     snprintf(cache, sizeof cache, "%s", test_folder("selftest-cache"));
-    break_kernel(glsl, row->kernel, row->find, row->put);
+    test_break_kernel(glsl, row->kernel, row->find, row->put);
 
     esker_device *dev = open_with(cache, glsl);
     outcome o = selftest(dev, row->ops, &sum);

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <esker/memory.h>
+#include "base/file.h"
+#include "base/memory.h"
 #include "base/philox.h"
 
 static esker_device *device;
@@ -137,4 +139,23 @@ int test_count_kernels(const esker_plan *plan, const char *begin)
         n += !strncmp(d.kernel, begin, strlen(begin));
     }
     return n;
+}
+
+void test_break_kernel(const char *folder, const char *kernel, const char *find, const char *put)
+{
+    char path[1200];
+    unsigned char *text;
+    size_t n_bytes;
+    snprintf(path, sizeof path, ESKER_SOURCE_DIR "/glsl/%s.comp", kernel);
+    assert_ok(esker__file_read(path, 1 << 20, &text, &n_bytes));
+    char *at = strstr((char *)text, find);
+    if (!at) fail_msg("glsl/%s.comp has no \"%s\" any more: choose something else to break", kernel, find);
+    snprintf(path, sizeof path, "%s/%.*s", folder, (int)(strchr(kernel, '/') - kernel), kernel);
+    mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/%s.comp", folder, kernel);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "%.*s%s%s", (int)(at - (char *)text), (char *)text, put, at + strlen(find));
+    assert_int_equal(fclose(file), 0);
+    esker__free(text);
 }

@@ -48,6 +48,9 @@ void test_assert_close(const float *got, const double *want, const double *bound
 /** How many dispatches of the plan are by kernels whose names begin like that. */
 int test_count_kernels(const esker_plan *plan, const char *begin);
 
+/** Copy glsl/KERNEL.comp, with `put` in place of the first `find`, into a folder that ESKER_GLSL_DIR may then name. */
+void test_break_kernel(const char *folder, const char *kernel, const char *find, const char *put);
+
 /** A fresh folder under the build tree for the running test; removed by nobody, emptied when asked for again. */
 const char *test_folder(const char *name);
 
