@@ -431,6 +431,43 @@ static void no_fusion_leaves_the_layout_alone(void **state)
     free(got);
 }
 
+/* As max_pool2d has it: a window with one is none. */
+static void a_nan_in_a_window_stays(void **state)
+{
+    enum { N_X = 2 * 6 * 5 * 5, N_Y = 2 * 6 * 3 * 3 };
+    float x[N_X], y[2][N_Y];
+    (void)state;
+    test_uniform(x, N_X, -1, 1, 9);
+    for (int i = 0; i < N_X; i += 41) x[i] = NAN;
+    for (int fours = 0; fours < 2; fours++) {
+        esker_graph *graph;
+        esker_plan *plan;
+        uint64_t ticket;
+        setenv("ESKER_VARIANT", fours ? "fours" : "planes", 1);
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *pooled = esker_max_pool2d(image(graph, 2, 6, 5, 5),
+                                              &(esker_pool2d_desc){.window = {3, 3}, .stride = {1, 1}});
+        assert_ok(esker_plan_compile(graph, &(esker_plan_desc){.device = test_device(), .outputs = &pooled, .n_outputs = 1},
+                                     &plan));
+        assert_int_equal(test_count_kernels(plan, "pool/fours"), fours);
+        assert_ok(esker_plan_write(plan, 0, x, sizeof x));
+        assert_ok(esker_plan_submit(plan, &ticket));
+        assert_ok(esker_plan_read(plan, ticket, 0, y[fours], sizeof y[fours]));
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+    int n = 0;
+    for (int i = 0; i < N_Y; i++) {
+        assert_int_equal(isnan(y[1][i]) != 0, isnan(y[0][i]) != 0);
+        if (isnan(y[0][i]))
+            n++;
+        else
+            assert_true(y[1][i] == y[0][i]);
+    }
+    assert_true(n < N_Y);
+    if (!n) skip(); /* the device has none */
+}
+
 /* What has its layout from a kernel that is wrong here is computed without: of convolutions by another of their kernels first. */
 static void quarantined_kernels_are_done_without(void **state)
 {
@@ -468,7 +505,7 @@ static void quarantined_kernels_are_done_without(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[N_CASES + 3];
+    struct CMUnitTest tests[N_CASES + 4];
     for (size_t i = 0; i < N_CASES; i++)
         tests[i] = (struct CMUnitTest){.name = cases[i].name,
                                        .test_func = values_are_the_same,
@@ -478,5 +515,6 @@ int main(void)
     tests[N_CASES + 1] = (struct CMUnitTest)cmocka_unit_test_teardown(quarantined_kernels_are_done_without,
                                                                       test_without_variant);
     tests[N_CASES + 2] = (struct CMUnitTest)cmocka_unit_test_teardown(slices_give_the_same_bits, test_without_variant);
+    tests[N_CASES + 3] = (struct CMUnitTest)cmocka_unit_test_teardown(a_nan_in_a_window_stays, test_without_variant);
     return test_finish(cmocka_run_group_tests_name("fours", tests, NULL, NULL));
 }
