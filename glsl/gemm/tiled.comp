@@ -11,6 +11,7 @@
 // Bindings  0 in a f32: [m, k], or [k, m] if TA    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 (if BIAS; of i, not of j, if BIAS_OF_ROW)    then those of TAIL    last out c f32
 //           c is [m, n]; if SPLIT, [splits, m, n] of partial sums for gemm/sum_splits, each over the `chunk` values of p before the next one's,
 //           the last up to k and the first over what is left
+//           MEET: k is in two splits, whose groups meet in c (gemm/meet), which is the result; behind c u32 [batches, tiles], all 0
 //           BATCH: many such products, c [batches, m, n] (if SPLIT, [splits, batches, m, n]), a and b as the steps say
 // Uniforms  m, n, k >= 1; chunk: multiple of BK, or k; bias_step: 1, or 0 for a bias of one element;
 //           last_a, last_b: the last four of each operand (read if VA, VB); batches, lengths, step_a, step_b (read if BATCH): as in gemm/direct, the steps
@@ -77,6 +78,9 @@
 #ifndef SPLIT
 #define SPLIT 0
 #endif
+#ifndef MEET // 0, or the binding of the block behind c; then SPLIT, too
+#define MEET 0
+#endif
 #ifndef BATCH
 #define BATCH 0 // batch axes, to 4
 #endif
@@ -124,7 +128,14 @@ layout(std430, binding = 1) readonly buffer B { float b[]; };
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
-#if VC && !UPDATE
+#if MEET // what one group wrote another reads
+#if VC
+layout(std430, binding = OUT_BINDING) coherent buffer C { vec4 c[]; };
+#else
+layout(std430, binding = OUT_BINDING) coherent buffer C { float c[]; };
+#endif
+layout(std430, binding = MEET) coherent buffer Meetings { uint meetings[]; };
+#elif VC && !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { vec4 c[]; };
 #elif !UPDATE
 layout(std430, binding = OUT_BINDING) writeonly buffer C { float c[]; };
@@ -174,6 +185,9 @@ shared vec4 tile_b[BUFFERS * BK * NR * TX];
 #include "gemm/loads"
 
 #include "gemm/results"
+#if MEET
+#include "gemm/meet"
+#endif
 #if SPLIT && SUMS
 #define PART sums_step // the sums of a split lie behind its product
 #else
@@ -184,11 +198,14 @@ void store4(uint i, uint j, vec4 s)
 #if !EVEN
     if (i >= m || j >= n) return;
 #endif
-    s = with_bias(i, j, s);
     uint at = i * n + j;
-#if SPLIT || BATCH
+#if MEET
+    at += (gl_WorkGroupID.z + group_base.z) % batches * (m * n);
+    if (!meet4(at, j, s)) return;
+#elif SPLIT || BATCH
     at += (gl_WorkGroupID.z + group_base.z) * PART;
 #endif
+    s = with_bias(i, j, s);
 #if UPDATE
     update_block(at, n, 1u, n - j, s, s, s, s);
 #else
@@ -538,6 +555,16 @@ void main()
         }
     }
 #endif
+#if MEET
+    uvec2 tiles_of_c = (uvec2(n, m) + 4u * uvec2(COLS4, ROWS4) - 1u) / (4u * uvec2(COLS4, ROWS4));
+    uint meeting = (group.z % batches * tiles_of_c.y + group.y) * tiles_of_c.x + group.x;
+    memoryBarrierShared();
+    barrier();
+    arrive(meeting);
+#define LEAVE leave(meeting);
+#else
+#define LEAVE
+#endif
 #if SLICES > 1
     // Four rows (of NR blocks of columns) of each invocation at a time: all slices share theirs, then each invocation adds up some of them in order.
 #define EACH uint(4 * NR * TX * TY)
@@ -567,6 +594,7 @@ void main()
     JOIN(2, s8, s9, s10, s11, t8, t9, t10, t11)
     JOIN(3, s12, s13, s14, s15, t12, t13, t14, t15)
 #endif
+    LEAVE
     return;
 #endif
 
@@ -621,4 +649,5 @@ void main()
     SAVE(ROW_AT(3, 3), s15, t15)
 #endif
 #endif
+    LEAVE
 }

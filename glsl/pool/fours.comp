@@ -45,8 +45,7 @@ void main()
 #if MEAN
             s += t;
 #else
-#define LARGEST(E) (t.E > s.E || isnan(t.E) ? t.E : s.E)
-            s = vec4(LARGEST(x), LARGEST(y), LARGEST(z), LARGEST(w));
+            s = vec4(t.x > s.x ? t.x : s.x, t.y > s.y ? t.y : s.y, t.z > s.z ? t.z : s.z, t.w > s.w ? t.w : s.w);
 #endif
         }
 #if MEAN == 2

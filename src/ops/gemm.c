@@ -38,7 +38,7 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
                                 esker__text *defines)
 {
     uint64_t n_elems = (uint64_t)p->m * p->n * (p->sum ? 1 : p->batches), part_elems = esker__gemm_part_elems(p);
-    uint32_t parts = p->sum ? p->splits * p->batches : p->splits;
+    uint32_t parts = p->sum ? p->splits * p->batches : p->meetings ? 1 : p->splits;
     d->writes_once = true; /* all kernels in glsl/gemm/ */
     if (p->n_axes) esker__text_add(defines, "BATCH %u\n", p->n_axes);
     if (p->splits > 1) esker__text_add(defines, "SPLIT 1\n");
@@ -57,6 +57,12 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
         esker__tail_emit_updating(lowering, p->tail, p->out, quads, p->n % 4 == 0 && strcmp(d->kernel, "gemm/rows"),
                                   p->sums_bound, d, defines);
         esker__update_cost(p->out, &d->cost);
+    }
+    if (p->meetings) {
+        if (p->value_out) esker__text_add(defines, "OUT_BINDING %d\n", d->n_operands - 1);
+        esker__text_add(defines, "MEET %d\n", d->n_operands);
+        for (int i = 0; i < d->n_operands; i++) d->operands[i].in_place = false; /* the tail reads behind the meeting */
+        d->operands[d->n_operands++] = (esker__operand){.value = esker__meetings(lowering, p->meetings), .write = true};
     }
     d->defines = defines->chars;
     esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")

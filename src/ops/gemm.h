@@ -19,6 +19,7 @@ typedef struct esker__gemm {
     const esker__tail *tail;                                    /* or NULL */
     const esker_node *sums; /* NULL, or where the sums of the rows of op(a) go (without a tail) */
     bool sums_bound;        /* set while it is lowered: the kernel makes them */
+    uint64_t meetings; /* set while it is lowered: of the two splits, whose groups meet in the result; 0: they do not */
     esker__cost cost;
 } esker__gemm;
 

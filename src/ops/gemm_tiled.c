@@ -14,15 +14,19 @@ typedef struct tiling {
        takes a group that has a multiprocessor to itself. */
     double flops, seconds;
     uint32_t groups;
+    bool meets; /* k in two splits, whose groups meet in the result */
 } tiling;
 
 static const tiling tilings[] = {
     {"t256x128", 16, 16, 4, 2, 16, 1, 2, 16, 2, 8, 347e9, 2.9e-6, 1},
     {"t128x128", 16, 16, 2, 2, 8, 1, 2, 8, 2, 0, 318e9, 0.95e-6, 2},
     {"t128x64", 8, 16, 2, 2, 32, 2, 2, 8, 2, 0, 305e9, 1.72e-6, 1},
+    {"t128x64m", 8, 16, 2, 2, 32, 2, 2, 8, 2, 0, 305e9, 1.72e-6, 1, true},
     {"t64x64", 8, 8, 2, 2, 16, 1, 2, 16, 2, 0, 305e9, 1.01e-6, 8},
+    {"t64x64m", 8, 8, 2, 2, 16, 1, 2, 16, 2, 0, 305e9, 1.01e-6, 8, true},
     {"t32x64", 16, 8, 1, 1, 32, 1, 2, 16, 2, 0, 230e9, 0.86e-6, 4},
     {"t32x32", 8, 8, 1, 1, 32, 1, 2, 16, 2, 0, 200e9, 0.86e-6, 9},
+    {"t32x32m", 8, 8, 1, 1, 32, 1, 2, 16, 2, 0, 200e9, 0.86e-6, 9, true},
     {"t32x32s2", 8, 8, 1, 1, 64, 2, 1, 16, 2, 0, 246e9, 0.72e-6, 3},
     {"t32x32s4", 8, 8, 1, 1, 128, 4, 1, 16, 2, 0, 228e9, 1.15e-6, 1},
     {"t16x32s8", 8, 4, 1, 1, 128, 8, 1, 16, 2, 0, 205e9, 0.92e-6, 2},
@@ -32,7 +36,7 @@ static const tiling tilings[] = {
     {"t16x128s2", 32, 4, 1, 1, 64, 2, 1, 16, 2, 0, 160e9, 1.0e-6, 1},
 };
 #define N_TILINGS    ((int)(sizeof tilings / sizeof *tilings))
-#define USUAL_TILING 3 /* of GPUs that are large but otherwise unknown */
+#define USUAL_TILING 4 /* of GPUs that are large but otherwise unknown */
 
 #define MULTIPROCESSORS 132
 #define REGISTERS       65536  /* of each */
@@ -40,6 +44,7 @@ static const tiling tilings[] = {
 #define OF_RESULT       0.2e-9 /* more of them for each element of its tile, where no other groups compute meanwhile, */
 #define ACROSS          0.87 /* part of `seconds` where both operands lie across k, so that nothing is transposed on the way, */
 #define SECOND_PASS     4.2e-6 /* seconds of gemm/sum_splits with its barrier, */
+#define MEETING         2e-6   /* seconds of one in the result; not measured */
 #define PARTIAL_RATE    2e12   /* and bytes of partial sums a second that it adds up */
 #define PARTIAL_BYTES   (32u << 20)
 #define CACHE_BYTES     50e6   /* of operands: where they are more, each reading of them counts */
@@ -55,9 +60,17 @@ static uint64_t columns_of(const tiling *t)
     return 4 * t->nr * t->tx;
 }
 
+/* Whether the groups of two splits can meet: they have the result to themselves, and it is one of sums over more than one tile's p. */
+static bool can_meet(const esker_limits *limits, const esker__gemm *p, const tiling *t)
+{
+    uint32_t blocks = 4 + (p->tail ? (uint32_t)esker__tail_n_inputs(p->tail) + (p->tail->keeps != 0) : 0);
+    return p->k > t->bk && !p->sum && !p->sums && !esker__updated(p->out) && blocks <= limits->storage_blocks &&
+           2 * (uint64_t)p->batches <= limits->groups[2];
+}
+
 static bool has_room(const esker_limits *limits, const esker__gemm *p, const tiling *t)
 {
-    return t->tx * t->ty * t->slices <= limits->group_invocations &&
+    return (!t->meets || can_meet(limits, p, t)) && t->tx * t->ty * t->slices <= limits->group_invocations &&
            4 * t->buffers * t->bk * (rows_of(t) + columns_of(t)) <= limits->shared_bytes &&
            esker__ceil_div(p->n, columns_of(t)) <= limits->groups[0] &&
            esker__ceil_div(p->m, rows_of(t)) <= limits->groups[1] && p->batches <= limits->groups[2];
@@ -80,7 +93,9 @@ static double seconds_of(const esker__gemm *p, const tiling *t, uint64_t splits)
                                     (columns * (double)esker__ceil_div(p->m, rows_of(t)) +
                                      rows * (double)esker__ceil_div(p->n, columns_of(t))));
     uint64_t parts = p->sum ? splits * p->batches : splits;
-    if (parts > 1)
+    if (t->meets)
+        seconds += MEETING;
+    else if (parts > 1)
         seconds += SECOND_PASS + 4.0 * p->m * p->n * (p->sum ? 1 : p->batches) * (double)(parts + 1) / PARTIAL_RATE;
     return seconds;
 }
@@ -89,7 +104,8 @@ static double seconds_of(const esker__gemm *p, const tiling *t, uint64_t splits)
 static uint64_t best_splits(const esker_limits *limits, const esker__gemm *p, const tiling *t, double *out_seconds)
 {
     uint64_t best = 1, most = esker__ceil_div(p->k, 2 * t->bk);
-    *out_seconds = seconds_of(p, t, 1);
+    *out_seconds = seconds_of(p, t, t->meets ? 2 : 1);
+    if (t->meets) return 2;
     for (uint64_t splits = 2; splits <= most && splits <= 512; splits += splits < 8 ? 1 : splits / 4) {
         if (p->batches * splits > limits->groups[2] || 4.0 * p->m * p->n * p->batches * (double)splits > PARTIAL_BYTES)
             break;
@@ -109,8 +125,10 @@ int esker__gemm_tilings(const esker__lowering *lowering, const esker__gemm *p, c
     *out_seconds = INFINITY;
     if (p->k < 8 || p->m < 4 || p->n < 4) return 0; /* mostly padding */
     bool large = limits->group_invocations >= 1024 && limits->shared_bytes >= 32768 && family != ESKER__FAMILY_LLVMPIPE;
+    /* Elsewhere nobody has seen that a group's wait for another one ends: llvmpipe cuts long loops short, so that it can be tried with one thread alone. */
+    bool meets = esker__setting("meetings", family == ESKER__FAMILY_NVIDIA);
     for (int i = 0; i < N_TILINGS && n < capacity; i++) {
-        if (!has_room(limits, p, &tilings[i])) continue;
+        if (!has_room(limits, p, &tilings[i]) || (tilings[i].meets && !meets)) continue;
         double seconds;
         best_splits(limits, p, &tilings[i], &seconds);
         if (family == ESKER__FAMILY_NVIDIA ? seconds < *out_seconds
@@ -160,6 +178,7 @@ esker_status esker__gemm_emit_tiled(esker__lowering *lowering, esker__gemm *p, c
     uint64_t wanted = best_splits(esker__lowering_limits(lowering), p, t, &seconds);
     uint32_t chunk = wanted > 1 ? (uint32_t)esker__round_up(esker__ceil_div(p->k, wanted), t->bk) : p->k;
     p->splits = (uint32_t)esker__ceil_div(p->k, chunk);
+    p->meetings = t->meets ? esker__ceil_div(p->n, columns_of(t)) * esker__ceil_div(p->m, rows_of(t)) * p->batches : 0;
     esker__dispatch_desc d = {.kernel = "gemm/tiled",
                               .groups = {(uint32_t)esker__ceil_div(p->n, columns_of(t)),
                                          (uint32_t)esker__ceil_div(p->m, rows_of(t)), p->batches * p->splits},

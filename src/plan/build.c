@@ -224,6 +224,13 @@ esker__value esker__table(esker__lowering *l, const uint32_t *words, size_t n)
     return (esker__value){value};
 }
 
+esker__value esker__meetings(esker__lowering *l, uint64_t n)
+{
+    int value = add_constant(l->plan, (esker__plan_constant){.n_elems = n}, "meetings");
+    if (value < 0) l->status = ESKER_ERR_NO_MEMORY;
+    return (esker__value){value};
+}
+
 static esker__value arena_value(esker__lowering *l, int *cached, int storage, const char *label)
 {
     if (*cached < 0) *cached = add_value(l->plan, storage, 0, esker__plan_storage_bytes(l->plan, storage), label);

@@ -52,8 +52,6 @@ typedef struct esker__dispatch_desc {
     bool uses_step;
     bool
         writes_once; /* no two invocations write one element, not even the same: what its tail reads may lie where the result goes */
-    bool
-        waits; /* it takes far longer than its arithmetic and memory say, in rounds that wait for each other: others can run beside it */
     esker__cost cost; /* of this dispatch; zero: an even share of the node's */
     int bound; /* which error bound the node's outputs keep if this dispatch is among those that compute them: 0: what op->tolerance
                          says; else one that op->magnitudes knows (graph/op.h) */
@@ -106,6 +104,11 @@ bool esker__output_is_used(const esker__lowering *lowering, const esker_node *no
 esker__value esker__scratch(esker__lowering *lowering, uint64_t n_bytes);
 /** Words that never change, copied: n >= 1 of them, in memory of the plan's own. */
 esker__value esker__table(esker__lowering *lowering, const uint32_t *words, size_t n);
+/**
+ * `n` words that are 0 when a dispatch begins, and that it leaves so: where groups of one dispatch meet. Memory of the plan's own, which no other dispatch
+ * has; an operand that is written.
+ */
+esker__value esker__meetings(esker__lowering *lowering, uint64_t n);
 /** The contiguous arenas of all parameters that are not frozen: values, gradients, and optimizer state `slot` (made on
  * first use). */
 esker__value esker__params_value(esker__lowering *lowering);
