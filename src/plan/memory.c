@@ -323,6 +323,8 @@ esker_status esker__plan_place(esker_plan *plan)
     uint64_t n_bytes, most;
     st = esker__intervals_lower_bound(tight, (size_t)n_blocks, &plan->arena_lower_bound);
     most = plan->arena_lower_bound + plan->arena_lower_bound / 20;
+    if (plan->arena_wanted && plan->arena_wanted < most) most = plan->arena_wanted;
+    if (most < plan->arena_lower_bound) most = plan->arena_lower_bound;
     if (st == ESKER_OK) st = loosen(tight, loose, (size_t)n_blocks, most, &n_bytes);
     if (st == ESKER_OK) apply(plan, loose, n_bytes);
 done:

@@ -115,11 +115,9 @@ static int compare_epoch(const void *left, const void *right)
  * Updates by what computes gradients. Nothing waits for them but the end of the step, and their first epoch is often one of dispatches that are short, behind
  * which they would be waited for: they are put beside one that takes long, if that comes soon, which fills what the other leaves idle.
  */
-#define SOON          4
-#define SHORT_SECONDS 1e-5
+#define SOON 4
 
 typedef struct epoch_load {
-    bool waits;
     double longest, updates; /* estimated seconds: of the longest dispatch, and of all updates beside it */
 } epoch_load;
 
@@ -147,14 +145,9 @@ static bool only_updates(const esker_plan *plan, const esker__plan_dispatch *d)
     return updates;
 }
 
-/*
- * The epoch for an update that may begin in `first`; the others have theirs, up to `newest`. Short ones, which are rounds of waiting themselves, meet beside a
- * dispatch that is such, too: spread over the epochs, each would make its own longer.
- */
+/* The epoch for an update that may begin in `first`; the others have theirs, up to `newest`. */
 static int beside_another(const epoch_load *loads, double seconds, int first, int newest)
 {
-    for (int epoch = first; seconds <= SHORT_SECONDS && epoch <= newest && epoch <= first + SOON; epoch++)
-        if (loads[epoch].waits) return epoch;
     for (int epoch = first; epoch <= newest && epoch < first + SOON; epoch++)
         if (loads[epoch].longest - loads[epoch].updates >= seconds / 2) return epoch;
     return first;
@@ -264,6 +257,7 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
 {
     esker__plan_dispatch *d = plan->dispatches;
     size_t n = plan->n_dispatches;
+    plan->arena_wanted = 0;
     if (!n) return ESKER_OK;
     qsort(d, n, sizeof *d, compare_program);
     accesses all = {0};
@@ -285,7 +279,6 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
         }
         bool updates = by_epochs && only_updates(plan, &d[j]);
         if (updates) epoch = beside_another(loads, seconds_of(plan, &d[j]), epoch, newest);
-        loads[epoch].waits |= d[j].waits;
         if (updates)
             loads[epoch].updates += seconds_of(plan, &d[j]);
         else if (seconds_of(plan, &d[j]) > loads[epoch].longest)
@@ -296,6 +289,7 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     }
     if (by_epochs) st = let_wait(plan);
     if (by_epochs && st == ESKER_OK) qsort(d, n, sizeof *d, compare_epoch);
+    if (by_epochs && st == ESKER_OK && plan->family == ESKER__FAMILY_NVIDIA) st = esker__plan_serialize(plan);
 done:
     accesses_finish(&all);
     esker__free(loads);

@@ -7,7 +7,9 @@
  *   inside.c   values that are computed inside of another one
  *   choose.c   which of several kernels does a job
  *   hoist.c    what does not change from step to step, and so is done in a prologue
+ *   recompute.c  activations that the backward pass computes once more
  *   order.c    the order of dispatches, in epochs without a barrier inside
+ *   serialize.c  barriers inside of the fullest epochs, where they are worth it
  *   memory.c   offsets of temporaries in the arena
  *   hazards.c  barriers, and the cutting of long dispatches
  *   check.c    the replay over an interval map that proves the result
@@ -90,7 +92,6 @@ typedef struct esker__plan_dispatch {
     bool prologue;   /* before every other dispatch, and not in every step */
     bool effect;     /* changes stored state: after every other dispatch */
     bool last;       /* the mark, behind everything */
-    bool waits;      /* lowering.h */
     int in_place[2]; /* values whose bytes output 0 may take over, or -1 */
     int epoch;
     int place;    /* order.c */
@@ -207,6 +208,7 @@ struct esker_plan {
     bool asks_fixed;         /* some lowering asked whether an operand is fixed: which kernels are taken may depend on it */
     bool marks;              /* the last dispatch writes run[0] into the outputs' head */
 
+    uint64_t arena_wanted; /* that the order was chosen for (serialize.c); 0: none */
     uint64_t arena_bytes, arena_lower_bound, constants_bytes, hoisted_bytes, outputs_bytes;
     uint64_t uniform_bytes;    /* one dispatch's block, rounded to the alignment, times n_dispatches */
     uint64_t *uniform_offsets; /* by dispatch */
@@ -253,6 +255,8 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
                                bool check);
 esker_status esker__plan_hoist(esker_plan *plan);
 esker_status esker__plan_order(esker_plan *plan, bool by_epochs);
+/** Of a plan in order by epochs: in the fullest of them, where it is worth a barrier, those dispatches first that free most. */
+esker_status esker__plan_serialize(esker_plan *plan);
 esker_status esker__plan_place(esker_plan *plan);
 esker_status esker__plan_barriers(esker_plan *plan);
 esker_status esker__plan_slice(esker_plan *plan);
