@@ -13,6 +13,7 @@
 // Variants  PX: 2, 4 or 8; FQ: 1 or 2; KW: taps in a row, 1 to 5, written out, or 0: taps_x of them in a loop, which needs fewer registers; S: stride_x, 1 or 2
 //           KH: rows of taps, 1 to 5, written out; 0: taps_y of them in a loop
 //           DEPTHWISE: channel f is made of channel f of x alone; FQ 1
+//           ROWS 2 (with DEPTHWISE and KH): pixels of two rows, u and u + 1, with SY = stride_y; `rows` of tiles are half as many, rounded up
 //           EDGE: there may be pixels outside of x, but for those that are not stored
 //           PADS: channels of the last four, where they are not four
 //           BIAS_ONE: the bias has one element
@@ -38,6 +39,12 @@
 #endif
 #ifndef DEPTHWISE
 #define DEPTHWISE 0
+#endif
+#ifndef ROWS
+#define ROWS 1
+#endif
+#ifndef SY
+#define SY 1
 #endif
 #ifndef EDGE
 #define EDGE 1
@@ -114,7 +121,13 @@ void store(uint at, uint f, vec4 s)
     y[at] = s;
 }
 
-#if DEPTHWISE
+#if DEPTHWISE && ROWS == 2
+#define ONE(E, SUM, SUM2, A)                                                                                                    \
+    if (second)                                                                                                                  \
+        SUM2 += A * k;                                                                                                           \
+    else                                                                                                                         \
+        SUM += A * k;
+#elif DEPTHWISE
 #define ONE(E, SUM, SUM2, A) SUM += A * k;
 #elif FQ == 2
 #define ONE(E, SUM, SUM2, A) SUM += A.E * k, SUM2 += A.E * l;
@@ -179,6 +192,21 @@ void store(uint at, uint f, vec4 s)
     vec4 A = vec4(0.0);                                                                                                          \
     if (SEEN(J)) A = pixel(row, inside, left + J);
 #endif
+#if ROWS == 2 // R is top + r, a literal: row r of the taps for our first row, r - SY for the second
+#define SEEN_BY(R)                                                                                                               \
+    if (seen < KH) {                                                                                                             \
+        const bool second = false;                                                                                               \
+        wi = w_channel + seen * KW;                                                                                              \
+        TAPS                                                                                                                     \
+    }                                                                                                                            \
+    if (seen >= SY && seen - SY < KH) {                                                                                          \
+        const bool second = true;                                                                                                \
+        wi = w_channel + (seen - SY) * KW;                                                                                       \
+        TAPS                                                                                                                     \
+    }
+#else
+#define SEEN_BY(R) TAPS
+#endif
 // A row of taps, row R of x; wi: its first weights.
 #if KW == 0
 #define ROW(R)                                                                                                                   \
@@ -203,7 +231,7 @@ void store(uint at, uint f, vec4 s)
         READ(a4, 4, (S == 1 ? o4 : o2)) READ(a5, 5, o5) READ(a6, 6, (S == 1 ? o6 : o3)) READ(a7, 7, o7)                          \
         READ(a8, 8, o4) READ(a9, 9, o0) READ(a10, 10, o5) READ(a11, 11, o0) READ(a12, 12, o6) READ(a13, 13, o0)                  \
         READ(a14, 14, o7) READ(a15, 15, o0) READ(a16, 16, o0) READ(a17, 17, o0) READ(a18, 18, o0)                                \
-        TAPS                                                                                                                     \
+        SEEN_BY(R)                                                                                                               \
     }
 #endif
 #if S == 1
@@ -228,7 +256,11 @@ void main()
     uint tile = (group.z * fold + group.y) * uint(SIZE) + gl_LocalInvocationID.x;
     if (tile >= n_tiles) return;
     uint line = divide(tile, tiles_x, by_tiles_x), column = (tile - line * tiles_x) * uint(PX);
+#if ROWS == 2
+    uint row_tiles = (rows + 1u) >> 1, plane = divide(line, row_tiles, by_rows), u = (line - plane * row_tiles) * 2u;
+#else
     uint plane = divide(line, rows, by_rows), u = line - plane * rows; // of image i; with DEPTHWISE of image and channels
+#endif
     int channel = int(plane) * x_h * x_w;
 #if DEPTHWISE
     uint f = plane - divide(plane, quads, by_quads) * quads;
@@ -245,7 +277,7 @@ void main()
 #if PX == 8
     vec4 s4 = vec4(0.0), s5 = vec4(0.0), s6 = vec4(0.0), s7 = vec4(0.0);
 #endif
-#if FQ == 2
+#if FQ == 2 || ROWS == 2
     vec4 t0 = vec4(0.0), t1 = vec4(0.0);
 #if PX > 2
     vec4 t2 = vec4(0.0), t3 = vec4(0.0);
@@ -275,18 +307,35 @@ void main()
 #endif
         int wi = w_channel;
 #if KH > 0
-        ROW(top)
-#if KH > 1
-        ROW(top + 1)
+#if ROWS == 2
+#define ROW_OF(N)                                                                                                                \
+    {                                                                                                                            \
+        const int seen = N;                                                                                                      \
+        ROW(top + N)                                                                                                             \
+    }
+#define KX (KH + SY) // rows of x that two of ours see
+#else
+#define ROW_OF(N) ROW(top + N)
+#define KX KH
 #endif
-#if KH > 2
-        ROW(top + 2)
+        ROW_OF(0)
+#if KX > 1
+        ROW_OF(1)
 #endif
-#if KH > 3
-        ROW(top + 3)
+#if KX > 2
+        ROW_OF(2)
 #endif
-#if KH > 4
-        ROW(top + 4)
+#if KX > 3
+        ROW_OF(3)
+#endif
+#if KX > 4
+        ROW_OF(4)
+#endif
+#if KX > 5
+        ROW_OF(5)
+#endif
+#if KX > 6
+        ROW_OF(6)
 #endif
 #else
         wi += p_begin * w_row;
@@ -314,10 +363,15 @@ void main()
     if (column + 6u < columns) store(to + 6u, f, s6);
     if (column + 7u < columns) store(to + 7u, f, s7);
 #endif
-#if FQ == 2
+#if FQ == 2 || ROWS == 2
+#if ROWS == 2
+    if (u + 1u >= rows) return;
+    to += columns;
+#else
     f++;
     if (f >= quads) return;
     to += rows * columns;
+#endif
     store(to, f, t0);
     if (column + 1u < columns) store(to + 1u, f, t1);
 #if PX > 2

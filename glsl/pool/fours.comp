@@ -45,7 +45,8 @@ void main()
 #if MEAN
             s += t;
 #else
-            s = vec4(t.x > s.x ? t.x : s.x, t.y > s.y ? t.y : s.y, t.z > s.z ? t.z : s.z, t.w > s.w ? t.w : s.w);
+#define LARGEST(E) (t.E > s.E || isnan(t.E) ? t.E : s.E)
+            s = vec4(LARGEST(x), LARGEST(y), LARGEST(z), LARGEST(w));
 #endif
         }
 #if MEAN == 2

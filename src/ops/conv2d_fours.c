@@ -154,6 +154,7 @@ typedef struct tile {
     const char *name;
     uint32_t quads, pixels;
     bool loop;
+    bool two; /* rows, of a depthwise convolution */
 } tile;
 
 static esker_status emit_pack(esker__lowering *lowering, const esker_node *w, const esker__conv2d_size *s, bool depthwise,
@@ -193,7 +194,8 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, eske
     flatten(&s);
     uint64_t quads = esker__ceil_div((uint64_t)s.f, 4), x_quads = esker__ceil_div((uint64_t)s.c, 4),
              tiles_x = esker__ceil_div((uint64_t)s.ow, t.pixels), tiles_f = depthwise ? 1 : esker__ceil_div(quads, t.quads),
-             n_tiles = (uint64_t)(s.n * s.oh) * tiles_x * (depthwise ? quads : 1);
+             rows = t.two ? esker__ceil_div((uint64_t)s.oh, 2) : (uint64_t)s.oh,
+             n_tiles = (uint64_t)s.n * rows * tiles_x * (depthwise ? quads : 1);
     if (n_tiles > INT32_MAX || esker__elems(&node->type.shape) > INT32_MAX ||
         esker__elems(&node->inputs[0]->type.shape) > INT32_MAX || tiles_f > esker__lowering_limits(lowering)->groups[0])
         return esker__fail(ESKER_ERR_LIMIT, "conv2d_fours: %llu tiles of %llu channels, the kernel indexes at most %d",
@@ -221,19 +223,20 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, eske
         (uint32_t)s.kh,
         (uint32_t)s.kw,
         esker__reciprocal_bits(tiles_x),
-        esker__reciprocal_bits((uint64_t)s.oh),
+        esker__reciprocal_bits(rows),
         esker__reciprocal_bits(quads),
         folded[0],
     };
     desc.params = params;
     desc.n_params = sizeof params / sizeof *params;
     bool edge = s.px || s.py || (s.ow - 1) * s.sx + s.kw > s.w || (s.oh - 1) * s.sy + s.kh > s.h;
-    bool rows_too = s.kh == 1 || (is_cpu && depthwise && s.kh <= MOST_TAPS); /* which needs more registers */
+    bool rows_too = s.kh == 1 || t.two || (is_cpu && depthwise && s.kh <= MOST_TAPS); /* which needs more registers */
     int kh = !t.loop && rows_too ? (int)s.kh : 0, kw = t.loop ? 0 : (int)s.kw;
     esker__text defines = {0};
     esker__text_add(&defines, "PX %u\nFQ %u\nKW %d\nKH %d\nS %d\nSIZE %u\nEDGE %d\n", t.pixels, t.quads, kw, kh, (int)s.sx,
                     size, edge);
     if (depthwise) esker__text_add(&defines, "DEPTHWISE 1\n");
+    if (t.two) esker__text_add(&defines, "ROWS 2\nSY %d\n", (int)s.sy);
     if (s.f % 4) esker__text_add(&defines, "PADS %d\n", (int)(s.f % 4));
     if (n_tiles >= 1 << 22) esker__text_add(&defines, "EXACT 1\n");
     if (attr->tail.has_bias && !esker__tail_bias_step(&attr->tail, node->inputs[2]))
@@ -252,7 +255,8 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, eske
 static const char *usual_tile(esker__family family, const esker__conv2d_size *s, bool depthwise)
 {
     bool one_tap = s->kh == 1 && s->kw == 1;
-    if (family == ESKER__FAMILY_LLVMPIPE && s->kw <= MOST_TAPS) return depthwise ? "fours4x4" : "fours8x8";
+    if (family == ESKER__FAMILY_LLVMPIPE && s->kw <= MOST_TAPS)
+        return !depthwise ? "fours8x8" : s->sy <= 2 && s->kh <= MOST_TAPS && s->oh > 1 ? "fours4x4x2" : "fours4x4";
     if (depthwise) return s->kw <= 3 ? "fours4x2" : "fours4x2loop";
     bool few_registers = family == ESKER__FAMILY_V3D || family == ESKER__FAMILY_MIDGARD;
     return one_tap ? few_registers ? "fours4x2" : "fours4x4" : few_registers ? "fours4x2loop" : "fours4x4loop";
@@ -260,8 +264,9 @@ static const char *usual_tile(esker__family family, const esker__conv2d_size *s,
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
-    static const tile all[] = {{"fours8x8", 2, 8}, {"fours4x8", 1, 8},           {"fours4x4", 1, 4}, /* channels x pixels */
-                               {"fours4x2", 1, 2}, {"fours4x4loop", 1, 4, true}, {"fours4x2loop", 1, 2, true}};
+    static const tile all[] = {
+        {"fours8x8", 2, 8}, {"fours4x8", 1, 8},           {"fours4x4", 1, 4}, /* channels x pixels */
+        {"fours4x2", 1, 2}, {"fours4x4loop", 1, 4, true}, {"fours4x2loop", 1, 2, true}, {"fours4x4x2", 1, 4, .two = true}};
     enum { N = sizeof all / sizeof *all };
     plain p;
     const esker_node *without = plain_of(node, &p);
@@ -272,6 +277,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     const tile *tiles[N];
     int n = 0, usual = 0;
     for (int i = 0; i < N; i++) {
+        if (all[i].two && (!depthwise || s.sy > 2 || s.kh > MOST_TAPS || s.oh == 1)) continue;
         if ((depthwise && all[i].quads > 1) || (s.kw > MOST_TAPS && !all[i].loop)) continue;
         if (!strcmp(all[i].name, wanted)) usual = n;
         tiles[n] = &all[i];

@@ -80,7 +80,7 @@ static void reference(const esker__reference *r)
             sum += t;
             magnitude += fabs(t);
             inside++;
-            if (t > largest) largest = t;
+            if (t > largest || isnan(t)) largest = t; /* as max_pool2d has it */
         }
         double terms = attr->pool.exclude_padding ? (double)inside : (double)attr->pool.window[0] * attr->pool.window[1];
         r->out[0][at] = attr->mean ? sum / terms : largest;

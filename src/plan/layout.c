@@ -25,7 +25,7 @@ static const esker__fours_rates
                 .stored = 2,
                 .pooled = 2,
                 .averaged = 25,
-                .converted = -6,
+                .converted = -9,
                 .converts = -20000},
     v3d = {.depthwise = 0.5, .dense = 2.3, .taps = 1, .few = 1, .pooled = 3, .converted = -10, .converts = -3e5},
     bifrost = {.depthwise = 1.1, .dense = 3, .taps = 0.5, .few = 0.5, .pooled = 3, .converted = -10, .converts = -3e5},

@@ -115,9 +115,11 @@ static int compare_epoch(const void *left, const void *right)
  * Updates by what computes gradients. Nothing waits for them but the end of the step, and their first epoch is often one of dispatches that are short, behind
  * which they would be waited for: they are put beside one that takes long, if that comes soon, which fills what the other leaves idle.
  */
-#define SOON 4
+#define SOON          4
+#define SHORT_SECONDS 1e-5
 
 typedef struct epoch_load {
+    bool waits;
     double longest, updates; /* estimated seconds: of the longest dispatch, and of all updates beside it */
 } epoch_load;
 
@@ -145,9 +147,14 @@ static bool only_updates(const esker_plan *plan, const esker__plan_dispatch *d)
     return updates;
 }
 
-/* The epoch for an update that may begin in `first`; the others have theirs, up to `newest`. */
+/*
+ * The epoch for an update that may begin in `first`; the others have theirs, up to `newest`. Short ones, which are rounds of waiting themselves, meet beside a
+ * dispatch that is such, too: spread over the epochs, each would make its own longer.
+ */
 static int beside_another(const epoch_load *loads, double seconds, int first, int newest)
 {
+    for (int epoch = first; seconds <= SHORT_SECONDS && epoch <= newest && epoch <= first + SOON; epoch++)
+        if (loads[epoch].waits) return epoch;
     for (int epoch = first; epoch <= newest && epoch < first + SOON; epoch++)
         if (loads[epoch].longest - loads[epoch].updates >= seconds / 2) return epoch;
     return first;
@@ -279,6 +286,7 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
         }
         bool updates = by_epochs && only_updates(plan, &d[j]);
         if (updates) epoch = beside_another(loads, seconds_of(plan, &d[j]), epoch, newest);
+        loads[epoch].waits |= d[j].waits;
         if (updates)
             loads[epoch].updates += seconds_of(plan, &d[j]);
         else if (seconds_of(plan, &d[j]) > loads[epoch].longest)

@@ -330,6 +330,42 @@ static void only_where_it_can_be(void **state)
     }
 }
 
+/* Sums and norms update where all others do, as on GPUs whose norms can; else they stay with the optimizer, which has one range of them. */
+static void small_gradients_with_all_or_none(void **state)
+{
+    (void)state;
+    static const char *const gpus[] = {"NVIDIA H200", "Mali-G52"};
+    const esker_limits limits = large();
+    for (int i = 0; i < 2; i++) {
+        esker_graph *graph;
+        esker_plan *plan;
+        esker_plan_info info;
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *loss = record(graph, &(net){"all or none", 99, 36, 20, 12, .table = 17, .layer = 'l'});
+        assert_ok(esker_optimize(loss, NULL));
+        assert_ok(esker_plan_compile(
+            graph,
+            &(esker_plan_desc){
+                .limits = &limits, .renderer = gpus[i], .outputs = &loss, .n_outputs = 1, .slice_seconds = -1},
+            &plan));
+        assert_ok(esker_plan_check(plan));
+        esker_plan_get_info(plan, &info);
+        int small = 0, products = 0, optimizers = 0;
+        for (int j = 0; j < info.n_dispatches; j++) {
+            esker_dispatch_info d;
+            assert_ok(esker_plan_get_dispatch(plan, j, &d));
+            small += !strcmp(d.op, "sum+sgd") || !strcmp(d.op, "norm_affine_grad+sgd");
+            products += strstr(d.op, "matmul+sgd") != NULL;
+            optimizers += !strcmp(d.kernel, "optim/update");
+        }
+        assert_int_equal(small, i ? 0 : 2);
+        assert_int_equal(optimizers > 0, i);
+        assert_true(products >= 2);
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+}
+
 /* Not beside the short second pass of a product that is the first which they may run beside, but beside the next product. */
 static void beside_what_takes_long(void **state)
 {
@@ -399,7 +435,7 @@ static void gradients_are_read_where_they_are_kept(void **state)
 int main(void)
 {
     enum { N_RULES = sizeof rules / sizeof *rules, N_NETS = sizeof nets / sizeof *nets };
-    struct CMUnitTest tests[N_RULES + N_NETS + 3];
+    struct CMUnitTest tests[N_RULES + N_NETS + 4];
     int n = 0;
     for (int i = 0; i < N_RULES; i++)
         tests[n++] = (struct CMUnitTest){
@@ -408,6 +444,7 @@ int main(void)
         tests[n++] = (struct CMUnitTest){
             .name = nets[i].name, .test_func = every_kernel, .initial_state = (void *)(uintptr_t)&nets[i]};
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(only_where_it_can_be);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(small_gradients_with_all_or_none);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(beside_what_takes_long);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(gradients_are_read_where_they_are_kept);
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
