@@ -148,7 +148,7 @@ typedef struct esker_plan_info {
 
 ESKER_API void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out);
 
-#define ESKER_PLAN_MAX_BINDINGS 12
+#define ESKER_PLAN_MAX_BINDINGS 16
 
 typedef struct esker_binding_info {
     const char *storage; /* "arena", "parameters", "gradients", "state0", "constants", "hoisted", "outputs", "input:NAME" */

@@ -136,7 +136,7 @@ typedef struct esker__range {
     uint64_t offset, n_bytes;
 } esker__range;
 
-#define ESKER__MAX_STORAGE 12
+#define ESKER__MAX_STORAGE 16
 #define ESKER__MAX_UNIFORM 3
 
 /** One dispatch. Storage range i binds to storage block i, uniform range i to uniform block i. */

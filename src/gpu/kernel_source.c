@@ -2,7 +2,7 @@
  * The sources of kernels: finding them, and putting together what a driver gets.
  *
  * A kernel's file may have lines `#include "gemm/loads"`, each of which becomes the text of that piece, glsl/gemm/loads.glsl. Pieces include
- * none. Besides, a definition may ask for text in front of a kernel's (parts, below).
+ * none. With a number behind it, `#include "gemm/stage" 2`, that stands in place of each @ of the piece. Besides, a definition may ask for text in front of a kernel's (parts, below).
  */
 #include "gpu/internal.h"
 
@@ -103,8 +103,20 @@ static size_t length_of_line(const char *text, size_t n_bytes)
     return newline ? (size_t)(newline - text) + 1 : n_bytes;
 }
 
+/* With `number` in place of each @, if it is above 0. */
+static void add_text(const char *text, size_t n_bytes, int number, esker__text *out)
+{
+    for (const char *at; number > 0 && (at = memchr(text, '@', n_bytes));) {
+        esker__text_add_bytes(out, text, (size_t)(at - text));
+        esker__text_add(out, "%d", number);
+        n_bytes -= (size_t)(at + 1 - text);
+        text = at + 1;
+    }
+    esker__text_add_bytes(out, text, n_bytes);
+}
+
 /* All of a file, a kernel's without its #version. */
-static esker_status add_file(const char *name, esker__full_source *out)
+static esker_status add_file(const char *name, int number, esker__full_source *out)
 {
     file f;
     esker_status st = find_file(name, &f);
@@ -116,7 +128,7 @@ static esker_status add_file(const char *name, esker__full_source *out)
     size_t first = is_piece(name) ? 0 : length_of_line(f.text, f.n_bytes);
     snprintf(out->paths[out->n_files], sizeof out->paths[0], "%s", f.path);
     esker__text_add(&out->text, "#line %d\n", LINES_OF_A_FILE * out->n_files++ + (first ? 2 : 1));
-    esker__text_add_bytes(&out->text, f.text + first, f.n_bytes - first);
+    add_text(f.text + first, f.n_bytes - first, number, &out->text);
     esker__free(f.memory);
     return ESKER_OK;
 }
@@ -138,7 +150,8 @@ static esker_status add_lines(const file *from, size_t first, esker__full_source
         int n_name = (int)strcspn(text + n_include, "\"\n");
         if (snprintf(name, sizeof name, "%.*s" PIECE, n_name, text + n_include) >= (int)sizeof name)
             return esker__fail(ESKER_ERR_COMPILE, "%s:%d: a name of %d characters is too long", from->path, line, n_name);
-        esker_status st = add_file(name, out);
+        const char *behind = text + n_include + n_name;
+        esker_status st = add_file(name, *behind == '"' ? atoi(behind + 1) : 0, out);
         if (st != ESKER_OK) return st;
         esker__text_add(&out->text, "#line %d\n", line + 1);
     }
@@ -163,7 +176,7 @@ static esker_status assemble(const file *from, const char *defines, esker__full_
         line += n + (line[n] == '\n');
     }
     for (int i = 0; i < N_PARTS; i++) {
-        esker_status st = wanted >> i & 1 ? add_file(parts[i].name, out) : ESKER_OK;
+        esker_status st = wanted >> i & 1 ? add_file(parts[i].name, 0, out) : ESKER_OK;
         if (st != ESKER_OK) return st;
     }
     esker_status st = add_lines(from, first, out);

@@ -11,7 +11,7 @@
 
 #define GROUP     128 /* invocations of norm/running */
 #define OF_A_NORM 4   /* inputs: the statistics of the batch, the two parameters, and x for its shape */
-#define MOST      (ESKER__MAX_STORAGE - 1) /* norms of a dispatch */
+#define MOST      14 /* norms of a dispatch: what its parameter words have room for, and fewer than it has storage blocks */
 
 typedef struct running_attr {
     float momentum;

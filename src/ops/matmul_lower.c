@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#include "ops/gemm.h"
+#include "ops/gemm_chain.h"
+#include "ops/ops.h"
 #include "ops/sums.h"
 
 static esker__gemm problem_of(const esker_node *node)
@@ -64,8 +65,21 @@ static esker__gemm problem_of(const esker_node *node)
     return p;
 }
 
+bool esker__matmul_row_stage(const esker_node *node, esker__row_stage *out)
+{
+    if (node->op != &esker__op_matmul && node->op != esker__op_matmul.keeping) return false;
+    *out = (esker__row_stage){.node = node, .p = problem_of(node), .stats_output = -1, .result_output = -1};
+    out->tail = out->p.tail;
+    for (int i = 1; i < out->tail->program.n_inputs; i++)
+        out->tail_inputs[i - 1] = node->inputs[node->n_inputs - out->tail->program.n_inputs + i];
+    return true;
+}
+
 esker_status esker__matmul_lower(esker__lowering *lowering, const esker_node *node)
 {
+    bool found;
+    esker_status made = esker__lower_row_chain(lowering, node, &found);
+    if (found || made != ESKER_OK) return made;
     esker__gemm p = problem_of(node);
     esker_status st = esker__gemm_lower(lowering, &p, "matmul");
     return st == ESKER_OK && p.sums && !p.sums_bound ? esker__emit_sums(lowering, node, 0, 1) : st;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/fail.h"
-#include "ops/gemm.h"
+#include "ops/gemm_chain.h"
 
 /* Inputs: forward, those of the product, the weight and the bias of the norm; backward a, b, x, statistics, weight; then those of the norm's tail. */
 typedef struct attributes {
@@ -183,8 +183,43 @@ static void title(const esker_node *node, esker__text *text)
 
 /* ---- Lowering ---- */
 
+static esker_status lower(esker__lowering *lowering, const esker_node *node);
+
+bool esker__matmul_norm_row_stage(const esker_node *node, esker__row_stage *out)
+{
+    const attributes *attr = node->attr;
+    if (node->op->lower != lower) return false;
+    parts p;
+    parts_of(node, &p);
+    if (!esker__matmul_row_stage(&p.product, out)) return false;
+    const esker__norm_attr *norm = &attr->norm;
+    esker_node *const *own = p.norm_inputs + (attr->backward ? 3 : 1);
+    out->node = node;
+    out->norm = attr->backward ? 2 : 1;
+    out->kind = norm->scheme == ESKER__NORM_RMS;
+    out->eps = norm->eps;
+    out->weight = norm->has_weight ? *own++ : NULL;
+    out->shift = !attr->backward && norm->has_bias ? *own : NULL;
+    out->x = attr->backward ? p.norm_inputs[0] : NULL;
+    out->stats = attr->backward ? p.norm_inputs[2] : NULL;
+    out->stats_output = attr->backward ? -1 : 1;
+    out->result_output = attr->backward ? 1 : 2;
+    out->tail = &attr->product.tail;
+    out->tail_last = norm->tail.program.n_steps > 0;
+    if (out->tail_last) {
+        out->tail = &norm->tail;
+        for (int i = 1; i < norm->tail.program.n_inputs; i++)
+            out->tail_inputs[i - 1] = p.norm_inputs[p.norm.n_inputs - norm->tail.program.n_inputs + i];
+    }
+    cost(node, &out->p.cost);
+    return true;
+}
+
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
+    bool found;
+    esker_status st = esker__lower_row_chain(lowering, node, &found);
+    if (found || st != ESKER_OK) return st;
     const attributes *attr = node->attr;
     const esker__norm_attr *norm = &attr->norm;
     parts p;
@@ -209,8 +244,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     rows.tail_node = &p.norm;
     esker__cost all;
     cost(node, &all);
-    bool found;
-    esker_status st = esker__matmul_lower_with_norm(lowering, &p.product, &rows, &all, &found);
+    st = esker__matmul_lower_with_norm(lowering, &p.product, &rows, &all, &found);
     if (found) return st;
     int choice = esker__chosen(lowering);
     st = p.product.op->lower(lowering, &p.product);

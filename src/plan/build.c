@@ -198,9 +198,53 @@ esker__operand esker__write(esker__lowering *l, const esker_node *node)
     return operand;
 }
 
+/* Whether the value of `node` is there when the node being lowered, and what was taken along, is computed. */
+static bool is_there(const esker__lowering *l, const esker_node *node)
+{
+    uint64_t offset;
+    while ((node->op->flags & ESKER__OP_VIEW) || is_piece(l, node, &offset)) node = node->inputs[0];
+    if (node->op == &esker__op_stacked && esker__parameters_are_adjacent(node->inputs, node->n_inputs)) return true;
+    if ((node->op->flags & ESKER__OP_SOURCE) && node->op != &esker__op_output) return true;
+    const esker_node *made_by = node->producer;
+    bool there = made_by == l->node || (l->lowered[made_by->id] && !l->effect[made_by->id]);
+    for (int i = 0; i < l->n_taken; i++) there |= made_by == l->taken[i];
+    return there;
+}
+
+bool esker__can_take_along(const esker__lowering *l, const esker_node *node)
+{
+    uint64_t offset;
+    if (!l->fuse || l->n_taken == ESKER__MOST_TAKEN || !l->needed[node->id] || l->lowered[node->id] ||
+        node->phase != l->node->phase || (node->op->flags & ESKER__OP_EFFECT) || is_piece(l, node, &offset))
+        return false;
+    for (int i = 0; i < node->n_inputs; i++)
+        if (!is_there(l, node->inputs[i])) return false;
+    return true;
+}
+
+void esker__take_along(esker__lowering *l, const esker_node *node)
+{
+    l->taken[l->n_taken++] = node;
+}
+
+void esker__leave_behind(esker__lowering *l, int n)
+{
+    if (l->n_taken > n) l->n_taken = n;
+}
+
 bool esker__output_is_used(const esker__lowering *l, const esker_node *node, int output)
 {
-    return l->used[node->id + output];
+    return l->readers[node->id + output] > 0;
+}
+
+bool esker__is_checked(const esker__lowering *l)
+{
+    return l->check;
+}
+
+int esker__readers(const esker__lowering *l, const esker_node *node)
+{
+    return l->readers[node->id];
 }
 
 esker__value esker__scratch(esker__lowering *l, uint64_t n_bytes)
@@ -385,6 +429,12 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
     note_in_place(l, node);
     share_cost(l, node);
     esker__hoist_node(l);
+    l->lowered[node->id] = true;
+    for (int i = 0; i < l->n_taken; i++) {
+        l->lowered[l->taken[i]->id] = true;
+        l->made_by[l->taken[i]->id] = node->id;
+    }
+    l->n_taken = 0;
     return ESKER_OK;
 }
 
@@ -412,15 +462,16 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
     esker__place_pieces(l);
     esker__place_inside(l);
     st = esker__hoist_begin(l);
-    for (int i = 0; i < n_outputs; i++) l->used[outputs[i]->id] = true;
+    for (int i = 0; i < n_outputs; i++) l->readers[outputs[i]->id]++;
     for (size_t i = 0; i < graph->n_nodes; i++) {
         bool reads = l->needed[i] && graph->nodes[i]->op != &esker__op_output; /* that is a further output of its input */
-        for (int j = 0; reads && j < graph->nodes[i]->n_inputs; j++) l->used[graph->nodes[i]->inputs[j]->id] = true;
+        for (int j = 0; reads && j < graph->nodes[i]->n_inputs; j++) l->readers[graph->nodes[i]->inputs[j]->id]++;
     }
     for (size_t i = 0; st == ESKER_OK && i < graph->n_nodes; i++) {
         const esker_node *node = graph->nodes[i];
         uint64_t offset;
-        if (!l->needed[i] || (node->op->flags & (ESKER__OP_SOURCE | ESKER__OP_VIEW)) || is_piece(l, node, &offset))
+        if (!l->needed[i] || l->lowered[i] || (node->op->flags & (ESKER__OP_SOURCE | ESKER__OP_VIEW)) ||
+            is_piece(l, node, &offset))
             continue;
         st = lower_node(l, node);
     }
@@ -475,20 +526,23 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     l->inside = esker__calloc(n_nodes, sizeof *l->inside);
     l->inside_at = esker__calloc(n_nodes, sizeof *l->inside_at);
     l->needed = esker__calloc(n_nodes, sizeof *l->needed);
-    l->used = esker__calloc(n_nodes, sizeof *l->used);
+    l->readers = esker__calloc(n_nodes, sizeof *l->readers);
     l->effect = esker__calloc(n_nodes, sizeof *l->effect);
+    l->lowered = esker__calloc(n_nodes, sizeof *l->lowered);
+    l->made_by = esker__calloc(n_nodes, sizeof *l->made_by);
     l->changed = esker__calloc(l->plan->params->n, sizeof *l->changed);
-    if (!l->value_of || !l->claim || !l->inside || !l->inside_at || !l->needed || !l->used || !l->effect || !l->changed) {
+    if (!l->value_of || !l->claim || !l->inside || !l->inside_at || !l->needed || !l->readers || !l->effect ||
+        !l->lowered || !l->made_by || !l->changed) {
         st = esker__fail_memory(n_nodes * sizeof *l->value_of, "plan");
         goto done;
     }
-    for (size_t i = 0; i < n_nodes; i++) l->value_of[i] = l->inside[i] = -1;
+    for (size_t i = 0; i < n_nodes; i++) l->value_of[i] = l->inside[i] = -1, l->made_by[i] = (int)i;
     for (size_t i = 0; i < n_claims; i++) l->claim[claims[i].root->id] = claims[i].value;
     st = lower_graph(l, outputs, n_outputs);
     note_inside(l);
     if (st == ESKER_OK) note_unfit(l);
     if (st == ESKER_OK && l->check) {
-        st = esker__checker_create(l->plan, graph, l->value_of, l->inside_at);
+        st = esker__checker_create(l->plan, graph, l->value_of, l->inside_at, l->made_by);
         l->graph = NULL;
     }
 done:
@@ -498,8 +552,10 @@ done:
     esker__free(l->inside);
     esker__free(l->inside_at);
     esker__free(l->needed);
-    esker__free(l->used);
+    esker__free(l->readers);
     esker__free(l->effect);
+    esker__free(l->lowered);
+    esker__free(l->made_by);
     esker__free(l->changed);
     esker__free(l->bars);
     return st;
@@ -547,7 +603,8 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
         }
     }
     if (st == ESKER_OK) {
-        esker__lowering l = {.plan = plan, .graph = simple, .params_value = -1, .gradients_value = -1, .check = check};
+        esker__lowering l = {
+            .plan = plan, .graph = simple, .params_value = -1, .gradients_value = -1, .fuse = fuse, .check = check};
         for (int i = 0; i < ESKER__MAX_STATE; i++) l.state_values[i] = -1;
         st = build(&l, mapped, n_outputs);
         simple = l.graph;

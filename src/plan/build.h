@@ -11,6 +11,8 @@ typedef struct esker__bar {
     int n_quarantined[ESKER__MAX_CANDIDATES]; /* kernels, of those barred */
 } esker__bar;
 
+#define ESKER__MOST_TAKEN 8
+
 struct esker__lowering {
     esker_plan *plan;
     esker_graph *graph;
@@ -18,13 +20,19 @@ struct esker__lowering {
     int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
     int *inside;         /* by node id: the node in whose value it has its memory, or -1 */
     uint64_t *inside_at; /* and from which byte on */
-    bool *needed, *used; /* by node id: must be computed; is read by somebody */
+    bool *needed;        /* by node id: must be computed */
+    int *readers;        /* by node id: how many inputs of needed nodes it is, and outputs */
     bool *effect;        /* by node id: changes stored state, or needs what such a node computes */
-    bool *changed;       /* by parameter: a step of this plan changes it */
+    bool *lowered;       /* by node id: its dispatches are there */
+    int *made_by;        /* by node id: the node whose dispatches compute it */
+    const esker_node *taken[ESKER__MOST_TAKEN]; /* along with the node being lowered */
+    int n_taken;
+    bool *changed;                       /* by parameter: a step of this plan changes it */
     const esker_node *node;              /* being lowered */
     size_t first_dispatch, first_choice; /* of that node */
     int choice;                          /* that its next dispatches belong to; -1: none */
     int params_value, gradients_value, state_values[ESKER__MAX_STATE];
+    bool fuse;        /* nodes may be computed along with others */
     bool check;       /* keep the graph for check mode */
     esker__bar *bars; /* of the node being lowered */
     size_t n_bars, bars_capacity;

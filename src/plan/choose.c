@@ -69,7 +69,7 @@ static uint32_t fixed_inputs(esker__lowering *l)
     return fixed;
 }
 
-int esker__choose(esker__lowering *l, const char *problem, const char *const *names, int n, int usual)
+static int choose(esker__lowering *l, const char *problem, const char *const *names, int n, int usual, bool in_company)
 {
     esker_plan *plan = l->plan;
     if (n < 1 || n > ESKER__MAX_CANDIDATES || usual < 0 || usual >= n || strpbrk(problem, "\t\n")) {
@@ -84,6 +84,7 @@ int esker__choose(esker__lowering *l, const char *problem, const char *const *na
                                  .chosen = pick(l, problem, names, n, usual),
                                  .usual = usual,
                                  .node = l->node->id,
+                                 .in_company = in_company,
                                  .fixed_inputs = fixed_inputs(l)};
     bool kept = choice.problem && choice.names &&
                 esker__grow((void **)&plan->choices, &plan->choices_capacity, plan->n_choices, sizeof *plan->choices);
@@ -93,6 +94,16 @@ int esker__choose(esker__lowering *l, const char *problem, const char *const *na
     else if (l->status == ESKER_OK)
         l->status = esker__fail_memory(sizeof choice, "plan");
     return choice.chosen;
+}
+
+int esker__choose(esker__lowering *l, const char *problem, const char *const *names, int n, int usual)
+{
+    return choose(l, problem, names, n, usual, false);
+}
+
+int esker__choose_company(esker__lowering *l, const char *problem, const char *const *names, int n, int usual)
+{
+    return choose(l, problem, names, n, usual, true);
 }
 
 int esker__chosen(const esker__lowering *l)
@@ -151,6 +162,7 @@ esker_status esker__lower_choosing(esker__lowering *l, const esker_node *node)
         l->plan->n_dispatches = l->first_dispatch;
         l->plan->n_choices = l->first_choice;
         l->choice = -1;
+        l->n_taken = 0;
         st = node->op->lower(l, node);
         if (st == ESKER_OK) st = l->status;
         if (st == ESKER_OK) st = bar_quarantined(l, &again);

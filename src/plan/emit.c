@@ -129,12 +129,16 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
     for (int i = 0, n = 0; i < desc->n_operands && n < 2; i++)
         if (desc->operands[i].in_place && is_alone(plan, &d, i)) d.in_place[n++] = d.operands[i].value;
     /* Plans outlive graphs, and with them the ops that programs registered. */
-    if (l->node && (l->node->op->hold || l->node->op->title)) {
+    if (l->node && (l->node->op->hold || l->node->op->title || l->n_taken)) {
         esker__text name = {0};
-        if (l->node->op->title)
-            l->node->op->title(l->node, &name);
-        else
-            esker__text_add(&name, "%s", l->node->op->name);
+        for (int i = -1; i < l->n_taken; i++) {
+            const esker_node *node = i < 0 ? l->node : l->taken[i];
+            if (i >= 0) esker__text_add(&name, ", ");
+            if (node->op->title)
+                node->op->title(node, &name);
+            else
+                esker__text_add(&name, "%s", node->op->name);
+        }
         d.op = name.failed ? NULL : esker__pool_strdup(&plan->pool, name.chars);
         esker__text_finish(&name);
         if (!d.op) return esker__fail_memory(strlen(l->node->op->name) + 1, "plan");

@@ -77,6 +77,8 @@ esker__family esker__lowering_family(const esker__lowering *lowering);
  */
 #define ESKER__MAX_CANDIDATES 32
 int esker__choose(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
+/** The same where the candidates differ in what they take along, so that a node alone cannot be tuned. */
+int esker__choose_company(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
 /** A setting that what is known of a family decides, so that there is nothing to tune: `usual`, or true where ESKER_VARIANT names it, for tests. */
 bool esker__setting(const char *name, bool usual);
 /**
@@ -100,8 +102,21 @@ bool esker__lie_together(esker__lowering *lowering, const esker_node *a, const e
 bool esker__is_in_place(const esker__lowering *lowering, const esker_node *node, int input);
 /** Copy the other inputs into their places. */
 esker_status esker__copy_missing(esker__lowering *lowering, const esker_node *node);
+/**
+ * Whether `node`, one behind that which is being lowered, can be computed by this one's dispatches, too: it is needed, nothing that it reads is computed
+ * later than this node but what nodes that were taken along compute, and all are of one phase. esker__take_along() then says that it is; all its outputs
+ * that somebody reads are to be written. If the dispatches come out with a quarantined kernel, and the node is lowered anew, it is not taken any more.
+ */
+bool esker__can_take_along(const esker__lowering *lowering, const esker_node *node);
+void esker__take_along(esker__lowering *lowering, const esker_node *node);
+/** All but the first `n` of those that were taken along are not, after all. */
+void esker__leave_behind(esker__lowering *lowering, int n);
 /** Whether anything reads output `output` of `node`: an op need not compute the others (pass no operand for them). */
 bool esker__output_is_used(const esker__lowering *lowering, const esker_node *node, int output);
+/** Whether the plan compares every node with its reference: what is taken along then needs its inputs in memory, whoever else reads them. */
+bool esker__is_checked(const esker__lowering *lowering);
+/** How often the node is read: as an input of nodes that are computed, and as an output of the plan. */
+int esker__readers(const esker__lowering *lowering, const esker_node *node);
 /** Memory that lives from this op's first dispatch that uses it to its last. */
 esker__value esker__scratch(esker__lowering *lowering, uint64_t n_bytes);
 /** Words that never change, copied: n >= 1 of them, in memory of the plan's own. */

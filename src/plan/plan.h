@@ -118,6 +118,7 @@ typedef struct esker__plan_choice {
     const char **names;
     int n, chosen, usual;
     int node;              /* being lowered */
+    bool in_company;       /* the candidates differ in which other nodes are computed, too */
     uint32_t fixed_inputs; /* bit i: its input i is fixed (lowering.h) */
 } esker__plan_choice;
 
@@ -319,7 +320,8 @@ esker_status esker__plan_run_open(esker_plan *plan, const esker__plan_io *io);
  * Keep what check mode needs: the graph that was lowered, which is the checker's from now on, also after a failure, and
  * the value of each node (-1: none), which is copied.
  */
-esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of, const uint64_t *value_at);
+esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of, const uint64_t *value_at,
+                                   const int *made_by);
 void esker__checker_destroy(esker__checker *checker); /* accepts NULL */
 
 /** How one operation of a step went. Texts are valid during the call. */

@@ -331,7 +331,9 @@ static esker_status tune_plan(const esker_plan *plan, const esker_graph *graph, 
     double budget = desc->budget_seconds > 0 ? desc->budget_seconds : BUDGET_SECONDS;
     esker_status st = ESKER_OK;
     for (size_t i = 0; st == ESKER_OK && i < plan->n_choices; i++) {
-        const esker__plan_choice *choice = plan->choices[i].n > 1 ? choice_for(plan, graph, i) : NULL;
+        const esker__plan_choice *choice = plan->choices[i].n > 1 && !plan->choices[i].in_company
+                                               ? choice_for(plan, graph, i)
+                                               : NULL;
         if (!choice) continue;
         esker_node alone = *graph->nodes[choice->node]; /* in place of a node that also updates, the one that does not */
         if (alone.op->plain) alone.op = alone.op->plain;

@@ -12,25 +12,28 @@
 
 /* ---- The checker ---- */
 
-esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of, const uint64_t *value_at)
+esker_status esker__checker_create(esker_plan *plan, esker_graph *graph, const int *value_of, const uint64_t *value_at,
+                                   const int *made_by)
 {
     esker__checker *c = esker__calloc(1, sizeof *c);
     if (c) {
         c->value_of = esker__malloc(graph->n_nodes * sizeof *c->value_of);
         c->value_at = esker__malloc(graph->n_nodes * sizeof *c->value_at);
+        c->made_by = esker__malloc(graph->n_nodes * sizeof *c->made_by);
         c->records = esker__calloc(graph->n_nodes, sizeof *c->records);
         c->left = esker__calloc(plan->n_values, sizeof *c->left);
         c->n_owners = esker__calloc(plan->n_values, sizeof *c->n_owners);
     }
-    if (!c || !c->value_of || !c->value_at || !c->records || !c->left || !c->n_owners) {
+    if (!c || !c->value_of || !c->value_at || !c->made_by || !c->records || !c->left || !c->n_owners) {
         if (c) esker__free(c->value_of), esker__free(c->value_at), esker__free(c->records), esker__free(c->left);
-        if (c) esker__free(c->n_owners);
+        if (c) esker__free(c->made_by), esker__free(c->n_owners);
         esker__free(c);
         esker_graph_destroy(graph);
         return esker__fail_memory(graph->n_nodes * sizeof *c->records, "check mode");
     }
     memcpy(c->value_of, value_of, graph->n_nodes * sizeof *value_of);
     memcpy(c->value_at, value_at, graph->n_nodes * sizeof *value_at);
+    memcpy(c->made_by, made_by, graph->n_nodes * sizeof *made_by);
     for (size_t i = 0; i < graph->n_nodes; i++)
         if (value_of[i] >= 0) c->n_owners[value_of[i]]++;
     c->graph = graph;
@@ -44,6 +47,7 @@ void esker__checker_destroy(esker__checker *c)
     esker_graph_destroy(c->graph);
     esker__free(c->value_of);
     esker__free(c->value_at);
+    esker__free(c->made_by);
     esker__free(c->records);
     esker__free(c->left);
     esker__free(c->n_owners);
@@ -144,7 +148,8 @@ static bool binds(const esker__check_run *r, const esker__plan_dispatch *d, cons
 bool esker__check_binds(const esker__check_run *r, const esker_node *x, bool only_writes)
 {
     for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++)
-        if (r->plan->dispatches[p].node == r->node->id && binds(r, &r->plan->dispatches[p], x, only_writes)) return true;
+        if (esker__check_is_own(r, &r->plan->dispatches[p]) && binds(r, &r->plan->dispatches[p], x, only_writes))
+            return true;
     return false;
 }
 
@@ -261,13 +266,21 @@ static esker_status begin(esker__check_run *r)
     return st;
 }
 
+/* Whether the node's own dispatches compute it. */
+static bool comes_along(const esker__check_run *r, const esker_node *x)
+{
+    const esker_node *root = esker__root_of(x)->producer;
+    return root != r->node && r->checker->made_by[root->id] == r->checker->made_by[r->node->id];
+}
+
 /* Inputs are taken when the first dispatch that reads them is next: before that they may not be computed. */
 static esker_status before_dispatch(esker__check_run *r, const esker__plan_dispatch *d)
 {
     esker_status st = r->record->begun ? ESKER_OK : begin(r);
     if (st == ESKER_OK) st = read_gradients(r);
     for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++)
-        if (!r->record->in[i] && binds(r, d, r->node->inputs[i], false)) st = take_input(r, i);
+        if (!r->record->in[i] && binds(r, d, r->node->inputs[i], false) && !comes_along(r, r->node->inputs[i]))
+            st = take_input(r, i);
     return st;
 }
 
@@ -277,7 +290,8 @@ static bool is_last_write(const esker__check_run *r, int p, const esker_node *ou
 {
     if (!binds(r, &r->plan->dispatches[p], output, true)) return false;
     for (int q = p + 1; q <= r->last[r->node->id]; q++)
-        if (r->plan->dispatches[q].node == r->node->id && binds(r, &r->plan->dispatches[q], output, true)) return false;
+        if (esker__check_is_own(r, &r->plan->dispatches[q]) && binds(r, &r->plan->dispatches[q], output, true))
+            return false;
     return true;
 }
 
@@ -318,20 +332,44 @@ static void forget(esker__check_record *rec, const esker_node *node)
 
 /* ---- A step ---- */
 
+/* The next node behind `id` that the dispatches of `by` compute; the number of nodes: there is none. */
+static int next_made_by(const esker__checker *c, int by, int id)
+{
+    for (id++; id < (int)c->graph->n_nodes && c->made_by[id] != by;) id++;
+    return id;
+}
+
+static void look_at(esker__check_run *r, int id)
+{
+    r->node = r->checker->graph->nodes[id];
+    r->record = &r->checker->records[id];
+}
+
+/* What the node at hand, taken along, read of others that the same dispatches compute. */
+static esker_status finish_node(esker__check_run *r)
+{
+    esker_status st = ESKER_OK;
+    for (int i = 0; st == ESKER_OK && i < r->node->n_inputs; i++)
+        if (!r->record->in[i]) st = take_input(r, i);
+    if (st == ESKER_OK) st = esker__check_compare(r);
+    forget(r->record, r->node);
+    return st;
+}
+
 static esker_status run_dispatch(esker__check_run *r, int p)
 {
     const esker_plan *plan = r->plan;
-    const esker__launch *launch = &plan->launches[p];
-    int id = plan->dispatches[p].node;
-    if (id < 0) return esker__submit(plan->device, launch, 1);
-    r->node = r->checker->graph->nodes[id];
-    r->record = &r->checker->records[id];
-    esker_status st = before_dispatch(r, &plan->dispatches[p]);
-    if (st == ESKER_OK) st = esker__submit(plan->device, launch, 1);
-    if (st == ESKER_OK) st = after_dispatch(r, p);
-    if (st == ESKER_OK && p == r->last[id]) {
-        st = esker__check_compare(r);
-        forget(r->record, r->node);
+    int by = plan->dispatches[p].node, n_nodes = (int)r->checker->graph->n_nodes;
+    esker_status st = ESKER_OK;
+    for (int id = by; id >= 0 && st == ESKER_OK && id < n_nodes; id = next_made_by(r->checker, by, id)) {
+        look_at(r, id);
+        st = before_dispatch(r, &plan->dispatches[p]);
+    }
+    if (st == ESKER_OK) st = esker__submit(plan->device, &plan->launches[p], 1);
+    for (int id = by; id >= 0 && st == ESKER_OK && id < n_nodes; id = next_made_by(r->checker, by, id)) {
+        look_at(r, id);
+        st = after_dispatch(r, p);
+        if (st == ESKER_OK && p == r->last[id]) st = finish_node(r);
     }
     return st;
 }
@@ -375,6 +413,10 @@ esker_status esker__plan_run_checked(esker_plan *plan, int slot)
         if (id < 0) continue;
         if (r.first[id] < 0) r.first[id] = (int)p;
         r.last[id] = (int)p;
+    }
+    for (size_t i = 0; i < n_nodes; i++) {
+        r.first[i] = r.first[c->made_by[i]];
+        r.last[i] = r.last[c->made_by[i]];
     }
     /* The prologue in every step; where it would not have run, nothing may come of that. */
     bool stale = esker__plan_is_stale(plan);

@@ -24,9 +24,10 @@ typedef struct esker__check_record {
 
 struct esker__checker {
     esker_graph *graph;
-    int *value_of;                /* by node; -1: none */
-    uint64_t *value_at;           /* by node: from which byte of it on the node's are */
-    int *n_owners;                /* by value: how many nodes have their memory there */
+    int *value_of;      /* by node; -1: none */
+    uint64_t *value_at; /* by node: from which byte of it on the node's are */
+    int *made_by;       /* by node: the node whose dispatches compute it, itself but for those that were taken along */
+    int *n_owners;      /* by value: how many nodes have their memory there */
     esker__check_record *records; /* by node */
     unsigned char **left;         /* by value: what the operation that computed it left there */
     void (*observe)(const esker__check_result *result, void *user);
@@ -38,7 +39,8 @@ typedef struct esker__check_run {
     esker_plan *plan;
     esker__checker *checker;
     int slot;
-    int *first, *last;      /* by node: its first and last dispatch */
+    int *first,
+        *last; /* by node: its first and last dispatch, of a node that was taken along those of the one that took it */
     const esker_node *node; /* at hand */
     esker__check_record *record;
 } esker__check_run;
@@ -53,6 +55,11 @@ esker_status esker__check_read(const esker__check_run *r, int storage, uint64_t 
                                unsigned char **out);
 /** A copy of the node's bytes. */
 esker_status esker__check_read_node(const esker__check_run *r, const esker_node *node, unsigned char **out);
+/** Whether the dispatch is one of those that compute the node at hand. */
+static inline bool esker__check_is_own(const esker__check_run *r, const esker__plan_dispatch *d)
+{
+    return d->node == r->checker->made_by[r->node->id];
+}
 /** Whether the node at hand has some of the bytes of `x` bound, or writes them. */
 bool esker__check_binds(const esker__check_run *r, const esker_node *x, bool only_writes);
 

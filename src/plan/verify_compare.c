@@ -24,7 +24,7 @@ static void list_kernels(const esker__check_run *r, esker__text *text)
     int previous = -1;
     for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
         const esker__plan_dispatch *d = &r->plan->dispatches[p];
-        if (d->node != r->node->id || d->kernel == previous) continue;
+        if (!esker__check_is_own(r, d) || d->kernel == previous) continue;
         const esker__plan_kernel *kernel = &r->plan->kernels[d->kernel];
         esker__text_add(text, "%s%s%s", previous >= 0 ? ", then " : "", kernel->name, kernel->defines[0] ? " with " : "");
         for (const char *at = kernel->defines; *at; at++)
@@ -118,7 +118,7 @@ static int bound_of(const esker__check_run *r)
     int bound = 0;
     for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
         const esker__plan_dispatch *d = &r->plan->dispatches[p];
-        if (d->node == r->node->id && d->bound > bound) bound = d->bound;
+        if (esker__check_is_own(r, d) && d->bound > bound) bound = d->bound;
     }
     return bound;
 }
@@ -306,7 +306,7 @@ static esker_status compare_arenas(esker__check_run *r, verdict *v, const esker_
     if (st == ESKER_OK) st = bound_update(r, base, magnitude, bound);
     for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
         const esker__plan_dispatch *d = &r->plan->dispatches[p];
-        if (d->node != r->node->id) continue;
+        if (!esker__check_is_own(r, d)) continue;
         if (p > r->first[r->node->id] && d->sequence == d[-1].sequence) continue; /* a slice of the same */
         for (int i = 0; st == ESKER_OK && i < rec->n_arenas; i++) {
             bool output = r->node->op->update && rec->arenas[i].storage == ESKER__STORAGE_GRADIENTS; /* compared as such */

@@ -64,6 +64,7 @@ BUILD(normal) { (void)graph; return esker_random_normal_like(in[0], (float)args[
 BUILD(bernoulli) { (void)graph; return esker_random_bernoulli_like(in[0], (float)args[0]); }
 BUILD(bits) { (void)args; return esker__random_bits(graph, esker_node_get_shape(in[0])); }
 BUILD(permutation) { (void)in; return esker_random_permutation(graph, (int64_t)args[0]); }
+BUILD(products_of_rows) { (void)graph; (void)args; return esker_layer_norm(esker_add(esker_matmul(esker_gelu(esker_matmul(in[0], in[1], NULL)), in[2], NULL), in[0]), 1, in[3], NULL, 0); }
 BUILD(norms_of_products) { (void)graph; (void)args; return esker_layer_norm(esker_matmul(esker_layer_norm(in[0], 1, in[2], in[3], 0), in[1], NULL), 1, in[2], in[3], 0); }
 BUILD(layer_norm) { (void)graph; return esker_layer_norm(in[0], (int)args[0], in[1], in[2], 0); }
 BUILD(rms_norm) { (void)graph; return esker_rms_norm(in[0], (int)args[0], in[1], 0); }
@@ -638,6 +639,7 @@ const esker__case_row esker__case_rows[] = {
     {"dropout", .build = build_dropout, .args = {0.4}, .shapes = UNARY, .n_steps = 2},
 
     {"layer_norm", .build = build_layer_norm, .args = {1}, .shapes = {"7 x 7 x 7", "5,64 x 64 x 64", "2,129 x 129 x 129", "129,3 x 3 x 3"}},
+    {"matmul", "one behind another, and a norm", .build = build_products_of_rows, .shapes = {"5,64 x 64,128 x 128,64 x 64"}},
     {"layer_norm", "behind a product, and in front", .build = build_norms_of_products, .shapes = {"5,64 x 64,64 x 64 x 64", "2,129 x 129,129 x 129 x 129"}},
     {"layer_norm", "two axes", .build = build_layer_norm, .args = {2}, .shapes = {"2,3,5,7 x 5,7 x 5,7"}},
     {"rms_norm", .build = build_rms_norm, .args = {1}, .shapes = {"7 x 7", "5,64 x 64", "2,129 x 129"}},

@@ -128,7 +128,7 @@ static const struct broken_case {
     {"an empty file", "", "", "broken.comp:1", ESKER_ERR_COMPILE},
     {"a binding beyond any launch",
      HEAD
-     "layout(local_size_x = 1) in;\nlayout(std430, binding = 12) buffer Far { float b[]; };\nvoid main() { b[0] = 1.0; }\n",
+     "layout(local_size_x = 1) in;\nlayout(std430, binding = 16) buffer Far { float b[]; };\nvoid main() { b[0] = 1.0; }\n",
      "", NULL, ESKER_OK},
     {"two blocks on one binding",
      HEAD "layout(local_size_x = 1) in;\nlayout(std430, binding = 0) buffer A { float a[]; };\n"
@@ -146,6 +146,8 @@ static const struct {
     {"float given() { return 1.0; }\n\n\n\n",
      HEAD BODY_FROM_LINE_2 "#include \"piece\"\nvoid main() {\n    b[0] = given() + missing;\n}\n",
      "broken.comp:7: ", ESKER_ERR_COMPILE},
+    {"float given@() { return missing@; }\n",
+     HEAD BODY_FROM_LINE_2 "#include \"piece\" 7\nvoid main() { b[0] = given7(); }\n", "missing7", ESKER_ERR_COMPILE},
     {"", HEAD BODY_FROM_LINE_2 "#include \"no/such\"\nvoid main() {}\n", "glsl/no/such.glsl", ESKER_ERR_INVALID},
 };
 

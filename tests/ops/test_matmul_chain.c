@@ -1,0 +1,196 @@
+/* device test: products of few rows, one behind another, in one dispatch: each node right by its reference, the same bits in check mode as without, and
+   the same parameters afterwards as without fusion. */
+#include "support/test.h"
+#include "support/training.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <esker/ops.h>
+#include <esker/plan.h>
+
+#define STEPS  2
+#define BLOCKS 2
+#define MOST   400000 /* elements of all parameters */
+
+/* Blocks of a transformer, with a product of elements in place of the attention. */
+typedef struct net {
+    const char *name, *variant; /* as ESKER_VARIANT takes it */
+    int batch, rows, wide, narrow;
+    bool rms, plain;   /* norms without a mean; without weights; and products without biases then */
+    bool untransposed; /* weights as [k, n] */
+    int stages[2];     /* products of the longest chain, forward and in training; 0: there is none */
+} net;
+
+static const net nets[] = {
+    {"four rows", "whole_rows,chains,chain4x256", 1, 5, 64, 32, false, false, false, {4, 4}},
+    {"two rows, without weights of norms and biases",
+     "whole_rows,chains,chain2x128",
+     1,
+     5,
+     36,
+     64,
+     false,
+     true,
+     false,
+     {4, 4}},
+    {"six rows, root mean squares", "whole_rows,chains,chain6", 1, 7, 36, 32, true, false, false, {4, 4}},
+    {"eight rows, weights the other way round", "whole_rows,chains,chain8", 1, 9, 68, 32, false, false, true, {4, 4}},
+    {"each for itself", "whole_rows,chains,unchained", 1, 7, 36, 32, false, false, false, {0, 0}},
+    {"products of lengths that are no fours", "whole_rows,chains,chain4x256", 1, 7, 37, 32, false, false, false, {0, 0}},
+    {"the usual ones", NULL, 1, 7, 64, 32, false, false, false, {0, 0}},
+};
+
+static esker_node *parameter(esker_graph *graph, const char *name, int i, int part, esker_shape shape, float value)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%s%d.%d", name, i, part);
+    return esker_parameter(graph,
+                           &(esker_param_desc){.name = text, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = value}});
+}
+
+static esker_node *normed(esker_graph *graph, const net *s, int i, int part, esker_node *x)
+{
+    int n = s->narrow;
+    esker_node *weight = s->plain ? NULL : parameter(graph, "weight", i, part, (esker_shape){1, {n}}, 1);
+    if (s->rms) return esker_rms_norm(x, 1, weight, 0);
+    return esker_layer_norm(x, 1, weight, weight ? parameter(graph, "shift", i, part, (esker_shape){1, {n}}, 1) : NULL, 0);
+}
+
+static esker_node *linear(esker_graph *graph, const net *s, int i, int part, int n, int k, esker_node *x)
+{
+    float size = 1 / sqrtf((float)k);
+    esker_shape shape = s->untransposed ? (esker_shape){2, {k, n}} : (esker_shape){2, {n, k}};
+    esker_node *w = parameter(graph, "filter", i, part, shape, size);
+    esker_node *y = esker_matmul(x, w, &(esker_matmul_desc){.transpose_b = !s->untransposed});
+    return s->plain ? y : esker_add(y, parameter(graph, "bias", i, part, (esker_shape){1, {n}}, 0.5f));
+}
+
+static esker_node *record(esker_graph *graph, const net *s, bool train)
+{
+    int rows = s->batch * s->rows, n = s->narrow;
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {rows, n}});
+    for (int i = 0; i < BLOCKS; i++) {
+        esker_node *y = normed(graph, s, i, 0, x), *three[3];
+        for (int j = 0; j < 3; j++) /* which become one product, whose parts lie one behind another */
+            three[j] = esker_matmul(y, parameter(graph, "part", i, j, (esker_shape){2, {n, n}}, 1 / sqrtf((float)n)),
+                                    &(esker_matmul_desc){.transpose_b = !s->untransposed});
+        for (int j = 0; j < 3; j++) three[j] = esker_softmax(three[j], 1);
+        y = esker_add(esker_mul(three[0], three[1]), three[2]);
+        x = esker_add(linear(graph, s, i, 1, n, n, y), x);
+        y = esker_gelu(linear(graph, s, i, 2, s->wide, n, normed(graph, s, i, 1, x)));
+        x = esker_add(linear(graph, s, i, 3, n, s->wide, y), x);
+    }
+    x = normed(graph, s, BLOCKS, 0, x);
+    esker_node *loss = esker_mean(esker_mul(x, esker_tanh(x)), NULL, 0, false);
+    if (train) assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.5f}));
+    return loss;
+}
+
+/* Products of the longest chain: the names of nodes in one dispatch have commas between them. */
+static int longest(const esker_plan *plan)
+{
+    esker_plan_info info;
+    esker_dispatch_info d;
+    int most = 0;
+    esker_plan_get_info(plan, &info);
+    for (int i = 0; i < info.n_dispatches; i++) {
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        if (strcmp(d.kernel, "gemm/chain")) continue;
+        int n = 1;
+        for (const char *at = d.op; *at; at++) n += *at == ',';
+        if (n > most) most = n;
+    }
+    return most;
+}
+
+static esker_plan *compile(esker_graph *graph, const net *s, esker_node *loss, bool train, bool no_fusion, bool check)
+{
+    esker_plan *plan;
+    esker_device_info info;
+    assert_ok(esker_params_init_values(esker_graph_get_params(graph), 3));
+    esker_plan_desc desc = {.device = test_device(),
+                            .outputs = &loss,
+                            .n_outputs = 1,
+                            .no_fusion = no_fusion,
+                            .slice_seconds = -1,
+                            .check = check};
+    assert_ok(esker_plan_compile(graph, &desc, &plan));
+    assert_ok(esker_plan_check(plan));
+    esker_device_get_info(test_device(), &info);
+    bool large = info.limits.group_invocations >= 1024 && info.limits.storage_blocks >= 16;
+    if (s->variant) assert_int_equal(longest(plan), no_fusion || !large ? 0 : s->stages[train]);
+    return plan;
+}
+
+/* The parameters after some steps, one behind the other. */
+static int run(const net *s, bool no_fusion, bool check, float *out)
+{
+    esker_graph *graph;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_plan *plan = compile(graph, s, record(graph, s, true), true, no_fusion, check);
+    (void)test_train(plan, s->batch * s->rows * s->narrow, STEPS);
+    int n = test_read_params(esker_graph_get_params(graph), out, MOST);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n;
+}
+
+static void same_parameters(void **state)
+{
+    const net *s = *state;
+    static float apart[MOST], fused[MOST], again[MOST];
+    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
+    int n = run(s, true, false, apart);
+    assert_int_equal(run(s, false, false, fused), n);
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(fused[i] - apart[i]) <= 2e-5f * (1 + fabsf(apart[i]))))
+            fail_msg("%s: element %d is %.9g, apart %.9g", s->name, i, (double)fused[i], (double)apart[i]);
+    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
+    assert_memory_equal(fused, again, (size_t)n * sizeof *again);
+}
+
+/* The loss alone: what lies between the products of a chain is read by nobody. */
+static float loss_alone(const net *s, bool no_fusion, bool check)
+{
+    esker_graph *graph;
+    uint64_t ticket = 0;
+    float value;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_plan *plan = compile(graph, s, record(graph, s, false), false, no_fusion, check);
+    int n_x = s->batch * s->rows * s->narrow;
+    float *x = malloc((size_t)n_x * sizeof *x);
+    assert_non_null(x);
+    test_uniform(x, n_x, -1, 1, 1);
+    assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
+    free(x);
+    assert_ok(esker_plan_submit(plan, &ticket));
+    assert_ok(esker_plan_read(plan, ticket, 0, &value, sizeof value));
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return value;
+}
+
+static void same_loss(void **state)
+{
+    const net *s = *state;
+    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
+    float apart = loss_alone(s, true, false), fused = loss_alone(s, false, false);
+    if (!(fabsf(fused - apart) <= 1e-6f * (1 + fabsf(apart)))) fail_msg("%s: %.9g, apart %.9g", s->name, fused, apart);
+    assert_true(loss_alone(s, false, true) == fused);
+}
+
+int main(void)
+{
+    enum { N = sizeof nets / sizeof *nets };
+    static char names[N][80];
+    struct CMUnitTest tests[2 * N];
+    for (int i = 0; i < N; i++) {
+        void *row = (void *)(uintptr_t)&nets[i];
+        snprintf(names[i], sizeof names[i], "forward: %s", nets[i].name);
+        tests[i] = (struct CMUnitTest){nets[i].name, same_parameters, NULL, test_without_variant, row};
+        tests[N + i] = (struct CMUnitTest){names[i], same_loss, NULL, test_without_variant, row};
+    }
+    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+}
