@@ -64,7 +64,7 @@ static uint64_t columns_of(const tiling *t)
 static bool can_meet(const esker_limits *limits, const esker__gemm *p, const tiling *t)
 {
     uint32_t blocks = 4 + (p->tail ? (uint32_t)esker__tail_n_inputs(p->tail) + (p->tail->keeps != 0) : 0);
-    return p->k > t->bk && !p->sum && !p->sums && !esker__updated(p->out) && blocks <= limits->storage_blocks &&
+    return p->k > t->bk && !p->sum && !p->sums && !(p->out && esker__updated(p->out)) && blocks <= limits->storage_blocks &&
            2 * (uint64_t)p->batches <= limits->groups[2];
 }
 
