@@ -94,63 +94,91 @@ Block block_b(uint j, uint at)
 #define ACROSS_B(u) ((u) % COLS4)
 #define ALONG_B(u) ((u) / COLS4)
 #endif
-// Where this invocation's first block begins, in elements, and how far the next row of it is; in fours, the next tile and its next block. Signed: a tile that
-// begins before p = 0 may begin before the matrix.
-#if TA
-#define FIRST_OF_A(u) int(at_a + (next + ALONG_A(u) * 4u) * m + i_first + ACROSS_A(u) * 4u)
-#define WIDTH_A int(m)
-#define TILE_OF_A int(uint(BK / 4) * m)
-#define FURTHER_A int(uint(N_HERE / (MR * TY)) * m)
+// Where this invocation's first block begins, in elements, and how long its rows are; in fours, how far the next tile and its next block are. Signed unless
+// WHOLE: a tile that begins before p = 0 may begin before the matrix.
+#if WHOLE
+#define INDEX uint
+#define PLACES uvec4
 #else
-#define FIRST_OF_A(u) int(at_a + (i_first + ACROSS_A(u) * 4u) * k + next + ALONG_A(u) * 4u)
-#define WIDTH_A int(k)
-#define TILE_OF_A int(K4)
-#define FURTHER_A int(uint(4 * N_HERE / BK) * k)
+#define INDEX int
+#define PLACES ivec4
+#endif
+#if TA
+#define FIRST_OF_A(u) INDEX(at_a + (next + ALONG_A(u) * 4u) * m + i_first + ACROSS_A(u) * 4u)
+#define WIDTH_A INDEX(m)
+#define TILE_OF_A INDEX(uint(BK / 4) * m)
+#define FURTHER_A INDEX(uint(N_HERE / (MR * TY)) * m)
+#else
+#define FIRST_OF_A(u) INDEX(at_a + (i_first + ACROSS_A(u) * 4u) * k + next + ALONG_A(u) * 4u)
+#define WIDTH_A INDEX(k)
+#define TILE_OF_A INDEX(K4)
+#define FURTHER_A INDEX(uint(4 * N_HERE / BK) * k)
 #endif
 #if !TB
-#define FIRST_OF_B(u) int(at_b + (next + ALONG_B(u) * 4u) * n + j_first + ACROSS_B(u) * 4u)
-#define WIDTH_B int(n)
-#define TILE_OF_B int(uint(BK / 4) * n)
-#define FURTHER_B int(uint(N_HERE / (NR * TX)) * n)
+#define FIRST_OF_B(u) INDEX(at_b + (next + ALONG_B(u) * 4u) * n + j_first + ACROSS_B(u) * 4u)
+#define WIDTH_B INDEX(n)
+#define TILE_OF_B INDEX(uint(BK / 4) * n)
+#define FURTHER_B INDEX(uint(N_HERE / (NR * TX)) * n)
 #else
-#define FIRST_OF_B(u) int(at_b + (j_first + ACROSS_B(u) * 4u) * k + next + ALONG_B(u) * 4u)
-#define WIDTH_B int(k)
-#define TILE_OF_B int(K4)
-#define FURTHER_B int(uint(4 * N_HERE / BK) * k)
+#define FIRST_OF_B(u) INDEX(at_b + (j_first + ACROSS_B(u) * 4u) * k + next + ALONG_B(u) * 4u)
+#define WIDTH_B INDEX(k)
+#define TILE_OF_B INDEX(K4)
+#define FURTHER_B INDEX(uint(4 * N_HERE / BK) * k)
 #endif
 #if (VA && (N_HERE % (MR * TY) || 4 * N_HERE % BK)) || (VB && (N_HERE % (NR * TX) || 4 * N_HERE % BK))
 #error the blocks of an invocation are whole tiles of rows or of p apart
 #endif
+// Rows of a multiple of 4 are one place and a step apart; others have a place each, of which the steps are no whole fours.
+#define ALIGNED_A (VA && ((TA && AT_M == 0) || (!TA && AT_K == 0)))
+#define ALIGNED_B (VB && ((!TB && AT_N == 0) || (TB && AT_K == 0)))
 
 // IN(place, last): where a four is that may lie outside of its operand, whose last is `last`; main() says what it takes.
-#if VA
+#if ALIGNED_A
 #define READ_A(u, i, F)                                                                                                         \
     {                                                                                                                           \
-        ivec4 place = place_a + i * FURTHER_A;                                                                                  \
+        INDEX place = place_a + INDEX(i) * FURTHER_A;                                                                           \
+        F.x = a[IN(place, last_a)];                                                                                             \
+        F.y = a[IN(place + row_a, last_a)];                                                                                     \
+        F.z = a[IN(place + INDEX(2) * row_a, last_a)];                                                                          \
+        F.w = a[IN(place + INDEX(3) * row_a, last_a)];                                                                          \
+    }
+#elif VA
+#define READ_A(u, i, F)                                                                                                         \
+    {                                                                                                                           \
+        PLACES place = place_a + INDEX(i) * FURTHER_A;                                                                          \
         F.x = a[IN(place.x, last_a)];                                                                                           \
         F.y = a[IN(place.y, last_a)];                                                                                           \
         F.z = a[IN(place.z, last_a)];                                                                                           \
         F.w = a[IN(place.w, last_a)];                                                                                           \
-        if (OFF_A(0) != 0) F.x2 = a[IN(place.x + 1, last_a)];                                                                   \
-        if (OFF_A(1) != 0) F.y2 = a[IN(place.y + 1, last_a)];                                                                   \
-        if (OFF_A(2) != 0) F.z2 = a[IN(place.z + 1, last_a)];                                                                   \
-        if (OFF_A(3) != 0) F.w2 = a[IN(place.w + 1, last_a)];                                                                   \
+        if (OFF_A(0) != 0) F.x2 = a[IN(place.x + INDEX(1), last_a)];                                                            \
+        if (OFF_A(1) != 0) F.y2 = a[IN(place.y + INDEX(1), last_a)];                                                            \
+        if (OFF_A(2) != 0) F.z2 = a[IN(place.z + INDEX(1), last_a)];                                                            \
+        if (OFF_A(3) != 0) F.w2 = a[IN(place.w + INDEX(1), last_a)];                                                            \
     }
 #else
 #define READ_A(u, i, F) F = block_a(i_first + ACROSS_A(u) * 4u, next + ALONG_A(u) * 4u);
 #endif
-#if VB
+#if ALIGNED_B
 #define READ_B(u, i, F)                                                                                                         \
     {                                                                                                                           \
-        ivec4 place = place_b + i * FURTHER_B;                                                                                  \
+        INDEX place = place_b + INDEX(i) * FURTHER_B;                                                                           \
+        F.x = b[IN(place, last_b)];                                                                                             \
+        F.y = b[IN(place + row_b, last_b)];                                                                                     \
+        F.z = b[IN(place + INDEX(2) * row_b, last_b)];                                                                          \
+        F.w = b[IN(place + INDEX(3) * row_b, last_b)];                                                                          \
+    }
+#elif VB
+#define READ_B(u, i, F)                                                                                                         \
+    {                                                                                                                           \
+        PLACES place = place_b + INDEX(i) * FURTHER_B;                                                                          \
         F.x = b[IN(place.x, last_b)];                                                                                           \
         F.y = b[IN(place.y, last_b)];                                                                                           \
         F.z = b[IN(place.z, last_b)];                                                                                           \
         F.w = b[IN(place.w, last_b)];                                                                                           \
-        if (OFF_B(0) != 0) F.x2 = b[IN(place.x + 1, last_b)];                                                                   \
-        if (OFF_B(1) != 0) F.y2 = b[IN(place.y + 1, last_b)];                                                                   \
-        if (OFF_B(2) != 0) F.z2 = b[IN(place.z + 1, last_b)];                                                                   \
-        if (OFF_B(3) != 0) F.w2 = b[IN(place.w + 1, last_b)];                                                                   \
+        if (OFF_B(0) != 0) F.x2 = b[IN(place.x + INDEX(1), last_b)];                                                            \
+        if (OFF_B(1) != 0) F.y2 = b[IN(place.y + INDEX(1), last_b)];                                                            \
+        if (OFF_B(2) != 0) F.z2 = b[IN(place.z + INDEX(1), last_b)];                                                            \
+        if (OFF_B(3) != 0) F.w2 = b[IN(place.w + INDEX(1), last_b)];                                                            \
     }
 #else
 #define READ_B(u, i, F) F = block_b(j_first + ACROSS_B(u) * 4u, next + ALONG_B(u) * 4u);

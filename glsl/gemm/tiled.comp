@@ -408,16 +408,24 @@ void main()
 #else
 #define UNIT_B here
 #endif
+#if ALIGNED_A
+    INDEX place_a = FIRST_OF_A(here) >> 2, row_a = WIDTH_A >> 2;
+#elif VA
+    PLACES place_a = FIRST_OF_A(here) + PLACES(0, 1, 2, 3) * WIDTH_A >> 2;
+#endif
 #if VA
-    ivec4 place_a = FIRST_OF_A(here) + ivec4(0, 1, 2, 3) * WIDTH_A >> 2;
-    int tile_a_long = TILE_OF_A;
+    INDEX tile_a_long = TILE_OF_A;
 #define ON_A place_a += FURTHER_ON(tile_a_long);
 #else
 #define ON_A
 #endif
+#if ALIGNED_B
+    INDEX place_b = FIRST_OF_B(UNIT_B) >> 2, row_b = WIDTH_B >> 2;
+#elif VB
+    PLACES place_b = FIRST_OF_B(UNIT_B) + PLACES(0, 1, 2, 3) * WIDTH_B >> 2;
+#endif
 #if VB
-    ivec4 place_b = FIRST_OF_B(UNIT_B) + ivec4(0, 1, 2, 3) * WIDTH_B >> 2;
-    int tile_b_long = TILE_OF_B;
+    INDEX tile_b_long = TILE_OF_B;
 #define ON_B place_b += FURTHER_ON(tile_b_long);
 #else
 #define ON_B
@@ -425,7 +433,7 @@ void main()
 #if WHOLE && EVEN
 #define IN(place, last) (place)
 #else
-#define IN(place, last) clamp(place, 0, int(last))
+#define IN(place, last) clamp(place, INDEX(0), INDEX(last))
 #endif
 #if WHOLE
 #define CUT(S, p) (S)
@@ -438,7 +446,7 @@ void main()
 #define CUT(S, p) (S)
 #if !EVEN
 #undef IN
-#define IN(place, last) min(place, int(last))
+#define IN(place, last) min(place, INDEX(last))
 #elif !WHOLE
 #undef IN
 #define IN(place, last) (place)
@@ -456,7 +464,7 @@ void main()
         left--;
         bool more = left > 0u;
 #if STRIP && VA && VB
-#define FURTHER_ON(n) (more ? n : 0)
+#define FURTHER_ON(n) (more ? n : INDEX(0))
 #else
 #define FURTHER_ON(n) n
         if (more)
