@@ -73,8 +73,14 @@ static bool cut(const esker_limits *limits, const esker__conv2d_size *s, const s
     t.rows = t.slices;
     while (t.slices > 1 && !fits(s, &t, how->shared_bytes)) t.rows = --t.slices;
     while (t.cols4 > 1 && !fits(s, &t, how->shared_bytes)) t.cols4--;
-    /* More rows to a tile read fewer of x twice. */
-    for (*out = t; t.rows <= s->oh && fits(s, &t, how->shared_bytes); t.rows += t.slices) *out = t;
+    /* More rows to a tile read fewer of x twice, and there are fewer tiles, but the last may have few rows that are any. */
+    double least = 0; /* in halves of a row: of g, of x around it, and one for a tile */
+    for (*out = t; t.rows < s->oh + t.slices && fits(s, &t, how->shared_bytes); t.rows += t.slices) {
+        double rows = (double)(esker__ceil_div((uint64_t)s->oh, t.rows) * (2 * t.rows + (uint32_t)s->kh + 1));
+        if (least && rows >= least) continue;
+        least = rows;
+        *out = t;
+    }
     return how->shared_bytes <= limits->shared_bytes && fits(s, out, how->shared_bytes) &&
            invocations(out) >= ESKER__CONV2D_TILED_LEAST && invocations(out) <= 256;
 }
