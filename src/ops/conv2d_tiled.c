@@ -144,19 +144,21 @@ static bool suits(const esker_limits *limits, const esker__conv2d_direct *d, con
 }
 
 /*
- * On NVIDIA GPUs two invocations share the channels where 4 x 8 results for each would leave a half of 132 multiprocessors idle: 32 channels of 128 images of
- * 16 x 16 took 24.6 us on an H200, by 4 x 4 results 29.2.
+ * On NVIDIA GPUs two invocations share the channels where results leave a half of 132 multiprocessors idle: 32 channels of 128 images of 16 x 16 took 24.6 us on
+ * an H200 by 4 x 8 results for each of two, by 4 x 4 29.2; half as many results by 4 x 4 for each of two: 64 filters of 32 channels, stride 2, 8 x 8 of
+ * 128 images 29.6 in place of 35.5, 32 x 32 of eight 27.4 in place of 29.7, both of mnistcnn's second convolution the step 116 in place of 129.
+ * With 32 filters and more a group by 4 x 8 has four rows, and half of what it reads of x lies around them: 16 images of 64 x 64 44.8 us, by 4 x 4 31.2.
  */
 static int usual_shape(const esker__lowering *lowering, const esker__conv2d_direct *d, const phases *p)
 {
     int by_results = shape_by_results(d, p);
     uint64_t outputs = (uint64_t)(d->images * d->rows * d->columns * d->f_out);
-    bool shared = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && !p && !d->pooling && d->columns % 8 == 0 &&
-                  d->stride_x == 1 && d->c_in >= 16 && outputs >= 1u << 20 && outputs < 2u << 20;
-    /* Both of mnistcnn's second convolution, on 11x11 and 13x13: its step took 116 us, without slices 129. */
-    bool narrow = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && !p && by_results == TILE_4X4 &&
-                  d->columns < 16 && d->stride_x == 1 && d->c_in >= 32 && outputs >= 1u << 18 && outputs < 1u << 19;
-    return shared ? TILE_4X8S2 : narrow ? TILE_4X4S2 : by_results;
+    if (esker__lowering_family(lowering) != ESKER__FAMILY_NVIDIA || p) return by_results;
+    if (!d->pooling && d->columns % 8 == 0 && d->stride_x == 1 && d->c_in >= 16 && outputs >= 1u << 20 &&
+        outputs < 2u << 20)
+        return TILE_4X8S2;
+    if (by_results == TILE_4X4 && d->c_in >= 32 && outputs >= 1u << 18 && outputs < 1u << 20) return TILE_4X4S2;
+    return by_results == TILE_4X8 && d->f_out >= 32 ? TILE_4X4 : by_results;
 }
 
 static tiling choose_tiling(esker__lowering *lowering, const esker__conv2d_direct *d, const phases *p)
