@@ -174,7 +174,8 @@ typedef struct blocks {
     esker__dispatch_desc *d;
     bool reads[ESKER__MAX_OPERANDS]; /* besides being written */
     const char *types[ESKER__MAX_OPERANDS];
-    bool failed; /* there are more than the device takes */
+    bool in_place; /* what is read of the tail of the stage at hand may be written over */
+    bool failed;   /* there are more than the device takes */
     uint32_t most;
     place places[READS]; /* of parameters */
     int n_places;
@@ -287,7 +288,9 @@ static void add_tail(esker__lowering *lowering, blocks *b, esker__text *text, co
     for (int i = 1; i < n; i++) {
         char name[16];
         snprintf(name, sizeof name, "operand%d", i);
+        int before = b->d->n_operands;
         add_reader(lowering, b, text, "vec4", name, stage, s->tail_inputs[i - 1]);
+        if (b->d->n_operands > before) b->d->operands[before].in_place = b->in_place;
     }
     if (n && s->tail->keeps) kept = add_block(b, "vec4", esker__write(lowering, esker__output((esker_node *)s->node, 1)));
     esker__text_add(text, "struct Ahead_%d { float none; ", stage);
@@ -373,9 +376,22 @@ static void add_declarations(const blocks *b, esker__text *defines)
     }
 }
 
+/*
+ * The first stage with the most columns. What it writes may take the place of what its tail reads: an invocation reads the elements that it then
+ * writes, and no earlier stage writes as many.
+ */
+static const esker__row_stage *widest(const chain *c)
+{
+    const esker__row_stage *wide = &c->stages[0];
+    for (int i = 1; i < c->n; i++)
+        if (columns_of(&c->stages[i]) > columns_of(wide)) wide = &c->stages[i];
+    return wide;
+}
+
 /* *out_found is false where the device has too few blocks: nothing was emitted. */
 static esker_status emit(esker__lowering *lowering, const chain *c, const setting *g, bool *out_found)
 {
+    const esker__row_stage *wide = widest(c);
     shared room;
     fits(esker__lowering_limits(lowering), c, g, &room);
     esker__dispatch_desc d = {.kernel = "gemm/chain", .n_params = 2};
@@ -389,6 +405,7 @@ static esker_status emit(esker__lowering *lowering, const chain *c, const settin
     bool functions = false, shares = false;
     for (int i = 0; i < c->n; i++) {
         const esker__row_stage *s = &c->stages[i];
+        b.in_place = s == wide;
         add_stage(lowering, &b, &defines, &text, s, i + 1 < c->n ? s + 1 : NULL, g, i + 1);
         functions |= s->tail && esker__program_calls(&s->tail->program);
         d.cost.flops += s->p.cost.flops;

@@ -195,6 +195,7 @@ bool esker__matmul_norm_row_stage(const esker_node *node, esker__row_stage *out)
     const esker__norm_attr *norm = &attr->norm;
     esker_node *const *own = p.norm_inputs + (attr->backward ? 3 : 1);
     out->node = node;
+    out->p.out = esker__output((esker_node *)node, attr->backward ? 1 : 2);
     out->norm = attr->backward ? 2 : 1;
     out->kind = norm->scheme == ESKER__NORM_RMS;
     out->eps = norm->eps;
