@@ -155,8 +155,10 @@ static double seconds_apart(const esker__lowering *lowering, const chain *c)
         const char *names[ESKER__MAX_CANDIDATES];
         double tiled, sliced;
         int usual;
-        esker__gemm_tilings(lowering, &c->stages[i].p, names, ESKER__MAX_CANDIDATES, &usual, &tiled);
-        esker__gemm_slicings(lowering, &c->stages[i].p, names, ESKER__MAX_CANDIDATES, &usual, &sliced);
+        esker__gemm p = c->stages[i].p;
+        p.out = NULL; /* a stage's node may be gone */
+        esker__gemm_tilings(lowering, &p, names, ESKER__MAX_CANDIDATES, &usual, &tiled);
+        esker__gemm_slicings(lowering, &p, names, ESKER__MAX_CANDIDATES, &usual, &sliced);
         seconds += fmin(tiled, sliced > 0 ? sliced : INFINITY) + (i ? BARRIER : 0);
     }
     return seconds;
