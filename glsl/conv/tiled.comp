@@ -385,7 +385,9 @@ void main()
         SLOTS_X(READ_X)
         SLOTS_W(READ_W)
     }
-    while (c < c_end) {
+    // Turns are counted: of a loop while c < c_end NVIDIA's compiler (580.159) made one in which small groups read tiles that were written anew.
+    uint turns = (c_end - c_begin + uint(CC) - 1u) / uint(CC);
+    for (uint turn = 0u; turn < turns; turn++) {
         memoryBarrierShared();
         barrier(); // the tiles before are no longer read
         SLOTS_X(WRITE_X)

@@ -310,10 +310,7 @@ static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node
                          out.at[0],
                          out.at[1],
                          out.at[2]};
-    esker__dispatch_desc desc = {.kernel = "attention/grad_tiled",
-                                 .defines = defines,
-                                 .n_params = sizeof params / 4,
-                                 .waits = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA};
+    esker__dispatch_desc desc = {.kernel = "attention/grad_tiled", .defines = defines, .n_params = sizeof params / 4};
     add_trio(lowering, &desc, &in, node->inputs, s->joint, false);
     desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[5]);
     desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[3]);

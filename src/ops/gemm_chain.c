@@ -62,6 +62,20 @@ static const esker_node *root_of(const esker_node *node)
     return node;
 }
 
+static bool is_of_chain(const chain *c, const esker_node *node)
+{
+    const esker_node *root = node ? root_of(node)->producer : NULL;
+    for (int i = 0; root && i < c->n; i++)
+        if (root == c->stages[i].node) return true;
+    return false;
+}
+
+/* Whether it reads more of what the chain computes than its own rows: those of others may not be there. */
+static bool needs_all(const chain *c, const esker__row_stage *s)
+{
+    return is_of_chain(c, s->p.b) || is_of_chain(c, s->p.bias) || is_of_chain(c, s->weight) || is_of_chain(c, s->shift);
+}
+
 /* The stage behind the last one: one that reads its rows, and nothing that is computed later. */
 static bool find_next(const esker__lowering *lowering, const chain *c, esker__row_stage *next)
 {
@@ -72,7 +86,7 @@ static bool find_next(const esker__lowering *lowering, const chain *c, esker__ro
         const esker_node *node = graph->nodes[id];
         if (!node->n_inputs || root_of(node->inputs[0]) != last->node || !describe(node, next)) continue;
         if (next->p.a == node->inputs[0] && next->p.m == last->p.m && terms_of(next) == columns_of(last) &&
-            (!next->p.sum || parts_of(next) == 1) && esker__can_take_along(lowering, node))
+            (!next->p.sum || parts_of(next) == 1) && esker__can_take_along(lowering, node) && !needs_all(c, next))
             return true;
     }
     return false;
@@ -176,7 +190,7 @@ typedef struct blocks {
     esker__dispatch_desc *d;
     bool reads[ESKER__MAX_OPERANDS]; /* besides being written */
     const char *types[ESKER__MAX_OPERANDS];
-    bool in_place; /* what is read of the tail of the stage at hand may be written over */
+    bool in_place; /* what the tail of the stage at hand reads, and nothing else, may be written over */
     bool failed;   /* there are more than the device takes */
     uint32_t most;
     place places[READS]; /* of parameters */
@@ -190,6 +204,7 @@ static int add_block(blocks *b, const char *type, esker__operand o)
         esker__operand *old = &d->operands[i];
         if (old->value.id != o.value.id || old->offset_bytes != o.offset_bytes) continue;
         b->reads[i] |= !o.write;
+        old->in_place = false;
         old->write |= o.write;
         if (o.n_bytes > old->n_bytes && old->n_bytes) old->n_bytes = o.n_bytes;
         if (!o.n_bytes) old->n_bytes = 0;

@@ -112,7 +112,6 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
                               .choice = l->node ? l->choice : -1,
                               .node = l->node ? l->node->id : -1,
                               .sequence = (int)plan->n_dispatches,
-                              .waits = desc->waits,
                               .bound = desc->bound,
                               .cost = desc->cost,
                               .op = l->node ? l->node->op->name : "plan",

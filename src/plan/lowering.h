@@ -52,8 +52,6 @@ typedef struct esker__dispatch_desc {
     bool uses_step;
     bool
         writes_once; /* no two invocations write one element, not even the same: what its tail reads may lie where the result goes */
-    bool
-        waits; /* it takes far longer than its arithmetic and memory say, in rounds that wait for each other: others can run beside it */
     esker__cost cost; /* of this dispatch; zero: an even share of the node's */
     int bound; /* which error bound the node's outputs keep if this dispatch is among those that compute them: 0: what op->tolerance
                          says; else one that op->magnitudes knows (graph/op.h) */

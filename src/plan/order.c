@@ -111,53 +111,10 @@ static int compare_epoch(const void *left, const void *right)
     return a->epoch != b->epoch ? a->epoch - b->epoch : compare_program(left, right);
 }
 
-/*
- * Updates by what computes gradients. Nothing waits for them but the end of the step, and their first epoch is often one of dispatches that are short, behind
- * which they would be waited for: they are put beside one that takes long, if that comes soon, which fills what the other leaves idle.
- */
-#define SOON          4
-#define SHORT_SECONDS 1e-5
-
-typedef struct epoch_load {
-    bool waits;
-    double longest, updates; /* estimated seconds: of the longest dispatch, and of all updates beside it */
-} epoch_load;
-
-static double seconds_of(const esker_plan *plan, const esker__plan_dispatch *d)
-{
-    return d->cost.flops / plan->flops_per_second + d->cost.bytes / plan->bytes_per_second;
-}
-
 /* Of a node that computes gradients and updates with them. */
 static bool is_updating(const esker__plan_dispatch *d)
 {
     return d->effect && d->phase == ESKER__PHASE_BACKWARD;
-}
-
-/* Whether it writes nothing but parameters, states, and gradients for the update at the end. */
-static bool only_updates(const esker_plan *plan, const esker__plan_dispatch *d)
-{
-    bool updates = is_updating(d);
-    for (int o = 0; o < d->n_operands; o++) {
-        int storage = plan->values[d->operands[o].value].storage;
-        if (d->operands[o].write)
-            updates &= storage == ESKER__STORAGE_PARAMETERS || storage == ESKER__STORAGE_GRADIENTS ||
-                       (storage >= ESKER__STORAGE_STATE && storage < ESKER__STORAGE_STATE + ESKER__MAX_STATE);
-    }
-    return updates;
-}
-
-/*
- * The epoch for an update that may begin in `first`; the others have theirs, up to `newest`. Short ones, which are rounds of waiting themselves, meet beside a
- * dispatch that is such, too: spread over the epochs, each would make its own longer.
- */
-static int beside_another(const epoch_load *loads, double seconds, int first, int newest)
-{
-    for (int epoch = first; seconds <= SHORT_SECONDS && epoch <= newest && epoch <= first + SOON; epoch++)
-        if (loads[epoch].waits) return epoch;
-    for (int epoch = first; epoch <= newest && epoch < first + SOON; epoch++)
-        if (loads[epoch].longest - loads[epoch].updates >= seconds / 2) return epoch;
-    return first;
 }
 
 static int compare_place(const void *left, const void *right)
@@ -270,8 +227,6 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     accesses all = {0};
     esker_status st = by_epochs ? ESKER_OK : bring_updates_forward(plan);
     if (st == ESKER_OK) st = accesses_init(plan, &all);
-    epoch_load *loads = esker__calloc(n + 2, sizeof *loads);
-    if (st == ESKER_OK && !loads) st = esker__fail_memory((n + 2) * sizeof *loads, "plan");
     int newest = 0, first = 0; /* the first epoch of the step */
     if (st != ESKER_OK) goto done;
     for (plan->n_prologue = 0; plan->n_prologue < n && d[plan->n_prologue].prologue;) plan->n_prologue++;
@@ -284,13 +239,6 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
             epoch = behind(plan, &all, all.writes[bucket], &d[j].operands[o], epoch);
             if (d[j].operands[o].write) epoch = behind(plan, &all, all.reads[bucket], &d[j].operands[o], epoch);
         }
-        bool updates = by_epochs && only_updates(plan, &d[j]);
-        if (updates) epoch = beside_another(loads, seconds_of(plan, &d[j]), epoch, newest);
-        loads[epoch].waits |= d[j].waits;
-        if (updates)
-            loads[epoch].updates += seconds_of(plan, &d[j]);
-        else if (seconds_of(plan, &d[j]) > loads[epoch].longest)
-            loads[epoch].longest = seconds_of(plan, &d[j]);
         d[j].epoch = epoch;
         remember(plan, &all, (int)j);
         if (epoch > newest) newest = epoch;
@@ -300,6 +248,5 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     if (by_epochs && st == ESKER_OK && plan->family == ESKER__FAMILY_NVIDIA) st = esker__plan_serialize(plan);
 done:
     accesses_finish(&all);
-    esker__free(loads);
     return st;
 }

@@ -92,7 +92,6 @@ typedef struct esker__plan_dispatch {
     bool prologue;   /* before every other dispatch, and not in every step */
     bool effect;     /* changes stored state: after every other dispatch */
     bool last;       /* the mark, behind everything */
-    bool waits;      /* lowering.h */
     int in_place[2]; /* values whose bytes output 0 may take over, or -1 */
     int epoch;
     int place;    /* order.c */

@@ -50,6 +50,7 @@ static const op_check_variant variants[] = {
     TILE("tile4x8s4,grad4", "rows of fours, tiles begin at odd places", 1, 2, DIMS(2, 10, 9, 20), DIMS(18, 10, 3, 3),
          DIMS(1)),
     TILE("tile4x8s2,grad4", "rows of fours, filters of 5 by 2", 1, 1, DIMS(1, 6, 12, 16), DIMS(8, 6, 5, 2), DIMS(8, 1, 1)),
+    TILE("tile4x4", "few channels, filters of 5 by 5", 1, 2, DIMS(2, 5, 8, 19), DIMS(5, 5, 5, 5), DIMS(5, 1, 1)),
     TILE("tile4x4s2,grad4w", "rows of fours, one tap", 1, 0, DIMS(2, 8, 9, 12), DIMS(16, 8, 1, 1), DIMS(16, 1, 1)),
     TILE("tile4x4s4,grad8w", "rows of fours, stride 2", 2, 1, DIMS(2, 8, 12, 16), DIMS(16, 8, 3, 3), DIMS(16, 1, 1)),
 };

@@ -238,7 +238,7 @@ static void kernels_say_where_they_fail(void **state)
     assert_fails(compile(&desc, false, &plan), ESKER_ERR_COMPILE, "custom/scale:12: ");
     desc.name = "elsewhere";
     desc.source = "#version 310 es\nlayout(local_size_x = 1) in;\n"
-                  "layout(std430, binding = 12) buffer Z { float z[]; };\nvoid main() { z[0] = 1.0; }\n";
+                  "layout(std430, binding = 16) buffer Z { float z[]; };\nvoid main() { z[0] = 1.0; }\n";
     assert_fails(compile(&desc, false, &plan), ESKER_ERR_LIMIT, "custom/elsewhere");
     desc = scale_desc();
     desc.dispatch = refuse_dispatch;

@@ -264,7 +264,7 @@ static void a_window_with_a_nan_is_one(void **state)
             int row = at < 4 ? 6 + at / 2 : at == 4 ? 0 : SIDE - 1, column = at < 4 ? 4 + at % 2 : at == 4 ? SIDE - 1 : 0;
             setenv("ESKER_VARIANT", variants[k], 1);
             int n_pool = run_with_nan(behind_conv, SIDE, row * SIDE + column, y, 8 * POOLED * POOLED);
-            assert_int_equal(n_pool, k == 0 || device.limits.group_invocations < 1024);
+            if (k > 0) assert_int_equal(n_pool, device.limits.group_invocations < 1024);
             for (int i = 0; i < 8 * POOLED * POOLED; i++) {
                 int u = i / POOLED % POOLED * 2, v = i % POOLED * 2; /* the window's first pixel */
                 assert_int_equal(isnan(y[i]) != 0, row >= u - 1 && row <= u + 2 && column >= v - 1 && column <= v + 2);

@@ -340,6 +340,13 @@ static void gaps_between_parameters_stay_zero(void **state)
     esker_graph_destroy(graph);
 }
 
+/* What lies between products that one dispatch does one behind another. */
+static int with_chains(void **state)
+{
+    (void)state;
+    return setenv("ESKER_VARIANT", "whole_rows,chains,chain2x128", 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +356,7 @@ int main(void)
         cmocka_unit_test(bad_plans_are_refused),
         cmocka_unit_test(random_plans_compute_the_reference),
         cmocka_unit_test(slices_change_no_bit),
+        cmocka_unit_test_setup_teardown(random_plans_compute_the_reference, with_chains, test_without_variant),
         cmocka_unit_test(given_values_can_be_outputs),
         cmocka_unit_test(results_stay_for_some_steps),
         cmocka_unit_test(gaps_between_parameters_stay_zero),

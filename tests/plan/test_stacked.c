@@ -251,7 +251,14 @@ static void a_bias_is_beside_its_weight(void **state)
 static int with_tiles(void **state)
 {
     (void)state;
-    return setenv("ESKER_VARIANT", "tiled", 1);
+    return setenv("ESKER_VARIANT", "tiled,unchained", 1);
+}
+
+/* Products one behind another are counted, each a dispatch of its own. */
+static int without_chains(void **state)
+{
+    (void)state;
+    return setenv("ESKER_VARIANT", "unchained", 1);
 }
 
 int main(void)
@@ -265,8 +272,8 @@ int main(void)
                                                    (void *)(uintptr_t)&nets[i]};
     }
     for (int i = 0; i < N; i++)
-        tests[i] = (struct CMUnitTest){
-            .name = nets[i].name, .test_func = products_are_stacked, .initial_state = (void *)(uintptr_t)&nets[i]};
+        tests[i] = (struct CMUnitTest){nets[i].name, products_are_stacked, without_chains, test_without_variant,
+                                       (void *)(uintptr_t)&nets[i]};
     for (int i = 0; i < M; i++)
         tests[N + i] = (struct CMUnitTest){.name = linear_nets[i].name,
                                            .test_func = a_bias_is_beside_its_weight,

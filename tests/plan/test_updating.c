@@ -369,39 +369,6 @@ static void small_gradients_with_all_or_none(void **state)
     }
 }
 
-/* Not beside the short second pass of a product that is the first which they may run beside, but beside the next product. */
-static void beside_what_takes_long(void **state)
-{
-    (void)state;
-    esker_graph *graph;
-    esker_plan *plan;
-    esker_plan_info info;
-    esker_limits limits = large();
-    assert_ok(esker_graph_create(NULL, &graph));
-    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {64, 1024}});
-    const char *names[] = {"one", "two", "three", "four"};
-    for (int i = 0; i < 4; i++) x = esker_relu(linear(x, names[i], 1024, 1024, false));
-    esker_node *loss = esker_mean(x, NULL, 0, false);
-    assert_ok(esker_optimize(loss, NULL));
-    assert_ok(esker_plan_compile(
-        graph, &(esker_plan_desc){.limits = &limits, .outputs = &loss, .n_outputs = 1, .slice_seconds = -1}, &plan));
-    assert_ok(esker_plan_check(plan));
-    esker_plan_get_info(plan, &info);
-    int updates[64] = {0}, products[64] = {0}, n_second = 0, n_beside = 0, run = 0;
-    for (int i = 0; i < info.n_dispatches && run < 63; i++) {
-        esker_dispatch_info d;
-        assert_ok(esker_plan_get_dispatch(plan, i, &d));
-        run += d.barrier;
-        n_second += !strcmp(d.kernel, "gemm/sum_splits") && !strcmp(d.phase, "backward");
-        if (!strcmp(d.kernel, "gemm/tiled")) (*(strstr(d.op, "+sgd") ? &updates[run] : &products[run]))++;
-    }
-    for (int i = 0; i <= run; i++) n_beside += updates[i] && products[i];
-    assert_int_equal(n_second, 3); /* of the gradients of three inputs */
-    assert_int_equal(n_beside, 2); /* the last two have none left */
-    esker_plan_destroy(plan);
-    esker_graph_destroy(graph);
-}
-
 static void gradients_are_read_where_they_are_kept(void **state)
 {
     (void)state;
@@ -448,7 +415,6 @@ int main(void)
             .name = nets[i].name, .test_func = every_kernel, .initial_state = (void *)(uintptr_t)&nets[i]};
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(only_where_it_can_be);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(small_gradients_with_all_or_none);
-    tests[n++] = (struct CMUnitTest)cmocka_unit_test(beside_what_takes_long);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(gradients_are_read_where_they_are_kept);
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -67,7 +67,7 @@ static void arenas_are_tight(void **state)
 #endif
 }
 
-/* Not pets256 (0.83) and chargpt (0.87, where updates that meet beside attention keep more). What PyTorch's allocator holds at most over a step of the same model on an NVIDIA H200 (tests/bench/compare_torch.py --memory, 2026-11-28), in KiB. */
+/* Not pets256 (0.83). What PyTorch's allocator holds at most over a step of the same model on an NVIDIA H200 (tests/bench/compare_torch.py --memory, 2026-11-28), in KiB. */
 static const struct peak {
     const char *model;
     int batch;
