@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "ops/ops.h"
 #include "plan/stacked.h"
+#include "plan/views.h"
 
 enum { STAGES = 4, WINDOW = 96, MOST_PARTS = 4, LANES = 8, READS = 4 * STAGES };
 
@@ -56,15 +57,9 @@ static bool describe(const esker_node *node, esker__row_stage *s)
            (!s->norm || parts_of(s) == 1 || p->sum);
 }
 
-static const esker_node *root_of(const esker_node *node)
-{
-    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
-    return node;
-}
-
 static bool is_of_chain(const chain *c, const esker_node *node)
 {
-    const esker_node *root = node ? root_of(node)->producer : NULL;
+    const esker_node *root = node ? esker__root_of(node)->producer : NULL;
     for (int i = 0; root && i < c->n; i++)
         if (root == c->stages[i].node) return true;
     return false;
@@ -84,7 +79,7 @@ static bool find_next(const esker__lowering *lowering, const chain *c, esker__ro
     if (parts_of(last) > 1 && !last->p.sum) return false;
     for (size_t id = (size_t)last->node->id + 1; id < graph->n_nodes && id < (size_t)last->node->id + WINDOW; id++) {
         const esker_node *node = graph->nodes[id];
-        if (!node->n_inputs || root_of(node->inputs[0]) != last->node || !describe(node, next)) continue;
+        if (!node->n_inputs || esker__root_of(node->inputs[0]) != last->node || !describe(node, next)) continue;
         if (next->p.a == node->inputs[0] && next->p.m == last->p.m && terms_of(next) == columns_of(last) &&
             (!next->p.sum || parts_of(next) == 1) && esker__can_take_along(lowering, node) && !needs_all(c, next))
             return true;
@@ -226,11 +221,6 @@ static bool is_parameter(const esker_node *node)
                     (node->op == &esker__op_stacked && esker__parameters_are_adjacent(node->inputs, node->n_inputs)));
 }
 
-static uint64_t bytes_of(const esker_node *node)
-{
-    return 4 * (uint64_t)esker__elems(&node->type.shape);
-}
-
 /* In the order in which they lie, each once. */
 static void add_place(esker__lowering *lowering, blocks *b, const esker_node *node)
 {
@@ -254,7 +244,7 @@ static void add_parameters(esker__lowering *lowering, const chain *c, blocks *b)
         const esker__row_stage *s = &c->stages[i];
         const esker_node *read[] = {s->p.b, s->p.bias, s->weight, s->shift};
         for (int j = 0; j < 4; j++)
-            if (read[j] && is_parameter(root_of(read[j]))) add_place(lowering, b, root_of(read[j]));
+            if (read[j] && is_parameter(esker__root_of(read[j]))) add_place(lowering, b, esker__root_of(read[j]));
     }
     const place *first = b->places;
     for (int i = 0; i < b->n_places; i++) {
@@ -264,11 +254,11 @@ static void add_parameters(esker__lowering *lowering, const chain *c, blocks *b)
         if (o && esker__lie_together(lowering, first->node, p->node, most, &distance) && distance % 16 == 0 &&
             distance <= o->n_bytes + BETWEEN) {
             *p = (place){p->node, first->block, distance};
-            o->n_bytes = distance + bytes_of(p->node);
+            o->n_bytes = distance + esker__node_bytes(p->node);
             o->span = true;
         } else {
             esker__operand alone = esker__read(lowering, p->node);
-            alone.n_bytes = bytes_of(p->node);
+            alone.n_bytes = esker__node_bytes(p->node);
             p->block = add_block(b, "vec4", alone);
             first = p;
         }
@@ -281,7 +271,7 @@ static void add_reader(esker__lowering *lowering, blocks *b, esker__text *text, 
 {
     const place *found = NULL;
     for (int i = 0; i < b->n_places; i++)
-        if (b->places[i].node == root_of(node)) found = &b->places[i];
+        if (b->places[i].node == esker__root_of(node)) found = &b->places[i];
     int block = found ? found->block : add_block(b, type, esker__read(lowering, node));
     esker__text_add(text, "%s %s_%d(uint i) { return memory_%d[i + %uu]; } ", type, name, stage, block,
                     found ? (unsigned)(found->distance / 16) : 0);
