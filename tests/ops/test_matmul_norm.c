@@ -147,7 +147,6 @@ static float loss_alone(const net *s, bool no_fusion, bool check)
 {
     esker_graph *graph;
     esker_plan *plan;
-    uint64_t ticket = 0;
     float value;
     assert_ok(esker_graph_create(NULL, &graph));
     esker_node *loss = record(graph, s, false);
@@ -157,13 +156,7 @@ static float loss_alone(const net *s, bool no_fusion, bool check)
         .device = test_device(), .outputs = &loss, .n_outputs = 1, .no_fusion = no_fusion, .check = check};
     assert_ok(esker_plan_compile(graph, &desc, &plan));
     assert_ok(esker_plan_check(plan));
-    float *x = malloc((size_t)n_x * sizeof *x);
-    assert_non_null(x);
-    test_uniform(x, n_x, -1, 1, 1);
-    assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, "x"), x, (size_t)n_x * sizeof *x));
-    free(x);
-    assert_ok(esker_plan_submit(plan, &ticket));
-    assert_ok(esker_plan_read(plan, ticket, 0, &value, sizeof value));
+    assert_ok(esker_plan_read(plan, test_train(plan, n_x, 1), 0, &value, sizeof value));
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return value;
