@@ -505,6 +505,7 @@ static void quarantined_kernels_are_done_without(void **state)
 
 int main(void)
 {
+    test_without_cache();
     struct CMUnitTest tests[N_CASES + 4];
     for (size_t i = 0; i < N_CASES; i++)
         tests[i] = (struct CMUnitTest){.name = cases[i].name,

@@ -245,6 +245,7 @@ static void every_kernel_is_missing_once(void **state)
 
 int main(void)
 {
+    test_without_cache();
     enum { N_NETS = sizeof nets / sizeof *nets };
     struct CMUnitTest tests[N_NETS + 1] = {cmocka_unit_test(every_kernel_is_missing_once)};
     for (int i = 0; i < N_NETS; i++)

@@ -33,6 +33,11 @@ esker_device *test_device(void)
     return device;
 }
 
+void test_without_cache(void)
+{
+    setenv("ESKER_CACHE_DIR", "", 1);
+}
+
 int test_without_variant(void **state)
 {
     (void)state;

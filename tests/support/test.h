@@ -18,6 +18,8 @@ uint64_t test_seed(void);
 
 /** The process's device, opened once. Skips the running test (exit status 77 for the program) where there is no display. */
 esker_device *test_device(void);
+/** Before that: without a cache folder, so that kernels which this process quarantines stay in use in those beside it. */
+void test_without_cache(void);
 /** Bytes of its pools that are in use; 0 before it was opened. */
 uint64_t test_memory_in_use(void);
 /** Give it back; call it after cmocka_run_group_tests and return its value: 0 passed, 1 failed, 77 all skipped for want of a device. */
