@@ -1,4 +1,4 @@
-/* The operator table of the self-test: for each operation, how to record it and on which inputs. */
+/* The operator table of the self-test: for each operation, how to record it and on which inputs (cases_*.c, by family). */
 #ifndef ESKER_SELFTEST_CASES_H
 #define ESKER_SELFTEST_CASES_H
 
@@ -35,8 +35,8 @@ typedef struct esker__case_row {
     unsigned parameters; /* bit i: input i (float32) is a parameter that stands still, as weights do in inference */
 } esker__case_row;
 
-extern const esker__case_row esker__case_rows[];
-extern const int esker__n_case_rows;
+/** The rows of the table, from 0 on; NULL behind the last. */
+const esker__case_row *esker__case_row_at(int index);
 
 /** A row on one set of shapes, recorded. */
 typedef struct esker__case {

@@ -27,7 +27,8 @@ typedef struct session {
     esker_device *dev;
     esker_selftest_desc desc;
     esker_selftest_summary sum;
-    int row, which;
+    const esker__case_row *row;
+    int index, which; /* of the row; of its shapes */
 } session;
 
 /* ---- One plan ---- */
@@ -74,7 +75,7 @@ static esker_status write_input(const session *s, const esker__case *c, int i, t
     unsigned char *bytes = esker__malloc(n_bytes);
     if (!bytes) return esker__fail_memory(n_bytes, "selftest");
     esker__random random;
-    esker__random_init(&random, (uint64_t)s->row, (uint64_t)(s->which * (ESKER__CASE_INPUTS + 1) + i));
+    esker__random_init(&random, (uint64_t)s->index, (uint64_t)(s->which * (ESKER__CASE_INPUTS + 1) + i));
     for (int64_t j = 0; j < n; j++) {
         double whole = v->lo + esker__random_below(&random, (uint32_t)(v->hi - v->lo + 1.5));
         if (v->dtype == ESKER_DTYPE_I32)
@@ -247,7 +248,7 @@ static esker_status run_case(session *s)
 {
     esker__case c;
     trial t = {0};
-    esker_status st = esker__case_record(&esker__case_rows[s->row], s->which, &c);
+    esker_status st = esker__case_record(s->row, s->which, &c);
     if (st == ESKER_OK) st = try(s, &c, &t);
     if (st == ESKER_OK && !is_right(&t) && !s->desc.no_quarantine) {
         st = try_others(s, &c, &t);
@@ -274,11 +275,10 @@ esker_status esker_selftest_run(esker_device *dev, const esker_selftest_desc *de
     uint64_t start = esker__now_ns();
     esker_status st = ESKER_OK;
     bool any = false;
-    for (s.row = 0; st == ESKER_OK && s.row < esker__n_case_rows; s.row++) {
-        const esker__case_row *row = &esker__case_rows[s.row];
-        if (s.desc.ops && fnmatch(s.desc.ops, row->op, 0) != 0) continue;
+    for (; st == ESKER_OK && (s.row = esker__case_row_at(s.index)); s.index++) {
+        if (s.desc.ops && fnmatch(s.desc.ops, s.row->op, 0) != 0) continue;
         any = true;
-        for (s.which = 0; st == ESKER_OK && s.which < ESKER__CASE_SHAPES && row->shapes[s.which]; s.which++)
+        for (s.which = 0; st == ESKER_OK && s.which < ESKER__CASE_SHAPES && s.row->shapes[s.which]; s.which++)
             st = run_case(&s);
     }
     *out = s.sum;

@@ -209,11 +209,12 @@ static void every_kernel_is_missing_once(void **state)
     esker_device *dev = test_device();
     char seen[MAX_KERNELS][64];
     int n_seen = 0;
-    for (int row = 0; row < esker__n_case_rows; row++) {
+    const esker__case_row *row;
+    for (int r = 0; (row = esker__case_row_at(r)); r++) {
         esker__case c;
         esker_plan *plan;
         kernel kernels[MAX_KERNELS];
-        assert_ok(esker__case_record(&esker__case_rows[row], 0, &c));
+        assert_ok(esker__case_record(row, 0, &c));
         if (c.row->variant) setenv("ESKER_VARIANT", c.row->variant, 1);
         esker_plan_desc desc = {
             .device = dev, .outputs = c.outputs, .n_outputs = c.n_outputs, .slice_seconds = -1, .check = true};

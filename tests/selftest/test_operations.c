@@ -118,17 +118,18 @@ static void gather(void)
         assert_true(n_entries < MAX_OPS);
         entries[n_entries++] = (entry){.op = esker__ops[i]};
     }
-    for (int row = 0; row < esker__n_case_rows; row++)
-        for (int which = 0; which < ESKER__CASE_SHAPES && esker__case_rows[row].shapes[which]; which++) {
+    const esker__case_row *row;
+    for (int r = 0; (row = esker__case_row_at(r)); r++)
+        for (int which = 0; which < ESKER__CASE_SHAPES && row->shapes[which]; which++) {
             esker__case c;
-            assert_ok(esker__case_record(&esker__case_rows[row], which, &c));
+            assert_ok(esker__case_record(row, which, &c));
             for (size_t i = 0; i < c.graph->n_nodes; i++) {
                 const esker_node *node = c.graph->nodes[i];
                 entry *e = node->producer == node ? find(node->op->name) : NULL;
                 if (!e) continue;
                 add_types(e, node);
                 add_example(e, node);
-                if (!strcmp(esker__case_rows[row].op, node->op->name)) e->named = true;
+                if (!strcmp(row->op, node->op->name)) e->named = true;
             }
             add_kernels(&c, &least);
             add_kernels(&c, &large);
