@@ -2,6 +2,7 @@
 #include "ops/conv2d_direct.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "ops/ops.h"
@@ -10,6 +11,8 @@
 #define MOVED_X       8u /* fours of x, and of g, that an invocation holds while others are used */
 #define MOVED_G       4u
 #define PARTIAL_BYTES (8u << 20) /* of partial sums: more would take longer to add up than they save */
+#define ENOUGH \
+    200u /* groups with a stride, where x is large beside g and alive with the partial sums: fewer of these, for 2 % of a step (pets256) */
 
 /* How many filters an invocation takes; how many such sets and how many invocations a group has at most; its shared memory, and how many groups there are. */
 typedef struct shape {
@@ -93,20 +96,26 @@ bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esk
     return cut(limits, s, &shapes[0], &t);
 }
 
-static tiling choose_tiling(esker__lowering *lowering, const esker__conv2d_size *s)
+/*
+ * Four filters of twice the invocations were faster on an H200 in all steps (pets256 by 18 us of 340) but that of mnistcnn, whose gradient lies behind
+ * a pooling window.
+ */
+static tiling choose_tiling(esker__lowering *lowering, const esker__conv2d_size *s, bool pooled)
 {
     const char *names[N_SHAPES];
     tiling t[N_SHAPES];
-    int n = 0;
+    int n = 0, usual = 0; /* the first always suits */
+    bool by_four = !pooled && esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA;
     for (int i = 0; i < N_SHAPES; i++) {
         if (!cut(esker__lowering_limits(lowering), s, &shapes[i], &t[n])) continue;
+        if (by_four && !strcmp(shapes[i].name, "grad4")) usual = n;
         names[n++] = shapes[i].name;
     }
     char problem[200];
     snprintf(problem, sizeof problem, "conv_grad_tile n=%lld c=%lld f=%lld oh=%lld ow=%lld k=%lldx%lld s=%lldx%lld",
              (long long)s->n, (long long)s->c, (long long)s->f, (long long)s->oh, (long long)s->ow, (long long)s->kh,
              (long long)s->kw, (long long)s->sy, (long long)s->sx);
-    return t[esker__choose(lowering, problem, names, n, 0)]; /* the first always suits */
+    return t[esker__choose(lowering, problem, names, n, usual)];
 }
 
 /* A filter's sum is shared by LX LZ / FB invocations. */
@@ -129,7 +138,7 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
                                                   const esker__conv2d_size *s, const esker_node *sums,
                                                   const esker_node *pooled)
 {
-    tiling t = choose_tiling(lowering, s);
+    tiling t = choose_tiling(lowering, s, pooled != NULL);
     /* Measured on an H100 alone: elsewhere, but where there is no g to sum, a dispatch of its own beside this one. */
     bool in_kernel = esker__setting("tiled_sums", pooled || esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA);
     if (sums && (!in_kernel || !makes_sums(&t))) {
@@ -146,6 +155,8 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
     if (splits > n_tiles) splits = n_tiles;
     if (splits < 1) splits = 1;
     uint64_t chunk = esker__ceil_div(n_tiles, splits);
+    bool strided = s->sx > 1 || s->sy > 1;
+    while (strided && esker__ceil_div(n_tiles, chunk + 1) * blocks_c * blocks_f >= ENOUGH) chunk++;
     splits = esker__ceil_div(n_tiles, chunk);
 
     esker__dispatch_desc d = {.kernel = "conv/tiled_weight_grad",

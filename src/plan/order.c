@@ -2,37 +2,16 @@
  * The order of dispatches. Each gets the earliest epoch that its dependences allow; dispatches of one epoch need no barrier
  * between them. Dependences are found on values, since temporaries have no addresses yet.
  */
-#include "plan/plan.h"
+#include "plan/accesses.h"
 
 #include <limits.h>
 #include <stdlib.h>
 
 #include "base/fail.h"
 
-/* An operand of a dispatch that has its place, in the list of those that may meet it. */
-typedef struct access {
-    int dispatch, operand, next;
-} access;
-
-/*
- * Accesses by what they may meet: a temporary meets its own value alone, since nothing shares its bytes yet; elsewhere it is the storage. Reads
- * and writes apart, for reads do not meet each other.
- */
-typedef struct accesses {
-    access *list;
-    int n;
-    int *reads, *writes; /* by bucket: the newest, or -1 */
-} accesses;
-
-static int bucket_of(const esker_plan *plan, const esker__plan_operand *o)
-{
-    int storage = plan->values[o->value].storage;
-    return storage == ESKER__STORAGE_ARENA ? o->value : (int)plan->n_values + storage;
-}
-
 /* The newest epoch, or place, of the accesses in the list that meet the operand, if that is above `least`; else `least`. */
-static int newest_met(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, bool places,
-                      int least)
+static int newest_met(const esker_plan *plan, const esker__accesses *all, int from, const esker__plan_operand *o,
+                      bool places, int least)
 {
     esker__extent extent = esker__operand_extent(plan, o);
     for (int i = from; i >= 0; i = all->list[i].next) {
@@ -45,13 +24,13 @@ static int newest_met(const esker_plan *plan, const accesses *all, int from, con
 }
 
 /* One more than the epoch of the latest access in the list that meets the operand, if that is above `epoch`. */
-static int behind(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int epoch)
+static int behind(const esker_plan *plan, const esker__accesses *all, int from, const esker__plan_operand *o, int epoch)
 {
     return newest_met(plan, all, from, o, false, epoch - 1) + 1;
 }
 
 /* One less than the epoch of the earliest access in the list that meets the operand, if that is below `epoch`. */
-static int before(const esker_plan *plan, const accesses *all, int from, const esker__plan_operand *o, int epoch)
+static int before(const esker_plan *plan, const esker__accesses *all, int from, const esker__plan_operand *o, int epoch)
 {
     esker__extent extent = esker__operand_extent(plan, o);
     for (int i = from; i >= 0; i = all->list[i].next) {
@@ -61,34 +40,6 @@ static int before(const esker_plan *plan, const accesses *all, int from, const e
             epoch = d->epoch - 1;
     }
     return epoch;
-}
-
-static void remember(const esker_plan *plan, accesses *all, int dispatch)
-{
-    const esker__plan_dispatch *d = &plan->dispatches[dispatch];
-    for (int o = 0; o < d->n_operands; o++) {
-        int *head = (d->operands[o].write ? all->writes : all->reads) + bucket_of(plan, &d->operands[o]);
-        all->list[all->n] = (access){dispatch, o, *head};
-        *head = all->n++;
-    }
-}
-
-static esker_status accesses_init(const esker_plan *plan, accesses *all)
-{
-    size_t n_buckets = plan->n_values + (size_t)esker__plan_n_storages(plan), n = 0;
-    for (size_t p = 0; p < plan->n_dispatches; p++) n += (size_t)plan->dispatches[p].n_operands;
-    *all = (accesses){.list = esker__malloc((n + 1) * sizeof *all->list),
-                      .reads = esker__malloc(n_buckets * sizeof *all->reads),
-                      .writes = esker__malloc(n_buckets * sizeof *all->writes)};
-    for (size_t i = 0; all->reads && all->writes && i < n_buckets; i++) all->reads[i] = all->writes[i] = -1;
-    return all->list && all->reads && all->writes ? ESKER_OK : esker__fail_memory(n * sizeof *all->list, "plan");
-}
-
-static void accesses_finish(accesses *all)
-{
-    esker__free(all->list);
-    esker__free(all->reads);
-    esker__free(all->writes);
 }
 
 static int rank_of(const esker__plan_dispatch *d)
@@ -126,13 +77,14 @@ static int compare_place(const void *left, const void *right)
 }
 
 /* Behind what the node of dispatch `j`, its first, reads of others. */
-static int place_of_node(const esker_plan *plan, const accesses *all, size_t j)
+static int place_of_node(const esker_plan *plan, const esker__accesses *all, size_t j)
 {
     int place = 0;
     for (size_t k = j; k < plan->n_dispatches && plan->dispatches[k].node == plan->dispatches[j].node; k++)
         for (int o = 0; o < plan->dispatches[k].n_operands; o++) {
             const esker__plan_operand *operand = &plan->dispatches[k].operands[o];
-            if (!operand->write) place = newest_met(plan, all, all->writes[bucket_of(plan, operand)], operand, true, place);
+            if (!operand->write)
+                place = newest_met(plan, all, all->writes[esker__bucket_of(plan, operand)], operand, true, place);
         }
     return place;
 }
@@ -140,22 +92,22 @@ static int place_of_node(const esker_plan *plan, const accesses *all, size_t j)
 /* As recorded, but that updates come right behind what they wait for: at the end of the step, all that they read would still be there. */
 static esker_status bring_updates_forward(esker_plan *plan)
 {
-    accesses all;
+    esker__accesses all;
     int of_node = 0;
-    esker_status st = accesses_init(plan, &all);
+    esker_status st = esker__accesses_init(plan, &all);
     for (size_t j = 0; st == ESKER_OK && j < plan->n_dispatches; j++) {
         esker__plan_dispatch *d = &plan->dispatches[j];
         bool first = j == 0 || d->node != d[-1].node;
         if (is_updating(d) && first) of_node = place_of_node(plan, &all, j);
         d->place = is_updating(d) ? of_node : (int)j;
         for (int o = 0; is_updating(d) && o < d->n_operands; o++) {
-            int bucket = bucket_of(plan, &d->operands[o]);
+            int bucket = esker__bucket_of(plan, &d->operands[o]);
             d->place = newest_met(plan, &all, all.writes[bucket], &d->operands[o], true, d->place);
             if (d->operands[o].write) d->place = newest_met(plan, &all, all.reads[bucket], &d->operands[o], true, d->place);
         }
-        remember(plan, &all, (int)j);
+        esker__remember(plan, &all, (int)j);
     }
-    accesses_finish(&all);
+    esker__accesses_finish(&all);
     if (st == ESKER_OK) qsort(plan->dispatches, plan->n_dispatches, sizeof *plan->dispatches, compare_place);
     return st;
 }
@@ -187,9 +139,9 @@ static double saved_by_waiting(const esker_plan *plan, const value_use *uses, si
  */
 static esker_status let_wait(esker_plan *plan)
 {
-    accesses all;
+    esker__accesses all;
     value_use *uses = esker__malloc(plan->n_values * sizeof *uses);
-    esker_status st = accesses_init(plan, &all);
+    esker_status st = esker__accesses_init(plan, &all);
     if (st == ESKER_OK && !uses) st = esker__fail_memory(plan->n_values * sizeof *uses, "plan");
     if (st != ESKER_OK) goto done;
     for (size_t v = 0; v < plan->n_values; v++) uses[v] = (value_use){-1, -1};
@@ -201,7 +153,7 @@ static esker_status let_wait(esker_plan *plan)
         int epoch = INT_MAX;
         bool waits = true; /* what it writes is temporary */
         for (int o = 0; o < d->n_operands; o++) {
-            int bucket = bucket_of(plan, &d->operands[o]);
+            int bucket = esker__bucket_of(plan, &d->operands[o]);
             waits &= !d->operands[o].write || plan->values[d->operands[o].value].storage == ESKER__STORAGE_ARENA;
             epoch = before(plan, &all, all.writes[bucket], &d->operands[o], epoch);
             if (d->operands[o].write) epoch = before(plan, &all, all.reads[bucket], &d->operands[o], epoch);
@@ -209,10 +161,10 @@ static esker_status let_wait(esker_plan *plan)
         if (waits && epoch < INT_MAX && epoch > d->epoch && saved_by_waiting(plan, uses, j, epoch) > 0) d->epoch = epoch;
         for (int o = 0; o < d->n_operands; o++)
             if (d->epoch > uses[d->operands[o].value].last_epoch) uses[d->operands[o].value].last_epoch = d->epoch;
-        remember(plan, &all, (int)j);
+        esker__remember(plan, &all, (int)j);
     }
 done:
-    accesses_finish(&all);
+    esker__accesses_finish(&all);
     esker__free(uses);
     return st;
 }
@@ -224,9 +176,9 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
     plan->arena_wanted = 0;
     if (!n) return ESKER_OK;
     qsort(d, n, sizeof *d, compare_program);
-    accesses all = {0};
+    esker__accesses all = {0};
     esker_status st = by_epochs ? ESKER_OK : bring_updates_forward(plan);
-    if (st == ESKER_OK) st = accesses_init(plan, &all);
+    if (st == ESKER_OK) st = esker__accesses_init(plan, &all);
     int newest = 0, first = 0; /* the first epoch of the step */
     if (st != ESKER_OK) goto done;
     for (plan->n_prologue = 0; plan->n_prologue < n && d[plan->n_prologue].prologue;) plan->n_prologue++;
@@ -235,18 +187,19 @@ esker_status esker__plan_order(esker_plan *plan, bool by_epochs)
         int epoch = by_epochs && !d[j].prologue ? first : newest; /* what is made on the way to what is kept soon dies */
         if (d[j].last) epoch = newest + (j > 0);
         for (int o = 0; o < d[j].n_operands; o++) {
-            int bucket = bucket_of(plan, &d[j].operands[o]);
+            int bucket = esker__bucket_of(plan, &d[j].operands[o]);
             epoch = behind(plan, &all, all.writes[bucket], &d[j].operands[o], epoch);
             if (d[j].operands[o].write) epoch = behind(plan, &all, all.reads[bucket], &d[j].operands[o], epoch);
         }
         d[j].epoch = epoch;
-        remember(plan, &all, (int)j);
+        esker__remember(plan, &all, (int)j);
         if (epoch > newest) newest = epoch;
     }
     if (by_epochs) st = let_wait(plan);
+    if (by_epochs && st == ESKER_OK) st = esker__plan_relieve(plan, d[n - 1].last ? newest - 1 : newest);
     if (by_epochs && st == ESKER_OK) qsort(d, n, sizeof *d, compare_epoch);
     if (by_epochs && st == ESKER_OK && plan->family == ESKER__FAMILY_NVIDIA) st = esker__plan_serialize(plan);
 done:
-    accesses_finish(&all);
+    esker__accesses_finish(&all);
     return st;
 }

@@ -8,7 +8,9 @@
  *   choose.c   which of several kernels does a job
  *   hoist.c    what does not change from step to step, and so is done in a prologue
  *   recompute.c  activations that the backward pass computes once more
+ *   accesses.c what dispatches read and write, and whom one more would meet
  *   order.c    the order of dispatches, in epochs without a barrier inside
+ *   relieve.c  later epochs for what is made in the fullest
  *   serialize.c  barriers inside of the fullest epochs, where they are worth it
  *   memory.c   offsets of temporaries in the arena
  *   hazards.c  barriers, and the cutting of long dispatches
@@ -256,6 +258,8 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
                                bool check);
 esker_status esker__plan_hoist(esker_plan *plan);
 esker_status esker__plan_order(esker_plan *plan, bool by_epochs);
+/** Of a plan with epochs, up to `newest` but for the mark: later ones for some dispatches, where the fullest then holds clearly less. */
+esker_status esker__plan_relieve(esker_plan *plan, int newest);
 /** Of a plan in order by epochs: in the fullest of them, where it is worth a barrier, those dispatches first that free most. */
 esker_status esker__plan_serialize(esker_plan *plan);
 esker_status esker__plan_place(esker_plan *plan);
