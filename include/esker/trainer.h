@@ -153,8 +153,9 @@ ESKER_API void esker_trainer_get_stats(const esker_trainer *trainer, esker_train
 /**
  * Compile the plan that a trainer of this model and desc runs, for looking at it: with desc->device NULL it is for
  * `limits` (NULL: the ES 3.1 minimum) and cannot run. `sample_dtype` is the data set's. Outputs: 0 the loss, 1 how many
- * samples were right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, "labels", and
- * with class weights "class_weights" float32 [classes].
+ * samples were right, and with clip_norm 2 the norm of the gradients. Inputs: the model's, "labels" int32 [batch], and
+ * with class weights "class_weights" float32 [classes]. Models of sequences, whose output for a sample is [rows, classes], can be planned, too, with
+ * a label for each row, [batch * rows]; trainers have no data sets for them.
  * Ownership  *out is the caller's, esker_plan_destroy().
  * Errors     As esker_trainer_create() and esker_plan_compile().
  */

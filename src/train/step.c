@@ -19,20 +19,40 @@ esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch
     if (st != ESKER_OK || !settings) return st;
     esker_model_info info;
     esker_model_get_info(net, &info);
-    if (info.output_shape.rank != 1) {
-        st = esker__fail(ESKER_ERR_INVALID, "model %s: its output for a sample is %s; labels need one row, [classes]",
-                         info.name, esker_shape_text(&info.output_shape, text));
+    const esker_shape *shape = &info.output_shape;
+    if (shape->rank != 1 && shape->rank != 2) {
+        st = esker__fail(
+            ESKER_ERR_INVALID,
+            "model %s: its output for a sample is %s; labels need rows of classes, [classes] or [rows, classes]", info.name,
+            esker_shape_text(shape, text));
         goto fail;
     }
-    esker_node *labels = esker_input(out->graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {batch}});
-    out->loss = esker__record_loss(out->output, labels, loss, settings);
-    out->correct = esker_count_correct(out->output, labels);
+    esker_node *rows = out->output;
+    int64_t n_rows = batch;
+    if (shape->rank == 2) {
+        n_rows *= shape->dims[0]; /* cannot overflow: the output has that many rows */
+        rows = esker_reshape(rows, &(esker_shape){2, {n_rows, shape->dims[1]}});
+    }
+    esker_node *labels = esker_input(out->graph, "labels", ESKER_DTYPE_I32, &(esker_shape){1, {n_rows}});
+    out->loss = esker__record_loss(rows, labels, loss, settings);
+    out->correct = esker_count_correct(rows, labels);
     st = esker_graph_status(out->graph);
     if (st == ESKER_OK) return st;
 fail:
     esker_graph_destroy(out->graph);
     *out = (esker__step_graph){0};
     return st;
+}
+
+esker_status esker__check_rows(const esker_model *net)
+{
+    char text[ESKER_SHAPE_TEXT_BYTES];
+    esker_model_info info;
+    esker_model_get_info(net, &info);
+    if (info.output_shape.rank == 1) return ESKER_OK;
+    return esker__fail(ESKER_ERR_INVALID,
+                       "model %s: its output for a sample is %s; data sets have one label a sample, which needs [classes]",
+                       info.name, esker_shape_text(&info.output_shape, text));
 }
 
 esker_status esker__check_data(const esker_model *net, const esker_dataset *ds, bool with_labels)

@@ -23,7 +23,7 @@ typedef struct esker__step_graph {
 
 /**
  * Record `net` for `batch` samples of `dtype`, and unless `settings` is NULL loss and count of right ones, from "labels" int32
- * [batch] and with class weights from ESKER__CLASS_WEIGHTS.
+ * [batch], or [batch * rows] where the output for a sample is [rows, classes], and with class weights from ESKER__CLASS_WEIGHTS.
  */
 esker_status esker__record_step(esker_model *net, esker_mode mode, int64_t batch, esker_dtype dtype, esker_loss_kind loss,
                                 const esker_loss_settings *settings, esker__step_graph *out);
@@ -40,6 +40,8 @@ esker_node *esker__record_loss(esker_node *output, esker_node *labels, esker_los
 esker_status esker__settings_copy(const esker_loss_settings *from, esker_loss_settings *out);
 /** NULL in *out if there are none. */
 esker_status esker__class_weights_create(esker_device *dev, const esker_loss_settings *settings, esker_tensor **out);
+/** Whether the model has one row of classes for a sample, as labels of data sets need it. */
+esker_status esker__check_rows(const esker_model *net);
 /** Whether the model can take the samples, and with `with_labels` learn or be measured with the labels. */
 esker_status esker__check_data(const esker_model *net, const esker_dataset *ds, bool with_labels);
 

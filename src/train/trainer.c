@@ -65,6 +65,8 @@ esker_status esker_trainer_create(esker_model *net, const esker_trainer_desc *de
     st = record(net, desc, ESKER_DTYPE_F32, &step);
     if (st != ESKER_OK) return st;
     esker_graph_destroy(step.graph);
+    st = esker__check_rows(net);
+    if (st != ESKER_OK) return st;
 
     esker_trainer *trainer = esker__calloc(1, sizeof *trainer);
     if (!trainer) return esker__fail_memory(sizeof *trainer, "a trainer");

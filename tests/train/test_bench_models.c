@@ -13,7 +13,7 @@ static const struct row {
 } rows[] = {
     {"mlp_small", 64, true},    {"mlp_large", 256, true}, {"cnn_small", 64, true},  {"cnn_large", 128, true},
     {"mnistcnn", 64, true},     {"gapcnn", 32, true},     {"pets256", 8, true},     {"pets64", 16, true},
-    {"resnet20", 128, true},    {"chargpt", 12, false},   {"squeezenet", 1, false}, {"mobilenet_v1", 1, false},
+    {"resnet20", 128, true},    {"chargpt", 12, true},    {"squeezenet", 1, false}, {"mobilenet_v1", 1, false},
     {"mobilenet_v2", 1, false}, {"resnet18", 1, false},
 };
 

@@ -557,6 +557,35 @@ static void plans_need_no_device(void **state)
     esker_model_destroy(net);
 }
 
+/* Eight rows of an image, each with a class: planned with a label for each row, but no data set has such. */
+static void sequences_can_be_planned(void **state)
+{
+    (void)state;
+    esker_model *net = NULL;
+    esker_plan *plan = NULL;
+    esker_trainer *trainer = NULL;
+    esker_plan_info info;
+    bool read = false;
+    assert_ok(esker_model_create(&net));
+    esker_node *x = esker_model_input(net, "rows", &(esker_shape){2, {8, 28}});
+    assert_ok(esker_model_output(net, esker_layer_linear(net, x, &(esker_layer_linear_desc){.features = 10})));
+    assert_ok(esker_trainer_plan(net, &(esker_trainer_desc){.batch = 3}, ESKER_DTYPE_F32, NULL, &plan));
+    assert_ok(esker_plan_check(plan));
+    esker_plan_get_info(plan, &info);
+    for (int i = 0; i < info.n_dispatches; i++) {
+        esker_dispatch_info d;
+        assert_ok(esker_plan_get_dispatch(plan, i, &d));
+        for (int k = 0; k < d.n_bindings; k++)
+            read |= !strcmp(d.bindings[k].storage, "input:labels") && d.bindings[k].n_bytes == 3 * 8 * sizeof(int32_t);
+    }
+    assert_true(read);
+    esker_plan_destroy(plan);
+    assert_fails(esker_trainer_create(net, &(esker_trainer_desc){.device = test_device(), .batch = 3}, &trainer),
+                 ESKER_ERR_INVALID, "[8, 10]; data sets have one label a sample");
+    assert_null(trainer);
+    esker_model_destroy(net);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2) return run_unmapped(argv[1]);
@@ -575,6 +604,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(wrong_descs_are_refused),
         cmocka_unit_test(wrong_fits_are_refused),
         cmocka_unit_test(plans_need_no_device),
+        cmocka_unit_test(sequences_can_be_planned),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
