@@ -47,25 +47,27 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
 }
 
 /* The inputs: x, weight, labels, and as many as there are of bias, weight and shift of the norm. */
-#define HEAD(title, n, rows_, classes_, k_, low, ...)                                                \
-    {                                                                                                \
-        "held_weight",                                                                               \
-        {                                                                                            \
-            title, build, n,                                                                         \
-                {{.shape = {2, {rows_, k_}}, .lo = -1, .hi = 1, .gap = 0.01},                        \
-                 {.shape = {2, {classes_, k_}}, .lo = -1, .hi = 1},                                  \
-                 {.dtype = ESKER_DTYPE_I32, .shape = {1, {rows_}}, .lo = low, .hi = (classes_)-1},   \
-                 {.shape = {1, {classes_}}, .lo = -1, .hi = 1},                                      \
-                 {.shape = {1, {k_}}, .lo = -1, .hi = 1},                                            \
-                 {.shape = {1, {k_}}, .lo = -1, .hi = 1}},                                           \
-                .args = &(const head){.bias = (n) > 3, __VA_ARGS__}, .no_differences = (rows_) > 200 \
-        }                                                                                            \
+#define HEAD(title, n, rows_, classes_, k_, low, ...)                                           \
+    {                                                                                           \
+        "held_weight",                                                                          \
+            {title,                                                                             \
+             build,                                                                             \
+             n,                                                                                 \
+             {{.shape = {2, {rows_, k_}}, .lo = -1, .hi = 1, .gap = 0.01},                      \
+              {.shape = {2, {classes_, k_}}, .lo = -1, .hi = 1},                                \
+              {.dtype = ESKER_DTYPE_I32, .shape = {1, {rows_}}, .lo = low, .hi = (classes_)-1}, \
+              {.shape = {1, {classes_}}, .lo = -1, .hi = 1},                                    \
+              {.shape = {1, {k_}}, .lo = -1, .hi = 1},                                          \
+              {.shape = {1, {k_}}, .lo = -1, .hi = 1}},                                         \
+             .args = &(const head){.bias = (n) > 3, __VA_ARGS__},                               \
+             .no_differences = (rows_) > 200},                                                  \
+            "loss/linear_cross_entropy", "HELD "                                                \
     }
 
 static const op_check_variant variants[] = {
     HEAD("one row, four values", 4, 1, 1, 4, 0, .kind = NONE),
     HEAD("a batch of digits", 4, 64, 10, 256, 0, .kind = RELU),
-    HEAD("one past 32 units", 4, 9, 65, 132, -1, .kind = NONE),
+    HEAD("one past 32 units", 4, 9, 45, 132, -1, .kind = NONE),
     HEAD("two units of each invocation", 3, 5, 20, 300, 0, .kind = RELU),
     HEAD("two rows for each group", 4, 129, 10, 20, 0, .kind = RELU),
     HEAD("four rows, two at once", 6, 641, 65, 128, -1, .kind = LAYER),

@@ -134,7 +134,7 @@ static const op_check_variant variants[] = {
     {"columns512x2", AFFINE("columns of 1025 rows, no fours", build_layer, 7, 1025, 7)},
     {"columns512x4", AFFINE("columns of 2049 rows, more than one round", build_rms_weight, 12, 2049, 12)},
     {"columns512x2", AFFINE("columns of 513 rows", build_layer, 36, 513, 36)},
-    {"whole256", PLAIN("a middle axis by its length, which stays as it is", build_l2, &middle, 2, 1030, 3)},
+    {"whole256", PLAIN("a middle axis by its length, which stays as it is", build_l2, &middle, 2, 1030, 3), "norm/forward"},
 };
 
 /* The variants above would pass unseen if nothing offered them. */

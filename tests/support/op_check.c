@@ -245,6 +245,35 @@ static void list_kernels(const esker_plan *plan)
     fclose(file);
 }
 
+/* What the row that runs asks for (op_check_variants_main()), and what its plans had of it. */
+static struct {
+    const op_check_variant *row;
+    bool has_kernel, chosen;
+} forced;
+
+static bool is_forced(const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *at = forced.row->names; *at; at += *at == ',') {
+        size_t n_chars = strcspn(at, ",");
+        if (n_chars == n && !memcmp(at, name, n)) return true;
+        at += n_chars;
+    }
+    return false;
+}
+
+static void note_forced(const esker_plan *plan)
+{
+    const op_check_variant *row = forced.row;
+    if (!row) return;
+    for (size_t i = 0; i < plan->n_choices; i++)
+        forced.chosen |= is_forced(plan->choices[i].names[plan->choices[i].chosen]);
+    for (size_t i = 0; row->kernel && i < plan->n_kernels; i++) {
+        const char *defines = plan->kernels[i].defines;
+        forced.has_kernel |= !strcmp(plan->kernels[i].name, row->kernel) && (!row->define || strstr(defines, row->define));
+    }
+}
+
 static void note_bounds(check *c, const esker_plan *plan)
 {
     for (size_t p = 0; p < plan->n_dispatches; p++)
@@ -265,6 +294,7 @@ static void **run_on_device(check *c, esker_plan_desc desc, esker_plan_info *out
     assert_ok(esker_plan_compile(c->graph, &desc, &plan));
     assert_ok(esker_plan_check(plan));
     list_kernels(plan);
+    note_forced(plan);
     note_bounds(c, plan);
     esker_plan_get_info(plan, out_info);
     void **read = allocate(n_outputs, sizeof *read);
@@ -438,6 +468,7 @@ static void check_with_parameters(const check *c)
         assert_ok(esker_plan_run(plan));
     }
     if (plan->asks_fixed) list_kernels(plan);
+    note_forced(plan);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
 }
@@ -481,7 +512,16 @@ static void with_variant(void **state)
     const op_check_variant *v = *state;
     void *row = (void *)(uintptr_t)&v->row;
     setenv("ESKER_VARIANT", v->names, 1);
+    forced.row = v;
+    forced.has_kernel = forced.chosen = false;
     op_check(&row);
+    forced.row = NULL;
+    esker_device_info device;
+    esker_device_get_info(test_device(), &device);
+    if (device.limits.group_invocations < 1024 || device.limits.shared_bytes < (v->shared_bytes ? v->shared_bytes : 32768))
+        return;
+    if (v->kernel && !forced.has_kernel) fail_msg("no plan has %s with \"%s\"", v->kernel, v->define ? v->define : "");
+    if (!v->kernel && !forced.chosen) fail_msg("\"%s\": none of these was chosen in any plan", v->names);
 }
 
 int op_check_variants_main(const char *group, const op_check_variant *variants, size_t n_variants,

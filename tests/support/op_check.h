@@ -94,9 +94,15 @@ int op_check_main(const char *group, const op_check_row *rows, size_t n_rows, co
 typedef struct op_check_variant {
     const char *names; /* as ESKER_VARIANT takes them */
     op_check_row row;
+    const char *kernel,
+        *define;           /* for names that are no candidates: what a plan must have, and a part of its definitions */
+    uint32_t shared_bytes; /* that a group must have; 0: 32768 */
 } op_check_variant;
 
-/** As op_check_main(), each row with its variant. */
+/**
+ * As op_check_main(), each row with its variant. On devices whose groups may have 1024 invocations and `shared_bytes` a row also fails if none of its names
+ * was chosen in any plan, or its kernel is in none: else it would check what is usual, and pass, where its sizes do not suit the variant (any more).
+ */
 int op_check_variants_main(const char *group, const op_check_variant *variants, size_t n_variants,
                            const struct CMUnitTest *more, size_t n_more);
 
