@@ -238,7 +238,7 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, eske
     if (depthwise) esker__text_add(&defines, "DEPTHWISE 1\n");
     if (t.two) esker__text_add(&defines, "ROWS 2\nSY %d\n", (int)s.sy);
     if (s.f % 4) esker__text_add(&defines, "PADS %d\n", (int)(s.f % 4));
-    if (n_tiles >= 1 << 22) esker__text_add(&defines, "EXACT 1\n");
+    if (esker__divides_integers(n_tiles)) esker__text_add(&defines, "EXACT 1\n");
     if (attr->tail.has_bias && !esker__tail_bias_step(&attr->tail, node->inputs[2]))
         esker__text_add(&defines, "BIAS_ONE 1\n");
     desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[0]);

@@ -58,7 +58,7 @@ static esker_status emit_pad(esker__lowering *lowering, const esker__conv2d_dire
     };
     desc.params = params;
     desc.n_params = sizeof params / sizeof *params;
-    if (p->n_quads >= 1 << 22) desc.defines = "EXACT 1\n";
+    if (esker__divides_integers(p->n_quads)) desc.defines = "EXACT 1\n";
     desc.operands[0] = esker__read(lowering, d->x);
     return esker__prepare(lowering, &desc, 16 * p->n_quads, out);
 }

@@ -292,9 +292,6 @@ static void cost_grad(const esker_node *node, esker__cost *out)
                          : (esker__cost){.flops = 2 * visits, .bytes = 4 * (2 * x + 2 * g)};
 }
 
-/* The kernels divide by reciprocals below this many elements: exact in 24 bits. */
-#define EXACT_BELOW (1 << 22)
-
 static esker_status emit(esker__lowering *lowering, const esker_node *node, const pool_attr *attr, pool_size s,
                          const esker__tail *tail)
 {
@@ -327,7 +324,7 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, cons
     d.n_params = sizeof params / 4;
     esker__text defines = {0};
     if (is_mean(node)) esker__text_add(&defines, "MEAN %d\n", attr->exclude_padding ? 2 : 1);
-    if (n_elems >= EXACT_BELOW && (disjoint || !grad)) esker__text_add(&defines, "EXACT 1\n");
+    if ((disjoint || !grad) && esker__divides_integers(n_elems)) esker__text_add(&defines, "EXACT 1\n");
     for (int i = 0; i < (grad ? n_own(node) : 1); i++)
         if (!(disjoint && i == 2))
             d.operands[d.n_operands++] = esker__read(lowering, node->inputs[i]); /* y is not looked at */

@@ -7,9 +7,6 @@
 #include "base/text.h"
 #include "ops/ops.h"
 
-/* The kernels divide by reciprocals below this many elements: exact in 24 bits. */
-#define EXACT_BELOW (1 << 22)
-
 esker__type esker__winners_type(const esker_shape *y)
 {
     return (esker__type){ESKER_DTYPE_I32, {4, {y->dims[0], (y->dims[1] + 3) / 4, y->dims[2], y->dims[3]}}};
@@ -42,7 +39,7 @@ static esker_status emit(esker__lowering *lowering, esker__dispatch_desc *d, con
     };
     d->params = &params;
     d->n_params = sizeof params / 4;
-    if (n_elems >= EXACT_BELOW) esker__text_add(defines, "EXACT 1\n");
+    if (esker__divides_integers(n_elems)) esker__text_add(defines, "EXACT 1\n");
     d->defines = defines->chars;
     return defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions") : esker__emit(lowering, d);
 }

@@ -80,6 +80,14 @@ int esker__choose_company(esker__lowering *lowering, const char *problem, const 
 /** A setting that what is known of a family decides, so that there is nothing to tune: `usual`, or true where ESKER_VARIANT names it, for tests. */
 bool esker__setting(const char *name, bool usual);
 /**
+ * Whether a kernel that takes numbers below `n` apart must divide as integers do (its EXACT), which GPUs and CPUs are slow at: reciprocals are
+ * exact below 2^22, in 24 bits. Also where ESKER_VARIANT says "exact", so that tests need no such sizes.
+ */
+static inline bool esker__divides_integers(uint64_t n)
+{
+    return esker__setting("exact", n >= (uint64_t)1 << 22);
+}
+/**
  * The dispatches that follow an answer belong to it: if one of their kernels is quarantined, it is another candidate's turn. A lowering that asks again for
  * a part of its work (a product of matrices inside of a convolution) keeps what esker__chosen() says before, and goes on with it behind that part.
  */
