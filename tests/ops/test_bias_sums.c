@@ -2,14 +2,12 @@
 #include "support/test.h"
 #include "support/training.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include <esker/ops.h>
 #include <esker/plan.h>
 
 #define STEPS 2
-#define ROOM  8192 /* for all parameters */
 
 typedef struct net {
     const char *name;
@@ -35,15 +33,10 @@ static const net nets[] = {
     {"the usual ones", NULL, 2, 3, 9, 9, 6, 3, 1, 1, .beside = 1},
 };
 
-static esker_node *parameter(esker_graph *graph, const char *name, esker_shape shape)
-{
-    return esker_parameter(graph,
-                           &(esker_param_desc){.name = name, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = 0.5f}});
-}
-
 static esker_node *convolved(esker_graph *graph, const net *s, esker_node *x, const char *w, esker_node *b)
 {
-    esker_node *filters = parameter(graph, w, (esker_shape){4, {s->filters, s->channels, s->kernel, s->kernel}});
+    esker_node *filters = test_parameter(graph, (esker_shape){4, {s->filters, s->channels, s->kernel, s->kernel}}, 0.5f,
+                                         "%s", w);
     esker_node *y = esker_conv2d(
         x, filters, &(esker_conv2d_desc){.stride = {s->stride, s->stride}, .padding = {s->padding, s->padding}});
     return esker_add(y, esker_reshape(b, &(esker_shape){3, {s->filters, 1, 1}}));
@@ -53,10 +46,11 @@ static esker_node *record(esker_graph *graph, const net *s)
 {
     esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32,
                                 &(esker_shape){4, {s->images, s->channels, s->rows, s->columns}});
-    esker_node *b = parameter(graph, "bias", (esker_shape){1, {s->filters}});
+    esker_node *b = test_parameter(graph, (esker_shape){1, {s->filters}}, 0.5f, "bias");
     esker_node *y = convolved(graph, s, x, "filters", b);
     if (s->two)
-        y = esker_add(y, convolved(graph, s, x, "more", parameter(graph, "another", (esker_shape){1, {s->filters}})));
+        y = esker_add(
+            y, convolved(graph, s, x, "more", test_parameter(graph, (esker_shape){1, {s->filters}}, 0.5f, "another")));
     esker_node *loss = esker_mean(esker_mul(y, esker_tanh(y)), NULL, 0, false);
     assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.5f}));
     return loss;
@@ -78,33 +72,22 @@ static int count_beside(const esker_plan *plan, int *out_reductions)
     return n;
 }
 
-/* The parameters after some steps, one behind the other. */
-static int run(const net *s, bool no_fusion, bool check, float *out)
+/* The parameters after some steps. */
+static int train(const void *row, test_way way, float *out, int room)
 {
+    const net *s = row;
     esker_graph *graph;
-    esker_plan *plan;
     assert_ok(esker_graph_create(NULL, &graph));
     esker_node *loss = record(graph, s);
-    int n = 0, n_x = s->images * s->channels * s->rows * s->columns;
-    esker_params *params = esker_graph_get_params(graph);
-    assert_ok(esker_params_init_values(params, 3));
-    assert_ok(esker_plan_compile(graph,
-                                 &(esker_plan_desc){.device = test_device(),
-                                                    .outputs = &loss,
-                                                    .n_outputs = 1,
-                                                    .no_fusion = no_fusion,
-                                                    .slice_seconds = -1,
-                                                    .check = check},
-                                 &plan));
-    assert_ok(esker_plan_check(plan));
+    esker_plan *plan = test_compile(graph, &loss, 1, way);
     esker_device_info info;
     esker_device_get_info(test_device(), &info);
     int reductions, beside = count_beside(plan, &reductions),
-                    want = no_fusion || info.limits.group_invocations < 1024 ? 0 : s->beside;
+                    want = way.no_fusion || info.limits.group_invocations < 1024 ? 0 : s->beside;
     if (beside != want) fail_msg("%s: %d sums beside other gradients, not %d", s->name, beside, want);
     if (want && s->variant) assert_int_equal(reductions > 0, !s->in_kernel);
-    (void)test_train(plan, n_x, STEPS);
-    n += test_read_params(params, out + n, ROOM - n);
+    (void)test_train(plan, s->images * s->channels * s->rows * s->columns, STEPS);
+    int n = test_read_params(esker_graph_get_params(graph), out, room);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -113,15 +96,7 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
 static void same_parameters(void **state)
 {
     const net *s = *state;
-    static float apart[ROOM], beside[ROOM], again[ROOM];
-    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
-    int n = run(s, true, false, apart);
-    assert_int_equal(run(s, false, false, beside), n);
-    for (int i = 0; i < n; i++)
-        if (!(fabsf(beside[i] - apart[i]) <= 2e-6f * (1 + fabsf(apart[i]))))
-            fail_msg("%s: element %d is %.9g, apart %.9g", s->name, i, (double)beside[i], (double)apart[i]);
-    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
-    assert_memory_equal(beside, again, (size_t)n * sizeof *again);
+    assert_same_fused(train, s, s->name, s->variant, 2e-6f);
 }
 
 int main(void)

@@ -9,7 +9,6 @@
 #include <esker/plan.h>
 
 #define STEPS 2
-#define ROOM  65536 /* for outputs and all parameters */
 
 typedef struct net {
     const char *name;
@@ -62,20 +61,15 @@ static bool fuses(const net *s)
     return !s->tanh && !s->read && s->window_y * s->window_x <= 254;
 }
 
-static esker_node *parameter(esker_graph *graph, const char *name, esker_shape shape)
-{
-    return esker_parameter(graph,
-                           &(esker_param_desc){.name = name, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = 0.5f}});
-}
-
 /* Where conv/tiled computes it, the gradient of the input is wanted, too. */
 static int record(esker_graph *graph, const net *s, esker_node **out)
 {
     esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32,
                                 &(esker_shape){4, {s->images, s->channels, s->rows, s->columns}});
-    if (s->channels > 4) x = esker_mul(x, parameter(graph, "scale", (esker_shape){4, {1, s->channels, 1, 1}}));
-    esker_node *w = parameter(graph, "filters", (esker_shape){4, {s->filters, s->channels, s->kernel, s->kernel}});
-    esker_node *b = s->bare ? NULL : parameter(graph, "bias", (esker_shape){1, {s->filters}});
+    if (s->channels > 4) x = esker_mul(x, test_parameter(graph, (esker_shape){4, {1, s->channels, 1, 1}}, 0.5f, "scale"));
+    esker_node *w = test_parameter(graph, (esker_shape){4, {s->filters, s->channels, s->kernel, s->kernel}}, 0.5f,
+                                   "filters");
+    esker_node *b = s->bare ? NULL : test_parameter(graph, (esker_shape){1, {s->filters}}, 0.5f, "bias");
     esker_node *y = esker_conv2d(
         x, w, &(esker_conv2d_desc){.stride = {s->stride, s->stride}, .padding = {s->padding, s->padding}});
     if (b) y = esker_add(y, esker_reshape(b, &(esker_shape){3, {s->filters, 1, 1}}));
@@ -104,15 +98,16 @@ static void count(const esker_plan *plan, int *out_pool, int *out_scatter)
     }
 }
 
-static int run(const net *s, bool no_fusion, bool check, float *out)
+/* The outputs of the last step, and the parameters behind it. */
+static int train(const void *row, test_way way, float *out, int room)
 {
+    const net *s = row;
     esker_graph *graph;
-    esker_plan *plan;
     esker_node *outputs[3];
     assert_ok(esker_graph_create(NULL, &graph));
     int n_outputs = record(graph, s, outputs), n = 0, n_x = s->images * s->channels * s->rows * s->columns;
+    esker_plan *plan = test_compile(graph, outputs, n_outputs, way);
     esker_params *params = esker_graph_get_params(graph);
-    assert_ok(esker_params_init_values(params, 3));
     static float values[8192];
     for (int i = 0; s->equal && i < esker_params_count(params); i++) {
         esker_param_info p;
@@ -120,21 +115,12 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
         for (int64_t j = 0; j < p.n_elems; j++) values[j] = (float)((j * 7 + i) % 3) - 1;
         assert_ok(esker_params_write(params, i, values, p.n_elems));
     }
-    assert_ok(esker_plan_compile(graph,
-                                 &(esker_plan_desc){.device = test_device(),
-                                                    .outputs = outputs,
-                                                    .n_outputs = n_outputs,
-                                                    .no_fusion = no_fusion,
-                                                    .slice_seconds = -1,
-                                                    .check = check},
-                                 &plan));
-    assert_ok(esker_plan_check(plan));
     esker_device_info info;
     esker_device_get_info(test_device(), &info);
     int pool, scatter;
     count(plan, &pool, &scatter);
     bool large = info.limits.group_invocations >= 1024 && info.limits.storage_blocks >= 5;
-    if (no_fusion || !fuses(s)) {
+    if (way.no_fusion || !fuses(s)) {
         assert_int_equal(pool, 1);
         assert_int_equal(scatter, 1);
     } else if (s->variant && large) {
@@ -152,13 +138,13 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
     }
     free(x);
     for (int i = 0; i < n_outputs; i++) {
-        int64_t n_elems = 1;
-        const esker_shape *shape = esker_node_get_shape(outputs[i]);
-        for (int a = 0; a < shape->rank; a++) n_elems *= shape->dims[a];
+        int64_t n_elems;
+        assert_ok(esker_shape_elems(esker_node_get_shape(outputs[i]), &n_elems));
+        assert_true(n_elems <= room - n);
         assert_ok(esker_plan_read(plan, ticket, i, out + n, (size_t)n_elems * sizeof *out));
         n += (int)n_elems;
     }
-    n += test_read_params(params, out + n, ROOM - n);
+    n += test_read_params(params, out + n, room - n);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -167,15 +153,7 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
 static void same_values(void **state)
 {
     const net *s = *state;
-    static float apart[ROOM], fused[ROOM], again[ROOM];
-    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
-    int n = run(s, true, false, apart);
-    assert_int_equal(run(s, false, false, fused), n);
-    for (int i = 0; i < n; i++)
-        if (!(fabsf(fused[i] - apart[i]) <= 1e-5f * (1 + fabsf(apart[i]))))
-            fail_msg("%s: element %d is %.9g, apart %.9g", s->name, i, (double)fused[i], (double)apart[i]);
-    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
-    assert_memory_equal(fused, again, (size_t)n * sizeof *again);
+    assert_same_fused(train, s, s->name, s->variant, 1e-5f);
 }
 
 /* Filters of one tap each, so that what is no number stays where it is: in whole windows, since compilers may make a maximum of a comparison. */

@@ -12,7 +12,6 @@
 
 #define STEPS  2
 #define BLOCKS 2
-#define MOST   400000 /* elements of all parameters */
 
 /* Blocks of a transformer, with a product of elements in place of the attention. */
 typedef struct net {
@@ -42,29 +41,22 @@ static const net nets[] = {
     {"the usual ones", NULL, 1, 7, 64, 32, false, false, false, {0, 0}},
 };
 
-static esker_node *parameter(esker_graph *graph, const char *name, int i, int part, esker_shape shape, float value)
-{
-    char text[40];
-    snprintf(text, sizeof text, "%s%d.%d", name, i, part);
-    return esker_parameter(graph,
-                           &(esker_param_desc){.name = text, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = value}});
-}
-
 static esker_node *normed(esker_graph *graph, const net *s, int i, int part, esker_node *x)
 {
     int n = s->narrow;
-    esker_node *weight = s->plain ? NULL : parameter(graph, "weight", i, part, (esker_shape){1, {n}}, 1);
+    esker_node *weight = s->plain ? NULL : test_parameter(graph, (esker_shape){1, {n}}, 1, "weight%d.%d", i, part);
     if (s->rms) return esker_rms_norm(x, 1, weight, 0);
-    return esker_layer_norm(x, 1, weight, weight ? parameter(graph, "shift", i, part, (esker_shape){1, {n}}, 1) : NULL, 0);
+    return esker_layer_norm(x, 1, weight,
+                            weight ? test_parameter(graph, (esker_shape){1, {n}}, 1, "shift%d.%d", i, part) : NULL, 0);
 }
 
 static esker_node *linear(esker_graph *graph, const net *s, int i, int part, int n, int k, esker_node *x)
 {
     float size = 1 / sqrtf((float)k);
     esker_shape shape = s->untransposed ? (esker_shape){2, {k, n}} : (esker_shape){2, {n, k}};
-    esker_node *w = parameter(graph, "filter", i, part, shape, size);
+    esker_node *w = test_parameter(graph, shape, size, "filter%d.%d", i, part);
     esker_node *y = esker_matmul(x, w, &(esker_matmul_desc){.transpose_b = !s->untransposed});
-    return s->plain ? y : esker_add(y, parameter(graph, "bias", i, part, (esker_shape){1, {n}}, 0.5f));
+    return s->plain ? y : esker_add(y, test_parameter(graph, (esker_shape){1, {n}}, 0.5f, "bias%d.%d", i, part));
 }
 
 static esker_node *record(esker_graph *graph, const net *s, bool train)
@@ -74,7 +66,8 @@ static esker_node *record(esker_graph *graph, const net *s, bool train)
     for (int i = 0; i < BLOCKS; i++) {
         esker_node *y = normed(graph, s, i, 0, x), *three[3];
         for (int j = 0; j < 3; j++) /* which become one product, whose parts lie one behind another */
-            three[j] = esker_matmul(y, parameter(graph, "part", i, j, (esker_shape){2, {n, n}}, 1 / sqrtf((float)n)),
+            three[j] = esker_matmul(y,
+                                    test_parameter(graph, (esker_shape){2, {n, n}}, 1 / sqrtf((float)n), "part%d.%d", i, j),
                                     &(esker_matmul_desc){.transpose_b = !s->untransposed});
         for (int j = 0; j < 3; j++) three[j] = esker_softmax(three[j], 1);
         y = esker_add(esker_mul(three[0], three[1]), three[2]);
@@ -105,33 +98,25 @@ static int longest(const esker_plan *plan)
     return most;
 }
 
-static esker_plan *compile(esker_graph *graph, const net *s, esker_node *loss, bool train, bool no_fusion, bool check)
+static void check_chains(const esker_plan *plan, const net *s, bool train, test_way way)
 {
-    esker_plan *plan;
     esker_device_info info;
-    assert_ok(esker_params_init_values(esker_graph_get_params(graph), 3));
-    esker_plan_desc desc = {.device = test_device(),
-                            .outputs = &loss,
-                            .n_outputs = 1,
-                            .no_fusion = no_fusion,
-                            .slice_seconds = -1,
-                            .check = check};
-    assert_ok(esker_plan_compile(graph, &desc, &plan));
-    assert_ok(esker_plan_check(plan));
     esker_device_get_info(test_device(), &info);
     bool large = info.limits.group_invocations >= 1024 && info.limits.storage_blocks >= 16;
-    if (s->variant) assert_int_equal(longest(plan), no_fusion || !large ? 0 : s->stages[train]);
-    return plan;
+    if (s->variant) assert_int_equal(longest(plan), way.no_fusion || !large ? 0 : s->stages[train]);
 }
 
-/* The parameters after some steps, one behind the other. */
-static int run(const net *s, bool no_fusion, bool check, float *out)
+/* The parameters after some steps. */
+static int train(const void *row, test_way way, float *out, int room)
 {
+    const net *s = row;
     esker_graph *graph;
     assert_ok(esker_graph_create(NULL, &graph));
-    esker_plan *plan = compile(graph, s, record(graph, s, true), true, no_fusion, check);
+    esker_node *loss = record(graph, s, true);
+    esker_plan *plan = test_compile(graph, &loss, 1, way);
+    check_chains(plan, s, true, way);
     (void)test_train(plan, s->batch * s->rows * s->narrow, STEPS);
-    int n = test_read_params(esker_graph_get_params(graph), out, MOST);
+    int n = test_read_params(esker_graph_get_params(graph), out, room);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -140,38 +125,29 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
 static void same_parameters(void **state)
 {
     const net *s = *state;
-    static float apart[MOST], fused[MOST], again[MOST];
-    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
-    int n = run(s, true, false, apart);
-    assert_int_equal(run(s, false, false, fused), n);
-    for (int i = 0; i < n; i++)
-        if (!(fabsf(fused[i] - apart[i]) <= 2e-5f * (1 + fabsf(apart[i]))))
-            fail_msg("%s: element %d is %.9g, apart %.9g", s->name, i, (double)fused[i], (double)apart[i]);
-    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
-    assert_memory_equal(fused, again, (size_t)n * sizeof *again);
+    assert_same_fused(train, s, s->name, s->variant, 2e-5f);
 }
 
 /* The loss alone: what lies between the products of a chain is read by nobody. */
-static float loss_alone(const net *s, bool no_fusion, bool check)
+static int loss_alone(const void *row, test_way way, float *out, int room)
 {
+    const net *s = row;
     esker_graph *graph;
-    float value;
+    (void)room;
     assert_ok(esker_graph_create(NULL, &graph));
-    esker_plan *plan = compile(graph, s, record(graph, s, false), false, no_fusion, check);
-    int n_x = s->batch * s->rows * s->narrow;
-    assert_ok(esker_plan_read(plan, test_train(plan, n_x, 1), 0, &value, sizeof value));
+    esker_node *loss = record(graph, s, false);
+    esker_plan *plan = test_compile(graph, &loss, 1, way);
+    check_chains(plan, s, false, way);
+    assert_ok(esker_plan_read(plan, test_train(plan, s->batch * s->rows * s->narrow, 1), 0, out, sizeof *out));
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
-    return value;
+    return 1;
 }
 
 static void same_loss(void **state)
 {
     const net *s = *state;
-    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
-    float apart = loss_alone(s, true, false), fused = loss_alone(s, false, false);
-    if (!(fabsf(fused - apart) <= 1e-6f * (1 + fabsf(apart)))) fail_msg("%s: %.9g, apart %.9g", s->name, fused, apart);
-    assert_true(loss_alone(s, false, true) == fused);
+    assert_same_fused(loss_alone, s, s->name, s->variant, 1e-6f);
 }
 
 int main(void)

@@ -12,7 +12,6 @@
 
 #define STEPS  2
 #define BLOCKS 3
-#define MOST   600000 /* elements of all parameters */
 
 typedef enum kind { LAYER, RMS, PLAIN } kind; /* plain: a layer norm without weight and bias */
 
@@ -42,26 +41,18 @@ static const net nets[] = {
     {"the usual ones", NULL, LAYER, 3, 7, 512, 128, false, false},
 };
 
-static esker_node *parameter(esker_graph *graph, const char *name, int i, esker_shape shape, float value)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%s%d", name, i);
-    return esker_parameter(graph,
-                           &(esker_param_desc){.name = text, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = value}});
-}
-
 static esker_node *normed(esker_graph *graph, const net *s, int i, int n, esker_node *x)
 {
-    esker_node *weight = s->kind == PLAIN ? NULL : parameter(graph, "weight", i, (esker_shape){1, {n}}, 1);
+    esker_node *weight = s->kind == PLAIN ? NULL : test_parameter(graph, (esker_shape){1, {n}}, 1, "weight%d", i);
     if (s->kind == RMS) return esker_rms_norm(x, 1, weight, 0);
-    return esker_layer_norm(x, 1, weight, weight ? parameter(graph, "shift", i, (esker_shape){1, {n}}, 1) : NULL, 0);
+    return esker_layer_norm(x, 1, weight, weight ? test_parameter(graph, (esker_shape){1, {n}}, 1, "shift%d", i) : NULL, 0);
 }
 
 static esker_node *linear(esker_graph *graph, int i, int n, int k, esker_node *x)
 {
-    esker_node *w = parameter(graph, "filter", i, (esker_shape){2, {n, k}}, 1 / sqrtf((float)k));
+    esker_node *w = test_parameter(graph, (esker_shape){2, {n, k}}, 1 / sqrtf((float)k), "filter%d", i);
     return esker_add(esker_matmul(x, w, &(esker_matmul_desc){.transpose_b = true}),
-                     parameter(graph, "bias", i, (esker_shape){1, {n}}, 0.5f));
+                     test_parameter(graph, (esker_shape){1, {n}}, 0.5f, "bias%d", i));
 }
 
 /* Blocks of a wide product, a narrow one, and a norm behind that. */
@@ -93,36 +84,26 @@ static void count(const esker_plan *plan, int out[2])
     }
 }
 
-/* The parameters after some steps, one behind the other. */
-static int run(const net *s, bool no_fusion, bool check, float *out)
+/* The parameters after some steps. */
+static int train(const void *row, test_way way, float *out, int room)
 {
+    const net *s = row;
     esker_graph *graph;
-    esker_plan *plan;
     assert_ok(esker_graph_create(NULL, &graph));
     esker_node *loss = record(graph, s, true);
-    int n = 0, n_x = s->batch * s->rows * s->narrow, counted[2];
-    esker_params *params = esker_graph_get_params(graph);
-    assert_ok(esker_params_init_values(params, 3));
-    esker_plan_desc desc = {.device = test_device(),
-                            .outputs = &loss,
-                            .n_outputs = 1,
-                            .no_fusion = no_fusion,
-                            .slice_seconds = -1,
-                            .check = check};
-    assert_ok(esker_plan_compile(graph, &desc, &plan));
-    assert_ok(esker_plan_check(plan));
+    esker_plan *plan = test_compile(graph, &loss, 1, way);
+    int counted[2];
     count(plan, counted);
     esker_device_info info;
     esker_device_get_info(test_device(), &info);
     if (s->variant) {
-        bool fused = !no_fusion && s->in_kernel && info.limits.group_invocations >= 1024;
+        bool fused = !way.no_fusion && s->in_kernel && info.limits.group_invocations >= 1024;
         assert_int_equal(counted[0], fused ? BLOCKS : 0);
-        assert_int_equal(counted[1], fused && !s->act
-                                         ? BLOCKS - 1
-                                         : 0); /* the first product behind has no gradient of x, the act's a tail */
+        /* The first product behind has no gradient of x, the act's is a tail. */
+        assert_int_equal(counted[1], fused && !s->act ? BLOCKS - 1 : 0);
     }
-    (void)test_train(plan, n_x, STEPS);
-    n += test_read_params(params, out + n, MOST - n);
+    (void)test_train(plan, s->batch * s->rows * s->narrow, STEPS);
+    int n = test_read_params(esker_graph_get_params(graph), out, room);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -131,44 +112,28 @@ static int run(const net *s, bool no_fusion, bool check, float *out)
 static void same_parameters(void **state)
 {
     const net *s = *state;
-    static float apart[MOST], fused[MOST], again[MOST];
-    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
-    int n = run(s, true, false, apart);
-    assert_int_equal(run(s, false, false, fused), n);
-    for (int i = 0; i < n; i++)
-        if (!(fabsf(fused[i] - apart[i]) <= 2e-5f * (1 + fabsf(apart[i]))))
-            fail_msg("%s: element %d is %.9g, apart %.9g", s->name, i, (double)fused[i], (double)apart[i]);
-    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
-    assert_memory_equal(fused, again, (size_t)n * sizeof *again);
+    assert_same_fused(train, s, s->name, s->variant, 2e-5f);
 }
 
 /* The loss alone: statistics, and without an addition the products' results, are read by nobody. */
-static float loss_alone(const net *s, bool no_fusion, bool check)
+static int loss_alone(const void *row, test_way way, float *out, int room)
 {
+    const net *s = row;
     esker_graph *graph;
-    esker_plan *plan;
-    float value;
+    (void)room;
     assert_ok(esker_graph_create(NULL, &graph));
     esker_node *loss = record(graph, s, false);
-    int n_x = s->batch * s->rows * s->narrow;
-    assert_ok(esker_params_init_values(esker_graph_get_params(graph), 3));
-    esker_plan_desc desc = {
-        .device = test_device(), .outputs = &loss, .n_outputs = 1, .no_fusion = no_fusion, .check = check};
-    assert_ok(esker_plan_compile(graph, &desc, &plan));
-    assert_ok(esker_plan_check(plan));
-    assert_ok(esker_plan_read(plan, test_train(plan, n_x, 1), 0, &value, sizeof value));
+    esker_plan *plan = test_compile(graph, &loss, 1, way);
+    assert_ok(esker_plan_read(plan, test_train(plan, s->batch * s->rows * s->narrow, 1), 0, out, sizeof *out));
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
-    return value;
+    return 1;
 }
 
 static void same_loss(void **state)
 {
     const net *s = *state;
-    if (s->variant) setenv("ESKER_VARIANT", s->variant, 1);
-    float apart = loss_alone(s, true, false), fused = loss_alone(s, false, false);
-    if (!(fabsf(fused - apart) <= 1e-6f * (1 + fabsf(apart)))) fail_msg("%s: %.9g, apart %.9g", s->name, fused, apart);
-    assert_true(loss_alone(s, false, true) == fused);
+    assert_same_fused(loss_alone, s, s->name, s->variant, 1e-6f);
 }
 
 int main(void)

@@ -2,7 +2,6 @@
 #include "support/test.h"
 #include "support/training.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,7 +11,6 @@
 #define BATCH 2
 #define TIME  16
 #define STEPS 2
-#define ROOM  (8 * 64 * 64 + 4 * 64 + 1) /* for what is read behind a run */
 
 /* How the queries, keys and values of one attention are made. */
 typedef struct shape_of_net {
@@ -91,32 +89,22 @@ static int count_products(const esker_plan *plan)
     return test_count_kernels(plan, "gemm/") - test_count_kernels(plan, "gemm/sum_splits");
 }
 
-/* The parameters after two steps, one behind the other, and the outputs of the last step. */
-static int run(const shape_of_net *s, bool no_fusion, bool check, float *out)
+/* The outputs of the last step, and the parameters behind it. */
+static int train(const void *row, test_way way, float *out, int room)
 {
+    const shape_of_net *s = row;
     esker_graph *graph;
-    esker_plan *plan;
     esker_node *outputs[2];
     assert_ok(esker_graph_create(NULL, &graph));
     int n_outputs = record(graph, s, outputs), n = 0, n_x = BATCH * TIME * s->width;
-    esker_params *params = esker_graph_get_params(graph);
-    assert_ok(esker_params_init_values(params, 3));
-    assert_ok(esker_plan_compile(graph,
-                                 &(esker_plan_desc){.device = test_device(),
-                                                    .outputs = outputs,
-                                                    .n_outputs = n_outputs,
-                                                    .no_fusion = no_fusion,
-                                                    .slice_seconds = -1,
-                                                    .check = check},
-                                 &plan));
-    assert_ok(esker_plan_check(plan));
-    int products = count_products(plan), want = no_fusion ? s->unfused : s->products;
+    esker_plan *plan = test_compile(graph, outputs, n_outputs, way);
+    int products = count_products(plan), want = way.no_fusion ? s->unfused : s->products;
     if (products != want) fail_msg("%s: %d products, not %d", s->name, products, want);
     uint64_t ticket = test_train(plan, n_x, STEPS);
     assert_ok(esker_plan_read(plan, ticket, 0, out + n++, sizeof *out));
     if (s->watched) assert_ok(esker_plan_read(plan, ticket, 1, out + n, (size_t)n_x * sizeof *out));
     if (s->watched) n += n_x;
-    n += test_read_params(params, out + n, ROOM - n);
+    n += test_read_params(esker_graph_get_params(graph), out + n, room - n);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -124,15 +112,8 @@ static int run(const shape_of_net *s, bool no_fusion, bool check, float *out)
 
 static void products_are_stacked(void **state)
 {
-    static float want[ROOM], got[ROOM], again[ROOM];
     const shape_of_net *s = *state;
-    int n = run(s, true, false, want);
-    assert_int_equal(run(s, false, false, got), n);
-    assert_int_equal(run(s, false, true, again), n); /* each node beside its reference, and the same bits */
-    assert_memory_equal(got, again, (size_t)n * sizeof *got);
-    for (int i = 0; i < n; i++)
-        if (!(fabsf(got[i] - want[i]) <= 2e-6f * (1 + fabsf(want[i]))))
-            fail_msg("%s: value %d is %.9g, apart it was %.9g", s->name, i, (double)got[i], (double)want[i]);
+    assert_same_fused(train, s, s->name, NULL, 2e-6f);
 }
 
 /* What would be larger than a binding stays apart. */
@@ -179,10 +160,11 @@ static const struct linear_net {
     {"slices of odd sizes", 261, 35, 39, 47, "gemm/sliced", "s32x16"},
 };
 
-static int run_linear(const struct linear_net *s, bool no_fusion, bool check, float *out)
+/* The parameters after some steps. */
+static int train_linear(const void *row, test_way way, float *out, int room)
 {
+    const struct linear_net *s = row;
     esker_graph *graph;
-    esker_plan *plan;
     assert_ok(esker_graph_create(NULL, &graph));
     esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {s->rows, s->in}});
     esker_node *t = esker_input(graph, "t", ESKER_DTYPE_F32, &(esker_shape){2, {s->rows, s->out}});
@@ -191,31 +173,22 @@ static int run_linear(const struct linear_net *s, bool no_fusion, bool check, fl
     esker_node *y = esker_relu(esker_add(times(x, weight(graph, "w1", s->hidden, s->in, false)), b1));
     esker_node *loss = esker_mse(esker_add(times(y, weight(graph, "w2", s->out, s->hidden, false)), b2), t);
     assert_ok(esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_SGD, .lr = 0.1f, .momentum = 0.9f}));
-    assert_ok(esker_params_init_values(esker_graph_get_params(graph), 5));
-    assert_ok(esker_plan_compile(graph,
-                                 &(esker_plan_desc){.device = test_device(),
-                                                    .outputs = &loss,
-                                                    .n_outputs = 1,
-                                                    .no_fusion = no_fusion,
-                                                    .slice_seconds = -1,
-                                                    .check = check},
-                                 &plan));
-    assert_ok(esker_plan_check(plan));
+    esker_plan *plan = test_compile(graph, &loss, 1, way);
     esker_device_info device;
     esker_plan_info info;
     esker_dispatch_info d;
     esker_device_get_info(test_device(), &device);
     esker_plan_get_info(plan, &info);
     bool has_room = device.limits.group_invocations >= 1024 || strcmp(s->kernel ? s->kernel : "", "gemm/sliced") != 0;
-    int n_fused = 0, n_reduced = 0, n = 0;
+    int n_fused = 0, n_reduced = 0;
     for (int i = 0; i < info.n_dispatches; i++) {
         assert_ok(esker_plan_get_dispatch(plan, i, &d));
         n_fused += s->kernel && !strcmp(d.kernel, s->kernel) && strstr(d.op, "sum+matmul") && strstr(d.defines, "SUMS ");
         n_reduced += !strcmp(d.kernel, "reduce/reduce");
     }
-    if (s->kernel && has_room) assert_int_equal(n_fused, no_fusion ? 0 : 2);
-    if (s->kernel && has_room && !no_fusion) assert_int_equal(n_reduced, 0);
-    if (!s->kernel || no_fusion) assert_true(n_reduced >= 1);
+    if (s->kernel && has_room) assert_int_equal(n_fused, way.no_fusion ? 0 : 2);
+    if (s->kernel && has_room && !way.no_fusion) assert_int_equal(n_reduced, 0);
+    if (!s->kernel || way.no_fusion) assert_true(n_reduced >= 1);
     float *in = malloc((size_t)(s->rows * (s->in + s->out)) * sizeof *in);
     assert_non_null(in);
     test_uniform(in, s->rows * (s->in + s->out), -1, 1, 11);
@@ -226,8 +199,7 @@ static int run_linear(const struct linear_net *s, bool no_fusion, bool check, fl
         assert_ok(esker_plan_submit(plan, NULL));
     }
     free(in);
-    esker_params *params = esker_graph_get_params(graph);
-    n += test_read_params(params, out + n, ROOM - n);
+    int n = test_read_params(esker_graph_get_params(graph), out, room);
     esker_plan_destroy(plan);
     esker_graph_destroy(graph);
     return n;
@@ -235,16 +207,8 @@ static int run_linear(const struct linear_net *s, bool no_fusion, bool check, fl
 
 static void a_bias_is_beside_its_weight(void **state)
 {
-    static float want[ROOM], got[ROOM], again[ROOM];
     const struct linear_net *s = *state;
-    setenv("ESKER_VARIANT", s->variant, 1);
-    int n = run_linear(s, true, false, want);
-    assert_int_equal(run_linear(s, false, false, got), n);
-    assert_int_equal(run_linear(s, false, true, again), n);
-    assert_memory_equal(got, again, (size_t)n * sizeof *got);
-    for (int i = 0; i < n; i++)
-        if (!(fabsf(got[i] - want[i]) <= 2e-6f * (1 + fabsf(want[i]))))
-            fail_msg("%s: value %d is %.9g, apart it was %.9g", s->name, i, (double)got[i], (double)want[i]);
+    assert_same_fused(train_linear, s, s->name, s->variant, 2e-6f);
 }
 
 /* Attention that reads q, k and v, and writes their gradients, as one operand where they lie together. */

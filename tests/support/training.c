@@ -1,6 +1,38 @@
 #include "support/training.h"
 
+#include <math.h>
+#include <stdio.h>
+
 #include "support/test.h"
+
+#define ROOM 600000 /* floats that a run may leave */
+
+esker_node *test_parameter(esker_graph *graph, esker_shape shape, float limit, const char *format, ...)
+{
+    char name[64];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(name, sizeof name, format, arguments);
+    va_end(arguments);
+    return esker_parameter(graph,
+                           &(esker_param_desc){.name = name, .shape = shape, .init = {ESKER_INIT_UNIFORM, .value = limit}});
+}
+
+esker_plan *test_compile(esker_graph *graph, esker_node *const *outputs, int n_outputs, test_way way)
+{
+    esker_plan *plan;
+    assert_ok(esker_params_init_values(esker_graph_get_params(graph), 3));
+    assert_ok(esker_plan_compile(graph,
+                                 &(esker_plan_desc){.device = test_device(),
+                                                    .outputs = outputs,
+                                                    .n_outputs = n_outputs,
+                                                    .no_fusion = way.no_fusion,
+                                                    .slice_seconds = -1,
+                                                    .check = way.check},
+                                 &plan));
+    assert_ok(esker_plan_check(plan));
+    return plan;
+}
 
 uint64_t test_train(esker_plan *plan, int n_x, int n_steps)
 {
@@ -27,4 +59,18 @@ int test_read_params(esker_params *params, float *out, int room)
         n += (int)info.n_elems;
     }
     return n;
+}
+
+void assert_same_fused(test_run run, const void *row, const char *name, const char *variant, float tolerance)
+{
+    static float apart[ROOM], fused[ROOM], checked[ROOM];
+    if (variant) setenv("ESKER_VARIANT", variant, 1);
+    int n = run(row, (test_way){.no_fusion = true}, apart, ROOM);
+    assert_true(n > 0);
+    assert_int_equal(run(row, (test_way){0}, fused, ROOM), n);
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(fused[i] - apart[i]) <= tolerance * (1 + fabsf(apart[i]))))
+            fail_msg("%s: value %d is %.9g, without fusion %.9g", name, i, (double)fused[i], (double)apart[i]);
+    assert_int_equal(run(row, (test_way){.check = true}, checked, ROOM), n);
+    assert_memory_equal(fused, checked, (size_t)n * sizeof *checked);
 }
