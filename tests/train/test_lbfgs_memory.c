@@ -28,24 +28,7 @@ static esker_status everything(esker_device *dev)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    esker_device *dev = test_device();
-    /* Drivers and caches settle; the second time the GPU is not idle, and other kernels move the bytes. */
-    for (int i = 0; i < 2; i++) assert_ok(everything(dev));
-    uint64_t before = test_memory_in_use();
-    for (int n = 0;; n++) {
-        left = n;
-        failed = false;
-        esker_status st = everything(dev);
-        left = -1;
-        if (!failed) {
-            assert_ok(st);
-            assert_true(n > 60);
-            break;
-        }
-        if (st != ESKER_ERR_NO_MEMORY || !esker_last_error()[0])
-            fail_msg("allocation %d: %s \"%s\"", n, esker_status_name(st), esker_last_error());
-    }
-    assert_true(test_memory_in_use() == before);
+    fail_each_allocation(everything, test_device(), 61, INT_MAX);
 }
 
 int main(void)

@@ -50,24 +50,7 @@ static esker_status everything(esker_device *dev)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    esker_device *dev = test_device();
-    assert_ok(everything(dev)); /* drivers and caches settle */
-    uint64_t before = test_memory_in_use();
-    for (int n = 0;; n += n < 100 ? 1 : 3) {
-        left = n;
-        failed = false;
-        esker_status st = everything(dev);
-        left = -1;
-        if (!failed) {
-            assert_ok(st);
-            assert_true(n > 200);
-            break;
-        }
-        if (st != ESKER_ERR_NO_MEMORY || !esker_last_error()[0])
-            fail_msg("allocation %d: %s \"%s\"", n, esker_status_name(st), esker_last_error());
-    }
-    assert_ok(everything(dev));
-    assert_true(test_memory_in_use() == before);
+    fail_each_allocation(everything, test_device(), 201, 100);
 }
 
 int main(void)
