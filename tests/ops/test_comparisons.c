@@ -1,32 +1,13 @@
 /* device test: comparisons and logic, which give bytes, where, and arithmetic on int32. */
 #include "support/op_check.h"
 
-/* Functions travel inside a struct: a function pointer does not fit a const void *. */
-typedef struct unary {
-    esker_node *(*fn)(esker_node *x);
-} unary;
-typedef struct binary {
-    esker_node *(*fn)(esker_node *a, esker_node *b);
-} binary;
-
-static const unary not_ = {esker_logical_not}, neg = {esker_neg}, abs_ = {esker_abs}, sign = {esker_sign},
-                   square = {esker_square};
-static const binary equal = {esker_equal}, not_equal = {esker_not_equal}, less = {esker_less},
-                    less_equal = {esker_less_equal}, greater = {esker_greater}, greater_equal = {esker_greater_equal},
-                    and_ = {esker_logical_and}, or_ = {esker_logical_or}, xor_ = {esker_logical_xor}, add = {esker_add},
-                    sub = {esker_sub}, mul = {esker_mul}, minimum = {esker_minimum}, maximum = {esker_maximum};
-
-static esker_node *build_unary(esker_graph *graph, esker_node *const *in, const void *args)
-{
-    (void)graph;
-    return ((const unary *)args)->fn(in[0]);
-}
-
-static esker_node *build_binary(esker_graph *graph, esker_node *const *in, const void *args)
-{
-    (void)graph;
-    return ((const binary *)args)->fn(in[0], in[1]);
-}
+static const op_check_unary not_ = {esker_logical_not}, neg = {esker_neg}, abs_ = {esker_abs}, sign = {esker_sign},
+                            square = {esker_square};
+static const op_check_binary equal = {esker_equal}, not_equal = {esker_not_equal}, less = {esker_less},
+                             less_equal = {esker_less_equal}, greater = {esker_greater},
+                             greater_equal = {esker_greater_equal}, and_ = {esker_logical_and}, or_ = {esker_logical_or},
+                             xor_ = {esker_logical_xor}, add = {esker_add}, sub = {esker_sub}, mul = {esker_mul},
+                             minimum = {esker_minimum}, maximum = {esker_maximum};
 
 static esker_node *build_where(esker_graph *graph, esker_node *const *in, const void *args)
 {
@@ -65,13 +46,14 @@ static esker_node *build_guarded(esker_graph *graph, esker_node *const *in, cons
     }
 #define SHAPE(...) DIMS(__VA_ARGS__)
 /* Operands of one type over a few values, so that many are equal. */
-#define COMPARE(name_, fn_, type_, a_, b_)                                                                        \
-    {                                                                                                             \
-        name_, build_binary, 2, {type_(SHAPE a_, 0, 3), type_(SHAPE b_, 0, 3)}, .args = &fn_, .no_gradient = true \
+#define COMPARE(name_, fn_, type_, a_, b_)                                                                                 \
+    {                                                                                                                      \
+        name_, op_check_build_binary, 2, {type_(SHAPE a_, 0, 3), type_(SHAPE b_, 0, 3)}, .args = &fn_, .no_gradient = true \
     }
-#define INTEGER(name_, fn_, a_, b_, lo_, hi_)                                                                         \
-    {                                                                                                                 \
-        name_, build_binary, 2, {I32(SHAPE a_, lo_, hi_), I32(SHAPE b_, lo_, hi_)}, .args = &fn_, .no_gradient = true \
+#define INTEGER(name_, fn_, a_, b_, lo_, hi_)                                                                    \
+    {                                                                                                            \
+        name_, op_check_build_binary, 2, {I32(SHAPE a_, lo_, hi_), I32(SHAPE b_, lo_, hi_)}, .args = &fn_,       \
+                                                                                             .no_gradient = true \
     }
 
 /* clang-format off */
@@ -85,11 +67,11 @@ static const op_check_row rows[] = {
     COMPARE("1 element", less, F32, (1), (1)),
     COMPARE("2 elements", greater, F32, (2), (2)),
     COMPARE("3 elements", less_equal, F32, (3), (3)),
-    {"scalars", build_binary, 2, {F32(SCALAR, 0, 1), F32(SCALAR, 0, 1)}, .args = &equal, .no_gradient = true},
+    {"scalars", op_check_build_binary, 2, {F32(SCALAR, 0, 1), F32(SCALAR, 0, 1)}, .args = &equal, .no_gradient = true},
     COMPARE("int32", less, I32, (9, 15), (9, 15)),
     INTEGER("int32, large", greater, (129), (129), -2e9, 2e9),
     COMPARE("uint8", equal, U8, (131), (131)),
-    {"uint8, all values", build_binary, 2, {U8(DIMS(1023), 0, 255), U8(DIMS(1023), 0, 255)}, .args = &less, .no_gradient = true},
+    {"uint8, all values", op_check_build_binary, 2, {U8(DIMS(1023), 0, 255), U8(DIMS(1023), 0, 255)}, .args = &less, .no_gradient = true},
     COMPARE("row and column", less, F32, (7, 1), (1, 9)),
     COMPARE("rank 6, crossed", greater_equal, F32, (2, 1, 3, 1, 2, 1), (1, 3, 1, 2, 1, 7)),
     COMPARE("uint8: a row of 10", less, U8, (64, 10), (10)),
@@ -105,8 +87,8 @@ static const op_check_row rows[] = {
     COMPARE("and", and_, U8, (129), (129)),
     COMPARE("or", or_, U8, (5, 27), (27)),
     COMPARE("xor", xor_, U8, (7, 1), (1, 9)),
-    {"not", build_unary, 1, {U8(DIMS(131), 0, 2)}, .args = &not_, .no_gradient = true},
-    {"not of 1", build_unary, 1, {U8(DIMS(1), 0, 1)}, .args = &not_, .no_gradient = true},
+    {"not", op_check_build_unary, 1, {U8(DIMS(131), 0, 2)}, .args = &not_, .no_gradient = true},
+    {"not of 1", op_check_build_unary, 1, {U8(DIMS(1), 0, 1)}, .args = &not_, .no_gradient = true},
 
     {"where", build_where, 3, {U8(DIMS(129), 0, 2), F32(DIMS(129), -9, 9), F32(DIMS(129), -9, 9)}},
     {"where of scalars", build_where, 3, {U8(SCALAR, 0, 1), F32(SCALAR, -9, 9), F32(SCALAR, -9, 9)}},
@@ -126,12 +108,12 @@ static const op_check_row rows[] = {
     INTEGER("int32 mul that wraps", mul, (131), (131), -2147480000.0, 2147480000.0),
     INTEGER("int32 minimum", minimum, (3, 43), (1), -2147480000.0, 2147480000.0),
     INTEGER("int32 maximum", maximum, (64, 12), (12), -2147480000.0, 2147480000.0),
-    {"int32 neg", build_unary, 1, {I32(DIMS(131), -2147480000.0, 2147480000.0)}, .args = &neg, .no_gradient = true},
-    {"int32 abs", build_unary, 1, {I32(DIMS(131), -2147480000.0, 2147480000.0)}, .args = &abs_, .no_gradient = true},
-    {"int32 sign", build_unary, 1, {I32(DIMS(131), -2, 2)}, .args = &sign, .no_gradient = true},
-    {"int32 square", build_unary, 1, {I32(DIMS(131), -100000, 100000)}, .args = &square, .no_gradient = true},
-    {"uint8 minimum", build_binary, 2, {U8(DIMS(131), 0, 255), U8(DIMS(131), 0, 255)}, .args = &minimum, .no_gradient = true},
-    {"uint8 maximum", build_binary, 2, {U8(DIMS(9, 16), 0, 255), U8(DIMS(9, 1), 0, 255)}, .args = &maximum, .no_gradient = true},
+    {"int32 neg", op_check_build_unary, 1, {I32(DIMS(131), -2147480000.0, 2147480000.0)}, .args = &neg, .no_gradient = true},
+    {"int32 abs", op_check_build_unary, 1, {I32(DIMS(131), -2147480000.0, 2147480000.0)}, .args = &abs_, .no_gradient = true},
+    {"int32 sign", op_check_build_unary, 1, {I32(DIMS(131), -2, 2)}, .args = &sign, .no_gradient = true},
+    {"int32 square", op_check_build_unary, 1, {I32(DIMS(131), -100000, 100000)}, .args = &square, .no_gradient = true},
+    {"uint8 minimum", op_check_build_binary, 2, {U8(DIMS(131), 0, 255), U8(DIMS(131), 0, 255)}, .args = &minimum, .no_gradient = true},
+    {"uint8 maximum", op_check_build_binary, 2, {U8(DIMS(9, 16), 0, 255), U8(DIMS(9, 1), 0, 255)}, .args = &maximum, .no_gradient = true},
 };
 /* clang-format on */
 
@@ -139,17 +121,19 @@ static void refusals_name_the_rule(void **state)
 {
     (void)state;
     const op_check_input mixed[] = {F32(DIMS(3), 0, 1), I32(DIMS(3), 0, 1)};
-    op_check_refused(build_binary, &less, mixed, 2, ESKER_ERR_INVALID,
+    op_check_refused(op_check_build_binary, &less, mixed, 2, ESKER_ERR_INVALID,
                      "less(float32 [3], int32 [3]): operand 1 is int32, float32 is needed, as operand 0");
-    op_check_refused(build_binary, &and_, mixed, 2, ESKER_ERR_INVALID, "operand 0 is float32, uint8 is needed");
+    op_check_refused(op_check_build_binary, &and_, mixed, 2, ESKER_ERR_INVALID, "operand 0 is float32, uint8 is needed");
     const op_check_input shapes[] = {U8(DIMS(3, 4), 0, 1), U8(DIMS(4, 3), 0, 1)};
-    op_check_refused(build_binary, &or_, shapes, 2, ESKER_ERR_INVALID, "do not broadcast: axis 2 from the end is 3");
+    op_check_refused(op_check_build_binary, &or_, shapes, 2, ESKER_ERR_INVALID,
+                     "do not broadcast: axis 2 from the end is 3");
     const op_check_input condition[] = {I32(DIMS(3), 0, 1), F32(DIMS(3), 0, 1), F32(DIMS(3), 0, 1)};
     op_check_refused(build_where, NULL, condition, 3, ESKER_ERR_INVALID, "operand 0 is int32, uint8 is needed");
     const op_check_input sides[] = {U8(DIMS(3), 0, 1), F32(DIMS(3), 0, 1), I32(DIMS(3), 0, 1)};
     op_check_refused(build_where, NULL, sides, 3, ESKER_ERR_INVALID, "operand 2 is int32, float32 is needed, as operand 1");
     const op_check_input bytes[] = {U8(DIMS(3), 0, 1), U8(DIMS(3), 0, 1)};
-    op_check_refused(build_binary, &add, bytes, 2, ESKER_ERR_INVALID, "operand 0 is uint8, float32 or int32 is needed");
+    op_check_refused(op_check_build_binary, &add, bytes, 2, ESKER_ERR_INVALID,
+                     "operand 0 is uint8, float32 or int32 is needed");
 }
 
 int main(void)

@@ -7,21 +7,14 @@
 #include "ops/contract.h"
 #include "support/plan_bits.h"
 
-enum { ACT_NONE, ACT_RELU, ACT_SIGMOID, ACT_TANH };
-
 typedef struct form {
     esker_conv2d_desc conv;
-    int activation; /* ACT_... */
+    esker_node *(*activation)(esker_node *x); /* NULL: none */
 } form;
 
-static esker_node *activate(esker_node *x, int activation)
+static esker_node *activate(esker_node *x, const form *f)
 {
-    switch (activation) {
-    case ACT_RELU: return esker_relu(x);
-    case ACT_SIGMOID: return esker_sigmoid(x);
-    case ACT_TANH: return esker_tanh(x);
-    default: return x;
-    }
+    return f->activation ? f->activation(x) : x;
 }
 
 static esker_node *build(esker_graph *graph, esker_node *const *in, const void *args)
@@ -38,12 +31,12 @@ static esker_node *build_plain(esker_graph *graph, esker_node *const *in, const 
 
 static esker_node *build_biased(esker_graph *graph, esker_node *const *in, const void *args)
 {
-    return activate(esker_add(build(graph, in, args), in[2]), ((const form *)args)->activation);
+    return activate(esker_add(build(graph, in, args), in[2]), args);
 }
 
 static esker_node *build_active(esker_graph *graph, esker_node *const *in, const void *args)
 {
-    return activate(build(graph, in, args), ((const form *)args)->activation);
+    return activate(build(graph, in, args), args);
 }
 
 /* The gradient of the squared gradients' sum: every rule of the three operations, and so second derivatives. */
@@ -76,8 +69,8 @@ enum {
         .shape = __VA_ARGS__, .lo = -1, .hi = 1 \
     }
 static const form plain = {{{0, 0}, {0, 0}}, 0}, padded = {{{1, 1}, {1, 1}}, 0}, strided = {{{2, 3}, {2, 1}}, 0},
-                  apart = {{{4, 5}, {0, 0}}, 0}, relu = {{{1, 1}, {1, 1}}, ACT_RELU},
-                  sigmoid = {{{2, 1}, {1, 0}}, ACT_SIGMOID}, tanh_wide = {{{1, 1}, {3, 3}}, ACT_TANH};
+                  apart = {{{4, 5}, {0, 0}}, 0}, relu = {{{1, 1}, {1, 1}}, esker_relu},
+                  sigmoid = {{{2, 1}, {1, 0}}, esker_sigmoid}, tanh_wide = {{{1, 1}, {3, 3}}, esker_tanh};
 static const op_check_row rows[] = {
     {"no description", build_plain, 2, {IMAGE({2, 2, 5, 6}), IMAGE({3, 2, 3, 2})}},
     {"strides larger than the kernel leave pixels without gradient",

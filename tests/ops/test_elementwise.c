@@ -4,32 +4,9 @@
 
 #include "support/op_check.h"
 
-typedef esker_node *(*unary_fn)(esker_node *x);
-typedef esker_node *(*binary_fn)(esker_node *a, esker_node *b);
-
-/* Functions travel inside a struct: a function pointer does not fit a const void *. */
-typedef struct unary {
-    unary_fn fn;
-} unary;
-typedef struct binary {
-    binary_fn fn;
-} binary;
-
-static const unary neg = {esker_neg}, exp_ = {esker_exp}, log_ = {esker_log}, sqrt_ = {esker_sqrt}, relu = {esker_relu},
-                   sigmoid = {esker_sigmoid}, tanh_ = {esker_tanh};
-static const binary add = {esker_add}, sub = {esker_sub}, mul = {esker_mul}, div_ = {esker_div};
-
-static esker_node *build_unary(esker_graph *graph, esker_node *const *in, const void *args)
-{
-    (void)graph;
-    return ((const unary *)args)->fn(in[0]);
-}
-
-static esker_node *build_binary(esker_graph *graph, esker_node *const *in, const void *args)
-{
-    (void)graph;
-    return ((const binary *)args)->fn(in[0], in[1]);
-}
+static const op_check_unary neg = {esker_neg}, exp_ = {esker_exp}, log_ = {esker_log}, sqrt_ = {esker_sqrt},
+                            relu = {esker_relu}, sigmoid = {esker_sigmoid}, tanh_ = {esker_tanh};
+static const op_check_binary add = {esker_add}, sub = {esker_sub}, mul = {esker_mul}, div_ = {esker_div};
 
 /* One value twice, in one operation: both operands are the same memory. */
 static esker_node *build_square(esker_graph *graph, esker_node *const *in, const void *args)
@@ -94,21 +71,21 @@ static esker_node *build_round_trip(esker_graph *graph, esker_node *const *in, c
 static const esker_dtype f32 = ESKER_DTYPE_F32, i32 = ESKER_DTYPE_I32, u8 = ESKER_DTYPE_U8, f16 = ESKER_DTYPE_F16,
                          i8 = ESKER_DTYPE_I8;
 
-#define UNARY(name_, fn_, shape_, lo_, hi_)                               \
-    {                                                                     \
-        name_, build_unary, 1, {IN(SHAPE shape_, lo_, hi_)}, .args = &fn_ \
+#define UNARY(name_, fn_, shape_, lo_, hi_)                                        \
+    {                                                                              \
+        name_, op_check_build_unary, 1, {IN(SHAPE shape_, lo_, hi_)}, .args = &fn_ \
     }
 /* Two operands; the second stays away from 0. */
-#define BINARY(name_, fn_, a_, b_)                                                          \
-    {                                                                                       \
-        name_, build_binary, 2, {IN(SHAPE a_, -2, 2), IN(SHAPE b_, 0.5, 2.5)}, .args = &fn_ \
+#define BINARY(name_, fn_, a_, b_)                                                                   \
+    {                                                                                                \
+        name_, op_check_build_binary, 2, {IN(SHAPE a_, -2, 2), IN(SHAPE b_, 0.5, 2.5)}, .args = &fn_ \
     }
 #define SHAPE(...) DIMS(__VA_ARGS__)
 
 /* clang-format off */
 static const op_check_row rows[] = {
     /* Quads with every remainder, around a group of 64 quads and around more than one. */
-    {"neg of a scalar", build_unary, 1, {IN(SCALAR, -2, 2)}, .args = &neg},
+    {"neg of a scalar", op_check_build_unary, 1, {IN(SCALAR, -2, 2)}, .args = &neg},
     UNARY("neg of 1", neg, (1), -2, 2),
     UNARY("neg of 3", neg, (3), -2, 2),
     UNARY("neg of 64, a whole 256 bytes", neg, (64), -2, 2),
@@ -119,11 +96,11 @@ static const op_check_row rows[] = {
     UNARY("neg of 5 x 7 x 11", neg, (5, 7, 11), -2, 2),
 
     UNARY("exp", exp_, (3, 43), -4, 4),
-    {"exp far out", build_unary, 1, {IN(DIMS(129), -80, 10)}, .args = &exp_, .difference_atol = 1e-3},
+    {"exp far out", op_check_build_unary, 1, {IN(DIMS(129), -80, 10)}, .args = &exp_, .difference_atol = 1e-3},
     UNARY("log", log_, (3, 43), 0.01, 8),
     UNARY("log near 1", log_, (127), 0.9, 1.1),
     UNARY("sqrt", sqrt_, (5, 13), 0.05, 9),
-    {"relu", build_unary, 1, {{.shape = DIMS(9, 15), .lo = -2, .hi = 2, .gap = 0.01}}, .args = &relu},
+    {"relu", op_check_build_unary, 1, {{.shape = DIMS(9, 15), .lo = -2, .hi = 2, .gap = 0.01}}, .args = &relu},
     UNARY("sigmoid", sigmoid, (3, 43), -6, 6),
     UNARY("sigmoid saturated", sigmoid, (65), -60, 60),
     UNARY("sigmoid where float's exp overflows", sigmoid, (129), -200, 200),
@@ -132,9 +109,9 @@ static const op_check_row rows[] = {
     UNARY("tanh of tiny values", tanh_, (33), -1e-4, 1e-4),
     UNARY("tanh where float's exp overflows", tanh_, (129), -200, 200),
 
-    {"add of scalars", build_binary, 2, {IN(SCALAR, -2, 2), IN(SCALAR, -2, 2)}, .args = &add},
+    {"add of scalars", op_check_build_binary, 2, {IN(SCALAR, -2, 2), IN(SCALAR, -2, 2)}, .args = &add},
     BINARY("add of 129", add, (129), (129)),
-    {"add that cancels", build_binary, 2, {IN(DIMS(127), 1, 1.001), IN(DIMS(127), -1.001, -1)}, .args = &add, .end_to_end = 1e-3},
+    {"add that cancels", op_check_build_binary, 2, {IN(DIMS(127), 1, 1.001), IN(DIMS(127), -1.001, -1)}, .args = &add, .end_to_end = 1e-3},
     BINARY("sub", sub, (5, 27), (5, 27)),
     BINARY("mul", mul, (5, 27), (5, 27)),
     BINARY("div", div_, (5, 27), (5, 27)),
@@ -142,8 +119,8 @@ static const op_check_row rows[] = {
     {"a chain in place", build_chain, 2, {IN(DIMS(6, 33), 0.2, 2), IN(DIMS(33), 0.5, 1.5)}, .args = NULL},
 
     /* Broadcasting: the second, the first, both; last axes that are multiples of four and not. */
-    {"scalar on the right", build_binary, 2, {IN(DIMS(3, 43), -2, 2), IN(SCALAR, 0.5, 2.5)}, .args = &div_},
-    {"scalar on the left", build_binary, 2, {IN(SCALAR, -2, 2), IN(DIMS(3, 43), 0.5, 2.5)}, .args = &div_},
+    {"scalar on the right", op_check_build_binary, 2, {IN(DIMS(3, 43), -2, 2), IN(SCALAR, 0.5, 2.5)}, .args = &div_},
+    {"scalar on the left", op_check_build_binary, 2, {IN(SCALAR, -2, 2), IN(DIMS(3, 43), 0.5, 2.5)}, .args = &div_},
     BINARY("one element of rank 3", sub, (1, 1, 1), (2, 3, 5)),
     BINARY("a row of 10", add, (64, 10), (10)),
     BINARY("a row of 12", add, (64, 12), (12)),
@@ -209,19 +186,20 @@ static void refusals_name_the_rule(void **state)
 {
     (void)state;
     const op_check_input shapes[] = {IN(DIMS(3, 4), -1, 1), IN(DIMS(4, 3), -1, 1)};
-    op_check_refused(build_binary, &add, shapes, 2, ESKER_ERR_INVALID, "add(float32 [3, 4], float32 [4, 3])");
-    op_check_refused(build_binary, &mul, shapes, 2, ESKER_ERR_INVALID, "do not broadcast: axis 2 from the end is 3");
+    op_check_refused(op_check_build_binary, &add, shapes, 2, ESKER_ERR_INVALID, "add(float32 [3, 4], float32 [4, 3])");
+    op_check_refused(op_check_build_binary, &mul, shapes, 2, ESKER_ERR_INVALID,
+                     "do not broadcast: axis 2 from the end is 3");
     const op_check_input types[] = {IN(DIMS(3), -1, 1), {.dtype = ESKER_DTYPE_I32, .shape = DIMS(3), .lo = 0, .hi = 1}};
-    op_check_refused(build_binary, &div_, types, 2, ESKER_ERR_INVALID, "operand 1 is int32, float32 is needed");
+    op_check_refused(op_check_build_binary, &div_, types, 2, ESKER_ERR_INVALID, "operand 1 is int32, float32 is needed");
     const op_check_input bytes = {.dtype = ESKER_DTYPE_U8, .shape = DIMS(3), .lo = 0, .hi = 1};
-    op_check_refused(build_unary, &relu, &bytes, 1, ESKER_ERR_INVALID, "relu(uint8 [3])");
+    op_check_refused(op_check_build_unary, &relu, &bytes, 1, ESKER_ERR_INVALID, "relu(uint8 [3])");
     op_check_refused(build_affine, &(affine){NAN, 0}, shapes, 1, ESKER_ERR_INVALID, "must be finite");
     const op_check_input half = {.dtype = ESKER_DTYPE_F16, .shape = DIMS(3), .lo = 0, .hi = 1};
     const op_check_input small[] = {{.dtype = ESKER_DTYPE_I8, .shape = DIMS(3)},
                                     {.dtype = ESKER_DTYPE_I8, .shape = DIMS(3)}};
-    op_check_refused(build_unary, &relu, &half, 1, ESKER_ERR_INVALID,
+    op_check_refused(op_check_build_unary, &relu, &half, 1, ESKER_ERR_INVALID,
                      "relu(float16 [3]): input 0 is float16, which is for storage alone: esker_convert() it to float32");
-    op_check_refused(build_binary, &add, small, 2, ESKER_ERR_INVALID, "esker_convert() it to float32 or int32");
+    op_check_refused(op_check_build_binary, &add, small, 2, ESKER_ERR_INVALID, "esker_convert() it to float32 or int32");
     const esker_dtype unknown = (esker_dtype)17;
     op_check_refused(build_convert, &unknown, shapes, 1, ESKER_ERR_INVALID, "unknown element type 17");
 }

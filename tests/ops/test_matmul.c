@@ -8,21 +8,14 @@
 #include "ops/ops.h"
 #include "support/plan_bits.h"
 
-enum { ACT_NONE, ACT_RELU, ACT_SIGMOID, ACT_TANH };
-
 typedef struct form {
     bool ta, tb;
-    int activation; /* ACT_...; with a bias, if there is a third input */
+    esker_node *(*activation)(esker_node *x); /* NULL: none; with a bias, if there is a third input */
 } form;
 
-static esker_node *activate(esker_node *x, int activation)
+static esker_node *activate(esker_node *x, const form *f)
 {
-    switch (activation) {
-    case ACT_RELU: return esker_relu(x);
-    case ACT_SIGMOID: return esker_sigmoid(x);
-    case ACT_TANH: return esker_tanh(x);
-    default: return x;
-    }
+    return f->activation ? f->activation(x) : x;
 }
 
 static esker_node *build(esker_graph *graph, esker_node *const *in, const void *args)
@@ -34,17 +27,17 @@ static esker_node *build(esker_graph *graph, esker_node *const *in, const void *
 
 static esker_node *build_biased(esker_graph *graph, esker_node *const *in, const void *args)
 {
-    return activate(esker_add(build(graph, in, args), in[2]), ((const form *)args)->activation);
+    return activate(esker_add(build(graph, in, args), in[2]), args);
 }
 
 static esker_node *build_biased_first(esker_graph *graph, esker_node *const *in, const void *args)
 {
-    return activate(esker_add(in[2], build(graph, in, args)), ((const form *)args)->activation);
+    return activate(esker_add(in[2], build(graph, in, args)), args);
 }
 
 static esker_node *build_active(esker_graph *graph, esker_node *const *in, const void *args)
 {
-    return activate(build(graph, in, args), ((const form *)args)->activation);
+    return activate(build(graph, in, args), args);
 }
 
 static esker_node *build_square(esker_graph *graph, esker_node *const *in, const void *args)
@@ -100,8 +93,8 @@ static const form forms[4] = {{false, false, 0}, {true, false, 0}, {false, true,
         .shape = __VA_ARGS__, .lo = -1, .hi = 1 \
     }
 static const form plain = {false, false, 0}, left = {true, false, 0}, right = {false, true, 0},
-                  relu = {false, false, ACT_RELU}, relu_right = {false, true, ACT_RELU},
-                  sigmoid = {true, false, ACT_SIGMOID}, tanh_right = {false, true, ACT_TANH};
+                  relu = {false, false, esker_relu}, relu_right = {false, true, esker_relu},
+                  sigmoid = {true, false, esker_sigmoid}, tanh_right = {false, true, esker_tanh};
 static const op_check_row tails[] = {
     {"a bias of one axis", build_biased, 3, {MATRIX({5, 6}), MATRIX({6, 7}), VECTOR({1, {7}})}, .args = &plain},
     {"a bias of two axes, first",

@@ -507,6 +507,18 @@ int op_check_main(const char *group, const op_check_row *rows, size_t n_rows, co
     return test_finish(failed);
 }
 
+esker_node *op_check_build_unary(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return ((const op_check_unary *)args)->fn(in[0]);
+}
+
+esker_node *op_check_build_binary(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return ((const op_check_binary *)args)->fn(in[0], in[1]);
+}
+
 static void with_variant(void **state)
 {
     const op_check_variant *v = *state;

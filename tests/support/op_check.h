@@ -90,6 +90,16 @@ void op_check(void **state);
 /** Run every row as a test of its own, then `n_more` further tests; the value for main() to return. */
 int op_check_main(const char *group, const op_check_row *rows, size_t n_rows, const struct CMUnitTest *more, size_t n_more);
 
+/** Rows of one operation with one operand or two: `args` point to it, in a struct since a function pointer does not fit a const void *. */
+typedef struct op_check_unary {
+    esker_node *(*fn)(esker_node *x);
+} op_check_unary;
+typedef struct op_check_binary {
+    esker_node *(*fn)(esker_node *a, esker_node *b);
+} op_check_binary;
+esker_node *op_check_build_unary(esker_graph *graph, esker_node *const *in, const void *args);
+esker_node *op_check_build_binary(esker_graph *graph, esker_node *const *in, const void *args);
+
 /** A row for kernels that would not be chosen. */
 typedef struct op_check_variant {
     const char *names; /* as ESKER_VARIANT takes them */
