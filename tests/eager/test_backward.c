@@ -2,14 +2,13 @@
  * device test: gradients of programs on tensors, against the double reference of the same program as a graph, and what goes
  * wrong. ESKER_TEST_PROGRAMS=1000 tries that many random programs, in place of a few.
  */
-#include "support/test.h"
-
 #include <math.h>
 #include <stdio.h>
 
 #include <esker/plan.h>
 #include "graph/graph.h"
 #include "programs.h"
+#include "support/calls.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 #define N             35
@@ -18,24 +17,9 @@ static const esker_shape shape = {2, {5, 7}};
 
 static esker_tensor *parameter(const esker_shape *s, const float *values)
 {
-    esker_tensor *t = esker_tensor_from_data(test_device(), ESKER_DTYPE_F32, s, values);
-    assert_non_null(t);
+    esker_tensor *t = test_tensor(ESKER_DTYPE_F32, s, values);
     assert_ok(esker_tensor_set_requires_grad(t, true));
     return t;
-}
-
-static double item(esker_tensor *t)
-{
-    double value;
-    assert_ok(esker_tensor_item(t, &value));
-    return value;
-}
-
-static esker_eager_counters counters(void)
-{
-    esker_eager_counters c;
-    esker_eager_get_counters(test_device(), &c);
-    return c;
 }
 
 /* ---- Random programs ---- */
@@ -103,9 +87,9 @@ static void check_program(uint64_t stream)
     for (int i = 0; i < PROGRAM_INPUTS; i++) in[i] = parameter(&shape, data[i]);
     esker_tensor *loss = eager_random_program(&random, in, n_ops, look, &r);
     assert_non_null(loss);
-    if (stream % 3 == 0) item(loss);
+    if (stream % 3 == 0) test_item(loss);
     assert_ok(esker_tensor_backward(loss, false));
-    double loss_error = fabs(item(loss) - want_loss);
+    double loss_error = fabs(test_item(loss) - want_loss);
     if (!(loss_error <= 1e-5)) fail_msg("program %d: the loss is off by %g", (int)stream, loss_error);
     for (int i = 0; i < PROGRAM_INPUTS; i++) {
         double largest = 0;
@@ -184,16 +168,16 @@ static void a_training_step_is_one_plan_that_is_compiled_once(void **state)
     double first = 0, last = 0;
     esker_eager_counters before = {0}, after;
     for (int step = 0; step < 120; step++) {
-        if (step == 2) before = counters(); /* by then nothing is new */
+        if (step == 2) before = test_eager_counters(); /* by then nothing is new */
         assert_ok(esker_scope_open(dev));
         esker_tensor *loss = net_loss(&n, false);
         assert_ok(esker_tensor_backward(loss, false));
         descend(&n, 0.3f - 0.001f * (float)step);
-        last = item(loss);
+        last = test_item(loss);
         if (step == 0) first = last;
         assert_ok(esker_scope_close(dev));
     }
-    after = counters();
+    after = test_eager_counters();
     assert_int_equal(after.misses, before.misses);
     assert_int_equal(after.hits, before.hits + 118);
     assert_true(last < 0.2 * first);
@@ -210,7 +194,7 @@ static void reading_in_between_changes_nothing(void **state)
         assert_ok(esker_scope_open(dev));
         net n = make_net();
         esker_tensor *loss = net_loss(&n, way == 1);
-        if (way == 2) item(loss);
+        if (way == 2) test_item(loss);
         assert_ok(esker_tensor_backward(loss, false));
         assert_ok(esker_tensor_read(esker_tensor_get_grad(n.w1), 0, ESKER_TENSOR_REST, got[way]));
         assert_ok(esker_scope_close(dev));
@@ -232,13 +216,13 @@ static void control_flow_may_differ_every_step(void **state)
         esker_tensor *y = w;
         int depth = 0;
         do y = esker_tensor_affine(esker_tensor_sin(y), 1.2f, 0);
-        while (++depth < 4 && item(esker_tensor_mean(y, NULL, 0, false)) > 0.3 + 0.1 * (step % 5));
+        while (++depth < 4 && test_item(esker_tensor_mean(y, NULL, 0, false)) > 0.3 + 0.1 * (step % 5));
         esker_tensor *loss = esker_tensor_mean(esker_tensor_square(y), NULL, 0, false);
         assert_ok(esker_tensor_backward(loss, false));
         esker_tensor *slope = esker_tensor_affine(esker_tensor_get_grad(w), -1, 0);
         assert_ok(esker_tensor_assign(w, esker_tensor_add(w, slope)));
         esker_tensor_zero_grad(w);
-        mean = item(loss);
+        mean = test_item(loss);
         assert_ok(esker_scope_close(dev));
     }
     assert_true(mean < 0.05);
@@ -257,17 +241,17 @@ static void gradients_accumulate_until_they_are_zeroed(void **state)
     assert_null(esker_tensor_get_grad(x));
     for (int i = 1; i <= 3; i++) {
         assert_ok(esker_tensor_backward(esker_tensor_mul(esker_tensor_square(x), y), false));
-        assert_true(item(esker_tensor_get_grad(x)) == 8.0 * i);
-        assert_true(item(esker_tensor_get_grad(y)) == 4.0 * i);
+        assert_true(test_item(esker_tensor_get_grad(x)) == 8.0 * i);
+        assert_true(test_item(esker_tensor_get_grad(y)) == 4.0 * i);
     }
     esker_tensor_zero_grad(x);
     assert_null(esker_tensor_get_grad(x));
     esker_tensor_zero_grad(NULL);
     /* One value of two gradients, and a loss that is a parameter itself. */
     assert_ok(esker_tensor_backward(esker_tensor_add(x, y), false));
-    assert_true(item(esker_tensor_get_grad(x)) == 1 && item(esker_tensor_get_grad(y)) == 13);
+    assert_true(test_item(esker_tensor_get_grad(x)) == 1 && test_item(esker_tensor_get_grad(y)) == 13);
     assert_ok(esker_tensor_backward(x, false));
-    assert_true(item(esker_tensor_get_grad(x)) == 2);
+    assert_true(test_item(esker_tensor_get_grad(x)) == 2);
     assert_ok(esker_scope_close(dev));
 }
 
@@ -280,16 +264,16 @@ static void a_history_serves_once_unless_it_is_retained(void **state)
     esker_tensor *x = parameter(&(esker_shape){0}, &two);
     for (int read = 0; read < 2; read++) {
         esker_tensor *y = esker_tensor_exp(x), *loss = esker_tensor_square(y);
-        if (read) item(loss);
+        if (read) test_item(loss);
         esker_tensor_zero_grad(x);
         assert_ok(esker_tensor_backward(loss, true));
-        double once = item(esker_tensor_get_grad(x));
+        double once = test_item(esker_tensor_get_grad(x));
         assert_true(fabs(once - 2 * exp(4)) < 1e-3);
         assert_ok(esker_tensor_backward(loss, false));
-        assert_true(fabs(item(esker_tensor_get_grad(x)) - 2 * once) < 1e-3);
+        assert_true(fabs(test_item(esker_tensor_get_grad(x)) - 2 * once) < 1e-3);
         assert_fails(esker_tensor_backward(loss, false), ESKER_ERR_INVALID, "freed by an earlier pass");
         assert_fails(esker_tensor_backward(esker_tensor_neg(y), false), ESKER_ERR_INVALID, "freed by an earlier pass");
-        assert_true(fabs(item(esker_tensor_get_grad(x)) - 2 * once) < 1e-3);
+        assert_true(fabs(test_item(esker_tensor_get_grad(x)) - 2 * once) < 1e-3);
     }
     assert_ok(esker_scope_close(dev));
 }
@@ -310,15 +294,15 @@ static void no_gradient_where_none_is_wanted(void **state)
     /* y = x^2 with one factor detached: 2, not 4. */
     esker_tensor *y = esker_tensor_square(x);
     assert_ok(esker_tensor_backward(esker_tensor_mul(x, esker_tensor_detach(x)), false));
-    assert_true(item(esker_tensor_get_grad(x)) == 2);
+    assert_true(test_item(esker_tensor_get_grad(x)) == 2);
     esker_tensor_zero_grad(x);
     assert_false(esker_tensor_requires_grad(esker_tensor_detach(y)));
     assert_ok(esker_tensor_backward(esker_tensor_mul(x, esker_tensor_detach(y)), false));
-    assert_true(item(esker_tensor_get_grad(x)) == 4);
+    assert_true(test_item(esker_tensor_get_grad(x)) == 4);
     /* A clone passes it on. */
     esker_tensor_zero_grad(x);
     assert_ok(esker_tensor_backward(esker_tensor_square(esker_tensor_clone(x)), false));
-    assert_true(item(esker_tensor_get_grad(x)) == 4);
+    assert_true(test_item(esker_tensor_get_grad(x)) == 4);
     assert_fails(esker_tensor_backward(plain, false), ESKER_ERR_INVALID, "no tensor that requires a gradient");
     assert_fails(esker_tensor_set_requires_grad(y, true), ESKER_ERR_INVALID, "result of a call with a history");
     const int32_t label = 1;
@@ -346,7 +330,7 @@ static void bad_losses_and_missing_rules_are_refused(void **state)
     assert_non_null(strstr(esker_last_error(), "argmax"));
     assert_null(esker_tensor_get_grad(x));
     assert_ok(esker_tensor_backward(esker_tensor_mean(x, NULL, 0, false), false));
-    assert_true(fabs(item(esker_tensor_max(esker_tensor_get_grad(x), NULL, 0, false)) - 1.0 / N) < 1e-8);
+    assert_true(fabs(test_item(esker_tensor_max(esker_tensor_get_grad(x), NULL, 0, false)) - 1.0 / N) < 1e-8);
     assert_ok(esker_scope_close(dev));
 }
 
@@ -360,19 +344,19 @@ static void changed_values_are_noticed_where_they_matter(void **state)
     /* The product's gradient needs w as it was; the sum's does not. */
     for (int read = 0; read < 2; read++) {
         esker_tensor *product = esker_tensor_mul(x, w), *sum = esker_tensor_add(x, w);
-        if (read) item(product);
+        if (read) test_item(product);
         assert_ok(esker_tensor_assign(w, esker_tensor_scalar(dev, 5)));
         assert_fails(esker_tensor_backward(product, false), ESKER_ERR_INVALID, "was changed after it was used");
         assert_null(esker_tensor_get_grad(x));
         assert_ok(esker_tensor_backward(sum, false));
-        assert_true(item(esker_tensor_get_grad(x)) == 1 && item(esker_tensor_get_grad(w)) == 1);
+        assert_true(test_item(esker_tensor_get_grad(x)) == 1 && test_item(esker_tensor_get_grad(w)) == 1);
         esker_tensor_zero_grad(x);
         esker_tensor_zero_grad(w);
     }
     /* The same when the CPU writes. */
     esker_tensor *product = esker_tensor_mul(x, w);
     assert_ok(esker_tensor_set(w, NULL, 7));
-    assert_true(item(product) == 10);
+    assert_true(test_item(product) == 10);
     assert_fails(esker_tensor_backward(product, false), ESKER_ERR_INVALID, "was changed after it was used");
     assert_ok(esker_scope_close(dev));
 }
@@ -388,9 +372,9 @@ static void assignments_stop_gradients(void **state)
         esker_tensor *a = parameter(&(esker_shape){0}, &two), *c = parameter(&(esker_shape){0}, &three);
         assert_ok(esker_tensor_assign(a, esker_tensor_mul(a, c)));
         assert_true(esker_tensor_requires_grad(a));
-        if (read) item(a);
+        if (read) test_item(a);
         assert_ok(esker_tensor_backward(esker_tensor_mul(a, c), false));
-        assert_true(item(esker_tensor_get_grad(c)) == 6 && item(esker_tensor_get_grad(a)) == 3);
+        assert_true(test_item(esker_tensor_get_grad(c)) == 6 && test_item(esker_tensor_get_grad(a)) == 3);
         assert_ok(esker_scope_close(dev));
     }
 }
@@ -408,8 +392,8 @@ static void dropout_keeps_its_mask(void **state)
         esker_tensor *x = parameter(&(esker_shape){1, {COUNT}}, ones), *dropped = esker_tensor_dropout(x, 0.3f);
         esker_tensor *loss = esker_tensor_sum(dropped, NULL, 0, false);
         if (read) {
-            item(loss);
-            item(esker_tensor_mean(esker_tensor_random_uniform(dev, &(esker_shape){1, {5}}, 0, 1), NULL, 0, false));
+            test_item(loss);
+            test_item(esker_tensor_mean(esker_tensor_random_uniform(dev, &(esker_shape){1, {5}}, 0, 1), NULL, 0, false));
         }
         assert_ok(esker_tensor_backward(loss, false));
         assert_ok(esker_tensor_read(dropped, 0, ESKER_TENSOR_REST, y));
@@ -441,7 +425,7 @@ static void operations_with_several_outputs(void **state)
         y = esker_tensor_recurrent(
             y, &(esker_tensor_recurrent_desc){.kind = ESKER_RECURRENT_RNN_TANH, .weight_ih = w, .weight_hh = w});
         esker_tensor *loss = esker_tensor_mean(esker_tensor_square(y), NULL, 0, false);
-        if (read) item(loss);
+        if (read) test_item(loss);
         assert_ok(esker_tensor_backward(loss, false));
         assert_ok(esker_tensor_read(esker_tensor_get_grad(x), 0, ESKER_TENSOR_REST, got[read]));
         assert_ok(esker_scope_close(dev));
@@ -498,7 +482,7 @@ static void gradients_flow_through_further_outputs(void **state)
         }
         esker_tensor *loss = esker_tensor_mean(esker_tensor_square(cell), NULL, 0, false);
         if (both) loss = esker_tensor_add(loss, esker_tensor_mean(esker_tensor_square(y), NULL, 0, false));
-        if (way / 2 == 2) item(loss);
+        if (way / 2 == 2) test_item(loss);
         assert_ok(esker_tensor_backward(loss, false));
         assert_ok(esker_tensor_read(esker_tensor_get_grad(tu), 0, ESKER_TENSOR_REST, got));
         assert_close(got, values[grad->id], NULL, 1e-6, 4 * UNITS * UNITS);

@@ -1,53 +1,12 @@
-/* device test: calls on tensors: the bits of graphs, one plan for what nobody reads in between, and what goes wrong. */
-#include "support/test.h"
-
+/* device test: calls on tensors: the bits of graphs, one plan for what nobody reads in between, and values that the host makes and changes. */
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 
-#include <esker/memory.h>
 #include <esker/plan.h>
 #include "programs.h"
+#include "support/calls.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
-
-static esker_tensor *tensor(esker_dtype dtype, const esker_shape *shape, const void *data)
-{
-    esker_tensor *t = esker_tensor_from_data(test_device(), dtype, shape, data);
-    if (!t) print_message("%s\n", esker_last_error());
-    assert_non_null(t);
-    return t;
-}
-
-static esker_tensor *uniform_tensor(const esker_shape *shape, uint64_t stream)
-{
-    float values[4096];
-    int64_t n;
-    assert_ok(esker_shape_elems(shape, &n));
-    assert_true(n <= 4096);
-    test_uniform(values, n, -1, 1, stream);
-    return tensor(ESKER_DTYPE_F32, shape, values);
-}
-
-static void read_floats(esker_tensor *t, float *out)
-{
-    assert_non_null(t);
-    assert_ok(esker_tensor_read(t, 0, ESKER_TENSOR_REST, out));
-}
-
-static double item(esker_tensor *t)
-{
-    double value;
-    assert_ok(esker_tensor_item(t, &value));
-    return value;
-}
-
-static esker_eager_counters counters(void)
-{
-    esker_eager_counters c;
-    esker_eager_get_counters(test_device(), &c);
-    return c;
-}
 
 /* ---- Results ---- */
 
@@ -79,7 +38,7 @@ static void eager_results_are_those_of_graphs_to_the_bit(void **state)
         int64_t n;
         assert_ok(esker_shape_elems(shapes[i], &n));
         assert_ok(esker_plan_write(plan, esker_plan_find_input(plan, names[i]), given, (size_t)n * 4));
-        tensors[i] = tensor(i == 3 ? ESKER_DTYPE_I32 : ESKER_DTYPE_F32, shapes[i], given);
+        tensors[i] = test_tensor(i == 3 ? ESKER_DTYPE_I32 : ESKER_DTYPE_F32, shapes[i], given);
     }
     assert_ok(esker_plan_submit(plan, &ticket));
     for (int read_first = 0; read_first < 2; read_first++) { /* all at once, and in the middle of the program */
@@ -109,21 +68,21 @@ static void what_nobody_reads_in_between_is_one_plan(void **state)
     float got[2][120];
     esker_counters before, after;
     assert_ok(esker_scope_open(dev));
-    esker_tensor *x = uniform_tensor(&x_shape, 1), *y = uniform_tensor(&x_shape, 2);
-    read_floats(eager_chain(x, y), got[0]);
-    esker_eager_counters plans = counters();
+    esker_tensor *x = test_uniform_tensor(&x_shape, 1), *y = test_uniform_tensor(&x_shape, 2);
+    test_read_floats(eager_chain(x, y), got[0]);
+    esker_eager_counters plans = test_eager_counters();
     esker_device_get_counters(dev, &before);
     esker_tensor *result = eager_chain(x, y);
     esker_device_get_counters(dev, &after);
     assert_true(after.dispatches == before.dispatches); /* nothing runs until somebody reads */
-    assert_int_equal(counters().n_pending - plans.n_pending, 20);
+    assert_int_equal(test_eager_counters().n_pending - plans.n_pending, 20);
     assert_ok(esker_scope_open(dev));
     esker_tensor_ref(result);
     assert_ok(esker_scope_close(dev));
-    read_floats(result, got[1]);
+    test_read_floats(result, got[1]);
     esker_tensor_unref(result);
     assert_memory_equal(got[0], got[1], sizeof got[0]);
-    assert_int_equal(counters().hits + counters().misses, plans.hits + plans.misses + 1);
+    assert_int_equal(test_eager_counters().hits + test_eager_counters().misses, plans.hits + plans.misses + 1);
     assert_ok(esker_scope_close(dev));
 }
 
@@ -132,26 +91,26 @@ static void a_structure_that_repeats_is_compiled_once(void **state)
 {
     (void)state;
     esker_device *dev = test_device();
-    esker_eager_counters first = counters();
+    esker_eager_counters first = test_eager_counters();
     esker_counters before, after;
     double sum = 0;
     for (int step = 0; step < 20; step++) {
         assert_ok(esker_scope_open(dev));
-        esker_tensor *unused = uniform_tensor(&b_shape, 5);
+        esker_tensor *unused = test_uniform_tensor(&b_shape, 5);
         if (step % 3 == 0) esker_tensor_exp(unused); /* wanted by nobody once the scope below is closed */
         assert_ok(esker_scope_open(dev));
-        esker_tensor *x = uniform_tensor(&x_shape, (uint64_t)step);
+        esker_tensor *x = test_uniform_tensor(&x_shape, (uint64_t)step);
         if (step % 2) esker_tensor_unref(esker_tensor_ref(x));
         esker_tensor *y = esker_tensor_ref(esker_tensor_mean(
             esker_tensor_mul(esker_tensor_scalar(dev, (float)step), esker_tensor_relu(x)), NULL, 0, false));
         assert_ok(esker_scope_close(dev));
         assert_ok(esker_scope_close(dev));
         if (step == 0) esker_device_get_counters(dev, &before);
-        sum += item(y);
+        sum += test_item(y);
         esker_tensor_unref(y);
     }
     esker_device_get_counters(dev, &after);
-    esker_eager_counters last = counters();
+    esker_eager_counters last = test_eager_counters();
     assert_true(sum > 0);
     assert_int_equal(last.misses - first.misses, 1);
     assert_int_equal(last.hits - first.hits, 19);
@@ -162,17 +121,17 @@ static void the_cache_is_bounded_and_the_least_recently_used_goes(void **state)
 {
     (void)state;
     esker_device *dev = test_device();
-    int most = counters().max_plans;
+    int most = test_eager_counters().max_plans;
     assert_ok(esker_eager_set_max_plans(dev, 2));
-    assert_true(counters().n_plans <= 2);
+    assert_true(test_eager_counters().n_plans <= 2);
     assert_ok(esker_scope_open(dev));
     const int64_t sizes[] = {3, 4, 3, 5, 3, 4}; /* 5 drives 4 out, not 3 */
-    esker_eager_counters start = counters();
+    esker_eager_counters start = test_eager_counters();
     for (size_t i = 0; i < LENGTH(sizes); i++) {
         float out[8];
-        read_floats(esker_tensor_cos(uniform_tensor(&(esker_shape){1, {sizes[i]}}, i)), out);
+        test_read_floats(esker_tensor_cos(test_uniform_tensor(&(esker_shape){1, {sizes[i]}}, i)), out);
     }
-    esker_eager_counters end = counters();
+    esker_eager_counters end = test_eager_counters();
     assert_int_equal(end.hits - start.hits, 2);
     assert_int_equal(end.misses - start.misses, 4);
     assert_int_equal(end.n_plans, 2);
@@ -194,12 +153,12 @@ static void random_numbers_differ_between_calls_and_repeat_with_the_seed(void **
         assert_ok(esker_eager_set_seed(dev, 42));
         esker_tensor *a = esker_tensor_random_uniform(dev, &shape, 0, 1),
                      *b = esker_tensor_random_uniform(dev, &shape, 0, 1);
-        read_floats(a, got[round][0]);
-        read_floats(b, got[round][1]);
-        esker_eager_counters before = counters();
-        read_floats(esker_tensor_random_uniform(dev, &shape, 0, 1), got[round][2]);
-        read_floats(esker_tensor_random_uniform(dev, &shape, 0, 1), got[round][3]);
-        if (round) assert_int_equal(counters().misses, before.misses);
+        test_read_floats(a, got[round][0]);
+        test_read_floats(b, got[round][1]);
+        esker_eager_counters before = test_eager_counters();
+        test_read_floats(esker_tensor_random_uniform(dev, &shape, 0, 1), got[round][2]);
+        test_read_floats(esker_tensor_random_uniform(dev, &shape, 0, 1), got[round][3]);
+        if (round) assert_int_equal(test_eager_counters().misses, before.misses);
     }
     assert_memory_equal(got[0], got[1], sizeof got[0]);
     for (int i = 0; i < 4; i++)
@@ -227,17 +186,17 @@ static void tensors_are_made_from_numbers(void **state)
     esker_device *dev = test_device();
     float got[12];
     assert_ok(esker_scope_open(dev));
-    read_floats(esker_tensor_zeros(dev, &(esker_shape){2, {3, 4}}), got);
+    test_read_floats(esker_tensor_zeros(dev, &(esker_shape){2, {3, 4}}), got);
     for (int i = 0; i < 12; i++) assert_true(got[i] == 0);
-    read_floats(esker_tensor_ones(dev, &(esker_shape){1, {5}}), got);
+    test_read_floats(esker_tensor_ones(dev, &(esker_shape){1, {5}}), got);
     for (int i = 0; i < 5; i++) assert_true(got[i] == 1);
-    assert_true(item(esker_tensor_full(dev, NULL, 2.5f)) == 2.5);
-    assert_true(item(esker_tensor_scalar(dev, -3)) == -3);
-    read_floats(esker_tensor_arange(dev, 1, 2, 0.25), got);
+    assert_true(test_item(esker_tensor_full(dev, NULL, 2.5f)) == 2.5);
+    assert_true(test_item(esker_tensor_scalar(dev, -3)) == -3);
+    test_read_floats(esker_tensor_arange(dev, 1, 2, 0.25), got);
     for (int i = 0; i < 4; i++) assert_true(got[i] == 1 + 0.25f * (float)i);
-    read_floats(esker_tensor_arange(dev, 3, 0, -1), got);
+    test_read_floats(esker_tensor_arange(dev, 3, 0, -1), got);
     for (int i = 0; i < 3; i++) assert_true(got[i] == (float)(3 - i));
-    read_floats(esker_tensor_linspace(dev, 0, 1, 11), got);
+    test_read_floats(esker_tensor_linspace(dev, 0, 1, 11), got);
     for (int i = 0; i < 11; i++) assert_true(got[i] == (float)(i * 0.1));
     assert_null(esker_tensor_arange(dev, 0, 1, -1));
     assert_non_null(strstr(esker_last_error(), "from 0 to 1 in steps of -1"));
@@ -256,7 +215,7 @@ static void elements_are_read_and_set_on_the_host(void **state)
     const uint8_t bytes[6] = {1, 2, 3, 4, 5, 6};
     double value;
     assert_ok(esker_scope_open(dev));
-    esker_tensor *x = uniform_tensor(&shape, 1), *u = tensor(ESKER_DTYPE_U8, &shape, bytes);
+    esker_tensor *x = test_uniform_tensor(&shape, 1), *u = test_tensor(ESKER_DTYPE_U8, &shape, bytes);
     assert_ok(esker_tensor_set(x, (int64_t[]){1, -1}, 7.5));
     assert_ok(esker_tensor_at(x, (int64_t[]){-1, 2}, &value));
     assert_true(value == 7.5);
@@ -272,8 +231,8 @@ static void elements_are_read_and_set_on_the_host(void **state)
     assert_ok(esker_tensor_at(y, (int64_t[]){1, 2}, &value));
     assert_true(value == 56.25);
     assert_ok(esker_tensor_set(y, (int64_t[]){0, 0}, 4));
-    assert_true(item(esker_tensor_sum(esker_tensor_slice(y, (esker_range[]){{0, 1, 1}, {0, 1, 1}}, 2), NULL, 0, false)) ==
-                4);
+    assert_true(
+        test_item(esker_tensor_sum(esker_tensor_slice(y, (esker_range[]){{0, 1, 1}, {0, 1, 1}}, 2), NULL, 0, false)) == 4);
     assert_ok(esker_scope_close(dev));
 }
 
@@ -285,8 +244,8 @@ static void rows_share_memory(void **state)
     double value;
     assert_ok(esker_scope_open(dev));
     test_uniform(values, 35, -1, 1, 1);
-    esker_tensor *x = tensor(ESKER_DTYPE_F32, &(esker_shape){2, {5, 7}}, values), *rows = esker_tensor_rows(x, 1, 3);
-    read_floats(rows, got);
+    esker_tensor *x = test_tensor(ESKER_DTYPE_F32, &(esker_shape){2, {5, 7}}, values), *rows = esker_tensor_rows(x, 1, 3);
+    test_read_floats(rows, got);
     assert_memory_equal(got, values + 7, 21 * sizeof *got);
     assert_ok(esker_tensor_set(rows, (int64_t[]){0, 0}, 9));
     assert_ok(esker_tensor_at(x, (int64_t[]){1, 0}, &value));
@@ -295,13 +254,13 @@ static void rows_share_memory(void **state)
     assert_ok(esker_tensor_set(x, (int64_t[]){2, 3}, -8));
     assert_ok(esker_tensor_at(inner, (int64_t[]){0, 3}, &value));
     assert_true(value == -8);
-    assert_true(item(esker_tensor_min(inner, NULL, 0, false)) == -8); /* and in calls */
+    assert_true(test_item(esker_tensor_min(inner, NULL, 0, false)) == -8); /* and in calls */
     /* Of a tensor that is pending, and that is assigned to. */
     esker_tensor *y = esker_tensor_neg(x), *last = esker_tensor_rows(y, 4, 1);
-    read_floats(last, got);
+    test_read_floats(last, got);
     for (int i = 0; i < 7; i++) assert_true(got[i] == -values[28 + i]);
     assert_ok(esker_tensor_assign(y, esker_tensor_affine(y, 2, 0)));
-    read_floats(esker_tensor_neg(last), got);
+    test_read_floats(esker_tensor_neg(last), got);
     for (int i = 0; i < 7; i++) assert_true(got[i] == 2 * values[28 + i]);
     assert_null(esker_tensor_rows(x, 3, 3));
     assert_non_null(strstr(esker_last_error(), "3 from row 3 on, of [5, 7]"));
@@ -318,10 +277,10 @@ static void assigning_changes_what_comes_later(void **state)
     assert_ok(esker_tensor_assign(w, esker_tensor_affine(w, 2, 0)));
     esker_tensor *middle = esker_tensor_affine(w, 10, 0);
     assert_ok(esker_tensor_assign(w, esker_tensor_affine(w, 2, 0)));
-    assert_true(item(w) == 4 && item(before) == 10 && item(middle) == 20);
+    assert_true(test_item(w) == 4 && test_item(before) == 10 && test_item(middle) == 20);
     assert_ok(esker_tensor_assign(w, esker_tensor_affine(w, 2, 0)));
     assert_ok(esker_scope_close(dev));
-    assert_true(item(w) == 8);
+    assert_true(test_item(w) == 8);
     /* A plan that has it bound sees what it is by then. */
     esker_graph *graph;
     esker_plan *plan;
@@ -355,8 +314,8 @@ static void comparisons_on_the_host(void **state)
     const esker_shape shape = {1, {3}};
     bool same;
     assert_ok(esker_scope_open(dev));
-    esker_tensor *x = tensor(ESKER_DTYPE_F32, &shape, a), *y = tensor(ESKER_DTYPE_F32, &shape, b),
-                 *z = tensor(ESKER_DTYPE_F32, &shape, c);
+    esker_tensor *x = test_tensor(ESKER_DTYPE_F32, &shape, a), *y = test_tensor(ESKER_DTYPE_F32, &shape, b),
+                 *z = test_tensor(ESKER_DTYPE_F32, &shape, c);
     assert_ok(esker_tensor_array_equal(x, esker_tensor_clone(x), &same));
     assert_true(same);
     assert_ok(esker_tensor_array_equal(x, y, &same));
@@ -370,273 +329,6 @@ static void comparisons_on_the_host(void **state)
     assert_ok(esker_tensor_array_equal(x, esker_tensor_reshape(x, &(esker_shape){2, {1, 3}}), &same));
     assert_false(same);
     assert_ok(esker_scope_close(dev));
-}
-
-/* ---- Ownership ---- */
-
-static void scopes_release_what_is_not_kept(void **state)
-{
-    (void)state;
-    esker_device *dev = test_device();
-    assert_ok(esker_scope_open(dev));
-    esker_tensor *kept = NULL;
-    assert_ok(esker_scope_open(dev));
-    for (int i = 0; i < 10; i++) kept = esker_tensor_affine(esker_tensor_scalar(dev, (float)i), 2, 0);
-    assert_int_equal(counters().n_pending, 10);
-    esker_tensor_ref(kept);
-    assert_ok(esker_scope_close(dev));
-    assert_int_equal(counters().n_pending, 1);
-    assert_true(item(kept) == 18);
-    esker_tensor_unref(kept);
-    /* The outermost queues what is still wanted. */
-    kept = esker_tensor_ref(esker_tensor_scalar(dev, 1));
-    esker_tensor *y = esker_tensor_ref(esker_tensor_neg(kept));
-    assert_int_equal(counters().n_pending, 1);
-    assert_ok(esker_scope_close(dev));
-    assert_int_equal(counters().n_pending, 0);
-    assert_true(item(y) == -1);
-    esker_tensor_unref(y);
-    esker_tensor_unref(kept);
-    assert_fails(esker_scope_close(dev), ESKER_ERR_INVALID, "none is open");
-}
-
-/* What was called on tensors and never read is not run, and holds nothing. */
-static void what_nobody_wants_is_not_computed(void **state)
-{
-    (void)state;
-    esker_device *dev = test_device();
-    esker_counters before, after;
-    esker_tensor *x = esker_tensor_scalar(dev, 1);
-    esker_device_get_counters(dev, &before);
-    for (int i = 0; i < 5; i++) esker_tensor_unref(esker_tensor_exp(x));
-    assert_ok(esker_eager_flush(dev));
-    esker_device_get_counters(dev, &after);
-    assert_true(after.dispatches == before.dispatches);
-    esker_tensor_unref(x);
-}
-
-/* Many calls without a read: the list of what is pending is bounded. */
-static void long_programs_are_run_in_parts(void **state)
-{
-    (void)state;
-    esker_device *dev = test_device();
-    esker_tensor *x = esker_tensor_scalar(dev, 0);
-    for (int i = 0; i < 2500; i++) {
-        esker_tensor *next = esker_tensor_affine(x, 1, 1);
-        assert_non_null(next);
-        esker_tensor_unref(x);
-        x = next;
-    }
-    assert_true(item(x) == 2500);
-    esker_tensor_unref(x);
-}
-
-/* ---- What goes wrong ---- */
-
-static void failures_are_told_once_and_leave_the_rest_alone(void **state)
-{
-    (void)state;
-    esker_device *dev = test_device();
-    char message[256];
-    assert_ok(esker_scope_open(dev));
-    esker_tensor *x = uniform_tensor(&x_shape, 1), *w = uniform_tensor(&w_shape, 2), *fine = esker_tensor_neg(x);
-    assert_null(esker_tensor_matmul(w, x, &(esker_matmul_desc){.transpose_b = true}));
-    assert_non_null(strstr(esker_last_error(), "matmul(float32 [20, 9], float32 [6, 20])"));
-    snprintf(message, sizeof message, "%s", esker_last_error());
-    /* NULL runs through, and the message stays. */
-    assert_null(esker_tensor_tanh(esker_tensor_add(esker_tensor_matmul(NULL, w, NULL), x)));
-    assert_null(esker_tensor_concat((esker_tensor *const[]){x, NULL}, 2, 0));
-    double value;
-    assert_true(esker_tensor_item(NULL, &value) != ESKER_OK);
-    assert_true(esker_tensor_backward(NULL, false) != ESKER_OK);
-    assert_string_equal(esker_last_error(), message);
-    /* A call that is made of several operations, of which a late one fails. */
-    assert_null(esker_tensor_cosine_embedding(x, x, w, NULL));
-    float got[120], want[120];
-    read_floats(fine, got);
-    read_floats(x, want);
-    for (int i = 0; i < 120; i++) assert_true(got[i] == -want[i]);
-    assert_ok(esker_scope_close(dev));
-}
-
-static void mapped_tensors_and_other_devices_are_refused(void **state)
-{
-    (void)state;
-    esker_device *dev = test_device(), *other = NULL;
-    esker_tensor *x;
-    void *address;
-    float value = 3;
-    assert_ok(esker_tensor_create(dev, &(esker_tensor_desc){.data = &value, .label = "numbers"}, &x));
-    esker_tensor *y = esker_tensor_neg(x);
-    assert_ok(esker_tensor_map(x, ESKER_MAP_WRITE, &address)); /* y is computed before */
-    assert_null(esker_tensor_neg(x));
-    assert_non_null(strstr(esker_last_error(), "neg: tensor numbers float32 [] is mapped"));
-    *(float *)address = 5;
-    assert_ok(esker_tensor_unmap(x));
-    assert_true(item(y) == -3);
-    esker_tensor_unref(y);
-    y = esker_tensor_neg(x);
-    assert_true(item(y) == -5);
-    assert_ok(esker_device_open(NULL, &other));
-    esker_tensor *z = esker_tensor_scalar(other, 1);
-    assert_null(esker_tensor_add(x, z));
-    assert_non_null(strstr(esker_last_error(), "add: tensors 0 and 1 are on different devices"));
-    assert_fails(esker_tensor_assign(x, z), ESKER_ERR_INVALID, "different devices");
-    esker_tensor_unref(z);
-    esker_device_unref(other);
-    esker_tensor_unref(x);
-    esker_tensor_unref(y);
-}
-
-static void *release(void *x)
-{
-    esker_tensor_unref(x);
-    return NULL;
-}
-
-/* The last reference to something pending, and to a history, returned by a thread that does not have the device. */
-static void pending_tensors_may_be_released_anywhere(void **state)
-{
-    (void)state;
-    esker_tensor *x = esker_tensor_scalar(test_device(), 1);
-    assert_ok(esker_tensor_set_requires_grad(x, true));
-    for (int i = 0; i < 60; i++) {
-        pthread_t thread;
-        esker_tensor *y = esker_tensor_neg(x), *z = esker_tensor_exp(y);
-        esker_tensor_unref(y);
-        if (i % 2) item(z);
-        assert_int_equal(pthread_create(&thread, NULL, release, z), 0);
-        if (i % 3 == 0) pthread_join(thread, NULL);
-        esker_tensor *w = esker_tensor_square(x);
-        assert_true(item(w) == 1);
-        esker_tensor_unref(w);
-        if (i % 3) pthread_join(thread, NULL);
-    }
-    assert_ok(esker_eager_flush(test_device()));
-    esker_tensor_unref(x);
-}
-
-static void released_tensors_are_refused(void **state)
-{
-    (void)state;
-    esker_tensor *x = esker_tensor_scalar(test_device(), 1), *other = esker_tensor_scalar(test_device(), 2), *out;
-    double value;
-    bool same;
-    char text[32];
-    esker_tensor_unref(x);
-    assert_null(esker_tensor_add(other, x));
-    assert_non_null(strstr(esker_last_error(), "add: tensor float32 [] was released before"));
-    assert_null(esker_tensor_stack((esker_tensor *const[]){x, other}, 2, 0));
-    assert_null(esker_tensor_rows(x, 0, 1));
-    assert_null(esker_tensor_detach(x));
-    assert_null(esker_tensor_get_grad(x));
-    esker_tensor_zero_grad(x);
-    assert_false(esker_tensor_requires_grad(x));
-    assert_fails(esker_tensor_item(x, &value), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_at(x, NULL, &value), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_set(x, NULL, 1), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_text(x, text, sizeof text, NULL), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_array_equal(other, x, &same), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_all_close(x, other, 0, 0, &same), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_assign(other, x), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_assign(x, other), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_backward(x, false), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_set_requires_grad(x, true), ESKER_ERR_INVALID, "released before");
-    assert_fails(esker_tensor_split_axis(x, 0, NULL, 1, &out), ESKER_ERR_INVALID, "released before");
-    assert_true(item(other) == 2);
-    esker_tensor_unref(other);
-}
-
-/* A plan that cannot be made: its results have no value, and say so; the device goes on. */
-static void a_plan_that_fails_takes_only_what_was_pending(void **state)
-{
-    (void)state;
-    esker_device *dev = test_device();
-    float got[64];
-    assert_ok(esker_scope_open(dev));
-    esker_tensor *x = uniform_tensor(&(esker_shape){2, {1, 4}}, 1);
-    esker_tensor *bad = esker_tensor_batch_norm(x, NULL); /* one value for a channel has no variance */
-    assert_non_null(bad);
-    assert_fails(esker_tensor_read(bad, 0, ESKER_TENSOR_REST, got), ESKER_ERR_INVALID, "batch_norm");
-    assert_fails(esker_tensor_read(bad, 0, ESKER_TENSOR_REST, got), ESKER_ERR_INVALID, "has no value");
-    assert_null(esker_tensor_neg(bad));
-    assert_non_null(strstr(esker_last_error(), "has no value"));
-    read_floats(esker_tensor_neg(x), got);
-    assert_ok(esker_scope_close(dev));
-}
-
-/* When memory ran out, what is pending stays so, and comes right when some was freed. */
-static void running_out_of_memory_loses_nothing(void **state)
-{
-    (void)state;
-    test_device();
-    esker_device *dev;
-    enum { N = 1 << 20 };
-    float first[4], again[4];
-    assert_ok(esker_device_open(NULL, &dev));
-    esker_tensor *x = esker_tensor_random_uniform(dev, &(esker_shape){1, {N}}, 0, 1);
-    assert_ok(esker_tensor_read(x, 7, 4, first));
-    esker_tensor *y = esker_tensor_square(x), *loss = esker_tensor_sum(y, NULL, 0, false);
-    assert_ok(esker_memory_set_limit(dev, ESKER_MEMORY_TEMPORARIES, 5 * N));
-    assert_fails(esker_tensor_read(y, 7, 4, again), ESKER_ERR_NO_MEMORY, "4194304 bytes");
-    assert_fails(esker_eager_flush(dev), ESKER_ERR_NO_MEMORY, "4194304 bytes");
-    assert_ok(esker_memory_set_limit(dev, ESKER_MEMORY_TEMPORARIES, 16 * N));
-    assert_ok(esker_tensor_read(y, 7, 4, again));
-    for (int i = 0; i < 4; i++) assert_true(again[i] == first[i] * first[i]);
-    double sum;
-    assert_ok(esker_tensor_item(loss, &sum));
-    assert_true(fabs(sum / N - 1.0 / 3) < 1e-3);
-    esker_tensor_unref(y);
-    esker_tensor_unref(x);
-    esker_tensor_unref(loss);
-    esker_device_unref(dev);
-}
-
-static void *call_elsewhere(void *x)
-{
-    static char message[256];
-    esker_tensor *y = esker_tensor_neg(x);
-    snprintf(message, sizeof message, "%s", y ? "" : esker_last_error());
-    return message;
-}
-
-static void other_threads_are_refused(void **state)
-{
-    (void)state;
-    esker_tensor *x = esker_tensor_scalar(test_device(), 1);
-    pthread_t thread;
-    void *message;
-    assert_int_equal(pthread_create(&thread, NULL, call_elsewhere, x), 0);
-    pthread_join(thread, &message);
-    assert_non_null(strstr(message, "belongs to another thread"));
-    esker_tensor *y = esker_tensor_neg(x);
-    assert_true(item(y) == -1);
-    esker_tensor_unref(y);
-    esker_tensor_unref(x);
-}
-
-/* A device of its own: opened, used and closed with things pending, scopes open, and nothing released but the tensors. */
-static void a_device_closes_with_calls_pending(void **state)
-{
-    (void)state;
-    test_device();
-    esker_device *dev;
-    assert_ok(esker_device_open(NULL, &dev));
-    assert_ok(esker_scope_open(dev));
-    esker_tensor *x = esker_tensor_random_uniform(dev, &(esker_shape){1, {10}}, 0, 1);
-    esker_tensor *y = esker_tensor_ref(esker_tensor_exp(x));
-    double sum = item(esker_tensor_sum(y, NULL, 0, false));
-    assert_true(sum > 10);
-    esker_tensor_exp(esker_tensor_neg(y));
-    esker_tensor_unref(y);
-    esker_device_unref(dev);
-    assert_ok(esker_device_open(NULL, &dev));
-    x = esker_tensor_scalar(dev, 1);
-    y = esker_tensor_neg(x);
-    esker_device_unref(dev); /* the tensors keep it open */
-    assert_true(item(y) == -1);
-    esker_tensor_unref(x);
-    esker_tensor_unref(y);
 }
 
 /* ---- The table ---- */
@@ -683,17 +375,6 @@ int main(void)
         cmocka_unit_test(rows_share_memory),
         cmocka_unit_test(assigning_changes_what_comes_later),
         cmocka_unit_test(comparisons_on_the_host),
-        cmocka_unit_test(scopes_release_what_is_not_kept),
-        cmocka_unit_test(what_nobody_wants_is_not_computed),
-        cmocka_unit_test(long_programs_are_run_in_parts),
-        cmocka_unit_test(failures_are_told_once_and_leave_the_rest_alone),
-        cmocka_unit_test(mapped_tensors_and_other_devices_are_refused),
-        cmocka_unit_test(a_plan_that_fails_takes_only_what_was_pending),
-        cmocka_unit_test(pending_tensors_may_be_released_anywhere),
-        cmocka_unit_test(released_tensors_are_refused),
-        cmocka_unit_test(running_out_of_memory_loses_nothing),
-        cmocka_unit_test(other_threads_are_refused),
-        cmocka_unit_test(a_device_closes_with_calls_pending),
     };
     return test_finish(cmocka_run_group_tests_name("calls on tensors", tests, NULL, NULL));
 }
