@@ -1,63 +1,9 @@
 /* device test: options of esker train that say how to learn: losses and their settings, groups of parameters. */
-#include "support/test.h"
+#include "support/command.h"
 
 #include <stdio.h>
-#include <sys/wait.h>
 
-#define ESKER ESKER_BINARY_DIR "/esker"
-
-static char folder[1024], err[20000], out[20000];
-
-static void read_file(const char *name, char *buffer, size_t room)
-{
-    char path[1200];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "rb");
-    size_t n = file ? fread(buffer, 1, room - 1, file) : 0;
-    if (file) fclose(file);
-    buffer[n] = 0;
-}
-
-/* A file of the test's folder. */
-static bool write_file(const char *name, const void *bytes, size_t n_bytes)
-{
-    char path[1200];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "wb");
-    if (!file) return false;
-    bool good = fwrite(bytes, 1, n_bytes, file) == n_bytes;
-    return fclose(file) == 0 && good;
-}
-
-/* 40 images with bright rows that say their class, as IDX files. */
-static bool write_data(const char *split)
-{
-    enum { N = 40, PIXELS = 28 * 28 };
-    static unsigned char images[16 + N * PIXELS] = {0, 0, 8, 3, 0, 0, 0, N, 0, 0, 0, 28, 0, 0, 0, 28};
-    unsigned char labels[8 + N] = {0, 0, 8, 1, 0, 0, 0, N};
-    char name[60];
-    for (int i = 0; i < N; i++) {
-        labels[8 + i] = (unsigned char)(i % 10);
-        memset(images + 16 + i * PIXELS + i % 10 * 2 * 28, 200, 3 * 28);
-    }
-    snprintf(name, sizeof name, "%s-images-idx3-ubyte", split);
-    bool good = write_file(name, images, sizeof images);
-    snprintf(name, sizeof name, "%s-labels-idx1-ubyte", split);
-    return write_file(name, labels, sizeof labels) && good;
-}
-
-/* "esker train ARGUMENTS" in the folder; returns the exit status. */
-static int train(const char *arguments)
-{
-    char command[4000];
-    snprintf(command, sizeof command, "cd '%s' && exec '%s' train %s >out 2>err", folder, ESKER, arguments);
-    int raw = system(command);
-    read_file("out", out, sizeof out);
-    read_file("err", err, sizeof err);
-    return WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
-}
-
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     static const char model[] =
@@ -65,8 +11,10 @@ static int setup(void **state)
         "{\"type\": \"flatten\"}, {\"name\": \"hidden\", \"type\": \"linear\", \"features\": 16, "
         "\"param_group\": 3}, {\"type\": \"relu\"}, {\"name\": \"last\", \"type\": \"linear\", "
         "\"features\": 10}]}";
-    snprintf(folder, sizeof folder, "%s", test_folder("cli-train-options"));
-    return !write_file("net.json", model, strlen(model)) || !write_data("train") || !write_data("t10k");
+    command_begin("cli-train-options");
+    command_write("net.json", model, strlen(model));
+    command_write_digits(40, 40);
+    return 0;
 }
 
 static void every_loss_trains(void **state)
@@ -79,11 +27,11 @@ static void every_loss_trains(void **state)
         "--loss hinge",
     };
     (void)state;
-    test_device(); /* skips where there is none */
+    command_need_device();
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char line[400];
-        snprintf(line, sizeof line, "net.json --data mnist:. --epochs 1 --batch 16 --quiet %s", lines[i]);
-        if (train(line) != 0) fail_msg("%s: %s", lines[i], err);
+        snprintf(line, sizeof line, "train net.json --data mnist:mnist --epochs 1 --batch 16 --quiet %s", lines[i]);
+        command_check(line, 0, NULL, NULL);
     }
 }
 
@@ -91,11 +39,11 @@ static void every_loss_trains(void **state)
 static void groups_have_settings_of_their_own(void **state)
 {
     (void)state;
-    test_device();
-    assert_int_equal(train("net.json --data mnist:. --epochs 1 --batch 16 --quiet --optimizer adamw --weight-decay 0.1 "
-                           "--group 3:lr_scale=0.01 --group '1:params=*.bias,weight_decay=0' --group=1:lr_scale=0.5"),
-                     0);
-    assert_int_equal(train("net.json --data mnist:. --epochs 0 --group 3:weight_decay=0"), 0);
+    command_need_device();
+    command_check("train net.json --data mnist:mnist --epochs 1 --batch 16 --quiet --optimizer adamw --weight-decay 0.1 "
+                  "--group 3:lr_scale=0.01 --group '1:params=*.bias,weight_decay=0' --group=1:lr_scale=0.5",
+                  0, NULL, NULL);
+    command_check("train net.json --data mnist:mnist --epochs 0 --group 3:weight_decay=0", 0, NULL, NULL);
 }
 
 static void mistakes_are_told(void **state)
@@ -126,13 +74,13 @@ static void mistakes_are_told(void **state)
         {"--group ''", "--group: its value is empty"},
     };
     (void)state;
-    test_device();
+    command_need_device();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char line[400];
-        snprintf(line, sizeof line, "net.json --data mnist:. --epochs 0 %s", rows[i].arguments);
-        int status = train(line);
-        if (status != 1 && status != 2) fail_msg("%s: exit status %d", rows[i].arguments, status);
-        if (!strstr(err, rows[i].message)) fail_msg("%s: %s", rows[i].arguments, err);
+        snprintf(line, sizeof line, "train net.json --data mnist:mnist --epochs 0 %s", rows[i].arguments);
+        const command_outcome *o = command_run(line);
+        if (o->status != 1 && o->status != 2) fail_msg("%s: exit status %d", rows[i].arguments, o->status);
+        if (!strstr(o->err, rows[i].message)) fail_msg("%s: %s", rows[i].arguments, o->err);
     }
 }
 
@@ -143,5 +91,5 @@ int main(void)
         cmocka_unit_test(groups_have_settings_of_their_own),
         cmocka_unit_test(mistakes_are_told),
     };
-    return test_finish(cmocka_run_group_tests(tests, setup, NULL));
+    return test_finish(cmocka_run_group_tests(tests, set_up, NULL));
 }
