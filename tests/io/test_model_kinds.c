@@ -1,6 +1,6 @@
 /*
- * Operations as kinds of layers: what JSON says computes for every batch what C records, what C recorded by hand comes back
- * from JSON, and what would mix samples is refused. Needs no device.
+ * Operations as kinds of layers: what JSON says computes for every batch what C records, and what C recorded by hand comes back
+ * from JSON. Needs no device.
  */
 #include <esker/model.h>
 
@@ -209,92 +209,6 @@ static void json_computes_what_c_records(void **state)
     esker_graph_destroy(graph);
 }
 
-/* ---- What is refused, with layer, key and numbers ---- */
-
-#define IT(keys) MODEL("{\"name\": \"it\", " keys "}")
-static const struct failure {
-    const char *name, *text, *message;
-} failures[] = {
-    {"squeeze of the batch", IT("\"type\": \"squeeze\", \"axes\": [0]"),
-     "layer it, squeeze: axes: 0, the input's samples have axes 1 to 3"},
-    {"squeeze of nothing", IT("\"type\": \"squeeze\""), "layer it, squeeze: axes: no axis of the input's samples has"},
-    {"squeeze of more than 1", IT("\"type\": \"squeeze\", \"axes\": [2]"), "axis 2 has 3 elements, only one of 1 can go"},
-    {"unsqueeze before the batch", IT("\"type\": \"unsqueeze\", \"axis\": 0"),
-     "layer it, unsqueeze: axis: axis 0 is the batch"},
-    {"unsqueeze too far", IT("\"type\": \"unsqueeze\", \"axis\": 5"),
-     "layer it, unsqueeze: axis: 5, the input's samples have axes 1 to 4"},
-    {"expand of more axes", IT("\"type\": \"expand\", \"shape\": [2, 2, 3, 4]"),
-     "layer it, expand: shape: 4 axes, the input's samples have 3 (unsqueeze)"},
-    {"expand of 3 to 5", IT("\"type\": \"expand\", \"shape\": [0, 5, 0]"), "axis 2 has 3 elements; only an axis of 1"},
-    {"slice of nothing", IT("\"type\": \"slice\""), "layer it, slice: start, stop and step are missing"},
-    {"slice lists of two lengths", IT("\"type\": \"slice\", \"start\": [1, 1], \"step\": [2]"),
-     "layer it, slice: step: 1 numbers, another of start, stop and step has 2"},
-    {"slice of more axes", IT("\"type\": \"slice\", \"start\": [0, 0, 0, 1]"),
-     "ranges for 4 axes, the input's samples have 3"},
-    {"slice that is empty", IT("\"type\": \"slice\", \"start\": [2]"), "nothing of axis 1"},
-    {"slice backwards", IT("\"type\": \"slice\", \"step\": [-1]"),
-     "layer it: key \"step\": [-1] is not a list of 1 to 5 integers from 1"},
-    {"pad of nothing", IT("\"type\": \"pad\""), "layer it, pad: before and after are missing"},
-    {"pad of more axes", IT("\"type\": \"pad\", \"after\": [0, 0, 0, 1]"),
-     "padding for 4 axes, the input's samples have 3"},
-    {"pad with a value at the edge", IT("\"type\": \"pad\", \"after\": [1], \"mode\": \"edge\", \"value\": 2"),
-     "layer it, pad: value: 2, which the mode edge does not have"},
-    {"pad that mirrors too much", IT("\"type\": \"pad\", \"after\": [2], \"mode\": \"reflect\""), "0 to 1 are possible"},
-    {"roll of the batch", IT("\"type\": \"roll\", \"axis\": -4, \"shift\": 1"),
-     "layer it, roll: axis: axis 0 is the batch"},
-    {"tile of fewer axes", IT("\"type\": \"tile\", \"repeats\": [2]"),
-     "layer it, tile: repeats: of 1 axes, the input's samples have 3"},
-    {"tril of a row", MODEL("{\"type\": \"flatten\"}, {\"name\": \"it\", \"type\": \"tril\"}"),
-     "layer it, tril: the input's samples are [24], [..., rows, columns] are needed"},
-    {"concat of one", IT("\"type\": \"concat\", \"inputs\": [\"x\"]"),
-     "layer it: concat takes 2 to 1024 inputs, 1 is given"},
-    {"concat of none", IT("\"type\": \"concat\""), "layer it: concat takes 2 to 1024 inputs, 0 are given"},
-    {"concat of the batch", IT("\"type\": \"concat\", \"inputs\": [\"x\", \"x\"], \"axis\": 0"),
-     "layer it, concat: axis: axis 0 is the batch"},
-    {"stack before the batch", IT("\"type\": \"stack\", \"inputs\": [\"x\", \"x\"], \"axis\": -5"),
-     "layer it, stack: axis: axis 0 is the batch"},
-    {"input of a constant", IT("\"type\": \"full\", \"value\": 1, \"input\": \"x\""),
-     "layer it: full takes 0 inputs, 1 is given"},
-    {"constant without a value", IT("\"type\": \"full\""), "layer it: key \"value\" is missing"},
-    {"a batch beside rows",
-     MODEL("{\"name\": \"flat\", \"type\": \"mean\", \"axes\": [1, 2]}, {\"name\": \"it\", \"type\": \"add\", \"inputs\": "
-           "[\"x\", \"flat\"]}"),
-     "layer it, add: samples of 1 axes do not line up with samples of 3: unsqueeze input 1 first"},
-    {"where over fewer axes",
-     MODEL(
-         "{\"name\": \"flat\", \"type\": \"mean\", \"axes\": [1, 2]}, {\"name\": \"c\", \"type\": \"convert\", \"dtype\": "
-         "\"uint8\"}, {\"name\": \"it\", \"type\": \"where\", \"inputs\": [\"c\", \"x\", \"x\"]}"),
-     "layer it, where: samples of 1 axes do not line up with samples of 3: unsqueeze input 0 first"},
-    {"a product over the batch",
-     MODEL("{\"name\": \"flat\", \"type\": \"flatten\"}, {\"name\": \"it\", \"type\": \"matmul\", \"inputs\": [\"flat\", "
-           "\"flat\"], \"transpose_a\": true}"),
-     "layer it, matmul: samples of 1 and 1 axes: matrices of samples"},
-    {"a table of each sample", MODEL(INDICES "{\"name\": \"it\", \"type\": \"take\", \"inputs\": [\"x\", \"i\"]}"),
-     "layer it, take: the first input depends on the batch"},
-    {"gather along the batch",
-     MODEL(INDICES "{\"name\": \"it\", \"type\": \"gather\", \"inputs\": [\"x\", \"i\"], \"axis\": 0}"),
-     "layer it, gather: axis: axis 0 is the batch"},
-    {"no classes", IT("\"type\": \"one_hot\", \"classes\": 0"), "layer it: key \"classes\": 0 is not an integer from 1"},
-    {"an unknown type of elements", IT("\"type\": \"convert\", \"dtype\": \"bfloat16\""),
-     "layer it: key \"dtype\": \"bfloat16\" is not one of \"float32\""},
-    {"bounds the wrong way", IT("\"type\": \"random_uniform\", \"lo\": 2"),
-     "layer it, random_uniform: random_uniform: from 2 to 1"},
-    {"a variance of one",
-     MODEL("{\"type\": \"max\", \"axes\": [3], \"keepdims\": true}, {\"name\": \"it\", \"type\": \"variance\", \"axes\": "
-           "[3], \"correction\": 1}"),
-     "layer it, variance: variance(float32 [1, 2, 3, 1])"},
-    {"a parameter's value", IT("\"type\": \"parameter\", \"shape\": [3], \"init\": \"he_normal\", \"value\": 2"),
-     "layer it, parameter: value: 2, which the init he_normal does not have"},
-};
-
-static void each_mistake_has_its_message(void **state)
-{
-    const struct failure *c = *state;
-    esker_model *net;
-    assert_fails(esker_model_from_json(c->text, strlen(c->text), "bad.json", &net), ESKER_ERR_FORMAT, c->message);
-    assert_null(net);
-}
-
 /* ---- Parameters of their own ---- */
 
 static void positions_are_learned(void **state)
@@ -355,17 +269,13 @@ static void positions_are_learned(void **state)
 
 int main(void)
 {
-    enum { N_KINDS = sizeof kinds / sizeof *kinds, N_FAILURES = sizeof failures / sizeof *failures };
-    struct CMUnitTest tests[N_KINDS + N_FAILURES + 1] = {cmocka_unit_test(positions_are_learned)};
+    enum { N_KINDS = sizeof kinds / sizeof *kinds };
+    struct CMUnitTest tests[N_KINDS + 1] = {cmocka_unit_test(positions_are_learned)};
     int n = 1;
     for (int i = 0; i < N_KINDS; i++)
         tests[n++] = (struct CMUnitTest){.name = kinds[i].name,
                                          .test_func = json_computes_what_c_records,
                                          .initial_state = (void *)(uintptr_t)&kinds[i]};
-    for (int i = 0; i < N_FAILURES; i++)
-        tests[n++] = (struct CMUnitTest){.name = failures[i].name,
-                                         .test_func = each_mistake_has_its_message,
-                                         .initial_state = (void *)(uintptr_t)&failures[i]};
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
 
