@@ -52,7 +52,7 @@ bool esker__conv2d_suits_winograd(const esker__lowering *lowering, const esker__
 }
 
 /*
- * What one takes, in seconds: on llvmpipe for a core, measured beside others (tests/bench/conv_ways.c), whose conv/quads and gemm/quads work in tiles of 8
+ * What one takes, in seconds: on llvmpipe for a core, measured beside others (tests/bench/ways.c), whose conv/quads and gemm/quads work in tiles of 8
  * pixels and up to 64 columns; on NVIDIA for the whole of an H100 (docs/performance.md). Elsewhere nothing is measured: the tuner may find out.
  */
 typedef struct prices {

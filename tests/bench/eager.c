@@ -5,9 +5,7 @@
  *
  * CPU time is the calling thread's; each number is the least of several rounds, since other programs only ever add.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "bench/bench.h"
 
 #include <esker/esker.h>
 #include "../eager/programs.h"
@@ -19,18 +17,9 @@
 static esker_device *dev;
 static esker_tensor *x, *y;
 
-static void must(esker_status st)
-{
-    if (st == ESKER_OK) return;
-    fprintf(stderr, "%s\n", esker_last_error());
-    exit(1);
-}
-
 static double now(clockid_t clock)
 {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
+    return 1e6 * seconds_of(clock);
 }
 
 typedef struct cost {

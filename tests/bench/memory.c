@@ -6,8 +6,8 @@
  * Each number is the best of several rounds, since other programs only ever take away. A path's time ends when the bytes are where
  * they are wanted: in the GPU's memory (the GPU has finished) or in the program's.
  */
-#include <stdio.h>
-#include <stdlib.h>
+#include "bench/bench.h"
+
 #include <string.h>
 
 #include <esker/esker.h>
@@ -18,13 +18,6 @@
 
 static esker_device *dev;
 static int n_rounds = 7;
-
-static void must(esker_status st)
-{
-    if (st == ESKER_OK) return;
-    fprintf(stderr, "%s\n", esker_last_error());
-    exit(1);
-}
 
 static double seconds(uint64_t start)
 {

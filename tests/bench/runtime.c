@@ -6,9 +6,7 @@
  *
  * Each number is the least of many rounds of the calling thread's CPU time; the device's work is waited for outside of what is timed.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "bench/bench.h"
 
 #include <esker/esker.h>
 #include "gpu/internal.h"
@@ -20,20 +18,6 @@ typedef struct call {
     GLintptr offset;
     GLsizeiptr n_bytes;
 } call;
-
-static void must(esker_status st)
-{
-    if (st == ESKER_OK) return;
-    fprintf(stderr, "%s\n", esker_last_error());
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void bind(call *calls, int *n, esker__bound *bound, const esker__range *ranges, int n_ranges, bool storage,
                  uint32_t skip)
@@ -127,21 +111,21 @@ int main(int argc, char **argv)
     call *calls = flatten(plan, &n_calls);
     for (int i = 0; i < rounds; i++) {
         esker__plan_point_at_slot(plan, 0);
-        double start = now();
+        double start = seconds_of(CLOCK_THREAD_CPUTIME_ID);
         must(esker__submit_checked(dev, plan->launches, (int)plan->n_dispatches));
-        double t = now() - start;
+        double t = seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
         if (t < best[0]) best[0] = t;
         glFinish();
-        start = now();
+        start = seconds_of(CLOCK_THREAD_CPUTIME_ID);
         by_hand(calls, n_calls, dev->texels != NULL);
-        t = now() - start;
+        t = seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
         if (t < best[1]) best[1] = t;
         glFinish();
         for (size_t k = 0; k < plan->n_inputs; k++) must(esker_plan_mark_written(plan, (int)k));
         uint64_t ticket;
-        start = now();
+        start = seconds_of(CLOCK_THREAD_CPUTIME_ID);
         must(esker_plan_submit(plan, &ticket));
-        t = now() - start;
+        t = seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
         if (t < best[2]) best[2] = t;
         must(esker_plan_wait(plan, ticket));
     }

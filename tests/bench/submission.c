@@ -5,9 +5,7 @@
  *
  * CPU time is the calling thread's; each number is the least of several rounds, since other programs only ever add.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "bench/bench.h"
 
 #include <esker/esker.h>
 #include "plan/plan.h"
@@ -18,20 +16,6 @@ static esker_device *dev;
 static esker_plan *plan;
 static esker_event *event;
 static int n_called;
-
-static void must(esker_status st)
-{
-    if (st == ESKER_OK) return;
-    fprintf(stderr, "%s\n", esker_last_error());
-    exit(1);
-}
-
-static double now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
-}
 
 /* Fewer at a time than may be in flight, so that none waits for the GPU, which some drivers do by spinning. */
 #define AT_ONCE (ESKER_PLAN_SLOTS - 1)
@@ -44,9 +28,9 @@ static double measure(void (*run)(void), int n_rounds)
         double sum = 0;
         for (int i = 0; i < BATCH; i++) {
             must(esker_device_finish(dev));
-            double us = now_us();
+            double start = seconds_of(CLOCK_THREAD_CPUTIME_ID);
             for (int k = 0; k < AT_ONCE; k++) run();
-            sum += now_us() - us;
+            sum += 1e6 * (seconds_of(CLOCK_THREAD_CPUTIME_ID) - start);
         }
         if (sum / (BATCH * AT_ONCE) < least) least = sum / (BATCH * AT_ONCE);
     }
