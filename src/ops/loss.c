@@ -111,12 +111,18 @@ static esker_status emit_count(esker__lowering *lowering, const esker_node *node
                                                          .cost = {.flops = rows, .bytes = 4.0 * rows}});
 }
 
-/* Where the kernel leaves how many rows are right: behind the loss, if the two lie together. Else counting is a dispatch of its own. */
-#define RIGHT_BYTES 4096
-static bool counts_right(esker__lowering *lowering, const esker_node *node, uint32_t *out_word)
+/*
+ * Where the kernel leaves how many rows are right: behind the loss, if the two lie together. Else counting is a dispatch of its own. So it is on Midgard where more
+ * than 8 invocations share a row: with 16 its compiler spills for T860 (Mesa 25.0: 1 store and 4 loads, with 32 2 and 53).
+ */
+#define RIGHT_BYTES   4096
+#define MIDGARD_LANES 8
+static bool counts_right(esker__lowering *lowering, const esker_node *node, int lanes, uint32_t *out_word)
 {
     uint64_t distance;
     if (node->op->n_outputs < 3 || !esker__output_is_used(lowering, node, 2)) return false;
+    bool spills = lanes > MIDGARD_LANES && esker__lowering_family(lowering) == ESKER__FAMILY_MIDGARD;
+    if (esker__setting("count_apart", spills)) return false;
     const esker_node *right = esker__output((esker_node *)node, 2);
     if (!esker__lie_together(lowering, node, right, RIGHT_BYTES, &distance)) return false;
     *out_word = (uint32_t)(distance / 4);
@@ -138,7 +144,7 @@ static esker_status lower_cross_entropy(esker__lowering *lowering, const esker_n
         if (n_counts > MOST_COUNTS) n_counts = MOST_COUNTS;
     }
     esker__operand losses = esker__write(lowering, node), result = losses;
-    bool right = counts_right(lowering, node, &right_at);
+    bool right = counts_right(lowering, node, layout.lanes, &right_at);
     if (right) {
         result.span = true;
         result.n_bytes = 4 * (uint64_t)right_at + 4;
