@@ -139,9 +139,7 @@ static esker_status emit(esker__lowering *lowering, esker_node *const *norm, con
     params[2 + 4 * n] = desc.groups[0];
     desc.params = params;
     desc.n_params = 3 + 4 * n;
-    desc.defines = defines.chars;
-    if (st == ESKER_OK)
-        st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &desc);
+    if (st == ESKER_OK) return esker__emit_with(lowering, &desc, &defines);
     esker__text_finish(&defines);
     return st;
 }

@@ -270,6 +270,8 @@ static esker_status sum_splits(esker__lowering *lowering, esker__value part, uin
     bool many = n_elems >= ENOUGH_FOR_FOURS && esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA,
          fours = n_results % 4 == 0 && esker__setting("sum_fours", many);
     uint32_t ly = stripes_of(n_elems, n_splits, fours), lx = 128 / ly;
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_elems, (uint64_t)lx * (fours ? 4 : 1)), d.groups);
+    if (st != ESKER_OK) return st;
     esker__text_add(&defines, "LX %u\nLY %u\n", lx, ly);
     if (fours) esker__text_add(&defines, "V 4\n");
     d.operands[d.n_operands++] = (esker__operand){.value = part, .n_bytes = 4 * n_elems * n_splits};
@@ -277,22 +279,15 @@ static esker_status sum_splits(esker__lowering *lowering, esker__value part, uin
         d.operands[d.n_operands++] = (esker__operand){.value = *to, .write = true};
     else
         esker__tail_emit_updating(lowering, tail, out, fours, fours, sums, &d, &defines);
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    d.defines = defines.chars;
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_elems, (uint64_t)lx * (fours ? 4 : 1)), d.groups);
-    if (st == ESKER_OK) {
-        const esker_node *bias = has_bias ? out->inputs[out->n_inputs - esker__tail_n_inputs(tail)] : NULL;
-        uint32_t params[] = {
-            (uint32_t)n_elems,   n_splits,        n, has_bias ? esker__tail_bias_step(tail, bias) : 0, d.groups[0], inner,
-            (uint32_t)n_results, (uint32_t)n_sums};
-        d.params = params;
-        d.n_params = sizeof params / sizeof *params;
-        d.cost = (esker__cost){.flops = (double)n_elems * n_splits, .bytes = 4.0 * (double)n_elems * (n_splits + 1)};
-        if (!to) esker__update_cost(out, &d.cost);
-        st = esker__emit(lowering, &d);
-    }
-    esker__text_finish(&defines);
-    return st;
+    const esker_node *bias = has_bias ? out->inputs[out->n_inputs - esker__tail_n_inputs(tail)] : NULL;
+    uint32_t params[] = {
+        (uint32_t)n_elems,   n_splits,        n, has_bias ? esker__tail_bias_step(tail, bias) : 0, d.groups[0], inner,
+        (uint32_t)n_results, (uint32_t)n_sums};
+    d.params = params;
+    d.n_params = sizeof params / sizeof *params;
+    d.cost = (esker__cost){.flops = (double)n_elems * n_splits, .bytes = 4.0 * (double)n_elems * (n_splits + 1)};
+    if (!to) esker__update_cost(out, &d.cost);
+    return esker__emit_with(lowering, &d, &defines);
 }
 
 esker_status esker__emit_sum_splits(esker__lowering *lowering, esker__value part, uint64_t n_elems, uint32_t n_splits,

@@ -244,11 +244,7 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, eske
     desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[0]);
     desc.operands[desc.n_operands++] = (esker__operand){.value = w};
     esker__tail_emit(lowering, &attr->tail, node, true, &desc, &defines);
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    desc.defines = defines.chars;
-    st = esker__emit(lowering, &desc);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &desc, &defines);
 }
 
 /* Counted and compiled for boards, measured on llvmpipe: docs/performance.md, "Channels in fours". */

@@ -127,11 +127,7 @@ esker_status esker__conv2d_emit_quads(esker__lowering *lowering, const esker__co
     desc.operands[desc.n_operands++] = (esker__operand){.value = x};
     desc.operands[desc.n_operands++] = (esker__operand){.value = w};
     esker__tail_emit(lowering, d->tail, d->y, d->fours, &desc, &defines);
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    desc.defines = defines.chars;
-    st = esker__emit(lowering, &desc);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &desc, &defines);
 }
 
 /* x as the forward pass would pad it, and g without padding, as if it were convolved by one tap. */

@@ -218,10 +218,7 @@ static esker_status transform_back(esker__lowering *lowering, const esker__conv2
     esker__text_add(&defines, "M %d\n", m);
     if (quads) esker__text_add(&defines, "QUADS 1\n");
     esker__tail_emit(lowering, d->tail, d->y, quads, &desc, &defines);
-    desc.defines = defines.chars;
-    st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &desc);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &desc, &defines);
 }
 
 esker_status esker__conv2d_emit_winograd(esker__lowering *lowering, const esker__conv2d_direct *d, int m)

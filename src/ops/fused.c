@@ -163,19 +163,16 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
         params.axes[i][0] = (uint32_t)map.dims[i] / quad;
         for (int k = 0; k < map.n_operands; k++) params.axes[i][1 + k] = (uint32_t)map.strides[k][i] * quad;
     }
-    esker__text defines = {0};
-    add_code(node, &map, modes, map.n_operands && inner4, esker__map_halves(lowering), &defines);
-    esker__dispatch_desc desc = {
-        .kernel = "elementwise/chain", .defines = defines.chars, .params = &params, .n_params = 5 + 4 * map.rank};
-    esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : ESKER_OK;
-    if (st == ESKER_OK) st = esker__fold_groups(lowering, esker__ceil_div(n, 4 * GROUP_SIZE), desc.groups);
+    esker__dispatch_desc desc = {.kernel = "elementwise/chain", .params = &params, .n_params = 5 + 4 * map.rank};
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, 4 * GROUP_SIZE), desc.groups);
+    if (st != ESKER_OK) return st;
     params.groups_x = desc.groups[0];
     for (int i = 0; i < node->n_inputs; i++) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[i]);
     for (int o = 0; o < node->op->n_outputs; o++)
         desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, o));
-    if (st == ESKER_OK) st = esker__emit(lowering, &desc);
-    esker__text_finish(&defines);
-    return st;
+    esker__text defines = {0};
+    add_code(node, &map, modes, map.n_operands && inner4, esker__map_halves(lowering), &defines);
+    return esker__emit_with(lowering, &desc, &defines);
 }
 
 /* ---- One operation for each number of outputs ---- */

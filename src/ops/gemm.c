@@ -64,10 +64,7 @@ esker_status esker__gemm_finish(esker__lowering *lowering, const esker__gemm *p,
         for (int i = 0; i < d->n_operands; i++) d->operands[i].in_place = false; /* the tail reads behind the meeting */
         d->operands[d->n_operands++] = (esker__operand){.value = esker__meetings(lowering, p->meetings), .write = true};
     }
-    d->defines = defines->chars;
-    esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
-                                      : esker__emit(lowering, d);
-    esker__text_finish(defines);
+    esker_status st = esker__emit_with(lowering, d, defines);
     if (st != ESKER_OK || parts == 1) return st;
     if (p->sums_bound) return esker__emit_sum_splits_and_sums(lowering, part, n_elems, parts, p->out);
     if (p->value_out) return esker__emit_sum_splits_to(lowering, part, n_elems, parts, *p->value_out);

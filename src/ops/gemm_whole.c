@@ -122,10 +122,7 @@ static esker_status emit(esker__lowering *lowering, const esker__gemm *p, const 
     bind(&d, &defines, "STATS", norm->stats);
     bind(&d, &defines, "X", norm->x);
     bind(&d, &defines, "Y", norm->y);
-    d.defines = defines.chars;
-    st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &d);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &d, &defines);
 }
 
 esker_status esker__gemm_lower_with_norm(esker__lowering *lowering, esker__gemm *p, const esker__gemm_norm *norm,

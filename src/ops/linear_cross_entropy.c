@@ -424,10 +424,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
                          eps};
     d.params = params;
     d.n_params = sizeof params / sizeof *params;
-    d.defines = defines.chars;
     cost(node, &d.cost);
-    st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &d);
-    esker__text_finish(&defines);
+    st = esker__emit_with(lowering, &d, &defines);
     return st == ESKER_OK ? finish(lowering, node, losses, partials, right_at) : st;
 }
 

@@ -40,10 +40,6 @@ esker_status esker__norm_emit(esker__lowering *lowering, esker__norm_call *c)
     esker__text_add(&defines, "%s", c->defines);
     if (c->tail) esker__tail_code(c->tail, c->quads, c->tail_block, &defines);
     if (c->updates) esker__results_emit(lowering, c->updates, 0, c->beside, c->quads, &c->desc, &defines);
-    c->desc.defines = defines.chars;
     if (c->uniform.uniform) c->desc.operands[c->desc.n_operands++] = c->uniform;
-    esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")
-                                     : esker__emit(lowering, &c->desc);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &c->desc, &defines);
 }

@@ -329,10 +329,7 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, cons
         if (!(disjoint && i == 2))
             d.operands[d.n_operands++] = esker__read(lowering, node->inputs[i]); /* y is not looked at */
     esker__tail_emit(lowering, tail, node, false, &d, &defines);
-    d.defines = defines.chars;
-    st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &d);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &d, &defines);
 }
 
 static esker_status lower(esker__lowering *lowering, const esker_node *node)

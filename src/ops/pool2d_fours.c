@@ -138,15 +138,11 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     };
     esker__text defines = {0};
     esker__text_add(&defines, "SIZE %u\nMEAN %d\n", size, attr->mean ? 1 + (attr->pool.exclude_padding != 0) : 0);
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    d.defines = defines.chars;
     d.params = &params;
     d.n_params = sizeof params / 4;
     d.operands[d.n_operands++] = esker__read(lowering, node->inputs[0]);
     d.operands[d.n_operands++] = esker__write(lowering, node);
-    st = esker__emit(lowering, &d);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &d, &defines);
 }
 
 static const esker__op pool2d_fours = {.name = "pool2d_fours",

@@ -18,7 +18,10 @@ static esker_status emit(esker__lowering *lowering, esker__dispatch_desc *d, con
 {
     uint64_t n_elems = (uint64_t)(y->dims[0] * planes * y->dims[2] * y->dims[3]);
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(n_elems, 64), d->groups);
-    if (st != ESKER_OK) return st;
+    if (st != ESKER_OK) {
+        esker__text_finish(defines);
+        return st;
+    }
     struct {
         uint32_t n_elems, channels, blocks, rows, columns, x_h, x_w, window[2];
         float by_columns, by_rows, by_planes;
@@ -40,8 +43,7 @@ static esker_status emit(esker__lowering *lowering, esker__dispatch_desc *d, con
     d->params = &params;
     d->n_params = sizeof params / 4;
     if (esker__divides_integers(n_elems)) esker__text_add(defines, "EXACT 1\n");
-    d->defines = defines->chars;
-    return defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions") : esker__emit(lowering, d);
+    return esker__emit_with(lowering, d, defines);
 }
 
 esker_status esker__emit_winners(esker__lowering *lowering, const esker_node *x, const int32_t window[2], bool gated,
@@ -55,9 +57,7 @@ esker_status esker__emit_winners(esker__lowering *lowering, const esker_node *x,
     d.operands[d.n_operands++] = esker__write(lowering, y);
     if (winners) d.operands[d.n_operands++] = esker__write(lowering, winners);
     esker__text_add(&defines, "WINNERS %d\nGATED %d\n", winners != NULL, gated);
-    esker_status st = emit(lowering, &d, &x->type.shape, shape, window, (shape->dims[1] + 3) / 4, &defines);
-    esker__text_finish(&defines);
-    return st;
+    return emit(lowering, &d, &x->type.shape, shape, window, (shape->dims[1] + 3) / 4, &defines);
 }
 
 esker_status esker__emit_winners_grad(esker__lowering *lowering, const esker_node *g, const esker_node *winners,
@@ -70,9 +70,7 @@ esker_status esker__emit_winners_grad(esker__lowering *lowering, const esker_nod
     d.operands[d.n_operands++] = esker__read(lowering, g);
     d.operands[d.n_operands++] = esker__read(lowering, winners);
     esker__tail_emit(lowering, tail, gx, false, &d, &defines);
-    esker_status st = emit(lowering, &d, &gx->type.shape, shape, window, shape->dims[1], &defines);
-    esker__text_finish(&defines);
-    return st;
+    return emit(lowering, &d, &gx->type.shape, shape, window, shape->dims[1], &defines);
 }
 
 void esker__winners_grad_reference(const esker_shape *shape_g, const esker_shape *shape_gx, const int32_t window[2],

@@ -152,13 +152,6 @@ static esker_status emit(esker__lowering *lowering, const job *j, const layout *
 
     esker__finish finish = last ? r->finish : ESKER__FINISH_SCALE;
     bool centre = r->term == ESKER__TERM_CENTRED_SQUARE || r->term == ESKER__TERM_EXP || finish == ESKER__FINISH_LOG;
-    esker__text defines = {0};
-    esker__text_add(&defines, "ROWS %d\nKEPT %d\nREDUCED %d\nTX %u\nTY %u\n", l->rows, n_kept, n_reduced, l->tx, l->ty);
-    if (r->arg)
-        esker__text_add(&defines, "MINIMUM %d\nPAIRS %d\nVALUES %d\n", r->minimum, j->pairs, !last);
-    else
-        esker__text_add(&defines, "WG %u\nV %u\nJOIN %d\nTERM %d\nFINISH %d\nCENTRE %d\n", l->group, l->v, (int)r->join,
-                        (int)r->term, (int)finish, centre);
     double n_in = (double)l->n_out * (double)l->n_terms * l->v;
     esker__dispatch_desc desc = {.kernel = r->arg ? "reduce/arg" : "reduce/reduce",
                                  .operands = {r->in},
@@ -166,6 +159,20 @@ static esker_status emit(esker__lowering *lowering, const job *j, const layout *
                                  .params = &params,
                                  .n_params = 5 + 4 * j->n_axes,
                                  .cost = {n_in, 4 * n_in + 4.0 * (double)l->n_out * (double)l->n_chunks}};
+    if (l->n_chunks > esker__lowering_limits(lowering)->groups[2])
+        return esker__fail(ESKER_ERR_LIMIT, "a reduction in %llu chunks, this device takes %u groups on an axis",
+                           (unsigned long long)l->n_chunks, esker__lowering_limits(lowering)->groups[2]);
+    esker_status st = esker__fold_groups(lowering, l->n_blocks, desc.groups);
+    if (st != ESKER_OK) return st;
+    desc.groups[2] = (uint32_t)l->n_chunks;
+    params.groups_x = desc.groups[0];
+    esker__text defines = {0};
+    esker__text_add(&defines, "ROWS %d\nKEPT %d\nREDUCED %d\nTX %u\nTY %u\n", l->rows, n_kept, n_reduced, l->tx, l->ty);
+    if (r->arg)
+        esker__text_add(&defines, "MINIMUM %d\nPAIRS %d\nVALUES %d\n", r->minimum, j->pairs, !last);
+    else
+        esker__text_add(&defines, "WG %u\nV %u\nJOIN %d\nTERM %d\nFINISH %d\nCENTRE %d\n", l->group, l->v, (int)r->join,
+                        (int)r->term, (int)finish, centre);
     if (r->arg && j->pairs) desc.operands[desc.n_operands++] = j->numbers;
     if (!r->arg && centre) desc.operands[desc.n_operands++] = r->centre;
     if (last && r->updating)
@@ -174,17 +181,7 @@ static esker_status emit(esker__lowering *lowering, const job *j, const layout *
     else if (!r->arg || !last)
         desc.operands[desc.n_operands++] = out;
     if (r->arg) desc.operands[desc.n_operands++] = numbers;
-    esker_status st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions")
-                                     : esker__fold_groups(lowering, l->n_blocks, desc.groups);
-    if (st == ESKER_OK && l->n_chunks > esker__lowering_limits(lowering)->groups[2])
-        st = esker__fail(ESKER_ERR_LIMIT, "a reduction in %llu chunks, this device takes %u groups on an axis",
-                         (unsigned long long)l->n_chunks, esker__lowering_limits(lowering)->groups[2]);
-    desc.groups[2] = (uint32_t)l->n_chunks;
-    params.groups_x = desc.groups[0];
-    desc.defines = defines.chars;
-    if (st == ESKER_OK) st = esker__emit(lowering, &desc);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &desc, &defines);
 }
 
 static esker_status lower_job(esker__lowering *lowering, const job *j)

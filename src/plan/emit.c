@@ -154,3 +154,13 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
     plan->dispatches[plan->n_dispatches++] = d;
     return ESKER_OK;
 }
+
+esker_status esker__emit_with(esker__lowering *l, esker__dispatch_desc *desc, esker__text *defines)
+{
+    desc->defines = defines->chars;
+    esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
+                                      : esker__emit(l, desc);
+    esker__text_finish(defines);
+    desc->defines = NULL;
+    return st;
+}

@@ -3,6 +3,7 @@
 #define ESKER_PLAN_LOWERING_H
 
 #include <esker/device.h>
+#include "base/text.h"
 #include "gpu/gpu.h"
 #include "graph/graph.h"
 
@@ -59,6 +60,8 @@ typedef struct esker__dispatch_desc {
 
 /** Copy the description into the plan. */
 esker_status esker__emit(esker__lowering *lowering, const esker__dispatch_desc *desc);
+/** The same with these definitions, which are released, also after a failure; they may have run out of memory before. */
+esker_status esker__emit_with(esker__lowering *lowering, esker__dispatch_desc *desc, esker__text *defines);
 
 /** What the device can do, or the limits that a plan without a device is made for. */
 const esker_limits *esker__lowering_limits(const esker__lowering *lowering);
