@@ -32,12 +32,6 @@ typedef struct esker__conv2d_direct {
     esker__cost cost;
 } esker__conv2d_direct;
 
-/**
- * The least invocations of a group of conv/tiled and conv/tiled_weight_grad: two warps. With 8 to 20 of them, less than one, NVIDIA's compiler (580, H100)
- * made kernels whose results differ from run to run, as if invocations read a tile before their neighbours had written it.
- */
-#define ESKER__CONV2D_TILED_LEAST 64
-
 /** Whether conv/tiled can compute it on a device with these limits. */
 bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_direct *d);
 esker_status esker__conv2d_emit_tiled(esker__lowering *lowering, const esker__conv2d_direct *d);

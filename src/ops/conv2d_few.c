@@ -1,5 +1,5 @@
 /* conv/few and conv/few_weight_grad, for x of a few channels (the first layers of networks): which convolutions they suit, and how they are cut into tiles. */
-#include "ops/conv2d_direct.h"
+#include "ops/conv2d_tiles.h"
 
 #include "base/fail.h"
 #include "ops/ops.h"
@@ -7,17 +7,6 @@
 #define MOST_CHANNELS 4
 #define MOST_TAPS     7 /* of a row */
 #define SHARED_BYTES  32768u
-
-static uint32_t at_most(uint64_t a, uint32_t b)
-{
-    return a < b ? (uint32_t)a : b;
-}
-
-/* The least number of equal parts, none longer than `most`: their length. */
-static uint32_t even_part(uint64_t n, uint32_t most)
-{
-    return (uint32_t)esker__ceil_div(n, esker__ceil_div(n, most));
-}
 
 /* vec4 of a row of x that four neighbouring pixels meet, and of that in a tile's row of `cols4` times four. */
 static uint32_t loaded(int64_t stride, int64_t taps)
@@ -50,22 +39,20 @@ static tiling choose_tiling(const esker__conv2d_direct *d)
     tiling t = {.ch = 4};
     uint64_t filters = SHARED_BYTES / 3 / (uint64_t)(4 * d->c_in * d->taps_y * d->taps_x); /* that fit beside x */
     uint32_t most = filters > 32 ? 32 : filters < t.ch ? t.ch : (uint32_t)filters;
-    t.lx = even_part(esker__ceil_div((uint64_t)d->columns, 4), 8);
-    t.lz = even_part(esker__ceil_div((uint64_t)d->f_out, t.ch), most / t.ch);
+    t.lx = esker__even_part(esker__ceil_div((uint64_t)d->columns, 4), 8);
+    t.lz = esker__even_part(esker__ceil_div((uint64_t)d->f_out, t.ch), most / t.ch);
     t.ly = FORWARD_INVOCATIONS / (t.lx * t.lz);
-    t.ly = even_part((uint64_t)d->rows, t.ly < 1 ? 1 : t.ly);
+    t.ly = esker__even_part((uint64_t)d->rows, t.ly < 1 ? 1 : t.ly);
     while (t.ly > 1 && shared_bytes(d, &t) > SHARED_BYTES) t.ly--;
     return t;
 }
 
-/* With pooling: the two rows of a window are those of neighbours, and rows and columns that no window has are left out. */
+/* With pooling: the two rows of a window are those of neighbours. */
 static tiling choose_pooling(const esker__conv2d_direct *d, esker__conv2d_direct *of)
 {
-    *of = *d;
-    of->rows -= of->rows % 2;
-    of->columns -= of->columns % 2;
+    *of = esker__conv2d_windows_of(d);
     tiling t = choose_tiling(of);
-    t.ly = 2 * even_part((uint64_t)of->rows / 2, t.ly < 2 ? 1 : t.ly / 2);
+    t.ly = 2 * esker__even_part((uint64_t)of->rows / 2, t.ly < 2 ? 1 : t.ly / 2);
     return t;
 }
 
@@ -79,7 +66,7 @@ bool esker__conv2d_few_pools(const esker_limits *limits, const esker__conv2d_dir
 
 bool esker__conv2d_suits_few(const esker_limits *limits, const esker__conv2d_direct *d)
 {
-    if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
+    if (!esker__has_room_for_tiles(limits)) return false;
     if (d->groups != 1 || d->step_y != 1 || d->step_x != 1 || d->c_in > MOST_CHANNELS) return false;
     if (d->stride_x > 2 || d->taps_x < 1 || d->taps_x > MOST_TAPS || d->taps_y < 1 || d->taps_y > 16) return false;
     tiling t = choose_tiling(d);
@@ -101,33 +88,14 @@ esker_status esker__conv2d_emit_few(esker__lowering *lowering, const esker__conv
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld channels need %llu groups, this device takes %u", d->y->op->name,
                            (long long)d->f_out, (unsigned long long)blocks_f, limits->groups[2]);
     desc.groups[2] = (uint32_t)blocks_f;
-    bool vy = !d->pooling && d->y_v == 1 && d->columns % 4 == 0 && d->y_channel % 4 == 0 && d->y_first % 4 == 0 &&
-              d->y_u % 4 == 0;
-    uint32_t params[] = {
-        (uint32_t)d->images,
-        (uint32_t)across,
-        (uint32_t)down,
-        desc.groups[0],
-        (uint32_t)d->rows,
-        (uint32_t)d->columns,
-        (uint32_t)d->f_out,
-        (uint32_t)d->x_h,
-        (uint32_t)d->x_w,
-        (uint32_t)d->pad_y,
-        (uint32_t)d->pad_x,
-        (uint32_t)d->w_f,
-        (uint32_t)d->w_c,
-        (uint32_t)d->w_first,
-        (uint32_t)d->w_p,
-        (uint32_t)d->w_q,
-        d->y_channel,
-        d->y_first,
-        d->y_u,
-        d->y_v,
-        d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0,
-    };
-    desc.params = params;
-    desc.n_params = sizeof params / sizeof *params;
+    bool vy = esker__conv2d_writes_fours(d);
+    struct {
+        uint32_t images, across, down, groups_x, rows, columns, f_out;
+        esker__conv2d_places places;
+    } params = {(uint32_t)d->images, (uint32_t)across,     (uint32_t)down,     desc.groups[0],
+                (uint32_t)d->rows,   (uint32_t)d->columns, (uint32_t)d->f_out, esker__conv2d_places_of(d)};
+    desc.params = &params;
+    desc.n_params = sizeof params / 4;
     esker__text defines = {0};
     esker__text_add(&defines, "LX %u\nLY %u\nLZ %u\nCH %u\nCI %d\nKH %d\nKW %d\nSY %d\nSX %d\nVY %d\n", t.lx, t.ly, t.lz,
                     t.ch, (int)d->c_in, (int)d->taps_y, (int)d->taps_x, (int)d->stride_y, (int)d->stride_x, vy);
@@ -137,10 +105,7 @@ esker_status esker__conv2d_emit_few(esker__lowering *lowering, const esker__conv
         esker__conv2d_emit_pooling(lowering, d, &desc, &defines);
     else
         esker__tail_emit(lowering, d->tail, d->y, vy, &desc, &defines);
-    desc.defines = defines.chars;
-    st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &desc);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &desc, &defines);
 }
 
 /* ---- The gradient of the filters ---- */
@@ -170,10 +135,10 @@ static grad_tiling choose_grad_tiling(const esker__conv2d_size *s, bool sums)
     grad_tiling t = {.n = INVOCATIONS, .fb = s->f > 4 && s->kw <= 4 ? 8 : 4};
     uint32_t lines = (uint32_t)(s->c * s->kh) + sums, most = t.n / lines;
     if (most > 32 / t.fb) most = 32 / t.fb;
-    t.blocks = most < 1 ? 1 : even_part(esker__ceil_div((uint64_t)s->f, t.fb), most);
+    t.blocks = most < 1 ? 1 : esker__even_part(esker__ceil_div((uint64_t)s->f, t.fb), most);
     t.slices = t.n / (t.blocks * lines);
     /* Four vec4 of each tile for an invocation: those of g, and those of x. */
-    t.cols4 = even_part(esker__ceil_div((uint64_t)s->ow, 4), at_most(4 * t.n / (t.fb * t.blocks), 8));
+    t.cols4 = esker__even_part(esker__ceil_div((uint64_t)s->ow, 4), esker__at_most(4 * t.n / (t.fb * t.blocks), 8));
     t.rows = 1;
     for (;;) {
         grad_tiling more = t;
@@ -185,13 +150,13 @@ static grad_tiling choose_grad_tiling(const esker__conv2d_size *s, bool sums)
         if ((uint64_t)s->n * across * esker__ceil_div((uint64_t)s->oh, more.rows) < GROUPS_WANTED) break;
         t = more;
     }
-    t.rows = even_part((uint64_t)s->oh, t.rows);
+    t.rows = esker__even_part((uint64_t)s->oh, t.rows);
     return t;
 }
 
 bool esker__conv2d_weight_grad_suits_few(const esker_limits *limits, const esker__conv2d_size *s)
 {
-    if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
+    if (!esker__has_room_for_tiles(limits)) return false;
     if (s->groups != 1 || s->dy != 1 || s->dx != 1 || s->c > MOST_CHANNELS) return false;
     if (s->sx > 2 || s->kw > MOST_TAPS || s->c * s->kh >= 64) return false;
     grad_tiling t = choose_grad_tiling(s, true);
@@ -206,17 +171,13 @@ esker_status esker__conv2d_weight_grad_emit_few(esker__lowering *lowering, const
     uint64_t across = esker__ceil_div((uint64_t)s->ow, 4 * t.cols4), down = esker__ceil_div((uint64_t)s->oh, t.rows),
              n_tiles = (uint64_t)s->n * across * down,
              n_elems = (uint64_t)(s->f * s->c * s->kh * s->kw) + (sums ? esker__round_up((uint64_t)s->f, 4) : 0);
-    uint64_t blocks_f = esker__ceil_div((uint64_t)s->f, t.fb * t.blocks), splits = GROUPS_WANTED / blocks_f,
-             most = PARTIAL_BYTES / (4 * n_elems);
-    if (splits > most) splits = most;
-    if (splits > n_tiles) splits = n_tiles;
-    if (splits < 1) splits = 1;
-    uint64_t chunk = esker__ceil_div(n_tiles, splits);
-    splits = esker__ceil_div(n_tiles, chunk);
+    uint64_t blocks_f = esker__ceil_div((uint64_t)s->f, t.fb * t.blocks);
+    uint32_t chunk,
+        parts = esker__conv2d_weight_grad_parts(GROUPS_WANTED / blocks_f, n_tiles, n_elems, PARTIAL_BYTES, &chunk);
 
-    esker__dispatch_desc d = {.kernel = "conv/few_weight_grad", .groups = {(uint32_t)blocks_f, (uint32_t)splits, 1}};
+    esker__dispatch_desc d = {.kernel = "conv/few_weight_grad", .groups = {(uint32_t)blocks_f, parts, 1}};
     uint32_t params[] = {
-        (uint32_t)across, (uint32_t)down, (uint32_t)n_tiles, (uint32_t)chunk, (uint32_t)s->oh, (uint32_t)s->ow,
+        (uint32_t)across, (uint32_t)down, (uint32_t)n_tiles, chunk,           (uint32_t)s->oh, (uint32_t)s->ow,
         (uint32_t)s->f,   (uint32_t)s->h, (uint32_t)s->w,    (uint32_t)s->py, (uint32_t)s->px, (uint32_t)n_elems,
     };
     d.params = params;
@@ -229,5 +190,5 @@ esker_status esker__conv2d_weight_grad_emit_few(esker__lowering *lowering, const
         s->ow % 4 == 0 && !pooled, sums != NULL);
     d.operands[d.n_operands++] = esker__read(lowering, node->inputs[0]);
     esker__conv2d_emit_g(lowering, node, pooled, &d, &defines);
-    return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, sums, &d, &defines);
+    return esker__conv2d_weight_grad_emit(lowering, node, parts, sums, &d, &defines);
 }

@@ -1,5 +1,5 @@
 /* Which kernels compute a convolution and its gradients, and how they are cut. */
-#include "ops/conv2d_direct.h"
+#include "ops/conv2d_tiles.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,18 +9,12 @@
 #include "ops/pool2d.h"
 #include "ops/sums.h"
 
-/* GPUs that allow groups of 1024 and have 32 KiB of shared memory have registers for tiles of 8 x 8, and their shared memory is fast;
-   the others spill beyond 4 x 4, or (the smallest Adrenos) are left with one wave. */
-static bool is_large(const esker_limits *limits)
-{
-    return limits->group_invocations >= 1024 && limits->shared_bytes >= 32768;
-}
-
 /* Where convolutions from tiles in shared memory are the usual choice: CPUs have no such memory, and Adrenos spill (a660: 20 of 8 x 8). */
 static bool prefers_tiles(const esker__lowering *lowering)
 {
     esker__family family = esker__lowering_family(lowering);
-    return is_large(esker__lowering_limits(lowering)) && family != ESKER__FAMILY_LLVMPIPE && family != ESKER__FAMILY_ADRENO;
+    return esker__has_room_for_tiles(esker__lowering_limits(lowering)) && family != ESKER__FAMILY_LLVMPIPE &&
+           family != ESKER__FAMILY_ADRENO;
 }
 
 /* Weights, one for each of 8 channels, that conv/direct shares at a time: vec4 pairs. */
@@ -53,7 +47,7 @@ static way choose_way(esker__lowering *lowering, const char *problem, double ter
 {
     static const char *const all[] = {"matmul", "winograd4", "winograd2", "few",  "tiled",
                                       "quads",  "wide",      "narrow",    "plain"};
-    bool large = is_large(esker__lowering_limits(lowering));
+    bool large = esker__has_room_for_tiles(esker__lowering_limits(lowering));
     const bool can[] = {
         suits_matmul, filtered.suits4, filtered.suits2, suits_few, suits_tiled, suits_quads && large, large, true, true};
     const char *names[sizeof can];
@@ -81,11 +75,6 @@ static way choose_way(esker__lowering *lowering, const char *problem, double ter
 static uint32_t channels_at_once(bool large, int64_t n)
 {
     return large && n >= 8 ? 8 : n > 2 ? 4 : (uint32_t)n;
-}
-
-static int32_t at_most(int64_t a, int64_t b)
-{
-    return (int32_t)(a < b ? a : b);
 }
 
 typedef esker__conv2d_direct direct;
@@ -166,7 +155,7 @@ static esker_status emit_plain(esker__lowering *lowering, const direct *d, way h
     desc.groups[2] = (uint32_t)groups_z;
 
     int32_t w_f[8];
-    for (int i = 0; i < 8; i++) w_f[i] = d->w_f * at_most(i, d->f_out - 1);
+    for (int i = 0; i < 8; i++) w_f[i] = d->w_f * (int32_t)esker__at_most((uint64_t)d->f_out - 1, (uint32_t)i);
     uint32_t bias_step = d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0;
     int64_t taps = (int64_t)d->taps_y * d->taps_x;
     bool share = ch == 8 && taps > 0 && taps <= SHARED_TAPS;
@@ -229,11 +218,7 @@ static esker_status emit_plain(esker__lowering *lowering, const direct *d, way h
     desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->w);
     esker__tail_emit(lowering, d->tail, d->y, false, &desc, &defines);
-    if (defines.failed) return esker__fail_memory(defines.capacity, "a kernel's definitions");
-    desc.defines = defines.chars;
-    st = esker__emit(lowering, &desc);
-    esker__text_finish(&defines);
-    return st;
+    return esker__emit_with(lowering, &desc, &defines);
 }
 
 static direct forward_direct(const esker_node *node)
@@ -438,10 +423,7 @@ esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esk
     d->cost.bytes += 4 * (double)(n_gw + n_sums) * (parts - 1);
     if (apart) part = esker__scratch(lowering, 4 * (n_gw + n_sums) * parts);
     d->operands[d->n_operands++] = apart ? (esker__operand){.value = part, .write = true} : esker__write(lowering, node);
-    d->defines = defines->chars;
-    esker_status st = defines->failed ? esker__fail_memory(defines->capacity, "a kernel's definitions")
-                                      : esker__emit(lowering, d);
-    esker__text_finish(defines);
+    esker_status st = esker__emit_with(lowering, d, defines);
     if (st != ESKER_OK || !apart) return st;
     return sums ? esker__emit_sum_splits_and_sums(lowering, part, n_gw, parts, node)
                 : esker__emit_sum_splits(lowering, part, n_gw, parts, NULL, 1, 1, node);
@@ -512,8 +494,8 @@ static esker_status weight_grad(esker__lowering *lowering, const esker_node *nod
     if (st != ESKER_OK) return st;
     int32_t g[8], x[8];
     for (int i = 0; i < 8; i++) {
-        g[i] = (int32_t)(s.oh * s.ow) * at_most(i, s.fg - 1);
-        x[i] = (int32_t)(s.h * s.w) * at_most(i, s.cg - 1);
+        g[i] = (int32_t)(s.oh * s.ow) * (int32_t)esker__at_most((uint64_t)s.fg - 1, (uint32_t)i);
+        x[i] = (int32_t)(s.h * s.w) * (int32_t)esker__at_most((uint64_t)s.cg - 1, (uint32_t)i);
     }
     uint32_t params[] = {
         (uint32_t)(tiles * splits),

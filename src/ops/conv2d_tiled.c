@@ -1,5 +1,5 @@
 /* conv/tiled: which convolutions it suits, and how they are cut into tiles. */
-#include "ops/conv2d_direct.h"
+#include "ops/conv2d_tiles.h"
 
 #include <stdio.h>
 
@@ -43,17 +43,6 @@ static uint32_t columns_of_taps(const esker__conv2d_direct *d, const phases *p)
     return (uint32_t)(p ? p->taps[0] + p->taps[1] : d->taps_x);
 }
 
-static uint32_t at_most(uint64_t a, uint32_t b)
-{
-    return a < b ? (uint32_t)a : b;
-}
-
-/* The least number of equal parts, none longer than `most`: their length. */
-static uint32_t even_part(uint64_t n, uint32_t most)
-{
-    return (uint32_t)esker__ceil_div(n, esker__ceil_div(n, most));
-}
-
 static uint32_t shared_bytes(const esker__conv2d_direct *d, const phases *p, const tiling *t)
 {
     uint32_t rows = (t->ly - 1) * (uint32_t)d->stride_y + (uint32_t)d->taps_y,
@@ -80,7 +69,7 @@ static uint32_t invocations(const tiling *t)
 static uint32_t channels_at_a_time(const esker__conv2d_direct *d, const phases *p, const tiling *t, uint32_t group)
 {
     uint32_t n = invocations(t), fits = SHARED_BYTES * group / shared_bytes(d, p, t);
-    uint32_t most = at_most((t->slices > 1 ? 5 : 4) * n / (2 * moved(d, p, t)), fits);
+    uint32_t most = esker__at_most((t->slices > 1 ? 5 : 4) * n / (2 * moved(d, p, t)), fits);
     if (most > d->c_in) most = (uint32_t)d->c_in;
     if (most < t->slices) return t->slices;
     for (uint32_t cc = most; t->slices > 1 && 2 * cc > most; cc--)
@@ -96,7 +85,7 @@ static void cut_windows(const esker__conv2d_direct *d, const shape *s, tiling *t
     best.ly = 2; /* neighbours share windows */
     for (; t->lz >= 1; t->lz /= 2) {
         uint32_t most = s->group / (2 * t->slices * t->lx * t->lz);
-        t->ly = 2 * even_part((uint64_t)d->rows / 2, most ? most : 1);
+        t->ly = 2 * esker__even_part((uint64_t)d->rows / 2, most ? most : 1);
         while (t->ly > 2 && shared_bytes(d, NULL, t) > SHARED_BYTES * s->group) t->ly = 2 * ((t->ly / 2 + 1) / 2);
         double read = (double)(esker__ceil_div((uint64_t)d->rows, t->ly) *
                                ((t->ly - 1) * (uint32_t)d->stride_y + (uint32_t)d->taps_y));
@@ -112,10 +101,10 @@ static bool cut(const esker_limits *limits, const esker__conv2d_direct *d, const
 {
     *t = (tiling){.ch = s->ch, .px = s->px, .slices = s->slices};
     if ((p && (t->px > 4 || t->slices > 1)) || (d->pooling && (t->px > 4 || t->ch > 4))) return false;
-    t->lx = at_most(esker__ceil_div((uint64_t)d->columns, t->px), 32 / t->px);
-    t->lz = at_most(esker__ceil_div((uint64_t)d->f_out, t->ch), 32 / t->ch);
+    t->lx = esker__at_most(esker__ceil_div((uint64_t)d->columns, t->px), 32 / t->px);
+    t->lz = esker__at_most(esker__ceil_div((uint64_t)d->f_out, t->ch), 32 / t->ch);
     uint32_t most = s->group / (t->slices * t->lx * t->lz);
-    t->ly = even_part((uint64_t)d->rows, most ? most : 1);
+    t->ly = esker__even_part((uint64_t)d->rows, most ? most : 1);
     while (t->ly > 1 && shared_bytes(d, p, t) > SHARED_BYTES * s->group) t->ly = (t->ly + 1) / 2;
     if (d->pooling) cut_windows(d, s, t);
     t->cc = channels_at_a_time(d, p, t, s->group);
@@ -136,7 +125,7 @@ static int shape_by_results(const esker__conv2d_direct *d, const phases *p)
 
 static bool suits(const esker_limits *limits, const esker__conv2d_direct *d, const phases *p)
 {
-    if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
+    if (!esker__has_room_for_tiles(limits)) return false;
     if (d->groups != 1 || d->step_y != 1 || d->step_x != 1 || d->f_out < 4) return false;
     if (d->stride_x > 2 || d->taps_x < 1 || d->taps_x > MAX_TAPS_X || d->taps_y < 1) return false;
     tiling t;
@@ -186,20 +175,11 @@ bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_d
     return suits(limits, d, NULL);
 }
 
-/* With pooling rows and columns that no window has are left out. */
-static esker__conv2d_direct windows_of(const esker__conv2d_direct *d)
-{
-    esker__conv2d_direct of = *d;
-    of.rows -= of.rows % 2;
-    of.columns -= of.columns % 2;
-    return of;
-}
-
 /* Where a dispatch is a good part of the time: larger ones have larger tiles. */
 bool esker__conv2d_tiled_pools(const esker_limits *limits, const esker__conv2d_direct *d)
 {
     if (!esker__conv2d_pools(limits, d->pooling)) return false;
-    esker__conv2d_direct of = windows_of(d);
+    esker__conv2d_direct of = esker__conv2d_windows_of(d);
     tiling t;
     return shape_by_results(&of, NULL) == TILE_4X4 && cut(limits, &of, NULL, &shapes[TILE_4X4], &t);
 }
@@ -239,7 +219,7 @@ static void phase_defines(const phases *p, int window, esker__text *defines)
 static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *d, const phases *p)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    esker__conv2d_direct of = windows_of(d);
+    esker__conv2d_direct of = esker__conv2d_windows_of(d);
     tiling t = choose_tiling(lowering, d->pooling ? &of : d, p);
     if (d->pooling) d = esker__conv2d_as_pooled(&of);
     uint64_t across = esker__ceil_div((uint64_t)d->columns, t.lx * t.px), down = esker__ceil_div((uint64_t)d->rows, t.ly),
@@ -258,39 +238,26 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
                            (long long)d->f_out, (unsigned long long)(blocks_f * splits), limits->groups[2]);
     desc.groups[2] = (uint32_t)blocks_f * (p ? 2 : splits);
     /* With phases rows are 2 columns long, and y_u is that of every other row. */
-    bool vy = p ? d->columns % 2 == 0 && d->y_u == 4 * (uint32_t)d->columns
-                : !d->pooling && d->y_v == 1 && d->columns % 4 == 0 && d->y_channel % 4 == 0 && d->y_first % 4 == 0 &&
-                      d->y_u % 4 == 0;
-    uint32_t params[25 + PHASE_WORDS] = {
-        (uint32_t)d->images,
-        (uint32_t)across,
-        (uint32_t)down,
-        desc.groups[0],
-        (uint32_t)d->rows,
-        (uint32_t)d->columns,
-        (uint32_t)d->f_out,
-        (uint32_t)d->c_in,
-        (uint32_t)d->x_h,
-        (uint32_t)d->x_w,
-        (uint32_t)d->pad_y,
-        (uint32_t)d->pad_x,
-        (uint32_t)d->w_f,
-        (uint32_t)d->w_c,
-        (uint32_t)d->w_first,
-        (uint32_t)d->w_p,
-        (uint32_t)d->w_q,
-        d->y_channel,
-        d->y_first,
-        d->y_u,
-        d->y_v,
-        d->bias ? esker__tail_bias_step(d->tail, d->bias) : 0,
-        (uint32_t)blocks_f,
-        chunk,
-        (uint32_t)n_elems,
-    };
-    if (p) phase_params(p, params + 25);
-    desc.params = params;
-    desc.n_params = p ? 25 + PHASE_WORDS : 25;
+    bool vy = p ? d->columns % 2 == 0 && d->y_u == 4 * (uint32_t)d->columns : esker__conv2d_writes_fours(d);
+    struct {
+        uint32_t images, across, down, groups_x, rows, columns, f_out, c_in;
+        esker__conv2d_places places;
+        uint32_t blocks_f, chunk, n_elems, phases[PHASE_WORDS];
+    } params = {.images = (uint32_t)d->images,
+                .across = (uint32_t)across,
+                .down = (uint32_t)down,
+                .groups_x = desc.groups[0],
+                .rows = (uint32_t)d->rows,
+                .columns = (uint32_t)d->columns,
+                .f_out = (uint32_t)d->f_out,
+                .c_in = (uint32_t)d->c_in,
+                .places = esker__conv2d_places_of(d),
+                .blocks_f = (uint32_t)blocks_f,
+                .chunk = chunk,
+                .n_elems = (uint32_t)n_elems};
+    if (p) phase_params(p, params.phases);
+    desc.params = &params;
+    desc.n_params = (int)(sizeof params / 4) - (p ? 0 : PHASE_WORDS);
     esker__text defines = {0};
     esker__text_add(&defines,
                     "LX %u\nLY %u\nLF %u\nLZ %u\nSLICES %u\nCH %u\nPX %u\nKH %d\nKW %d\nSY %d\nSX %d\nCC %u\nVY %d\nWHOLE "
@@ -320,9 +287,7 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     } else {
         esker__tail_emit(lowering, d->tail, d->y, vy, &desc, &defines);
     }
-    desc.defines = defines.chars;
-    st = defines.failed ? esker__fail_memory(defines.capacity, "a kernel's definitions") : esker__emit(lowering, &desc);
-    esker__text_finish(&defines);
+    st = esker__emit_with(lowering, &desc, &defines);
     if (st != ESKER_OK || splits == 1) return st;
     return esker__emit_sum_splits(lowering, part, n_elems, splits, d->tail, (uint32_t)d->f_out, d->y_channel, d->y);
 }

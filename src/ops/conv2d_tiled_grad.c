@@ -1,5 +1,5 @@
 /* conv/tiled_weight_grad: which weight gradients it suits, and how they are cut into tiles. */
-#include "ops/conv2d_direct.h"
+#include "ops/conv2d_tiles.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,11 +33,6 @@ typedef struct tiling {
     uint32_t lx, ly, parts, slices, fb, pb, rows, cols4, groups;
 } tiling;
 
-static uint32_t at_most(uint64_t a, uint32_t b)
-{
-    return a < b ? (uint32_t)a : b;
-}
-
 /* Fours of the tile of x in one channel, without the one that keeps channels apart. */
 static uint32_t plane4(const esker__conv2d_size *s, const tiling *t)
 {
@@ -64,15 +59,15 @@ static bool cut(const esker_limits *limits, const esker__conv2d_size *s, const s
 {
     tiling t = {.fb = s->fg >= 8 ? how->fb : 4, .pb = s->kh == 3 ? 3 : 1, .groups = how->groups};
     t.parts = (uint32_t)s->kh / t.pb;
-    t.lx = at_most((uint64_t)s->cg, 16);
-    t.ly = at_most(esker__ceil_div((uint64_t)s->fg, t.fb), how->sets);
+    t.lx = esker__at_most((uint64_t)s->cg, 16);
+    t.ly = esker__at_most(esker__ceil_div((uint64_t)s->fg, t.fb), how->sets);
     uint32_t most = how->group / (t.lx * t.ly * t.parts);
     uint32_t wanted = (uint32_t)esker__ceil_div(ESKER__CONV2D_TILED_LEAST, t.lx * t.ly * t.parts);
     if (wanted < 8) wanted = 8;
     if (wanted * t.parts > 64) wanted = 64 / t.parts; /* invocations along z */
     if (wanted < 1) wanted = 1;
-    t.slices = most < 1 ? 1 : at_most((uint64_t)s->oh, most < wanted ? most : wanted);
-    t.cols4 = at_most(esker__ceil_div((uint64_t)s->ow, 4), s->cg == 1 ? 4 : 8);
+    t.slices = most < 1 ? 1 : esker__at_most((uint64_t)s->oh, most < wanted ? most : wanted);
+    t.cols4 = esker__at_most(esker__ceil_div((uint64_t)s->ow, 4), s->cg == 1 ? 4 : 8);
     t.rows = t.slices;
     while (t.slices > 1 && !fits(s, &t, how->shared_bytes)) t.rows = --t.slices;
     while (t.cols4 > 1 && !fits(s, &t, how->shared_bytes)) t.cols4--;
@@ -90,7 +85,7 @@ static bool cut(const esker_limits *limits, const esker__conv2d_size *s, const s
 
 bool esker__conv2d_weight_grad_suits_tiled(const esker_limits *limits, const esker__conv2d_size *s)
 {
-    if (limits->group_invocations < 1024 || limits->shared_bytes < 32768) return false;
+    if (!esker__has_room_for_tiles(limits)) return false;
     if (s->groups != 1 || s->dy != 1 || s->dx != 1 || s->sx > 2 || s->kw < 1 || s->kw > 4 || s->kh > 16) return false;
     tiling t;
     return cut(limits, s, &shapes[0], &t);
@@ -150,20 +145,17 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
              n_tiles = (uint64_t)s->n * across * down,
              n_elems = (uint64_t)(s->f * s->cg * s->kh * s->kw) + (sums ? esker__round_up((uint64_t)s->f, 4) : 0);
     uint64_t blocks_c = esker__ceil_div((uint64_t)s->cg, t.lx), blocks_f = esker__ceil_div((uint64_t)s->fg, t.fb * t.ly);
-    uint64_t splits = t.groups / (blocks_c * blocks_f), most = PARTIAL_BYTES / (4 * n_elems);
-    if (splits > most) splits = most;
-    if (splits > n_tiles) splits = n_tiles;
-    if (splits < 1) splits = 1;
-    uint64_t chunk = esker__ceil_div(n_tiles, splits);
+    uint32_t chunk,
+        parts = esker__conv2d_weight_grad_parts(t.groups / (blocks_c * blocks_f), n_tiles, n_elems, PARTIAL_BYTES, &chunk);
     bool strided = s->sx > 1 || s->sy > 1;
     while (strided && esker__ceil_div(n_tiles, chunk + 1) * blocks_c * blocks_f >= ENOUGH) chunk++;
-    splits = esker__ceil_div(n_tiles, chunk);
+    parts = (uint32_t)esker__ceil_div(n_tiles, chunk);
 
     esker__dispatch_desc d = {.kernel = "conv/tiled_weight_grad",
-                              .groups = {(uint32_t)blocks_c, (uint32_t)blocks_f, (uint32_t)splits}};
+                              .groups = {(uint32_t)blocks_c, (uint32_t)blocks_f, parts}};
     uint32_t params[] = {
-        (uint32_t)across, (uint32_t)down,  (uint32_t)n_tiles, (uint32_t)chunk, (uint32_t)s->oh,
-        (uint32_t)s->ow,  (uint32_t)s->fg, (uint32_t)s->cg,   (uint32_t)s->h,  (uint32_t)s->w,
+        (uint32_t)across, (uint32_t)down,  (uint32_t)n_tiles, chunk,          (uint32_t)s->oh,
+        (uint32_t)s->ow,  (uint32_t)s->fg, (uint32_t)s->cg,   (uint32_t)s->h, (uint32_t)s->w,
         (uint32_t)s->py,  (uint32_t)s->px, (uint32_t)n_elems,
     };
     d.params = params;
@@ -177,5 +169,5 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
     if (sums) esker__text_add(&defines, "G_SUMS 1\n");
     d.operands[d.n_operands++] = esker__read(lowering, node->inputs[0]);
     esker__conv2d_emit_g(lowering, node, pooled, &d, &defines);
-    return esker__conv2d_weight_grad_emit(lowering, node, (uint32_t)splits, sums, &d, &defines);
+    return esker__conv2d_weight_grad_emit(lowering, node, parts, sums, &d, &defines);
 }
