@@ -34,6 +34,7 @@
 #define WRITES_T_1 0
 #define WRITES_Y_1 1
 #define WRITES_STATS_1 0
+#define WRITES_AGAIN_1 0
 #define WALK_1 STEP(0)
 #define OPERANDS layout(std430, binding = 0) readonly buffer Block0 { vec4 alone_a[]; }; layout(std430, binding = 1) readonly buffer Block1 { vec4 alone_b[]; }; layout(std430, binding = 2) writeonly buffer Block2 { vec4 alone_y[]; }; vec4 a_1(uint i) { return alone_a[i]; } vec4 b_1(uint i) { return alone_b[i]; } void write_y_1(uint i, vec4 v) { alone_y[i] = v; } struct Ahead_1 { float none; }; Ahead_1 ahead_1(uint at) { return Ahead_1(0.0); } vec4 tail_1(vec4 t, Ahead_1 o, uint at, bool mine) { return t; }
 #endif

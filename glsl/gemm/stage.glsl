@@ -7,9 +7,9 @@
 //           [m, N_PART] each; the bias then is that of every piece
 // Norms     NORM_@ 0: y = t.    1: t, behind its tail, is normalised along its row: y = (t - mean) rstd weight + shift; rstd = 1 / sqrt(variance + eps).
 //           2: t is the gradient of such a y, with respect to x, whose statistics are given: y = rstd (t' - mean(t') - h mean(t' h)), t' = t weight,
-//           h = (x - mean) rstd.    KIND_@ 0: mean and variance; 1: mean 0, and the mean square in place of the variance
+//           h = (x - mean) rstd; WRITES_AGAIN_@: that y is written once more, h weight + shift.    KIND_@ 0: mean and variance; 1: mean 0, and the mean square in place of the variance
 //           TAIL_LAST_@: the tail is that of y, in place of that of t
-// Functions a_1(at); b_@(at); bias_@(four), weight_@, shift_@; x_@(at), stats_@(row); write_t_@, write_y_@ (at, value), write_stats_@ (row, value): of those
+// Functions a_1(at); b_@(at); bias_@(four), weight_@, shift_@; x_@(at), stats_@(row); write_t_@, write_y_@, write_again_@ (at, value), write_stats_@ (row, value): of those
 //           that are there; Ahead_@ ahead_@(at) and vec4 tail_@(t, ahead, at): what the tail reads, and the tail
 #define FOURS (N_@ / 4)
 #define BLOCKS (K_@ / 4)
@@ -206,6 +206,9 @@ void end_@(uint first)
         all.y = 0.0;
 #endif
         result = inversesqrt(statistics[u].y + EPS_@) * (t[u] * weights - all.y - h * all.x);
+#if WRITES_AGAIN_@
+        if (mine) write_again_@(at[u], h * weights + shifts);
+#endif
 #endif
 #if TAIL_LAST_@
         result = tail_@(result, ahead[u], at[u], mine);

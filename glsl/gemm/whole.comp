@@ -8,12 +8,12 @@
 // Order     slice s adds up blocks s, s + SLICES, ... of four values of p, each in order of p; then the slices are added in order: fixed by k alone
 // Norms     NORM 1: t, behind its tail, is normalised along its row: y = (t - mean) rstd weight + shift; rstd = 1 / sqrt(variance + eps)
 //           NORM 2: t is the gradient of such a y, with respect to x, whose statistics are given: y = rstd (t' - mean(t') - h mean(t' h)),
-//                   t' = t weight, h = (x - mean) rstd
+//                   t' = t weight, h = (x - mean) rstd; AGAIN: and y once more, h weight + shift
 //           KIND 0: mean and variance; 1: mean 0, and the mean square in place of the variance
 //           TAIL_LAST: the tail is that of y, in place of that of t
 // Bindings  0 in a f32 [m, k]    1 in b f32: [k, n], or [n, k] if TB    2 in bias f32 [n] (if BIAS)    then those of TAIL; then, each macro its number,
 //           or 0 where there is none: T out f32 [m, n]; WEIGHT, SHIFT in f32 [n]; STATS vec2 (mean, variance) [m], out in NORM 1, in in NORM 2;
-//           X in f32 [m, n] (NORM 2); Y out f32 [m, n]
+//           X in f32 [m, n] (NORM 2); Y out f32 [m, n]; AGAIN out f32 [m, n]
 // Uniforms  m, n, k >= 1, n a multiple of 4
 // Groups    ceil(m / ROWS), folded over x and y: groups_x of them in x
 // Variants  VA, VB: k is a multiple of 4, and what lies along it is read as vec4
@@ -65,6 +65,9 @@
 #ifndef STATS
 #define STATS 0
 #endif
+#ifndef AGAIN
+#define AGAIN 0
+#endif
 #ifndef TAIL_LAST
 #define TAIL_LAST 0
 #endif
@@ -109,6 +112,9 @@ layout(std430, binding = STATS) readonly buffer Stats { vec2 stats[]; };
 layout(std430, binding = STATS) writeonly buffer Stats { vec2 stats_out[]; };
 #endif
 layout(std430, binding = Y) writeonly buffer Result { vec4 y[]; };
+#if AGAIN
+layout(std430, binding = AGAIN) writeonly buffer OfNorm { vec4 again[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint m, n, k, groups_x;
@@ -325,6 +331,9 @@ void main()
 #endif
 #if T
     t_out[at >> 2] = t;
+#endif
+#if AGAIN
+    again[at >> 2] = h * weights + shifts;
 #endif
     y[at >> 2] = result;
 }

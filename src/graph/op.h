@@ -134,6 +134,8 @@ enum {
     ESKER__OP_UPDATES_WITH_ALL =
         2048, /* (with `updating`) of small gradients, which update in their kernels only where all parameters are updated so: else the optimizer's
                                  ranges would be cut into more than they are worth */
+    ESKER__OP_OUTPUTS_TOGETHER =
+        4096, /* output 2 lies behind output 1 in one value, so that one operand can be both: esker__lie_together() */
     ESKER__OP_SHAPE_ONLY = 128 /* reads no input, takes their shapes alone: no gradient flows there, which is no error */
 };
 
@@ -213,11 +215,13 @@ struct esker__op {
     bool (*absorb)(const esker_node *node, const esker_node *user, int which, const esker__fusion *fusion, void *attr);
     const esker__op *keeping; /* NULL: it cannot */
     /**
-     * Recomputation (src/plan/recompute.c). `made` has as output 1 what its output 0 was computed from, and input `which` of `node` shows that output: if `node`
-     * can compute output 0 of `made` from it once more, within `storage_blocks`, change `attr` (a copy of node's) to that of a node of op->keeping whose
-     * output 1 is that, and return true. NULL member: it never can.
+     * Recomputation (src/plan/recompute.c). Input `which` of `node` shows output 1 of `made`, as nothing else does if it does `alone`: if `node` can
+     * compute output 0 of `made` from that once more, within `storage_blocks`, change `attr` (a copy of node's) to that of a node of op->keeping whose
+     * last output is that, and return true. *out_more: an input of `made` that such a node has behind the inputs of `node`; left alone: it has none. NULL
+     * member: it never can.
      */
-    bool (*recompute)(const esker_node *node, int which, const esker_node *made, uint32_t storage_blocks, void *attr);
+    bool (*recompute)(const esker_node *node, int which, const esker_node *made, bool alone, uint32_t storage_blocks,
+                      void *attr, const esker_node **out_more);
     /**
      * What `node` becomes in a plan with fusion, recorded in `graph` with `inputs`, what its own became (a clipping
      * that leaves the gradients alone, an update that clips them). NULL: itself. Must have those outputs of `node` that others read. What it

@@ -62,6 +62,7 @@ typedef struct esker__gemm_norm {
     int kind; /* 0: mean and variance; 1: mean square */
     float eps;
     const esker__operand *weight, *shift, *stats, *x, *y; /* stats: read backward, else written */
+    const esker__operand *again;                          /* backward: the norm of x itself, to write */
     bool result_is_used;                                  /* c itself is stored, too */
     const esker__tail *tail; /* of y: elements of tail_node. The product then has none but a bias */
     const esker_node *tail_node;

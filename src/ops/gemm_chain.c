@@ -284,6 +284,21 @@ static void add_writer(esker__lowering *lowering, blocks *b, esker__text *text, 
     esker__text_add(text, "void write_%s_%d(uint i, %s v) { memory_%d[i] = v; } ", name, stage, type, block);
 }
 
+/* The norm's result lies behind that of the product, which the stage writes, too, perhaps: then that block holds both. */
+static void add_again(esker__lowering *lowering, blocks *b, esker__text *text, const esker__row_stage *s, bool writes_t,
+                      int stage)
+{
+    const esker_node *again = esker__output((esker_node *)s->node, s->again_output),
+                     *t = esker__output((esker_node *)s->node, s->result_output);
+    uint64_t distance = 0;
+    bool both = writes_t &&
+                esker__lie_together(lowering, t, again, esker__lowering_limits(lowering)->storage_block_bytes, &distance);
+    int block = add_block(b, "vec4", esker__write(lowering, both ? t : again));
+    if (both) b->d->operands[block].n_bytes = distance + esker__node_bytes(again);
+    esker__text_add(text, "void write_again_%d(uint i, vec4 v) { memory_%d[i + %uu] = v; } ", stage, block,
+                    both ? (unsigned)(distance / 16) : 0);
+}
+
 /* ---- The text ---- */
 
 /* What the tail reads, and the tail as a function of four elements. */
@@ -343,15 +358,17 @@ static void add_stage(esker__lowering *lowering, blocks *b, esker__text *defines
     uint32_t terms = terms_of(s), columns = columns_of(s), slices = slices_of(s, g);
     bool writes_t = s->norm && s->result_output >= 0 && esker__output_is_used(lowering, s->node, s->result_output);
     bool writes_stats = s->norm == 1 && s->stats_output >= 0 && esker__output_is_used(lowering, s->node, s->stats_output);
+    bool writes_again = s->norm == 2 && s->again_output >= 0 && esker__output_is_used(lowering, s->node, s->again_output);
     bool writes_y = !next || esker__is_checked(lowering) || is_read_elsewhere(lowering, s->node, next->node);
     esker__text_add(defines, "K_%d %u\nN_%d %u\nK_PART_%d %u\nN_PART_%d %u\nTB_%d %d\n", stage, terms, stage, columns,
                     stage, p->k, stage, p->n, stage, p->tb);
     esker__text_add(defines, "SLICES_%d %u\nNEAR_%d %u\nNORM_%d %d\nKIND_%d %d\nEPS_%d %.9g\nTAIL_LAST_%d %d\n", stage,
                     slices, stage, near_of(s, g), stage, s->norm, stage, s->kind, stage, (double)s->eps, stage,
                     s->tail_last);
-    esker__text_add(defines, "BIAS_%d %d\nWEIGHT_%d %d\nSHIFT_%d %d\nWRITES_T_%d %d\nWRITES_Y_%d %d\nWRITES_STATS_%d %d\n",
-                    stage, p->bias != NULL, stage, s->weight != NULL, stage, s->shift != NULL, stage, writes_t, stage,
-                    writes_y, stage, writes_stats);
+    esker__text_add(defines, "BIAS_%d %d\nWEIGHT_%d %d\nSHIFT_%d %d\n", stage, p->bias != NULL, stage, s->weight != NULL,
+                    stage, s->shift != NULL);
+    esker__text_add(defines, "WRITES_T_%d %d\nWRITES_Y_%d %d\nWRITES_STATS_%d %d\nWRITES_AGAIN_%d %d\n", stage, writes_t,
+                    stage, writes_y, stage, writes_stats, stage, writes_again);
     esker__text_add(defines, "WALK_%d", stage);
     for (uint32_t t = 0; t < esker__ceil_div(terms / 4, slices); t++) esker__text_add(defines, " STEP(%u)", t);
     esker__text_add(defines, "\n");
@@ -368,6 +385,7 @@ static void add_stage(esker__lowering *lowering, blocks *b, esker__text *defines
     if (writes_stats)
         add_writer(lowering, b, text, "vec2", "stats", stage, esker__output((esker_node *)s->node, s->stats_output));
     if (writes_t) add_writer(lowering, b, text, "vec4", "t", stage, esker__output((esker_node *)s->node, s->result_output));
+    if (writes_again) add_again(lowering, b, text, s, writes_t, stage);
     if (writes_y) add_writer(lowering, b, text, "vec4", "y", stage, s->node);
 }
 

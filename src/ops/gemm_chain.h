@@ -12,7 +12,8 @@ typedef struct esker__row_stage {
     int kind;               /* as esker__gemm_norm */
     float eps;
     const esker_node *weight, *shift, *x, *stats;
-    int stats_output, result_output; /* of node: written where somebody reads them; -1: there is none */
+    int stats_output, result_output,
+        again_output; /* of node: written where somebody reads them; -1: there is none. again: the norm, by its gradient */
     const esker__tail *tail;
     bool tail_last;                   /* behind the norm */
     const esker_node *tail_inputs[3]; /* what its program reads: inputs 1 and on */

@@ -122,6 +122,7 @@ static esker_status emit(esker__lowering *lowering, const esker__gemm *p, const 
     bind(&d, &defines, "STATS", norm->stats);
     bind(&d, &defines, "X", norm->x);
     bind(&d, &defines, "Y", norm->y);
+    bind(&d, &defines, "AGAIN", norm->again);
     return esker__emit_with(lowering, &d, &defines);
 }
 

@@ -285,7 +285,8 @@ static esker_node *updating(const esker_node *node, const esker__update *update,
     return esker__record_updating(attr->sums_a ? &summing : &alone, node, update);
 }
 
-static bool recompute(const esker_node *node, int which, const esker_node *made, uint32_t storage_blocks, void *attr);
+static bool recompute(const esker_node *node, int which, const esker_node *made, bool alone, uint32_t storage_blocks,
+                      void *attr, const esker_node **out_more);
 
 #define ESKER__MATMUL(n_outputs_, keeping_)                                                                           \
     {                                                                                                                 \
@@ -305,9 +306,12 @@ static bool absorb(const esker_node *node, const esker_node *user, int which, co
 static const esker__op keeping = ESKER__MATMUL(2, NULL);
 const esker__op esker__op_matmul = ESKER__MATMUL(1, &keeping);
 
-static bool recompute(const esker_node *node, int which, const esker_node *made, uint32_t storage_blocks, void *attr)
+/* Where the argument was, unless somebody else reads that. */
+static bool recompute(const esker_node *node, int which, const esker_node *made, bool alone, uint32_t storage_blocks,
+                      void *attr, const esker_node **out_more)
 {
-    return made->op == &keeping && node->op == &esker__op_matmul &&
+    (void)out_more;
+    return alone && made->op == &keeping && node->op == &esker__op_matmul &&
            esker__tail_recompute(&((esker__matmul_attr *)attr)->tail, node, which,
                                  &((const esker__matmul_attr *)made->attr)->tail, 3, storage_blocks);
 }

@@ -9,21 +9,26 @@
 
 #include "base/fail.h"
 #include "ops/gemm_chain.h"
+#include "plan/views.h"
 
-/* Inputs: forward, those of the product, the weight and the bias of the norm; backward a, b, x, statistics, weight; then those of the norm's tail. */
+/*
+ * Inputs: forward, those of the product, the weight and the bias of the norm; backward a, b, x, statistics, weight; then those of the norm's tail. With
+ * `again` the norm's own bias, if there is one, behind all.
+ */
 typedef struct attributes {
     esker__matmul_attr product;
     esker__norm_attr norm;
-    int32_t backward;
+    int32_t backward, again; /* again: what it is the gradient of, computed once more */
 } attributes;
 
 #define MOST_INPUTS 12
 #define MOST_ROWS   4096 /* beyond which products are better cut into tiles */
 
-/* The two nodes. They have the ids of what they compute, and so its memory: forward outputs y, statistics, x; backward dx, g. */
+/* The nodes. They have the ids of what they compute, and so its memory: forward outputs y, statistics, x; backward dx, g, and the norm again. */
 typedef struct parts {
     esker_node product, norm, inner; /* inner: the product's result as the norm's input */
-    esker_node *product_inputs[MOST_INPUTS], *norm_inputs[MOST_INPUTS];
+    esker_node again;                /* the norm, whose statistics are there: input 3 */
+    esker_node *product_inputs[MOST_INPUTS], *norm_inputs[MOST_INPUTS], *again_inputs[4];
 } parts;
 
 /* Inputs of the product, and of the norm without the product's result. */
@@ -70,6 +75,17 @@ static void parts_of(const esker_node *node, parts *out)
     out->norm.op = norm_op(attr);
     out->norm.attr = &attr->norm;
     split_inputs(attr, node->inputs, out);
+    if (!attr->again) return;
+    out->again = *esker__output((esker_node *)node, 2);
+    out->again.op = attr->norm.scheme == ESKER__NORM_RMS ? &esker__op_rms_norm : &esker__op_layer_norm;
+    out->again.attr = &attr->norm;
+    out->again.output = 0;
+    out->again.producer = &out->again;
+    out->again.inputs = out->again_inputs;
+    out->again.n_inputs = 0;
+    out->again_inputs[out->again.n_inputs++] = out->norm_inputs[0];
+    if (attr->norm.has_weight) out->again_inputs[out->again.n_inputs++] = out->norm_inputs[3];
+    if (attr->norm.has_bias) out->again_inputs[out->again.n_inputs++] = node->inputs[node->n_inputs - 1];
 }
 
 static esker_status infer(const void *attribute, esker_node *const *inputs, int n_inputs, esker__type *out)
@@ -77,15 +93,16 @@ static esker_status infer(const void *attribute, esker_node *const *inputs, int 
     attributes attr = *(const attributes *)attribute;
     parts p = {.inner = *inputs[0]};
     esker__type of_product[ESKER__MAX_OUTPUTS];
-    if (n_inputs != product_inputs(&attr) + norm_inputs(&attr) || n_inputs > MOST_INPUTS)
-        return esker__fail(ESKER_ERR_INTERNAL, "matmul and norm: %d inputs given, %d are needed", n_inputs,
-                           product_inputs(&attr) + norm_inputs(&attr));
+    int wanted = product_inputs(&attr) + norm_inputs(&attr) + (attr.again && attr.norm.has_bias);
+    if (n_inputs != wanted || n_inputs > MOST_INPUTS)
+        return esker__fail(ESKER_ERR_INTERNAL, "matmul and norm: %d inputs given, %d are needed", n_inputs, wanted);
     split_inputs(&attr, inputs, &p);
     esker_status st = esker__op_matmul.infer(&attr.product, p.product_inputs, p.product.n_inputs, of_product);
     if (st != ESKER_OK) return st;
     p.inner.type = of_product[0];
     st = norm_op(&attr)->infer(&attr.norm, p.norm_inputs, p.norm.n_inputs, out);
     out[attr.backward ? 1 : 2] = of_product[0];
+    if (attr.again) out[2] = p.norm_inputs[0]->type;
     return st;
 }
 
@@ -114,6 +131,23 @@ static double mean_of(const row *r, bool weighted, bool along)
     return sum / (double)r->n;
 }
 
+/* From statistics that are given, as they are in the norm's gradient. */
+static void reference_again(const esker__reference *r, const parts *p, double *const *in)
+{
+    const esker__norm_attr *norm = p->norm.attr;
+    const esker_shape *shape = &p->again.type.shape;
+    const double *x = in[0], *stats = in[2], *weight = norm->has_weight ? in[3] : NULL,
+                 *bias = norm->has_bias ? r->in[r->node->n_inputs - 1] : NULL;
+    int64_t n = shape->dims[shape->rank - 1];
+    for (int64_t e = 0; e < esker__elems(shape); e++) {
+        double rstd = 1 / sqrt(stats[e / n * 2 + 1] + norm->eps), w = weight ? weight[e % n] : 1,
+               b = bias ? bias[e % n] : 0;
+        double of_x = (x[e] - stats[e / n * 2]) * rstd * w;
+        r->out[2][e] = of_x + b;
+        if (r->magnitude[2]) r->magnitude[2][e] = 2 * fabs(of_x) + fabs(b);
+    }
+}
+
 static void reference(const esker__reference *r)
 {
     const attributes *attr = r->node->attr;
@@ -135,6 +169,7 @@ static void reference(const esker__reference *r)
         in[i] = p.norm_inputs[i] == &p.inner ? r->out[inner] : r->in[next++];
     for (int i = inner; i < ESKER__MAX_OUTPUTS; i++) norm.out[i] = norm.magnitude[i] = NULL;
     p.norm.op->reference(&norm);
+    if (attr->again) reference_again(r, &p, in);
     if (!r->magnitude[0]) return;
 
     int64_t n = p.inner.type.shape.dims[p.inner.type.shape.rank - 1], rows = esker__elems(&p.inner.type.shape) / n;
@@ -179,6 +214,7 @@ static void title(const esker_node *node, esker__text *text)
     p.product.op->title(&p.product, text);
     esker__text_add(text, "+");
     p.norm.op->title(&p.norm, text);
+    if (((const attributes *)node->attr)->again) esker__text_add(text, "+%s", p.again.op->name);
 }
 
 /* ---- Lowering ---- */
@@ -205,6 +241,8 @@ bool esker__matmul_norm_row_stage(const esker_node *node, esker__row_stage *out)
     out->stats = attr->backward ? p.norm_inputs[2] : NULL;
     out->stats_output = attr->backward ? -1 : 1;
     out->result_output = attr->backward ? 1 : 2;
+    out->again_output = attr->again ? 2 : -1;
+    if (attr->again && norm->has_bias) out->shift = node->inputs[node->n_inputs - 1];
     out->tail = &attr->product.tail;
     out->tail_last = norm->tail.program.n_steps > 0;
     if (out->tail_last) {
@@ -240,6 +278,9 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
         stats = esker__write(lowering, esker__output((esker_node *)node, 1));
         rows.stats = &stats;
     }
+    esker__operand again, *bias = NULL;
+    if (attr->again && norm->has_bias) shift = esker__read(lowering, node->inputs[node->n_inputs - 1]), bias = &shift;
+    if (attr->again) again = esker__write(lowering, &p.again), rows.again = &again, rows.shift = bias;
     rows.result_is_used = esker__output_is_used(lowering, node, attr->backward ? 1 : 2);
     rows.tail = &norm->tail;
     rows.tail_node = &p.norm;
@@ -250,7 +291,11 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     int choice = esker__chosen(lowering);
     st = p.product.op->lower(lowering, &p.product);
     esker__go_on_with(lowering, choice);
-    return st == ESKER_OK ? p.norm.op->lower(lowering, &p.norm) : st;
+    if (st == ESKER_OK) st = p.norm.op->lower(lowering, &p.norm);
+    if (st != ESKER_OK || !attr->again) return st;
+    return esker__norm_lower(
+        lowering, &(esker__norm_forward){
+                      .node = &p.again, .weight = norm->has_weight ? &weight : NULL, .bias = bias, .pairs = &stats});
 }
 
 /* ---- Fusion ---- */
@@ -263,14 +308,57 @@ static bool absorb(const esker_node *node, const esker_node *user, int which, co
     return esker__tail_absorb(&attr->norm.tail, &node->type.shape, -1, blocks, user, which, fusion);
 }
 
-#define MATMUL_NORM(results)                                                                                        \
+static bool recompute(const esker_node *node, int which, const esker_node *made, bool alone, uint32_t storage_blocks,
+                      void *attr, const esker_node **out_more);
+
+#define MATMUL_NORM(results, ...)                                                                                   \
     {                                                                                                               \
         .name = "matmul", .n_inputs = -1, .n_outputs = (results), .attr_bytes = sizeof(attributes), .infer = infer, \
         .reference = reference, .tolerance = tolerance, .atol = 4 * ESKER__FLUSHED, .cost = cost, .lower = lower,   \
-        .absorb = absorb, .title = title,                                                                           \
+        .title = title, __VA_ARGS__                                                                                 \
     }
-static const esker__op op_matmul_norm = MATMUL_NORM(3), op_matmul_norm_grad = MATMUL_NORM(2);
+static const esker__op op_matmul_norm = MATMUL_NORM(3, .absorb = absorb),
+                       op_matmul_norm_grad_again = MATMUL_NORM(3, .flags = ESKER__OP_OUTPUTS_TOGETHER),
+                       op_matmul_norm_grad = MATMUL_NORM(2, .absorb = absorb, .recompute = recompute,
+                                                         .keeping = &op_matmul_norm_grad_again);
 #undef MATMUL_NORM
+
+/* The x that `made`, a norm of rows without anything behind it, has normalised, and its bias, where there is one; NULL: it is something else. */
+static const esker_node *normalised_by(const esker_node *made, const esker_node **out_bias)
+{
+    if (made->op == &op_matmul_norm) {
+        parts p;
+        parts_of(made, &p);
+        const esker__norm_attr *norm = p.norm.attr;
+        if (norm->tail.program.n_steps) return NULL;
+        if (norm->has_bias) *out_bias = p.norm_inputs[1 + norm->has_weight];
+        return esker__output((esker_node *)made, 2);
+    }
+    if (made->op != &esker__op_layer_norm && made->op != &esker__op_rms_norm) return NULL;
+    const esker__norm_attr *norm = made->attr;
+    if (norm->tail.program.n_steps) return NULL;
+    if (norm->has_bias) *out_bias = made->inputs[1 + norm->has_weight];
+    return esker__root_of(made->inputs[0]);
+}
+
+/* Others may read the statistics, too: they are small, and x is kept for the gradient in any case. */
+static bool recompute(const esker_node *node, int which, const esker_node *made, bool alone, uint32_t storage_blocks,
+                      void *attribute, const esker_node **out_more)
+{
+    enum { STATS = 1 }; /* of the norm's inputs, without the gradient that comes in */
+    attributes *attr = attribute;
+    const esker_node *bias = NULL, *x = normalised_by(made, &bias);
+    int of_product = product_inputs(attr);
+    (void)alone;
+    if (!x || which != of_product + STATS || esker__root_of(node->inputs[of_product]) != x ||
+        !esker_shape_equal(&node->inputs[of_product]->type.shape, &made->type.shape) ||
+        (bias != NULL) != (attr->norm.has_bias != 0) || (uint32_t)node->n_inputs + 5 > storage_blocks ||
+        node->n_inputs == MOST_INPUTS)
+        return false;
+    attr->again = 1;
+    *out_more = bias;
+    return true;
+}
 
 /* Whether it has short rows that nobody reads yet, on GPUs where that pays: others would gain nothing, and have less to fuse. */
 static bool suits(const esker_node *product, const esker__norm_attr *norm, const esker__fusion *fusion)

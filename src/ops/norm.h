@@ -87,6 +87,7 @@ typedef struct esker__norm_forward {
     const esker_node *node; /* of which input 0 is x and output 0 the result */
     esker__operand *weight, *bias;
     esker__operand *mean, *variance; /* statistics that are given */
+    esker__operand *pairs;           /* the same as the norm of rows keeps them */
     esker__operand *stats;           /* to write */
     const esker__tail *tail;
 } esker__norm_forward;

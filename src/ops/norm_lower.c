@@ -200,7 +200,7 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
     esker__norm_held held;
     esker__norm_view_of(&f->node->inputs[0]->type.shape, attr, &v);
     int n_own = 2 + (f->weight != NULL) + (f->bias != NULL) + (f->stats != NULL) + tail_blocks(f->tail);
-    if (!f->mean && esker__norm_held_choose(lowering, &v, false, n_own, &held))
+    if (!f->mean && !f->pairs && esker__norm_held_choose(lowering, &v, false, n_own, &held))
         return esker__norm_held_forward(lowering, f, kind_of(attr->scheme), &held);
     esker_status st = make_layout(lowering, f->node, &v, attr->eps, &l);
     if (st != ESKER_OK) return st;
@@ -208,8 +208,8 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
     int n_tables = (f->weight != NULL) + (f->bias != NULL);
     esker__operand x = esker__read(lowering, f->node->inputs[0]), y = esker__write(lowering, f->node);
     esker__operand packed, own_stats, partials;
-    const esker__operand *table = NULL, *stats = f->stats, *mean = f->mean, *variance = f->variance;
-    bool given = f->mean != NULL, whole = l.chunks == 1 && !given;
+    const esker__operand *table = NULL, *stats = f->pairs ? f->pairs : f->stats, *mean = f->mean, *variance = f->variance;
+    bool given = mean || f->pairs, whole = l.chunks == 1 && !given;
     const esker__operand *weight = f->weight, *uniform = NULL;
 
     if (n_tables == 2 &&
@@ -229,7 +229,7 @@ esker_status esker__norm_lower(esker__lowering *lowering, const esker__norm_forw
         table = &packed;
         n_tables = 1;
     }
-    if (st == ESKER_OK && given && (stats || 2 + n_tables + 2 > blocks)) {
+    if (st == ESKER_OK && mean && (stats || 2 + n_tables + 2 > blocks)) {
         own_stats = stats ? *stats : scratch(lowering, 8 * l.lines);
         st = pack(lowering, mean, variance, l.lines, &own_stats);
         stats = &own_stats;

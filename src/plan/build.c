@@ -28,6 +28,15 @@ static bool is_piece(const esker__lowering *l, const esker_node *node, uint64_t 
     return !l->claim[node->id] && esker__plan_is_piece(l->plan, node, out_offset);
 }
 
+/* Bytes of the value of `node`: its own, and those of the output that lies behind it. */
+static uint64_t value_bytes(const esker__lowering *l, const esker_node *node)
+{
+    int behind = node->id + 1;
+    bool joint = behind < (int)l->graph->n_nodes && l->inside[behind] == node->id &&
+                 esker__is_joint(l->graph->nodes[behind]);
+    return joint ? l->inside_at[behind] + node_bytes(l->graph->nodes[behind]) : node_bytes(node);
+}
+
 /* The node whose bytes `node` shows, from *out_offset on; *out_whole: all of them. */
 static const esker_node *shown_by(const esker__lowering *l, const esker_node *node, uint64_t *out_offset, bool *out_whole)
 {
@@ -46,6 +55,7 @@ static const esker_node *shown_by(const esker__lowering *l, const esker_node *no
             *out_whole = false;
             node = l->graph->nodes[l->inside[node->id]];
         } else {
+            *out_whole = *out_whole && value_bytes(l, node) == node_bytes(node);
             return node;
         }
     }
@@ -144,7 +154,7 @@ static int value_of(esker__lowering *l, const esker_node *asked)
         value = add_value(plan, ESKER__STORAGE_OUTPUTS, plan->outputs_bytes, node_bytes(node), label);
         plan->outputs_bytes += esker__round_up(node_bytes(node), ESKER__VALUE_ALIGN);
     } else
-        value = add_value(plan, ESKER__STORAGE_ARENA, 0, node_bytes(node), label);
+        value = add_value(plan, ESKER__STORAGE_ARENA, 0, value_bytes(l, node), label);
     if (value < 0 && l->status == ESKER_OK) l->status = ESKER_ERR_NO_MEMORY;
     l->value_of[node->id] = value;
     return value;

@@ -1,6 +1,7 @@
 /*
  * Values that are computed inside of another one. What only puts its inputs one behind the other (op->in_sequence: a concatenation of channels
- * of one picture, stacked values) has nothing to do where they are computed right in their places.
+ * of one picture, stacked values) has nothing to do where they are computed right in their places. And outputs that one operand is to hold
+ * (ESKER__OP_OUTPUTS_TOGETHER).
  */
 #include "base/fail.h"
 #include "plan/build.h"
@@ -22,8 +23,8 @@ static bool can_be_inside(const esker__lowering *l, const esker_node *node, int 
     const esker_node *x = node->inputs[input], *root = esker__root_of(x);
     for (int i = 0; i < input; i++)
         if (esker__root_of(node->inputs[i]) == root) return false;
-    return esker__is_computed(root) && root->op != &esker__op_stacked && !l->claim[root->id] && l->inside[root->id] < 0 &&
-           esker__node_bytes(root) == esker__node_bytes(x) && is_aligned(l, at) &&
+    return esker__is_computed(root) && !esker__is_joint(root) && root->op != &esker__op_stacked && !l->claim[root->id] &&
+           l->inside[root->id] < 0 && esker__node_bytes(root) == esker__node_bytes(x) && is_aligned(l, at) &&
            !esker__plan_is_piece(l->plan, root, &offset);
 }
 
@@ -55,8 +56,20 @@ static void place_inputs(esker__lowering *l, const esker_node *node)
     }
 }
 
+/* Output 2 behind output 1, where both are temporaries. */
+static void place_joint(esker__lowering *l, int output)
+{
+    uint64_t align = l->plan->limits.storage_align > ESKER__VALUE_ALIGN ? l->plan->limits.storage_align
+                                                                        : ESKER__VALUE_ALIGN;
+    if (l->claim[output] || l->claim[output - 1]) return;
+    l->inside[output] = output - 1;
+    l->inside_at[output] = esker__round_up(esker__node_bytes(l->graph->nodes[output - 1]), align);
+}
+
 void esker__place_inside(esker__lowering *l)
 {
+    for (size_t id = 0; id < l->graph->n_nodes; id++)
+        if (esker__is_joint(l->graph->nodes[id]) && l->graph->nodes[id]->output == 2) place_joint(l, (int)id);
     for (size_t id = 0; id < l->graph->n_nodes; id++) {
         const esker_node *node = l->graph->nodes[id];
         if (l->needed[id] && !l->claim[id] && node->op->in_sequence && node->op->in_sequence(node)) place_inputs(l, node);

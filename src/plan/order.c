@@ -113,8 +113,22 @@ static esker_status bring_updates_forward(esker_plan *plan)
 }
 
 typedef struct value_use {
-    int first_dispatch, last_epoch; /* in program order; of the dispatches behind the one that is looked at, -1: none */
+    int first_dispatch; /* of the lowest epoch, */
+    int next_epoch;     /* and the lowest of all others, or INT_MAX */
+    int last_epoch;     /* of the dispatches behind the one that is looked at, -1: none */
 } value_use;
+
+static void note_use(const esker_plan *plan, value_use *use, int dispatch)
+{
+    int epoch = plan->dispatches[dispatch].epoch, first = use->first_dispatch;
+    if (first == dispatch) return;
+    if (first < 0 || epoch < plan->dispatches[first].epoch) {
+        use->next_epoch = first < 0 ? INT_MAX : plan->dispatches[first].epoch;
+        use->first_dispatch = dispatch;
+    } else if (epoch < use->next_epoch) {
+        use->next_epoch = epoch;
+    }
+}
 
 /* Bytes of temporaries times the epochs that they live less, if the dispatch is moved to `epoch`: what it makes is made later, what it reads may die later. */
 static double saved_by_waiting(const esker_plan *plan, const value_use *uses, size_t dispatch, int epoch)
@@ -127,7 +141,8 @@ static double saved_by_waiting(const esker_plan *plan, const value_use *uses, si
         if (value->storage != ESKER__STORAGE_ARENA) continue;
         bool makes = d->operands[o].write && use->first_dispatch == (int)dispatch;
         int dies = use->last_epoch > d->epoch ? use->last_epoch : d->epoch;
-        if (makes) saved += (double)value->n_bytes * (epoch - d->epoch);
+        int made = use->next_epoch < epoch ? use->next_epoch : epoch;
+        if (makes) saved += (double)value->n_bytes * (made - d->epoch);
         if (!makes && epoch > dies) saved -= (double)value->n_bytes * (epoch - dies);
     }
     return saved;
@@ -144,10 +159,10 @@ static esker_status let_wait(esker_plan *plan)
     esker_status st = esker__accesses_init(plan, &all);
     if (st == ESKER_OK && !uses) st = esker__fail_memory(plan->n_values * sizeof *uses, "plan");
     if (st != ESKER_OK) goto done;
-    for (size_t v = 0; v < plan->n_values; v++) uses[v] = (value_use){-1, -1};
-    for (size_t j = plan->n_dispatches; j-- > 0;)
+    for (size_t v = 0; v < plan->n_values; v++) uses[v] = (value_use){-1, INT_MAX, -1};
+    for (size_t j = 0; j < plan->n_dispatches; j++)
         for (int o = 0; o < plan->dispatches[j].n_operands; o++)
-            uses[plan->dispatches[j].operands[o].value].first_dispatch = (int)j;
+            note_use(plan, &uses[plan->dispatches[j].operands[o].value], (int)j);
     for (size_t j = plan->n_dispatches; j-- > plan->n_prologue;) {
         esker__plan_dispatch *d = &plan->dispatches[j];
         int epoch = INT_MAX;

@@ -2,7 +2,7 @@
  * An activation whose gradient is computed from its argument keeps two values of one size from the forward pass to the backward pass: the argument, for that
  * gradient, and the result, for the gradient of the weights that it is multiplied with. What computes the activation's gradient, in the tail of a product,
  * reads the argument anyway: here it computes the result once more (op->recompute), where the argument was, and the forward pass need not keep
- * it. The same function of the same numbers gives the same bits.
+ * it. So it is with the norm of rows behind a product, whose gradient reads x and the statistics. The same function of the same numbers gives the same bits.
  */
 #include "plan/recompute.h"
 
@@ -15,10 +15,10 @@
 #include "graph/passes.h"
 #include "plan/views.h"
 
-/* `by`, the one reader of what `made` keeps, gives the result of `made` once more. */
+/* `by`, a reader of output 1 of `made`, gives its output 0 once more. */
 typedef struct twice {
-    const esker_node *made, *by;
-    void *attr; /* of what becomes of `by` */
+    const esker_node *made, *by, *more; /* more: one more input of what becomes of `by`, or NULL */
+    void *attr;                         /* of that */
     int readers;
 } twice;
 
@@ -43,29 +43,45 @@ static bool computes(const pass *p, const esker_node *node)
     return p->r.needed[node->id] && node->op != &esker__op_output && !(node->op->flags & ESKER__OP_VIEW);
 }
 
-/* The one operand that reads `value`, and of which node; -1: there is none, or more. */
-static int only_operand(const pass *p, const esker_node *value, const esker_node **out_reader)
+static int count_readers(const pass *p, const esker_node *value)
 {
-    int operand = -1, n = 0;
-    for (size_t i = 0; i < p->r.old->n_nodes; i++) {
-        const esker_node *node = p->r.old->nodes[i];
-        for (int j = 0; computes(p, node) && j < node->n_inputs; j++)
-            if (esker__root_of(node->inputs[j]) == value) n++, operand = j, *out_reader = node;
+    int n = p->given[value->id];
+    for (size_t i = 0; i < p->r.old->n_nodes; i++)
+        for (int j = 0; computes(p, p->r.old->nodes[i]) && j < p->r.old->nodes[i]->n_inputs; j++)
+            n += esker__root_of(p->r.old->nodes[i]->inputs[j]) == value;
+    return n;
+}
+
+/* Fills all but `made` if some reader of `value`, its output 1, can. */
+static esker_status find_reader(const pass *p, const esker_node *value, twice *found)
+{
+    bool alone = count_readers(p, value) == 1;
+    for (size_t i = (size_t)value->id + 1; i < p->r.old->n_nodes; i++) {
+        const esker_node *by = p->r.old->nodes[i];
+        bool taken = false;
+        for (int k = 0; k < p->n; k++) taken |= p->list[k].by == by;
+        if (taken || !computes(p, by) || by->phase != ESKER__PHASE_BACKWARD || !by->op->recompute) continue;
+        for (int j = 0; j < by->n_inputs; j++) {
+            if (esker__root_of(by->inputs[j]) != value) continue;
+            void *attr = esker__pool_alloc(&p->r.graph->pool, by->op->attr_bytes);
+            if (!attr) return esker__fail_memory(by->op->attr_bytes, "graph pass");
+            memcpy(attr, by->attr, by->op->attr_bytes);
+            if (!by->op->recompute(by, j, found->made, alone, p->limits->storage_blocks, attr, &found->more)) continue;
+            found->by = by;
+            found->attr = attr;
+            return ESKER_OK;
+        }
     }
-    return n == 1 && !p->given[value->id] ? operand : -1;
+    return ESKER_OK;
 }
 
 static esker_status consider(pass *p, const esker_node *made)
 {
     twice found = {.made = made};
-    if (!p->r.needed[made->id] || made->op->n_outputs != 2 || made->phase != ESKER__PHASE_FORWARD || p->given[made->id])
+    if (!p->r.needed[made->id] || made->op->n_outputs < 2 || made->phase != ESKER__PHASE_FORWARD || p->given[made->id])
         return ESKER_OK;
-    int operand = only_operand(p, made->graph->nodes[made->id + 1], &found.by);
-    if (operand < 0 || found.by->phase != ESKER__PHASE_BACKWARD || !found.by->op->recompute) return ESKER_OK;
-    found.attr = esker__pool_alloc(&p->r.graph->pool, found.by->op->attr_bytes);
-    if (!found.attr) return esker__fail_memory(found.by->op->attr_bytes, "graph pass");
-    memcpy(found.attr, found.by->attr, found.by->op->attr_bytes);
-    if (!found.by->op->recompute(found.by, operand, made, p->limits->storage_blocks, found.attr)) return ESKER_OK;
+    esker_status st = find_reader(p, made->graph->nodes[made->id + 1], &found);
+    if (st != ESKER_OK || !found.by) return st;
     p->list[p->n++] = found;
     p->of[made->id] = p->n;
     return ESKER_OK;
@@ -130,15 +146,17 @@ static esker_node *copy(pass *p, const esker_node *node)
     for (int j = 0; j < node->n_inputs; j++) {
         const twice *second = second_of(p, node, j);
         if (!second) continue;
-        esker_node *again = esker__output(p->r.map[second->by->id], 1);
+        esker_node *by = p->r.map[second->by->id], *again = esker__output(by, by->op->n_outputs - 1);
         bool same = again && esker_shape_equal(&again->type.shape, &node->inputs[j]->type.shape);
         p->r.inputs[j] = same ? again : esker_reshape(again, &node->inputs[j]->type.shape);
         if (!p->r.inputs[j]) return NULL;
     }
     for (int i = 0; p->below[node->id] && i < p->n; i++) {
         if (p->list[i].by != node) continue;
+        int n = node->n_inputs;
+        if (p->list[i].more) p->r.inputs[n++] = p->r.map[p->list[i].more->id];
         p->r.graph->phase = node->phase;
-        esker_node *made = esker__record_in(p->r.graph, node->op->keeping, p->list[i].attr, p->r.inputs, node->n_inputs);
+        esker_node *made = esker__record_in(p->r.graph, node->op->keeping, p->list[i].attr, p->r.inputs, n);
         return made && node->label ? esker_label(made, node->label) : made;
     }
     return esker__record_copy(p->r.graph, node, p->r.inputs);
