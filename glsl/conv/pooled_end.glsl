@@ -36,7 +36,7 @@
         if (LARGER(above.y)) largest = above.y, winner = 1u;                                                                   \
         if (LARGER(below.x)) largest = below.x, winner = 2u;                                                                   \
         if (LARGER(below.y)) largest = below.y, winner = 3u;                                                                   \
-        if (GATED == 1 && !(largest > 0.0)) winner = 255u;                                                                       \
+        if (GATED == 1 && largest <= 0.0) winner = 255u;                                                                         \
         word |= winner << (8u * I);                                                                                              \
         y[(uint(image) * f_out + f + I) * y_channel + place] = largest;                                                          \
     }

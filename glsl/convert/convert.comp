@@ -86,7 +86,11 @@ void main()
 #if TO == 0
     y[i] = FLOAT(vec4(v));
 #elif TO == 3
+#if FROM == 0
+    vec4 f = mix(clamp(v, -65504.0, 65504.0), v, isnan(v));
+#else
     vec4 f = clamp(vec4(v), -65504.0, 65504.0);
+#endif
     y[i] = uvec2(packHalf2x16(f.xy), packHalf2x16(f.zw));
 #elif TO == 1
 #if FROM == 0 || FROM == 3

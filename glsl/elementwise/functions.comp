@@ -64,7 +64,7 @@ float erf_stable(float x)
     float p = 1.0 / 216.0 + s * (-1.0 / 1320.0 + s * (1.0 / 9360.0 + s * (-1.0 / 75600.0 + s * (1.0 / 685440.0))));
     p = s * (-1.0 / 3.0 + s * (0.1 + s * (-1.0 / 42.0 + s * p)));
     float tail = 1.0 - erfc_positive(abs(x));
-    return s < 0.5625 ? 1.12837917 * (x + x * p) : x < 0.0 ? -tail : tail;
+    return s < 0.5625 ? 1.12837917 * (x + x * p) : x < 0.0 ? -tail : x > 0.0 ? tail : x; // the last: no number
 }
 
 // The normal distribution function and its density.
@@ -121,6 +121,7 @@ float sine(float x, float quadrants)
 {
     float k = floor(x * 0.636619747 + 0.5);
     float r = ((x - k * 1.5703125) - k * 0.00048255920410) - k * 1.26759085e-6;
+    float whole = r; // no number where x is none, or infinite
     r = clamp(r, -0.8, 0.8);
     k += quadrants;
     k -= 4.0 * floor(k * 0.25);
@@ -128,7 +129,7 @@ float sine(float x, float quadrants)
     float odd = r + r * s * (-1.0 / 6.0 + s * (1.0 / 120.0 + s * (-1.0 / 5040.0 + s * (1.0 / 362880.0))));
     float even = 1.0 + s * (-0.5 + s * (1.0 / 24.0 + s * (-1.0 / 720.0 + s * (1.0 / 40320.0 + s * (-1.0 / 3628800.0)))));
     float y = k == 1.0 || k == 3.0 ? even : odd;
-    return k >= 2.0 ? -y : y;
+    return isnan(whole) ? whole : k >= 2.0 ? -y : y;
 }
 
 #ifndef FUNCTIONS // by itself it compiles, too

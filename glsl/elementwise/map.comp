@@ -277,6 +277,8 @@ float power(float x, float y)
     bool odd = y == floor(y) && y != 2.0 * floor(0.5 * y);
     if (x == 0.0) p = y > 0.0 ? 0.0 : 1.0 / abs(x);
     if (x < 0.0) p = y != floor(y) ? 0.0 / (x - x) : odd ? -p : p;
+    float both = x + y;
+    if (isnan(both)) p = both;
     return y == 0.0 || x == 1.0 ? 1.0 : p;
 }
 

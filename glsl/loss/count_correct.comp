@@ -49,7 +49,7 @@ void main()
         uint at = NOWHERE;
         for (uint k = lane; k < end; k += uint(LANES)) {
             float v = logits[base + k];
-            if (at == NOWHERE || v > best) {
+            if (at == NOWHERE || v > best || isnan(v)) { // which nothing beats
                 best = v;
                 at = k;
             }
@@ -65,7 +65,7 @@ void main()
                 uint k = places[t + half_n];
                 best = tree[t];
                 at = places[t];
-                if (k != NOWHERE && (at == NOWHERE || v > best || (v == best && k < at))) {
+                if (k != NOWHERE && (at == NOWHERE || v > best || isnan(v) || (v == best && k < at))) {
                     tree[t] = v;
                     places[t] = k;
                     at = k;
@@ -74,7 +74,10 @@ void main()
         }
         barrier(); // nobody overwrites the tree before lane 0 has read
 #endif
-        if (lane == 0u && live && labels[row] >= 0 && uint(labels[row]) == at) correct += 1.0;
+        #if LANES > 1
+        best = tree[t];
+#endif
+        if (lane == 0u && live && labels[row] >= 0 && uint(labels[row]) == at && !isnan(best)) correct += 1.0;
     }
     tree[t] = correct;
     for (uint half_n = 64u; half_n > 0u; half_n >>= 1) {

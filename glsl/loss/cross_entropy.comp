@@ -140,7 +140,7 @@ void main()
 #if LANES > 1
         beaten = sum_of(beaten, lane, uint(LANES));
 #endif
-        if (lane == 0u && valid && beaten == 0.0) correct += 1.0;
+        if (lane == 0u && valid && beaten == 0.0 && !isnan(s)) correct += 1.0; // none with a NaN is right
 #endif
         if (lane == 0u) {
             if (valid) loss += log(s) - (logits[base + uint(label)] - m);

@@ -499,7 +499,7 @@ void main()
         }
         if (lane == 0u) {
             row_loss[row] = valid ? log(s) - (own[turn] - top[turn]) : label[turn] != -1 ? uintBitsToFloat(nan) : 0.0;
-            row_right[row] = valid && by == 0.0 ? 1.0 : 0.0;
+            row_right[row] = valid && by == 0.0 && !isnan(s) ? 1.0 : 0.0; // none with a NaN is right
         }
 #if GRAD || INPUT_GRAD
         float scale = count > 0.0 ? 1.0 / count : 0.0;

@@ -59,7 +59,12 @@ float sigmoid(float x)
 }
 
 // PyTorch's: so that a probability of 0 costs 100 and not infinity.
-float bounded_log(float x) { return x > 0.0 ? max(log(x), -100.0) : -100.0; }
+float bounded_log(float x) { return isnan(x) ? x : x > 0.0 ? max(log(x), -100.0) : -100.0; }
+
+// max(x, 0), clamp() and sign(), but what is no number stays none (src/ops/activations.c).
+float above(float x) { return x < -0.0 ? 0.0 : x; }
+float within(float x, float lo, float hi) { return isnan(x) ? x : clamp(x, lo, hi); }
+float sign_of(float x) { return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : x; }
 
 float value(float p, float t, float d) { return VALUE; }
 float slope(float p, float t, float d) { return SLOPE; }

@@ -82,6 +82,8 @@ vec2 sum_of(vec2 value)
     return value;
 }
 
+#include "norm/rstd"
+
 void main()
 {
     uint line = (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x;
@@ -118,11 +120,7 @@ void main()
 #endif
 #if COEFS
         vec2 statistics = stats[line];
-#if KIND == 2
-        float rstd = 1.0 / max(sqrt(statistics.y), eps);
-#else
-        float rstd = inversesqrt(statistics.y + eps);
-#endif
+        float rstd = rstd_of(statistics.y);
         float scale = rstd;
 #if WEIGHT
         scale *= weight[line % inner_lines % groups];

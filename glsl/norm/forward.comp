@@ -153,6 +153,8 @@ float line_sum(float value, uint lane)
 #define STEP at += uint(LANES) * stride
 #endif
 
+#include "norm/rstd"
+
 void main()
 {
     uint group = (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x;
@@ -223,11 +225,7 @@ void main()
 #endif
 
 #if Y
-#if KIND == 2
-        float rstd = 1.0 / max(sqrt(variance), eps);
-#else
-        float rstd = inversesqrt(variance + eps);
-#endif
+        float rstd = rstd_of(variance);
 #if AFFINE == 2
         uint index = s % groups;
         vec2 affine = vec2(1.0, 0.0);

@@ -132,14 +132,7 @@ vec2 line_sum(vec2 value, uint lane)
     return value;
 }
 
-float rstd_of(float variance)
-{
-#if KIND == 2
-    return 1.0 / max(sqrt(variance), eps);
-#else
-    return inversesqrt(variance + eps);
-#endif
-}
+#include "norm/rstd"
 
 // A walk over the terms of a line: where it starts, and LANES terms on.
 #if TERM_STATS

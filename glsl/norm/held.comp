@@ -132,6 +132,8 @@ float group_sum(float value)
 }
 #endif
 
+#include "norm/rstd"
+
 void main()
 {
     uint line = gl_WorkGroupID.x + group_base.x;
@@ -209,12 +211,10 @@ void main()
 #endif
 
 #if Y
-#if KIND == 2
-    float scale = 1.0 / max(sqrt(variance), eps);
-#else
+#if KIND != 2
     variance /= float(n) * float(V);
-    float scale = inversesqrt(variance + eps);
 #endif
+    float scale = rstd_of(variance);
     float shift = 0.0;
 #if STATS
     if (chunk == 0u && t == 0u) stats[line] = vec2(mean, variance);

@@ -117,6 +117,8 @@ vec2 group_sum(vec2 value)
     return a + b;
 }
 
+#include "norm/rstd"
+
 void main()
 {
     uint line = gl_WorkGroupID.x + group_base.x;
@@ -160,11 +162,7 @@ void main()
     }
     vec2 statistics = stats[line];
     float mean = statistics.x;
-#if KIND == 2
-    float rstd = 1.0 / max(sqrt(statistics.y), eps);
-#else
-    float rstd = inversesqrt(statistics.y + eps);
-#endif
+    float rstd = rstd_of(statistics.y);
 
     vec2 sums = vec2(0.0); // g h, g
 #if PART == 2

@@ -46,8 +46,9 @@ void main()
         if (at >= n_quads) break;
         vec4 grad = g[at];
 #if CLAMP
-        grad = mix(grad, vec4(most), greaterThan(grad, vec4(most)));
-        grad = mix(grad, vec4(-most), lessThan(grad, vec4(-most)));
+        vec4 bound = vec4(min(most, 3.402823e38)); // as in optim/clipping
+        grad = mix(grad, bound, greaterThan(grad, vec4(most)));
+        grad = mix(grad, -bound, lessThan(grad, vec4(-most)));
 #endif
 #if KEEP
         g[at] = grad;

@@ -31,15 +31,16 @@ float clip_factor(float most)
     float norm = sqrt((sum.x + sum.y) + (sum.z + sum.w));
 #endif
     float factor = most / (norm + 1e-6);
-    return factor >= 1.0 ? 1.0 : factor; // not a number: scales, so that it shows
+    return isnan(factor) ? factor : min(factor, 1.0); // not a number: scales, so that it shows
 #endif
 }
 
 vec4 clip(vec4 g, float most, float factor)
 {
 #if VALUE
-    g = mix(g, vec4(most), greaterThan(g, vec4(most)));
-    g = mix(g, vec4(-most), lessThan(g, vec4(-most)));
+    vec4 bound = vec4(min(most, 3.402823e38)); // another value to compilers, which make no minimum of this then: one may drop what is no number
+    g = mix(g, bound, greaterThan(g, vec4(most)));
+    g = mix(g, -bound, lessThan(g, vec4(-most)));
 #endif
 #if SUMS > 0
     g *= factor;

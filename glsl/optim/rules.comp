@@ -134,12 +134,8 @@ layout(std140, binding = 2) uniform Update {
 // A gradient as it updates: with UPDATE_CLAMP in [-most, most]; one that is not a number stays one.
 NUMBER clamped(NUMBER g)
 {
-#if UPDATE_CLAMP && UPDATE == 4
-    g = mix(g, vec4(update_most), greaterThan(g, vec4(update_most)));
-    g = mix(g, vec4(-update_most), lessThan(g, vec4(-update_most)));
-#elif UPDATE_CLAMP
-    if (g > update_most) g = update_most;
-    if (g < -update_most) g = -update_most;
+#if UPDATE_CLAMP
+    g = mix(clamp(g, -update_most, update_most), g, isnan(g));
 #endif
     return g;
 }

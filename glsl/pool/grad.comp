@@ -55,6 +55,16 @@ bool is_first(int base, int top, int left, int row, int column, float t)
     }
     return true;
 }
+
+// Of several that are no numbers the last is the window's.
+bool is_last(int base, int top, int left, int row, int column)
+{
+    int r_end = min(top + window_y, x_h), c_end = min(left + window_x, x_w);
+    for (int r = row; r < r_end; r++)
+        for (int c = r == row ? column + 1 : max(left, 0); c < c_end; c++)
+            if (isnan(x[base + r * x_w + c])) return false;
+    return true;
+}
 #endif
 
 void main()
@@ -90,7 +100,8 @@ void main()
     for (int u = u_begin; u < u_end; u++)
         for (int v = v_begin; v < v_end; v++) {
             int at = g_base + u * columns + v;
-            if (y[at] == t && is_first(x_base, u * stride_y - pad_y, v * stride_x - pad_x, row, column, t)) s += g[at];
+            int top = u * stride_y - pad_y, left = v * stride_x - pad_x;
+            if (isnan(t) ? is_last(x_base, top, left, row, column) : y[at] == t && is_first(x_base, top, left, row, column, t)) s += g[at];
         }
     gx[e] = tail(s, e);
 #endif

@@ -61,7 +61,7 @@ void main()
             }
         y[(channel * rows + u) * columns + v] = largest;
 #if GATED
-        if (!(largest > 0.0)) winner = NO_WINNER;
+        if (largest <= 0.0) winner = NO_WINNER;
 #endif
         word |= winner << (8u * i);
     }

@@ -58,7 +58,7 @@ layout(std430, binding = 3) buffer Dgates { float dgates[]; };
 
 float tanh_of(float a)
 {
-    float e = exp(-2.0 * min(abs(a), 40.0));
+    float e = exp(-2.0 * abs(a)); // in (0, 1]: cannot overflow
     float t = (1.0 - e) / (1.0 + e);
     return a < 0.0 ? -t : t;
 }
@@ -105,7 +105,7 @@ void main()
         float h = kept[after_h + at];
         dgates[place] = dh * (1.0 - h * h);
 #elif KIND == 1
-        dgates[place] = kept[after_h + at] > 0.0 ? dh : 0.0;
+        dgates[place] = kept[after_h + at] <= 0.0 ? 0.0 : dh;
 #elif KIND == 2
         uint all = batch * hidden;
         float in_gate = kept[gates + at];

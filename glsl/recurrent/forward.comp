@@ -59,12 +59,13 @@ layout(std430, binding = 3) writeonly buffer Y { float y[]; };
 // Within the last digit of 1 on any device, without exponentials that overflow.
 float sigmoid_of(float a)
 {
-    return 1.0 / (1.0 + exp(-clamp(a, -80.0, 80.0)));
+    float e = exp(-abs(a));
+    return (a < 0.0 ? e : 1.0) / (1.0 + e);
 }
 
 float tanh_of(float a)
 {
-    float e = exp(-2.0 * min(abs(a), 40.0));
+    float e = exp(-2.0 * abs(a)); // in (0, 1]: cannot overflow
     float t = (1.0 - e) / (1.0 + e);
     return a < 0.0 ? -t : t;
 }
@@ -92,7 +93,8 @@ void main()
 #if KIND == 0
         float h = tanh_of(x[from] + acc[r]);
 #elif KIND == 1
-        float h = max(x[from] + acc[r], 0.0);
+        float h = x[from] + acc[r];
+        h = h < -0.0 ? 0.0 : h; // no number stays none: src/ops/activations.c
 #elif KIND == 2
         uint all = batch * hidden;
         float in_gate = sigmoid_of(x[from] + acc[r].x);

@@ -5,7 +5,7 @@
 //           next: VALUES 1: out values f32 [chunks, n_out]    last: out numbers i32 [chunks, n_out]; no aliasing
 // Uniforms  as reduce/reduce, V being 1; scale is not used
 // Groups    (groups_x, any, chunks); a group does TX outputs with TY lanes each. Chunks are not empty.
-// Limits    512 bytes shared, none if TY is 1. TX * TY = 64, both powers of two. NaN is never the largest unless it comes first.
+// Limits    512 bytes shared, none if TY is 1. TX * TY = 64, both powers of two. The first NaN beats all.
 #ifndef TX
 #define ROWS 1
 #define KEPT 1
@@ -116,9 +116,10 @@ void main()
 #else
         uint n = r;
 #endif
-        if (number == NOWHERE || BEATS(v, best)) {
+        if (number == NOWHERE || BEATS(v, best) || isnan(v)) {
             best = v;
             number = n;
+            if (isnan(v)) r = end; // nothing beats it
         }
         at += reduced[REDUCED - 1].w;
 #if REDUCED > 1
@@ -144,7 +145,8 @@ void main()
         if (lane < half_lanes) {
             float v = lane_values[mine + half_lanes * uint(TX)];
             uint n = lane_numbers[mine + half_lanes * uint(TX)];
-            if (n != NOWHERE && (number == NOWHERE || BEATS(v, best) || (v == best && n < number))) {
+            bool beats = BEATS(v, best) || (isnan(v) && !isnan(best)), equal = v == best || (isnan(v) && isnan(best));
+            if (n != NOWHERE && (number == NOWHERE || beats || (equal && n < number))) {
                 best = v;
                 number = n;
                 lane_values[mine] = best;

@@ -82,12 +82,21 @@ layout(std140, binding = 0) uniform Params {
 
 #if JOIN == 0
 #define JOINED(a, b) ((a) + (b))
-#elif JOIN == 1
-#define JOINED(a, b) max(a, b)
-#elif JOIN == 2
-#define JOINED(a, b) min(a, b)
-#else
+#elif JOIN == 3
 #define JOINED(a, b) ((a) * (b))
+#else // of results, which may be no number; the lesser work for terms is below
+#if JOIN == 1
+#define TERMS(a, b) max(a, b)
+float joined(float a, float b) { return a > b || isnan(a) ? a : b; }
+#else
+#define TERMS(a, b) min(a, b)
+float joined(float a, float b) { return a < b || isnan(a) ? a : b; }
+#endif
+vec4 joined(vec4 a, vec4 b) { return vec4(joined(a.x, b.x), joined(a.y, b.y), joined(a.z, b.z), joined(a.w, b.w)); }
+#define JOINED(a, b) joined(a, b)
+#endif
+#ifndef TERMS
+#define TERMS(a, b) JOINED(a, b)
 #endif
 
 #if TERM == 1
@@ -155,13 +164,18 @@ void main()
 #endif
 #if JOIN == 1 || JOIN == 2
     T sum = term(x[at], T(centre)); // a term in any case: taking it twice changes no maximum
+    T sizes = T(0.0);               // their sum is no number if a term is none, which max() and min() may drop; and only then
 #elif JOIN == 3
     T sum = T(1.0);
 #else
     T sum = T(0.0);
 #endif
     for (; r < end; r += uint(TY)) {
-        sum = JOINED(sum, term(x[at], T(centre)));
+        T next = term(x[at], T(centre));
+        sum = TERMS(sum, next);
+#if JOIN == 1 || JOIN == 2
+        sizes += abs(next);
+#endif
         at += reduced[REDUCED - 1].w;
 #if REDUCED > 1
         for (int d = REDUCED - 1; d > 0; d--) {
@@ -180,6 +194,16 @@ void main()
     R result = JOINED(JOINED(sum.x, sum.y), JOINED(sum.z, sum.w));
 #else
     R result = sum;
+#endif
+#if JOIN == 1 || JOIN == 2
+#if ROWS == 1 && V == 4
+    R size = (sizes.x + sizes.y) + (sizes.z + sizes.w);
+    if (isnan(size)) result = size;
+#elif V == 4
+    result = mix(result, sizes, isnan(sizes));
+#else
+    if (isnan(sizes)) result = sizes;
+#endif
 #endif
 #if TY > 1
     lanes[lane * uint(TX) + column] = result;

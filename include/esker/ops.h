@@ -5,6 +5,14 @@
  * inputs and results are float32, axes count from 0, and negative axes from the end. A sum of n terms differs from the
  * exact one by at most 2 sqrt(n) eps times the sum of the terms' magnitudes (checked by the tests), eps = 2^-24.
  *
+ * NaN and infinity. OpenGL ES promises neither: a device need not make NaN, nor hand one on, nor know one (GLSL ES 3.10, 4.7.1). Where it does (on
+ * llvmpipe the tests look at every kernel; on no other device was it tried), what depends on a NaN is one, as in PyTorch: also of relu, clamp and the other activations, of minimum and maximum, of reductions, pooling, norms, softmax and losses, and of all gradients that
+ * clipping by a norm scales. What it may not reach: comparisons (false, but not_equal true), sign (0), argmax and argmin (where the first NaN stands),
+ * what where() does not choose, what dropout drops, integers, and a count of rows that are right (a row with a NaN never is). Gradients at a NaN are
+ * NaN, or pass what comes from behind (relu, clamp, the largest of a window) or 0 (abs, the ramps of hard_sigmoid). It may reach further than in exact
+ * arithmetic where it meets zeros: in masked pairs of attention, and with Winograd's filtering in the pixels of a tile. Rows that are all -infinity give
+ * NaN (softmax, log_softmax, cross_entropy) or -infinity (logsumexp).
+ *
  * Threads    As the graph: one at a time. Two graphs may be recorded in two threads, also with one operation of custom.h.
  */
 #ifndef ESKER_OPS_H
@@ -20,8 +28,7 @@ extern "C" {
  * ---- Elementwise; operands broadcast, and so does the gradient's way back (summed over stretched axes) ----
  *
  * Error is at most a few eps of the result where nothing else is said; where the device's own exp, log, division or
- * square root is used, what GLSL ES 3.10 (4.7.1) allows it. Devices may flush results below 1.2e-38 to 0. NaN and
- * infinity work as in IEEE 754 where the device has them, which OpenGL ES does not promise.
+ * square root is used, what GLSL ES 3.10 (4.7.1) allows it. Devices may flush results below 1.2e-38 to 0.
  */
 
 /* Arithmetic. add, sub, mul, neg, abs, sign, square also take int32 (of one type, the result the same), which wraps and has no
@@ -35,7 +42,7 @@ ESKER_API esker_node *esker_minimum(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_maximum(esker_node *a, esker_node *b);
 ESKER_API esker_node *esker_neg(esker_node *x);
 ESKER_API esker_node *esker_abs(esker_node *x);    /* the gradient at 0 is 0 */
-ESKER_API esker_node *esker_sign(esker_node *x);   /* -1, 0 or 1; the gradient is 0 */
+ESKER_API esker_node *esker_sign(esker_node *x);   /* -1, 0 or 1 (of NaN 0); the gradient is 0 */
 ESKER_API esker_node *esker_square(esker_node *x); /* x x */
 ESKER_API esker_node *esker_reciprocal(esker_node *x);
 ESKER_API esker_node *esker_floor(esker_node *x); /* the gradients of floor, ceil and round are 0 */
@@ -43,7 +50,7 @@ ESKER_API esker_node *esker_ceil(esker_node *x);
 ESKER_API esker_node *esker_round(esker_node *x); /* to the nearest whole number, ties to the even one */
 /** y = scale * x + shift with constants. */
 ESKER_API esker_node *esker_affine(esker_node *x, float scale, float shift);
-/** min(max(x, lo), hi), lo <= hi, either may be infinite; NaN stays NaN. The gradient passes where lo <= x <= hi. */
+/** min(max(x, lo), hi), lo <= hi, either may be infinite. The gradient passes where lo <= x <= hi. */
 ESKER_API esker_node *esker_clamp(esker_node *x, float lo, float hi);
 
 /* Functions. */
@@ -71,7 +78,7 @@ ESKER_API esker_node *esker_erf(esker_node *x);
 ESKER_API esker_node *esker_pow(esker_node *a, esker_node *b);
 
 /* Activations. */
-/** max(x, 0); the gradient at 0 is 0. Of NaN it is NaN, but 0 where a compiler makes a maximum of the comparison, as llvmpipe's does. */
+/** max(x, 0); the gradient at 0 is 0. */
 ESKER_API esker_node *esker_relu(esker_node *x);
 /** x, or slope x where x < 0; the gradient at 0 is slope. */
 ESKER_API esker_node *esker_leaky_relu(esker_node *x, float slope);
@@ -124,7 +131,7 @@ ESKER_API esker_node *esker_where(esker_node *condition, esker_node *a, esker_no
 /**
  * The same values as another type. Floats to integers round toward zero, and all is clamped to the type's range. float16
  * and int8 are types of storage: this, where, all that only moves elements (the shape operations, esker_take() and
- * esker_gather()) and inputs and outputs of plans take them, everything else says to convert first. To float16, values clamp to +-65504 and round with an error below one unit in the last place (2^-10 of
+ * esker_gather()) and inputs and outputs of plans take them, everything else says to convert first. To float16, values clamp to +-65504 (NaN stays NaN) and round with an error below one unit in the last place (2^-10 of
  * the value), the direction being the device's; halves below 2^-14 may become 0, in either direction. Between floats the
  * gradient passes, and is float32; else it is 0.
  */
@@ -196,7 +203,7 @@ typedef struct esker_pool2d_desc {
     int padding[2];       /* at most half the window; max ignores it, average counts its zeros */
     bool exclude_padding; /* average: divide by the pixels of the window that lie inside x, not by all */
 } esker_pool2d_desc;
-/** The largest of each window, or NaN if one is, where the device has them; a tie's gradient goes to the first. */
+/** The largest of each window; a tie's gradient goes to the first, that of a NaN to the last NaN. */
 ESKER_API esker_node *esker_max_pool2d(esker_node *x, const esker_pool2d_desc *desc);
 ESKER_API esker_node *esker_avg_pool2d(esker_node *x, const esker_pool2d_desc *desc);
 /**
@@ -227,10 +234,10 @@ ESKER_API esker_node *esker_resize2d(esker_node *x, int rows, int columns, esker
 /* ---- Reductions over `n_axes` axes (0: all), kept with length 1 if `keepdims` ---- */
 ESKER_API esker_node *esker_sum(esker_node *x, const int *axes, int n_axes, bool keepdims);
 ESKER_API esker_node *esker_mean(esker_node *x, const int *axes, int n_axes, bool keepdims);
-/** The gradient is shared equally between equal maxima. */
+/** The gradient is shared equally between equal maxima, and NaN where the maximum is. */
 ESKER_API esker_node *esker_max(esker_node *x, const int *axes, int n_axes, bool keepdims);
 
-/** The gradient is shared equally between equal minima. */
+/** The gradient is shared equally between equal minima, and NaN where the minimum is. */
 ESKER_API esker_node *esker_min(esker_node *x, const int *axes, int n_axes, bool keepdims);
 /**
  * Product. The gradient is the product of the other terms, also where terms are 0; it has no gradient of its own. The
@@ -252,8 +259,8 @@ typedef enum esker_norm_kind {
 ESKER_API esker_node *esker_norm(esker_node *x, const int *axes, int n_axes, bool keepdims, esker_norm_kind kind);
 /**
  * Where the largest (smallest) element stands, the first of equals: int32, its number among the terms, which count
- * row-major over the reduced axes in their order in x; of one axis that is the index along it. No gradient. What a NaN does
- * is not defined.
+ * row-major over the reduced axes in their order in x; of one axis that is the index along it. A NaN counts as the largest,
+ * and as the smallest. No gradient.
  */
 ESKER_API esker_node *esker_argmax(esker_node *x, const int *axes, int n_axes, bool keepdims);
 ESKER_API esker_node *esker_argmin(esker_node *x, const int *axes, int n_axes, bool keepdims);
@@ -579,7 +586,7 @@ typedef struct esker_multi_margin_desc {
  */
 ESKER_API esker_node *esker_multi_margin(esker_node *x, esker_node *labels, esker_node *weights,
                                          const esker_multi_margin_desc *desc);
-/** How many rows have their largest logit (the first of equals) at the label; rows with label -1 never do. float32, no gradient. */
+/** How many rows have their largest logit (the first of equals) at the label; rows with label -1 or a NaN never do. float32, no gradient. */
 ESKER_API esker_node *esker_count_correct(esker_node *logits, esker_node *labels);
 
 #ifdef __cplusplus

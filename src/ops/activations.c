@@ -10,8 +10,9 @@
 
 /* clang-format off */
 #define CONSTANTS sizeof(esker__constants_attr)
+/* NaN stays NaN: Mesa makes a maximum, which drops it, of a comparison with what is then chosen; -0 is equal to 0 and another constant. */
 #define ROWS(X) \
-    X(relu, 1, ESKER__FLOATS, "a < 0.0 ? 0.0 : a", a < 0 ? 0 : a, 0, gradient_relu, 0, 0, ESKER__IN_0) /* NaN stays NaN */ \
+    X(relu, 1, ESKER__FLOATS, "a < -0.0 ? 0.0 : a", a < 0 ? 0 : a, 0, gradient_relu, 0, 0, ESKER__IN_0) \
     X(leaky_relu, 1, ESKER__FLOATS, "a < 0.0 ? k0 * a : a", a < 0 ? k[0] * a : a, a < 0 ? fabs(y) * ONE_EPS : 0, gradient_leaky_relu, 0, CONSTANTS, ESKER__IN_0) \
     X(prelu, 2, ESKER__FLOATS, "a < 0.0 ? b * a : a", a < 0 ? b * a : a, a < 0 ? fabs(y) * ONE_EPS : 0, gradient_prelu, 0, 0, ESKER__IN_01) \
     X(elu, 1, ESKER__FLOATS, "a < 0.0 ? k0 * expm1_stable(a) : a", a < 0 ? k[0] * expm1(a) : a, \
@@ -20,7 +21,7 @@
       (a < 0 ? SELU_SCALE * SELU_ALPHA * esker__expm1_error(a) : 0) + fabs(y) * (ONE_EPS + 1), gradient_selu, 0, 0, ESKER__IN_0) \
     X(sigmoid, 1, ESKER__FLOATS, "sigmoid_stable(a)", sigmoid(a), y * esker__sigmoid_error(a), gradient_sigmoid, 0, 0, ESKER__IN_0) \
     X(tanh, 1, ESKER__FLOATS, "tanh_stable(a)", tanh(a), fabs(y) * tanh_error(a), gradient_tanh, 0, 0, ESKER__IN_0) \
-    X(hard_sigmoid, 1, ESKER__FLOATS, "clamp(a * (1.0 / 6.0) + 0.5, 0.0, 1.0)", gate(a), gate_error(a), gradient_hard_sigmoid, 0, 0, ESKER__IN_0) \
+    X(hard_sigmoid, 1, ESKER__FLOATS, "isnan(a) ? a : clamp(a * (1.0 / 6.0) + 0.5, 0.0, 1.0)", gate(a), gate_error(a), gradient_hard_sigmoid, 0, 0, ESKER__IN_0) \
     X(silu, 1, ESKER__FLOATS, "a * sigmoid_stable(a)", a * sigmoid(a), fabs(y) * (esker__sigmoid_error(a) + ONE_EPS) + LOST(a), gradient_silu, 0, 0, ESKER__IN_0) \
     X(hard_swish, 1, ESKER__FLOATS, "a * clamp(a * (1.0 / 6.0) + 0.5, 0.0, 1.0)", a * gate(a), fabs(a) * gate_error(a) + fabs(y) * ONE_EPS, \
       gradient_hard_swish, 0, 0, ESKER__IN_0) \
@@ -30,7 +31,7 @@
     X(softplus, 1, ESKER__FLOATS, "softplus_stable(a, k0)", softplus(a, k[0]), softplus_error(a, k[0]), gradient_softplus, 0, CONSTANTS, ESKER__IN_0) \
     X(mish, 1, ESKER__FLOATS, "a * tanh_softplus(a)", a * tanh(softplus(a, 1)), fabs(y) * (tanh_softplus_error(a) + ONE_EPS) + LOST(a), gradient_mish, 0, 0, ESKER__IN_0) \
     /* Gradients: of the output y and g, then of the input x and g. */ \
-    X(relu_grad, 2, ESKER__FLOATS, "a > 0.0 ? b : 0.0", a > 0 ? b : 0, 0, NULL, 0, 0, ESKER__IN_01) \
+    X(relu_grad, 2, ESKER__FLOATS, "a <= 0.0 ? 0.0 : b", a <= 0 ? 0 : b, 0, NULL, 0, 0, ESKER__IN_01) \
     X(sigmoid_grad, 2, ESKER__FLOATS, "b * a * (1.0 - a)", b * a * (1 - a), fabs(y) * 3 * ONE_EPS, NULL, 0, 0, ESKER__IN_01) \
     X(tanh_grad, 2, ESKER__FLOATS, "b * (1.0 - a) * (1.0 + a)", b * (1 - a) * (1 + a), fabs(y) * 4 * ONE_EPS, NULL, 0, 0, ESKER__IN_01) \
     X(leaky_relu_grad, 2, ESKER__FLOATS, "a > 0.0 ? b : k0 * b", a > 0 ? b : k[0] * b, a > 0 ? 0 : fabs(y) * ONE_EPS, NULL, 0, CONSTANTS, ESKER__IN_01) \
@@ -94,7 +95,8 @@ static double tanh_error(double x)
 
 static double gate(double x)
 {
-    return fmin(fmax(x / 6 + 0.5, 0), 1);
+    double y = x / 6 + 0.5;
+    return y < 0 ? 0 : y > 1 ? 1 : y;
 }
 
 /* Absolute. */

@@ -20,7 +20,7 @@
     X(div, 2, ESKER__FLOATS, "a / b", a / b, fabs(y) * (DIV_EPS + 1), gradient_div, 0, 0, ESKER__IN_01) \
     X(reciprocal, 1, ESKER__FLOATS, "1.0 / a", 1 / a, fabs(y) * DIV_EPS, gradient_reciprocal, 0, 0, ESKER__IN_0) \
     X(affine, 1, ESKER__FLOATS, "k0 * a + k1", k[0] * a + k[1], (fabs(k[0] * a) + fabs(y)) * ONE_EPS, gradient_affine, 0, sizeof(esker__affine_attr), ESKER__IN_0) \
-    X(clamp, 1, ESKER__FLOATS, "a < k0 ? k0 : a > k1 ? k1 : a", a < k[0] ? k[0] : a > k[1] ? k[1] : a, 0, gradient_clamp, 0, sizeof(esker__constants_attr), ESKER__IN_0) \
+    X(clamp, 1, ESKER__FLOATS, "isnan(a) ? a : clamp(a, k0, k1)", a < k[0] ? k[0] : a > k[1] ? k[1] : a, 0, gradient_clamp, 0, sizeof(esker__constants_attr), ESKER__IN_0) \
     X(floor, 1, ESKER__FLOATS, "floor(a)", floor(a), 0, esker__gradient_zero, 0, 0, ESKER__IN_0) \
     X(ceil, 1, ESKER__FLOATS, "ceil(a)", ceil(a), 0, esker__gradient_zero, 0, 0, ESKER__IN_0) \
     X(round, 1, ESKER__FLOATS, "roundEven(a)", rint(a), 0, esker__gradient_zero, 0, 0, ESKER__IN_0) \
@@ -31,7 +31,7 @@
     X(reciprocal_grad, 2, ESKER__FLOATS, "-a * a * b", -a * a * b, fabs(y) * 2 * ONE_EPS, NULL, 0, 0, ESKER__IN_01) /* y, g */ \
     X(clamp_grad, 2, ESKER__FLOATS, "a < k0 || a > k1 ? 0.0 : b", a < k[0] || a > k[1] ? 0 : b, 0, NULL, 0, sizeof(esker__constants_attr), ESKER__IN_01) \
     /* Of the operand a of maximum(a, b), whose gradient is c. */ \
-    X(maximum_grad, 3, ESKER__FLOATS, "a > b ? c : a == b ? 0.5 * c : 0.0", a > b ? c : a == b ? 0.5 * c : 0, 0, NULL, 0, 0, ESKER__IN_01)
+    X(maximum_grad, 3, ESKER__FLOATS, "a < b ? 0.0 : a == b ? 0.5 * c : c", a < b ? 0 : a == b ? 0.5 * c : c, 0, NULL, 0, 0, ESKER__IN_01)
 /* clang-format on */
 
 NUMBER_ROWS(ESKER__DECLARE_ROW)

@@ -183,7 +183,7 @@ static void reference(const esker__reference *r)
                         int64_t other = first + e / attr->window[1] * from[3] + e % attr->window[1];
                         open |= other != best && y[other] + k * off[other] > y[best] - slack;
                     }
-                    if (attr->gated && !(y[best] > 0)) winner = ESKER__NO_WINNER;
+                    if (attr->gated && y[best] <= 0) winner = ESKER__NO_WINNER;
                     if (attr->gated && y[best] + slack <= 0) open = false; /* whichever it is */
                     if (attr->gated && y[best] + slack > 0 && !(y[best] - slack > 0)) open = true;
                     r->out[0][at] = y[best];

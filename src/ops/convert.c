@@ -39,7 +39,7 @@ static void reference(const esker__reference *r)
         if (to == ESKER_DTYPE_I32) x = fmin(fmax(trunc(x), INT32_MIN), INT32_MAX);
         if (to == ESKER_DTYPE_U8) x = fmin(fmax(trunc(x), 0), 255);
         if (to == ESKER_DTYPE_I8) x = fmin(fmax(trunc(x), -128), 127);
-        if (to == ESKER_DTYPE_F16) x = fmin(fmax(x, -HALF_MOST), HALF_MOST);
+        if (to == ESKER_DTYPE_F16) x = x < -HALF_MOST ? -HALF_MOST : x > HALF_MOST ? HALF_MOST : x;
         r->out[0][i] = to == ESKER_DTYPE_F32 ? a->scale * x + a->shift : x;
         if (!r->magnitude[0]) continue;
         double m = to == ESKER_DTYPE_F32 ? fabs(a->scale * x) + fabs(a->shift) : fabs(x);

@@ -22,7 +22,7 @@
     X(rsqrt_grad, 2, ESKER__FLOATS, "-0.5 * b * a * a * a", -0.5 * b * a * a * a, fabs(y) * 3 * ONE_EPS, NULL, 0, 0, ESKER__IN_01) /* of y */ \
     X(sin_grad, 2, ESKER__FLOATS, "b * sine(a, 1.0)", b * cos(a), fabs(b) * sine_error(a, cos(a)) + fabs(y) * ONE_EPS, NULL, 0, 0, ESKER__IN_01) \
     X(cos_grad, 2, ESKER__FLOATS, "-b * sine(a, 0.0)", -b * sin(a), fabs(b) * sine_error(a, sin(a)) + fabs(y) * ONE_EPS, NULL, 0, 0, ESKER__IN_01) \
-    X(erf_grad, 2, ESKER__FLOATS, "1.12837917 * b * exp(-min(a * a, 200.0))", TWO_OVER_SQRT_PI * b * exp(-a * a), \
+    X(erf_grad, 2, ESKER__FLOATS, "a * a > 200.0 ? 0.0 : 1.12837917 * b * exp(-a * a)", TWO_OVER_SQRT_PI * b * exp(-a * a), \
       fabs(y) * (EXP_EPS(a * a) + 2 * a * a + 5) + LOST(2 * b), NULL, 0, 0, ESKER__IN_01) \
     /* Of pow(a, b): of a, with operands a, b, g; of b, with operands a, y, g. */ \
     X(pow_grad_base, 3, ESKER__FLOATS, "b == 0.0 ? 0.0 : c * b * power(a, b - 1.0)", b == 0 ? 0 : c * b * pow(a, b - 1), \

@@ -126,8 +126,8 @@ static void reference_row(const sizes *s, double k, const double *x, const doubl
     mean_off /= sum;
     t->loss += log(sum) - (x[label] - max);
     t->loss_size += log(sum) + fabs(x[label] - max) + 1 + spread + (mean_off + off[label]) / k;
-    t->right += best == label;
-    bool unsure = false; /* whether rounding decides */
+    t->right += best == label && !isnan(sum); /* one with a NaN is never right */
+    bool unsure = false;                      /* whether rounding decides */
     for (int64_t c = 0; c < s->classes; c++)
         unsure |= c != label && off[c] + off[label] > 0 && fabs(x[c] - x[label]) <= 0x1p-24 * (off[c] + off[label]);
     t->unsure += unsure;

@@ -1,4 +1,5 @@
 /* Metrics: numbers to watch, without gradients. */
+#include <math.h>
 #include <stdio.h>
 
 #include "ops/ops.h"
@@ -22,8 +23,8 @@ double esker__rows_correct(const esker__reference *r)
         const double *x = r->in[0] + i * classes;
         int64_t best = 0;
         for (int64_t k = 1; k < classes; k++)
-            if (x[k] > x[best]) best = k;
-        correct += r->in[1][i] == (double)best;
+            if (x[k] > x[best] || isnan(x[k])) best = k;
+        correct += r->in[1][i] == (double)best && !isnan(x[best]);
     }
     return (double)correct;
 }

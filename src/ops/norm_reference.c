@@ -101,7 +101,7 @@ static int64_t table_index(const esker__norm_view *v, int64_t line, int64_t k)
 
 static double rstd_of(const esker__norm_attr *attr, double variance)
 {
-    if (attr->scheme == ESKER__NORM_L2) return 1 / fmax(sqrt(variance), attr->eps);
+    if (attr->scheme == ESKER__NORM_L2) return 1 / (sqrt(variance) < attr->eps ? attr->eps : sqrt(variance));
     return 1 / sqrt(variance + attr->eps);
 }
 

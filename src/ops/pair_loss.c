@@ -41,7 +41,7 @@ static term sized(double value, double slope, double value_size, double slope_si
 
 static double sign(double x)
 {
-    return (x > 0) - (x < 0);
+    return x > 0 ? 1 : x < 0 ? -1 : x;
 }
 
 static term at_mse(double p, double t, double k)
@@ -74,14 +74,14 @@ static term at_smooth_l1(double p, double t, double k)
 
 static double bounded_log(double x)
 {
-    return x > 0 ? fmax(log(x), -100) : -100;
+    return isnan(x) ? x : x > 0 ? fmax(log(x), -100) : -100;
 }
 
 /* The 1 beside each logarithm: GLSL lets it be 2^-21 off near 1. */
 static term at_bce(double p, double t, double k)
 {
     (void)k;
-    p = fmin(fmax(p, 0), 1);
+    p = p < 0 ? 0 : p > 1 ? 1 : p;
     double yes = -bounded_log(p), no = -bounded_log(1 - p), slope = (p - t) / fmax(p * (1 - p), 1e-12);
     return sized(t * yes + (1 - t) * no, slope, fabs(t) * (yes + 1) + fabs(1 - t) * (no + 1), fabs(slope));
 }
@@ -103,7 +103,7 @@ static term at_bce_with_logits(double p, double t, double k)
 static term at_kl_div(double p, double t, double k)
 {
     (void)k;
-    if (!(t > 0)) return sized(0, -t, 0, fabs(t));
+    if (t <= 0) return sized(0, -t, 0, fabs(t));
     return sized(t * (log(t) - p), -t, t * (fabs(log(t)) + 1 + fabs(p)), t);
 }
 
@@ -117,13 +117,13 @@ static term at_kl_div_log(double p, double t, double k)
 static term at_hinge(double p, double t, double k)
 {
     double room = k - t * p, size = fabs(k) + fabs(t * p);
-    return room > 0 ? sized(room, -t, size, fabs(t)) : sized(0, 0, size, 0);
+    return room <= 0 ? sized(0, 0, size, 0) : sized(room, -t, size, fabs(t));
 }
 
 static term at_hinge_embedding(double p, double t, double k)
 {
     term y = {0};
-    if (t != 1 && k - p > 0) y = sized(k - p, -1, fabs(k) + fabs(p), 1);
+    if (t != 1 && !(k - p <= 0)) y = sized(k - p, -1, fabs(k) + fabs(p), 1);
     if (t != -1) y = sized(y.value + p, y.slope + 1, fabs(k) + 2 * fabs(p), 1);
     if (y.value_size == 0) y.value_size = fabs(k) + fabs(p);
     return y;
@@ -132,7 +132,7 @@ static term at_hinge_embedding(double p, double t, double k)
 static term at_cosine_embedding(double p, double t, double k)
 {
     if (t == 1) return sized(1 - p, -1, 1 + fabs(p), 1);
-    if (t == -1 && p - k > 0) return sized(p - k, 1, fabs(p) + fabs(k), 1);
+    if (t == -1 && !(p - k <= 0)) return sized(p - k, 1, fabs(p) + fabs(k), 1);
     return sized(0, 0, fabs(p) + fabs(k), 0);
 }
 
@@ -140,7 +140,7 @@ static term at_cosine_embedding(double p, double t, double k)
 static term at_multi_margin(double p, double t, double k)
 {
     double room = k + p, size = fabs(k) + fabs(p);
-    return t > 0.5 || room < 0 ? sized(0, 0, size, 0) : sized(room, room > 0, size, 1);
+    return t > 0.5 || room < 0 ? sized(0, 0, size, 0) : sized(room, room != 0, size, 1);
 }
 
 static term at_multi_margin_square(double p, double t, double k)
@@ -154,19 +154,19 @@ static term at_multi_margin_square(double p, double t, double k)
 /* clang-format off */
 #define ROWS(X) \
     X(mse, "d * d", "2.0 * d", true) \
-    X(mae, "abs(d)", "sign(d)", true) \
-    X(huber, "abs(d) <= k ? 0.5 * d * d : k * (abs(d) - 0.5 * k)", "clamp(d, -k, k)", true) \
-    X(smooth_l1, "abs(d) < k ? 0.5 * d * d / k : abs(d) - 0.5 * k", "abs(d) < k ? d / k : sign(d)", true) \
-    X(bce, "-(t * bounded_log(clamp(p, 0.0, 1.0)) + (1.0 - t) * bounded_log(1.0 - clamp(p, 0.0, 1.0)))", \
-      "(clamp(p, 0.0, 1.0) - t) / max(clamp(p, 0.0, 1.0) * (1.0 - clamp(p, 0.0, 1.0)), 1e-12)", false) \
+    X(mae, "abs(d)", "sign_of(d)", true) \
+    X(huber, "abs(d) <= k ? 0.5 * d * d : k * (abs(d) - 0.5 * k)", "within(d, -k, k)", true) \
+    X(smooth_l1, "abs(d) < k ? 0.5 * d * d / k : abs(d) - 0.5 * k", "abs(d) < k ? d / k : sign_of(d)", true) \
+    X(bce, "-(t * bounded_log(within(p, 0.0, 1.0)) + (1.0 - t) * bounded_log(1.0 - within(p, 0.0, 1.0)))", \
+      "(within(p, 0.0, 1.0) - t) / max(clamp(p, 0.0, 1.0) * (1.0 - clamp(p, 0.0, 1.0)), 1e-12)", false) \
     X(bce_with_logits, "(p < 0.0 ? -t * p : (1.0 - t) * p) + log_one_and(exp(-abs(p)))", "sigmoid(p) - t", false) \
-    X(kl_div, "t > 0.0 ? t * (log(t) - p) : 0.0", "-t", false) \
+    X(kl_div, "t <= 0.0 ? 0.0 : t * (log(t) - p)", "-t", false) \
     X(kl_div_log, "exp(t) * (t - p)", "-exp(t)", false) \
-    X(hinge, "max(k - t * p, 0.0)", "k - t * p > 0.0 ? -t : 0.0", false) \
-    X(hinge_embedding, "(t != 1.0 ? max(k - p, 0.0) : 0.0) + (t != -1.0 ? p : 0.0)", \
-      "(t != 1.0 && k - p > 0.0 ? -1.0 : 0.0) + (t != -1.0 ? 1.0 : 0.0)", false) \
-    X(cosine_embedding, "t == 1.0 ? 1.0 - p : t == -1.0 ? max(p - k, 0.0) : 0.0", \
-      "t == 1.0 ? -1.0 : t == -1.0 && p - k > 0.0 ? 1.0 : 0.0", false) \
+    X(hinge, "above(k - t * p)", "k - t * p <= 0.0 ? 0.0 : -t", false) \
+    X(hinge_embedding, "(t != 1.0 ? above(k - p) : 0.0) + (t != -1.0 ? p : 0.0)", \
+      "(t == 1.0 || k - p <= 0.0 ? 0.0 : -1.0) + (t != -1.0 ? 1.0 : 0.0)", false) \
+    X(cosine_embedding, "t == 1.0 ? 1.0 - p : t == -1.0 ? above(p - k) : 0.0", \
+      "t == 1.0 ? -1.0 : t != -1.0 || p - k <= 0.0 ? 0.0 : 1.0", false) \
     X(multi_margin, "t > 0.5 || k + p < 0.0 ? 0.0 : k + p", "t > 0.5 || k + p <= 0.0 ? 0.0 : 1.0", false) \
     X(multi_margin_square, "t > 0.5 || k + p < 0.0 ? 0.0 : (k + p) * (k + p)", "t > 0.5 || k + p < 0.0 ? 0.0 : 2.0 * (k + p)", false)
 /* clang-format on */

@@ -170,7 +170,7 @@ void esker__recurrent_grad_reference(const esker__reference *r)
             if (a->kind == ESKER_RECURRENT_RNN_TANH) {
                 g[0] = through_tanh(dh, h);
             } else if (a->kind == ESKER_RECURRENT_RNN_RELU) {
-                g[0] = h > 0 ? dh : exact(0);
+                g[0] = h <= 0 ? exact(0) : dh;
             } else if (a->kind == ESKER_RECURRENT_LSTM) {
                 value t = {tanh(kept[z.c_at + (s + 1) * n + u]), 1};
                 value dt = mul(dh, exact(gate[3 * n]));

@@ -138,8 +138,8 @@ static void reference(const esker__reference *r, esker__join join, double scale)
         double v = r->in[0][i], *y = &out[at.output];
         switch (join) {
         case ESKER__JOIN_SUM: *y += v; break;
-        case ESKER__JOIN_MAX: *y = v <= *y ? *y : v; break;
-        case ESKER__JOIN_MIN: *y = v >= *y ? *y : v; break;
+        case ESKER__JOIN_MAX: *y = v <= *y || isnan(*y) ? *y : v; break;
+        case ESKER__JOIN_MIN: *y = v >= *y || isnan(*y) ? *y : v; break;
         case ESKER__JOIN_PROD: *y *= v; break;
         }
         if (magnitude) magnitude[at.output] += fabs(v);

@@ -35,7 +35,8 @@ static void arg_reference(const esker__reference *r)
     /* Terms of one output come in the order of their numbers. */
     for (int64_t i = 0; best && i < at.n_in; i++, esker__reduce_walk_next(&at)) {
         double v = r->in[0][i];
-        if (out[at.output] >= 0 && !(minimum ? v < best[at.output] : v > best[at.output])) continue;
+        bool beats = minimum ? v < best[at.output] : v > best[at.output];
+        if (out[at.output] >= 0 && !beats && !(isnan(v) && !isnan(best[at.output]))) continue;
         best[at.output] = v;
         out[at.output] = (double)at.term;
     }

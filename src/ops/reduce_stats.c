@@ -258,7 +258,7 @@ static void norm_reference(const esker__reference *r)
     for (int64_t i = 0; i < at.n_out; i++) r->out[0][i] = 0;
     for (int64_t i = 0; i < at.n_in; i++, esker__reduce_walk_next(&at)) {
         double v = fabs(r->in[0][i]), *y = &r->out[0][at.output];
-        *y = kind == ESKER_NORM_L1 ? *y + v : kind == ESKER_NORM_L2 ? *y + v * v : v <= *y ? *y : v;
+        *y = kind == ESKER_NORM_L1 ? *y + v : kind == ESKER_NORM_L2 ? *y + v * v : v <= *y || isnan(*y) ? *y : v;
     }
     for (int64_t i = 0; kind == ESKER_NORM_L2 && i < at.n_out; i++) r->out[0][i] = sqrt(r->out[0][i]);
 }
