@@ -261,7 +261,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .kind = CLI_FLAG,
          .out = &b.slots,
          .help = "models' inputs where the CPU fills them, not in the device's memory"},
-        {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
+        CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &which, &status)) return status;
     for (int i = 0; i < N; i++)

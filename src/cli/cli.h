@@ -18,12 +18,6 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 #define CLI_MAX_BATCH  1048576
 #define CLI_MAX_EPOCHS 1000000
 
-#define CLI_OPTIMIZERS "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam, lion or lamb"
-
-#define CLI_LOSSES                                                                                          \
-    "cross_entropy, mse, nll, kl_div, bce_with_logits, bce, mae, huber, smooth_l1, hinge or multi_margin; " \
-    "cross_entropy"
-
 #if defined(__GNUC__)
 #define CLI_PRINTF(text_arg, first) __attribute__((format(printf, text_arg, first)))
 #else
@@ -57,6 +51,23 @@ typedef struct cli_option {
     bool positive, required;
     bool given;
 } cli_option;
+
+/* Those that several commands have; `out_`: as cli_option.out. */
+/* clang-format off */
+#define CLI_OPTION_DATA(out_) \
+    {.name = "--data", .value = "SPEC", .kind = CLI_TEXT, .out = out_, .required = true, .help = "the samples, see below"}
+#define CLI_OPTION_BATCH(out_, help_) \
+    {.name = "--batch", .value = "N", .kind = CLI_INT, .out = out_, .lo = 1, .hi = CLI_MAX_BATCH, .help = help_}
+#define CLI_OPTION_INFER(out_) \
+    {.name = "--infer", .kind = CLI_FLAG, .out = out_, .help = "the forward pass alone, not a training step"}
+#define CLI_OPTION_OPTIMIZER(out_) \
+    {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = out_, \
+     .help = "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam, lion or lamb; adam"}
+#define CLI_OPTION_LOSS(out_) \
+    {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = out_, \
+     .help = "cross_entropy, mse, nll, kl_div, bce_with_logits, bce, mae, huber, smooth_l1, hinge or multi_margin; cross_entropy"}
+#define CLI_OPTION_JSON(out_) {.name = "--json", .kind = CLI_FLAG, .out = out_, .help = "print one JSON object"}
+/* clang-format on */
 
 typedef struct cli_command {
     const char *name, *operand; /* "MODEL", "[MODEL]" if it may be left out; NULL if it takes none */

@@ -30,22 +30,11 @@ static int run(const cli_command *command, int argc, char **argv)
     bool as_json = false, checkpoint = false;
     int status;
     cli_option options[] = {
-        {.name = "--data",
-         .value = "SPEC",
-         .kind = CLI_TEXT,
-         .out = &spec,
-         .required = true,
-         .help = "the samples, see below"},
-        {.name = "--batch",
-         .value = "N",
-         .kind = CLI_INT,
-         .out = &batch,
-         .lo = 1,
-         .hi = CLI_MAX_BATCH,
-         .help = "samples a step; 256"},
+        CLI_OPTION_DATA(&spec),
+        CLI_OPTION_BATCH(&batch, "samples a step; 256"),
         {.name = "--split", .value = "NAME", .kind = CLI_TEXT, .out = &split, .help = "test or train; test"},
-        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = CLI_LOSSES},
-        {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
+        CLI_OPTION_LOSS(&loss),
+        CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
     esker_evaluator_desc desc = {.batch = (int32_t)batch};

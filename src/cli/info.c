@@ -193,8 +193,8 @@ static int run(const cli_command *command, int argc, char **argv)
     static facts f;
     bool as_json = false;
     int status;
-    cli_option options[] = {{.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"}};
-    if (!cli_parse(command, options, 1, argc, argv, NULL, &status)) return status;
+    cli_option options[] = {CLI_OPTION_JSON(&as_json)};
+    if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, NULL, &status)) return status;
     gather(&f);
     if (as_json) {
         status = print_json(command, &f);

@@ -158,20 +158,14 @@ static int run(const cli_command *command, int argc, char **argv)
     bool as_json = false;
     int status;
     cli_option options[] = {
-        {.name = "--batch",
-         .value = "N",
-         .kind = CLI_INT,
-         .out = &r.batch,
-         .lo = 1,
-         .hi = CLI_MAX_BATCH,
-         .help = "samples a step; 64"},
+        CLI_OPTION_BATCH(&r.batch, "samples a step; 64"),
         {.name = "--no-fusion",
          .kind = CLI_FLAG,
          .out = &r.trainer.no_fusion,
          .help = "dispatches of its own for every operation"},
-        {.name = "--infer", .kind = CLI_FLAG, .out = &r.infer, .help = "the forward pass alone, not a training step"},
-        {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = &optimizer, .help = CLI_OPTIMIZERS "; adam"},
-        {.name = "--loss", .value = "NAME", .kind = CLI_TEXT, .out = &loss, .help = CLI_LOSSES},
+        CLI_OPTION_INFER(&r.infer),
+        CLI_OPTION_OPTIMIZER(&optimizer),
+        CLI_OPTION_LOSS(&loss),
         {.name = "--input",
          .value = "TYPE",
          .kind = CLI_TEXT,
@@ -187,7 +181,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .kind = CLI_TEXT,
          .out = &r.trainer.renderer,
          .help = "with the kernels that are usual on this GPU, as its driver calls it: \"NVIDIA H200\", Mali-G52"},
-        {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
+        CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
     if (!strcmp(input, "uint8"))

@@ -236,14 +236,8 @@ static int run(const cli_command *command, int argc, char **argv)
     int64_t batch = CLI_BATCH;
     bool infer = false, as_json = false, isolated = false;
     cli_option options[] = {
-        {.name = "--batch",
-         .value = "N",
-         .kind = CLI_INT,
-         .out = &batch,
-         .lo = 1,
-         .hi = CLI_MAX_BATCH,
-         .help = "samples a step; 64"},
-        {.name = "--infer", .kind = CLI_FLAG, .out = &infer, .help = "the forward pass alone, not a training step"},
+        CLI_OPTION_BATCH(&batch, "samples a step; 64"),
+        CLI_OPTION_INFER(&infer),
         {.name = "--isolated",
          .kind = CLI_FLAG,
          .out = &isolated,
@@ -253,7 +247,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .kind = CLI_TEXT,
          .out = &trace,
          .help = "also write a step for chrome://tracing or Perfetto"},
-        {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
+        CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
     status = CLI_DONE;

@@ -140,7 +140,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .kind = CLI_TEXT,
          .out = &r.limits,
          .help = "es31: use no more than OpenGL ES 3.1 promises; native"},
-        {.name = "--json", .kind = CLI_FLAG, .out = &r.as_json, .help = "print one JSON object"},
+        CLI_OPTION_JSON(&r.as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, NULL, &status)) return status;
     if (r.limits && strcmp(r.limits, "es31") != 0 && strcmp(r.limits, "native") != 0)

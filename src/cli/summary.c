@@ -89,16 +89,10 @@ static int run(const cli_command *command, int argc, char **argv)
     bool as_json = false;
     int status;
     cli_option options[] = {
-        {.name = "--batch",
-         .value = "N",
-         .kind = CLI_INT,
-         .out = &batch,
-         .lo = 1,
-         .hi = CLI_MAX_BATCH,
-         .help = "samples a step, for the memory; 64"},
-        {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
+        CLI_OPTION_BATCH(&batch, "samples a step, for the memory; 64"),
+        CLI_OPTION_JSON(&as_json),
     };
-    if (!cli_parse(command, options, 2, argc, argv, &path, &status)) return status;
+    if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
     esker_model *net = NULL;
     esker_plan *plan = NULL;
     if (!cli_load_model(command, path, &net, NULL)) return CLI_FAILED;

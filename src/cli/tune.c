@@ -71,14 +71,8 @@ static int run(const cli_command *command, int argc, char **argv)
     cli_json json = {0};
     session s = {0};
     cli_option options[] = {
-        {.name = "--batch",
-         .value = "N",
-         .kind = CLI_INT,
-         .out = &batch,
-         .lo = 1,
-         .hi = CLI_MAX_BATCH,
-         .help = "samples a step; 64"},
-        {.name = "--infer", .kind = CLI_FLAG, .out = &infer, .help = "for the forward pass alone, not for a training step"},
+        CLI_OPTION_BATCH(&batch, "samples a step; 64"),
+        CLI_OPTION_INFER(&infer),
         {.name = "--seconds",
          .value = "S",
          .kind = CLI_REAL,
@@ -86,7 +80,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .positive = true,
          .help = "begin no job later; 30"},
         {.name = "--again", .kind = CLI_FLAG, .out = &desc.again, .help = "also jobs whose result is known"},
-        {.name = "--json", .kind = CLI_FLAG, .out = &as_json, .help = "print one JSON object"},
+        CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
     status = CLI_DONE;
