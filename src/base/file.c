@@ -186,3 +186,17 @@ void esker__file_writer_abort(esker__file_writer *writer)
     esker__free(writer->temporary);
     *writer = (esker__file_writer){0};
 }
+
+esker_status esker__file_writer_close(esker__file_writer *writer, esker_status before)
+{
+    if (before == ESKER_OK) return esker__file_writer_commit(writer);
+    esker__file_writer_abort(writer);
+    return before;
+}
+
+esker_status esker__file_write(const char *path, const void *data, size_t n_bytes)
+{
+    esker__file_writer writer;
+    esker_status st = esker__file_writer_open(&writer, path);
+    return st == ESKER_OK ? esker__file_writer_close(&writer, esker__file_writer_write(&writer, data, n_bytes)) : st;
+}

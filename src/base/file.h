@@ -24,7 +24,11 @@ esker_status esker__file_writer_open(esker__file_writer *writer, const char *pat
 esker_status esker__file_writer_write(esker__file_writer *writer, const void *data, size_t n_bytes);
 /** Flush, fsync, rename over the target and sync its folder; fails if any write before did. The writer is finished whether or not it succeeds. */
 esker_status esker__file_writer_commit(esker__file_writer *writer);
+/** Commit if what came before was ESKER_OK, else drop what was written; returns what became of it. */
+esker_status esker__file_writer_close(esker__file_writer *writer, esker_status before);
 /** Drop what was written; accepts a writer that was never opened (all zero) or is already committed. */
 void esker__file_writer_abort(esker__file_writer *writer);
+/** Open, write all of it, and commit. */
+esker_status esker__file_write(const char *path, const void *data, size_t n_bytes);
 
 #endif

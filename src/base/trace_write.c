@@ -75,10 +75,6 @@ esker_status esker_trace_write(esker_trace *trace, const char *path)
     /* The last event has no comma behind it, so that there always is one: the trace's own name for itself. */
     esker__text_add(&text, "{\"ph\": \"M\", \"name\": \"trace\", \"pid\": 0, \"args\": {\"name\": \"esker\"}}\n]}\n");
     if (st == ESKER_OK) st = flush(&writer, &text, 0);
-    if (st == ESKER_OK)
-        st = esker__file_writer_commit(&writer);
-    else
-        esker__file_writer_abort(&writer);
     esker__text_finish(&text);
-    return st;
+    return esker__file_writer_close(&writer, st);
 }

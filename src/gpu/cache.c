@@ -178,10 +178,7 @@ void esker__cache_store(esker_device *dev, const char *source, size_t source_byt
     if (st == ESKER_OK) {
         st = esker__file_writer_write(&writer, &header, sizeof header);
         if (st == ESKER_OK) st = esker__file_writer_write(&writer, file.chars, file.n_chars);
-        if (st == ESKER_OK)
-            st = esker__file_writer_commit(&writer);
-        else
-            esker__file_writer_abort(&writer);
+        st = esker__file_writer_close(&writer, st);
     }
     if (st != ESKER_OK) complain(dev, esker_last_error());
 done:

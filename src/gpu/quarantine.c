@@ -58,7 +58,6 @@ esker_status esker__kernel_is_quarantined(const esker_device *dev, const char *n
 static esker_status write_file(esker_device *dev, uint64_t hash, const char *name, const char *defines, const char *reason)
 {
     esker__text path = {0}, text = {0};
-    esker__file_writer writer = {0};
     esker_status st = esker__cache_make(dev);
     esker__text_add(
         &text,
@@ -66,14 +65,7 @@ static esker_status write_file(esker_device *dev, uint64_t hash, const char *nam
         "driver\n%s\n\nkernel %s\n%s\n\n%s\n",
         dev->driver, name, defines, reason);
     if (st == ESKER_OK && (!file_name(dev, hash, &path) || text.failed)) st = esker__fail_memory(256, "quarantine");
-    if (st == ESKER_OK) st = esker__file_writer_open(&writer, path.chars);
-    if (st == ESKER_OK) {
-        st = esker__file_writer_write(&writer, text.chars, text.n_chars);
-        if (st == ESKER_OK)
-            st = esker__file_writer_commit(&writer);
-        else
-            esker__file_writer_abort(&writer);
-    }
+    if (st == ESKER_OK) st = esker__file_write(path.chars, text.chars, text.n_chars);
     esker__text_finish(&path);
     esker__text_finish(&text);
     return st;

@@ -157,7 +157,6 @@ esker_status esker__tuning_save(esker_device *dev)
     if (!t) return ESKER_ERR_NO_MEMORY;
     if (!t->path) return ESKER_OK;
     esker__text text = {0};
-    esker__file_writer writer = {0};
     load(t);
     esker__text_add(&text, "%s", t->head);
     for (size_t i = 0; i < t->n; i++)
@@ -165,14 +164,7 @@ esker_status esker__tuning_save(esker_device *dev)
     uint64_t checksum = text.failed ? 0 : esker__hash(ESKER__HASH_START, text.chars, text.n_chars);
     esker__text_add(&text, "end %016" PRIx64 "\n", checksum);
     esker_status st = text.failed ? esker__fail_memory(text.capacity, "tuning") : esker__cache_make(dev);
-    if (st == ESKER_OK) st = esker__file_writer_open(&writer, t->path);
-    if (st == ESKER_OK) {
-        st = esker__file_writer_write(&writer, text.chars, text.n_chars);
-        if (st == ESKER_OK)
-            st = esker__file_writer_commit(&writer);
-        else
-            esker__file_writer_abort(&writer);
-    }
+    if (st == ESKER_OK) st = esker__file_write(t->path, text.chars, text.n_chars);
     esker__text_finish(&text);
     return st;
 }

@@ -157,14 +157,8 @@ static void save(const char *path, const rates *r)
 {
     char text[128];
     int n = snprintf(text, sizeof text, "esker rates 3 %.4g %.4g\n", r->flops, r->bytes);
-    esker__file_writer writer;
-    esker_status st = esker__file_writer_open(&writer, path);
-    if (st == ESKER_OK) st = esker__file_writer_write(&writer, text, (size_t)n);
-    if (st == ESKER_OK)
-        st = esker__file_writer_commit(&writer);
-    else
-        esker__file_writer_abort(&writer);
-    if (st != ESKER_OK) esker__log(ESKER_LOG_INFO, "calibration was not kept: %s", esker_last_error());
+    if (esker__file_write(path, text, (size_t)n) != ESKER_OK)
+        esker__log(ESKER_LOG_INFO, "calibration was not kept: %s", esker_last_error());
 }
 
 esker_status esker__calibrate(esker_device *dev, double *out_flops_per_second, double *out_bytes_per_second)
