@@ -5,7 +5,8 @@
 
 #include "base/fail.h"
 
-const char *esker__egl_error_name(EGLint error)
+/* "EGL_BAD_MATCH" and so on; "an unknown EGL error" for what EGL does not define. */
+static const char *error_name(EGLint error)
 {
     switch (error) {
     case EGL_SUCCESS: return "no error given (EGL_SUCCESS)";
@@ -32,7 +33,7 @@ esker_status esker__egl_fail(const char *display, const char *call)
 {
     EGLint error = eglGetError();
     return esker__fail(error == EGL_CONTEXT_LOST ? ESKER_ERR_LOST : ESKER_ERR_NO_DEVICE, "%s: %s: %s", display, call,
-                       esker__egl_error_name(error));
+                       error_name(error));
 }
 
 const char *esker__egl_client_extensions(void)

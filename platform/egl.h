@@ -7,8 +7,6 @@
 
 #include "platform.h"
 
-/** "EGL_BAD_MATCH" and so on; "an unknown EGL error" for what EGL does not define. */
-const char *esker__egl_error_name(EGLint error);
 /** Fail with "display: call: error name", taking the error from eglGetError(). */
 esker_status esker__egl_fail(const char *display, const char *call);
 /** The client extensions, those that need no display; "" where EGL has none. */

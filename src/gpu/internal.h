@@ -118,10 +118,6 @@ static inline GLuint esker__count_object(esker_device *dev, GLuint name)
     return name;
 }
 
-/* references.c */
-/** Run what other threads deferred. In the owner's thread, or when nobody else refers to the device. */
-void esker__run_deferred(esker_device *dev);
-
 /* queue.c */
 esker_status esker__queue_create(esker_device *dev, int bound);
 void esker__queue_destroy(esker_device *dev, bool current); /* a device without one is fine */

@@ -42,13 +42,16 @@ static void close_device(esker_device *dev)
     esker__free(dev);
 }
 
+/* Run what other threads deferred. In the owner's thread, or when nobody else refers to the device. */
+static void run_deferred(esker_device *dev);
+
 /* After `refs` became this by our own subtraction. */
 static void settle(esker_device *dev, uint_fast64_t refs)
 {
     if (all(refs) == 0)
         close_device(dev);
     else if (all(refs) == of_deferred(refs))
-        esker__run_deferred(dev);
+        run_deferred(dev);
 }
 
 static void subtract(esker_device *dev, uint_fast64_t n)
@@ -56,7 +59,7 @@ static void subtract(esker_device *dev, uint_fast64_t n)
     settle(dev, atomic_fetch_sub_explicit(&dev->refs, n, memory_order_acq_rel) - n);
 }
 
-void esker__run_deferred(esker_device *dev)
+static void run_deferred(esker_device *dev)
 {
     esker__deferred *item = atomic_exchange_explicit(&dev->deferred, NULL, memory_order_acq_rel);
     while (item) {
@@ -70,7 +73,7 @@ void esker__run_deferred(esker_device *dev)
 
 void esker__device_collect(esker_device *dev)
 {
-    if (atomic_load_explicit(&dev->deferred, memory_order_relaxed) && esker__device_is_ours(dev)) esker__run_deferred(dev);
+    if (atomic_load_explicit(&dev->deferred, memory_order_relaxed) && esker__device_is_ours(dev)) run_deferred(dev);
 }
 
 void esker__device_defer(esker_device *dev, esker__deferred *item)
@@ -107,7 +110,7 @@ void esker_device_unref(esker_device *dev)
 {
     if (!dev) return;
     if (atomic_fetch_sub_explicit(&dev->users, 1, memory_order_acq_rel) == 1) {
-        if (esker__device_is_ours(dev)) esker__run_deferred(dev);
+        if (esker__device_is_ours(dev)) run_deferred(dev);
         for (int i = ESKER__N_PARTS - 1; i >= 0; i--) { /* the upper ones may release what the lower ones would report */
             uint_fast64_t refs = atomic_load_explicit(&dev->refs, memory_order_acquire);
             int n_left = (int)(all(refs) - of_deferred(refs)) - 1; /* but for this one */

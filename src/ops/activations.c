@@ -19,10 +19,10 @@
       a < 0 ? fabs(k[0]) * esker__expm1_error(a) + fabs(y) * ONE_EPS : 0, gradient_elu, 0, CONSTANTS, ESKER__IN_0) \
     X(selu, 1, ESKER__FLOATS, "a < 0.0 ? 1.75809934 * expm1_stable(a) : 1.05070099 * a", SELU_SCALE * (a < 0 ? SELU_ALPHA * expm1(a) : a), \
       (a < 0 ? SELU_SCALE * SELU_ALPHA * esker__expm1_error(a) : 0) + fabs(y) * (ONE_EPS + 1), gradient_selu, 0, 0, ESKER__IN_0) \
-    X(sigmoid, 1, ESKER__FLOATS, "sigmoid_stable(a)", sigmoid(a), y * esker__sigmoid_error(a), gradient_sigmoid, 0, 0, ESKER__IN_0) \
+    X(sigmoid, 1, ESKER__FLOATS, "sigmoid_stable(a)", sigmoid(a), y * sigmoid_error(a), gradient_sigmoid, 0, 0, ESKER__IN_0) \
     X(tanh, 1, ESKER__FLOATS, "tanh_stable(a)", tanh(a), fabs(y) * tanh_error(a), gradient_tanh, 0, 0, ESKER__IN_0) \
     X(hard_sigmoid, 1, ESKER__FLOATS, "isnan(a) ? a : clamp(a * (1.0 / 6.0) + 0.5, 0.0, 1.0)", gate(a), gate_error(a), gradient_hard_sigmoid, 0, 0, ESKER__IN_0) \
-    X(silu, 1, ESKER__FLOATS, "a * sigmoid_stable(a)", a * sigmoid(a), fabs(y) * (esker__sigmoid_error(a) + ONE_EPS) + LOST(a), gradient_silu, 0, 0, ESKER__IN_0) \
+    X(silu, 1, ESKER__FLOATS, "a * sigmoid_stable(a)", a * sigmoid(a), fabs(y) * (sigmoid_error(a) + ONE_EPS) + LOST(a), gradient_silu, 0, 0, ESKER__IN_0) \
     X(hard_swish, 1, ESKER__FLOATS, "a * clamp(a * (1.0 / 6.0) + 0.5, 0.0, 1.0)", a * gate(a), fabs(a) * gate_error(a) + fabs(y) * ONE_EPS, \
       gradient_hard_swish, 0, 0, ESKER__IN_0) \
     X(gelu, 1, ESKER__FLOATS, "a * normal_below(a)", a * normal_below(a), fabs(a) * normal_error(a) + fabs(y) * ONE_EPS + LOST(a), gradient_gelu, 0, 0, ESKER__IN_0) \
@@ -46,13 +46,13 @@
     X(hard_swish_grad, 2, ESKER__FLOATS, "a <= -3.0 ? 0.0 : a < 3.0 ? b * (a * (1.0 / 3.0) + 0.5) : b", a <= -3 ? 0 : a < 3 ? b * (a / 3 + 0.5) : b, \
       a <= -3 || a >= 3 ? 0 : fabs(b * a) + fabs(y) * 2 * ONE_EPS, NULL, 0, 0, ESKER__IN_01) \
     X(silu_grad, 2, ESKER__FLOATS, "b * (sigmoid_stable(a) + a * sigmoid_slope(a))", b * (sigmoid(a) + a * sigmoid_slope(a)), \
-      fabs(b) * (sigmoid(a) * (esker__sigmoid_error(a) + ONE_EPS) + fabs(a) * sigmoid_slope(a) * slope_error(a)) + fabs(y) * ONE_EPS + LOST(b * (1 + fabs(a))), NULL, 0, 0, ESKER__IN_01) \
+      fabs(b) * (sigmoid(a) * (sigmoid_error(a) + ONE_EPS) + fabs(a) * sigmoid_slope(a) * slope_error(a)) + fabs(y) * ONE_EPS + LOST(b * (1 + fabs(a))), NULL, 0, 0, ESKER__IN_01) \
     X(gelu_grad, 2, ESKER__FLOATS, "b * (normal_below(a) + a * normal_density(a))", b * (normal_below(a) + a * normal_density(a)), \
       fabs(b) * (normal_error(a) + fabs(a) * normal_density(a) * density_error(a)) + fabs(y) * 2 * ONE_EPS + LOST(b * (1 + fabs(a))), NULL, 0, 0, ESKER__IN_01) \
     X(gelu_tanh_grad, 2, ESKER__FLOATS, "b * gelu_tanh_slope(a)", b * gelu_tanh_slope(a), \
       fabs(b) * gelu_tanh_slope_error(a) + fabs(y) * 2 * ONE_EPS + LOST(b * (1 + 2 * fabs(a * a * a))), NULL, 0, 0, ESKER__IN_01) \
     X(softplus_grad, 2, ESKER__FLOATS, "b * sigmoid_stable(k0 * a)", b * sigmoid(k[0] * a), \
-      fabs(y) * (esker__sigmoid_error(k[0] * a) + fabs(k[0] * a) * sigmoid(-k[0] * a) * ONE_EPS + ONE_EPS) + LOST(b), NULL, 0, CONSTANTS, ESKER__IN_01) \
+      fabs(y) * (sigmoid_error(k[0] * a) + fabs(k[0] * a) * sigmoid(-k[0] * a) * ONE_EPS + ONE_EPS) + LOST(b), NULL, 0, CONSTANTS, ESKER__IN_01) \
     X(mish_grad, 2, ESKER__FLOATS, "b * mish_slope(a)", b * (tanh(softplus(a, 1)) + a * mish_bend(a)), \
       fabs(b) * (tanh(softplus(a, 1)) * (tanh_softplus_error(a) + ONE_EPS) + fabs(a) * mish_bend(a) * mish_bend_error(a)) + fabs(y) * ONE_EPS + LOST(b * (1 + 4 * fabs(a))), \
       NULL, 0, 0, ESKER__IN_01)
@@ -75,7 +75,7 @@ static double sigmoid_slope(double x)
 }
 
 /* A sum and a division; exp's error counts by what changes when exp does. */
-double esker__sigmoid_error(double x)
+static double sigmoid_error(double x)
 {
     return DIV_EPS + ONE_EPS + EXP_EPS(x) * sigmoid(-x);
 }
@@ -136,7 +136,7 @@ static double gelu_argument(double x)
 static double gelu_gate_error(double x)
 {
     double u = gelu_argument(x);
-    return sigmoid(u) * esker__sigmoid_error(u) + sigmoid_slope(u) * fabs(u) * (4 * ONE_EPS + 1);
+    return sigmoid(u) * sigmoid_error(u) + sigmoid_slope(u) * fabs(u) * (4 * ONE_EPS + 1);
 }
 
 static double gelu_tanh_bend(double x)
@@ -260,14 +260,6 @@ esker_node *esker_mish(esker_node *x)
 esker_node *esker__relu_grad(esker_node *y, esker_node *grad)
 {
     return esker__record2(&esker__op_relu_grad, y, grad);
-}
-esker_node *esker__sigmoid_grad(esker_node *y, esker_node *grad)
-{
-    return esker__record2(&esker__op_sigmoid_grad, y, grad);
-}
-esker_node *esker__tanh_grad(esker_node *y, esker_node *grad)
-{
-    return esker__record2(&esker__op_tanh_grad, y, grad);
 }
 
 esker_node *esker_leaky_relu(esker_node *x, float slope)

@@ -74,7 +74,6 @@ esker_node *esker__record3(const esker__op *op, esker_node *a, esker_node *b, es
 esker_node *esker__record_constants(const esker__op *op, esker_node *x, float k0, float k1, bool ok, const char *rule);
 
 /* Error of the helpers in map.comp (in eps, as in rows); the arguments are exact. */
-double esker__sigmoid_error(double x); /* relative */
 double esker__expm1_error(double x);
 double esker__log1p_error(double x); /* x > -1 */
 double esker__erfc_error(double x);  /* relative, x >= 0 */

@@ -176,14 +176,10 @@ typedef struct esker__adaptive_attr {
     int32_t size[2];
 } esker__adaptive_attr;
 
-/** g * (y > 0), the gradient of relu from its output; the same for the others. All record one elementwise node. */
+/** g * (y > 0), the gradient of relu from its output. */
 esker_node *esker__relu_grad(esker_node *y, esker_node *grad);
-esker_node *esker__sigmoid_grad(esker_node *y, esker_node *grad);
-esker_node *esker__tanh_grad(esker_node *y, esker_node *grad);
 /** Random words as int32, all 32 bits. */
 esker_node *esker__random_bits(esker_graph *graph, const esker_shape *shape);
-/** p of a dropout node. */
-float esker__dropout_probability(const esker_node *node);
 /** Elements start .. start + count - 1 of one axis; and the reverse, zeros around x up to `length`. Axis from 0 and in range. */
 esker_node *esker__slice_axis(esker_node *x, int axis, int64_t start, int64_t count);
 esker_node *esker__unslice_axis(esker_node *x, int axis, int64_t start, int64_t length);

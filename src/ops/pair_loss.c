@@ -29,7 +29,6 @@ typedef struct term {
 typedef struct pair_loss {
     const char *value, *slope; /* GLSL over p, t, d = p - t and k */
     term (*at)(double p, double t, double k);
-    bool of_difference; /* the target's gradient is the prediction's with the sign changed */
 } pair_loss;
 
 /* ---- The losses ---- */
@@ -285,7 +284,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 }
 
 #define DEFINE(id, glsl_value, glsl_slope, difference)                                                          \
-    static const pair_loss loss_##id = {glsl_value, glsl_slope, at_##id, difference};                           \
+    static const pair_loss loss_##id = {glsl_value, glsl_slope, at_##id};                                       \
     static esker_status infer_##id(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out) \
     {                                                                                                           \
         (void)n_inputs;                                                                                         \

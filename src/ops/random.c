@@ -272,8 +272,3 @@ esker_node *esker_dropout(esker_node *x, float p)
     }
     return record(NULL, &esker__op_dropout, DROPOUT, NULL, x, p, 0);
 }
-
-float esker__dropout_probability(const esker_node *node)
-{
-    return ((const esker__random_attr *)node->attr)->a;
-}

@@ -318,13 +318,6 @@ uint64_t esker__params_value_elems(esker__lowering *l)
     return l->plan->params->trained_elems;
 }
 
-void esker__params_group(esker__lowering *l, int group, uint64_t *out_first, uint64_t *out_n)
-{
-    const uint64_t *begin = l->plan->params->group_begin;
-    *out_first = begin[group];
-    *out_n = begin[group + 1] - begin[group];
-}
-
 void esker__lowering_fail(esker__lowering *l, esker_status status)
 {
     if (l->status == ESKER_OK) l->status = status;

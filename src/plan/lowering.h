@@ -144,8 +144,6 @@ esker__value esker__state_value(esker__lowering *lowering, int slot);
 uint64_t esker__gradient_at(esker__lowering *lowering, size_t index);
 /** Elements in each of these arenas (of gradients: at most), a multiple of 64 (the gaps between parameters hold zeros). */
 uint64_t esker__params_value_elems(esker__lowering *lowering);
-/** The elements of parameter group `group` in each of these arenas: from *out_first, a multiple of 64 of them, or 0. */
-void esker__params_group(esker__lowering *lowering, int group, uint64_t *out_first, uint64_t *out_n);
 /*
  * What is the same in every step is done once. A dispatch that reads constants, parameters that no step of this plan changes, and what such
  * dispatches wrote, and that writes temporaries, is no part of the steps: it runs in the plan's prologue, before the first step and before
