@@ -85,6 +85,13 @@ static inline bool esker__is_updated(const esker_node *x)
     return esker__updated(x) != NULL;
 }
 
+/** The node whose bytes `node` shows, all of them. */
+static inline const esker_node *esker__root_of(const esker_node *node)
+{
+    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
+    return node;
+}
+
 /** "add(float32 [64, 10], float32 [10])": for messages. */
 #define ESKER__SIGNATURE_BYTES 600
 const char *esker__signature(char buffer[ESKER__SIGNATURE_BYTES], const char *op, esker_node *const *inputs, int n_inputs);

@@ -27,8 +27,7 @@ void esker__mark_changed(const esker_graph *graph, const bool *needed, bool *cha
         for (size_t p = 0; (node->op->flags & (ESKER__OP_UPDATE | ESKER__OP_UPDATING)) && p < params->n; p++)
             if (!params->list[p].frozen) changed[p] = true;
         for (int j = 0; j < node->n_inputs; j++) {
-            const esker_node *x = node->inputs[j];
-            while (x->op->flags & ESKER__OP_VIEW) x = x->inputs[0];
+            const esker_node *x = esker__root_of(node->inputs[j]);
             if (x->op == &esker__op_parameter) changed[((const esker__parameter_attr *)x->attr)->index] = true;
         }
     }
@@ -280,8 +279,7 @@ static esker_node *absorb_through_view(esker__rewrite *r, const esker__fusing *h
                                        const esker_node *user, int which)
 {
     enum { MOST = 3 };
-    esker_node *node = r->inputs[which], like[MOST], *likes[MOST], *kept[MOST];
-    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
+    esker_node *node = (esker_node *)esker__root_of(r->inputs[which]), like[MOST], *likes[MOST], *kept[MOST];
     const esker_node *under = shown_alone(all, user->inputs[which]);
     if (node == r->inputs[which] || !under || !user->op->joins || user->n_inputs > MOST || !node->op->absorb) return NULL;
     esker_node seen = *user;

@@ -294,8 +294,7 @@ static bool join_inputs(esker__attention_attr *attr, esker_node **inputs)
         if (c.rows != q->dims[0] * q->dims[1] || c.count != q->dims[2] * size || c.first % size || c.length % size ||
             c.length / size > INT32_MAX)
             return false;
-        esker_node *from = x->inputs[0];
-        while (from->op->flags & ESKER__OP_VIEW) from = from->inputs[0];
+        esker_node *from = (esker_node *)esker__root_of(x->inputs[0]);
         if (all && (from != all || c.length / size != attr->all_heads)) return false;
         all = from;
         attr->all_heads = (int32_t)(c.length / size);

@@ -14,12 +14,6 @@ typedef esker__head_sizes sizes;
 #define MOST_MEANS  1024 /* of a row, and elements that they are made of: a group reads and writes those of one row */
 #define MOST_READ   65536
 
-static const esker_node *under_views(const esker_node *x)
-{
-    while (x->op->flags & ESKER__OP_VIEW) x = x->inputs[0];
-    return x;
-}
-
 /* Whether the product that became `product` is a w' + bias of sizes that suit the kernel. */
 static bool suits(const esker_node *product, const esker_node *labels, const esker__fusion *fusion)
 {
@@ -51,7 +45,7 @@ static const esker_node *find_input_grad(const esker_node *node, const esker_nod
         const esker_node *g = graph->nodes[id];
         if (g->op != &esker__op_matmul || !fusion->n_users[id] || fusion->map[id]) continue;
         const esker__matmul_attr *attr = g->attr;
-        if (attr->transpose_a || attr->transpose_b || under_views(g->inputs[0])->id != node->id + 1) continue;
+        if (attr->transpose_a || attr->transpose_b || esker__root_of(g->inputs[0])->id != node->id + 1) continue;
         if (fusion->map[g->inputs[1]->id] == product->inputs[1] &&
             esker_shape_equal(&g->type.shape, &product->inputs[0]->type.shape))
             return g;
@@ -139,7 +133,7 @@ static const esker_node *take_tail(const esker_node *g, const esker_shape *shape
 /* The mean of planes that the rows of `a` are, or NULL. */
 static const esker_node *mean_of(const esker_node *a, const sizes *s)
 {
-    const esker_node *mean = under_views(a);
+    const esker_node *mean = esker__root_of(a);
     if (mean->op != &esker__op_mean || mean->producer != mean) return NULL;
     const esker_shape *x = &mean->inputs[0]->type.shape;
     uint32_t mask = ((const esker__reduce_attr *)mean->attr)->mask, all = (1u << x->rank) - 1;
@@ -160,7 +154,7 @@ static bool are_read_later(const esker_node *node, const esker_node *mean, const
         if (!fusion->n_users[id] || !fusion->map[id] || user == node || (user->op->flags & ESKER__OP_VIEW)) continue;
         for (int j = 0; j < user->n_inputs; j++) {
             const esker_node *input = fusion->map[user->inputs[j]->id];
-            if (!input || under_views(input) != mean) continue;
+            if (!input || esker__root_of(input) != mean) continue;
             if (user->op != &esker__op_matmul || fusion->map[user->inputs[1]->id] != weight) return false;
         }
     }
@@ -170,7 +164,7 @@ static bool are_read_later(const esker_node *node, const esker_node *mean, const
 static void replace_means(const esker_node *node, const esker_node *mean, esker_node *made, const esker__fusion *fusion)
 {
     for (size_t id = 0; id < node->graph->n_nodes; id++)
-        if (fusion->map[id] && under_views(fusion->map[id]) == mean)
+        if (fusion->map[id] && esker__root_of(fusion->map[id]) == mean)
             fusion->map[id] = shaped(esker__output(made, ESKER__HEAD_MEAN), &fusion->map[id]->type.shape);
 }
 
@@ -248,7 +242,7 @@ static esker_node *try_fused(esker_graph *graph, const esker_node *node, const e
 esker_node *esker__fused_linear_cross_entropy(esker_graph *graph, const esker_node *node, const esker_node *partner,
                                               esker_node *const *inputs, const esker__fusion *fusion)
 {
-    const esker_node *product = under_views(inputs[0]);
+    const esker_node *product = esker__root_of(inputs[0]);
     if (!suits(product, inputs[1], fusion) || (partner && fusion->map[partner->id])) return NULL;
     if (!are_read_by(node->inputs[0], 1 + (partner != NULL), fusion)) return NULL;
     sizes s = esker__head_sizes_of(product->inputs[1], inputs[1]);

@@ -158,7 +158,7 @@ static bool find_forward(const esker_node *node, family *f)
 /* Whether it can be computed at a place that others choose: it is no input, and no part of something else. */
 static bool can_be_placed(const esker_node *node)
 {
-    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
+    node = esker__root_of(node);
     return is_aligned(node) && !node->op->piece && (node->op == &esker__op_output || !(node->op->flags & ESKER__OP_SOURCE));
 }
 
@@ -187,12 +187,9 @@ static bool find_weights(const esker_node *node, family *f)
 static bool sums_rows(const esker_node *node, const esker_node *g)
 {
     const esker_shape *shape = &node->inputs[0]->type.shape;
-    const esker_node *summed = node->inputs[0];
     bool over_rows = shape->rank >= 1 && shape->dims[shape->rank - 1] == g->type.shape.dims[1] &&
                      ((const esker__reduce_attr *)node->attr)->mask == (1u << (shape->rank - 1)) - 1;
-    while (summed->op->flags & ESKER__OP_VIEW) summed = summed->inputs[0];
-    while (g->op->flags & ESKER__OP_VIEW) g = g->inputs[0];
-    return over_rows && summed == g;
+    return over_rows && esker__root_of(node->inputs[0]) == esker__root_of(g);
 }
 
 /* g' x and the sums of the columns of g are one node: the kernel of the first has read what the second needs. */

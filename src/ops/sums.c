@@ -30,8 +30,7 @@ const esker_node *esker__sums_beside(const esker_node *node, const esker_node *g
     const esker_graph *graph = node->graph;
     size_t first = node->id < WINDOW ? 0 : (size_t)node->id - WINDOW;
     for (size_t id = first; id < graph->n_nodes && id < (size_t)node->id + WINDOW; id++) {
-        const esker_node *other = graph->nodes[id], *under = other; /* the sum itself, or a view of it */
-        while (under->op->flags & ESKER__OP_VIEW) under = under->inputs[0];
+        const esker_node *other = graph->nodes[id], *under = esker__root_of(other); /* the sum itself, or a view of it */
         if (under->op != &esker__op_sum || other->type.shape.rank != 1 || !is_sum(under, g) || !esker__gradient_of(other))
             continue;
         /* Two biases may have one gradient: it comes with the first of the weights beside them. */

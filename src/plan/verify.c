@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "plan/views.h"
 
 /* ---- The checker ---- */
 
@@ -63,11 +64,6 @@ void esker__plan_observe(esker_plan *plan, void (*observe)(const esker__check_re
 
 /* ---- Reading the device ---- */
 
-static size_t bytes_of(const esker_node *node)
-{
-    return (size_t)esker__elems(&node->type.shape) * esker_dtype_bytes(node->type.dtype);
-}
-
 double *esker__check_allocate(int64_t n, double fill)
 {
     double *out = (uint64_t)n <= SIZE_MAX / sizeof *out ? esker__malloc((size_t)n * sizeof *out) : NULL;
@@ -120,7 +116,7 @@ esker_status esker__check_read_node(const esker__check_run *r, const esker_node 
 {
     uint64_t offset;
     const esker__plan_value *value = &r->plan->values[place_of(r, node, &offset)];
-    return esker__check_read(r, value->storage, value->offset + offset, bytes_of(node), out);
+    return esker__check_read(r, value->storage, value->offset + offset, (size_t)esker__node_bytes(node), out);
 }
 
 /* ---- Before a node ---- */
@@ -136,7 +132,7 @@ static bool binds(const esker__check_run *r, const esker__plan_dispatch *d, cons
     if (value < 0) return false;
     const esker__plan_value *v = &r->plan->values[value];
     uint64_t begin = v->offset + offset;
-    esker__extent extent = {v->storage, begin, begin + bytes_of(x)};
+    esker__extent extent = {v->storage, begin, begin + esker__node_bytes(x)};
     for (int i = 0; i < d->n_operands; i++) {
         if (only_writes && !d->operands[i].write) continue;
         if (v->storage == ESKER__STORAGE_ARENA && d->operands[i].value != value) continue;
@@ -157,7 +153,7 @@ static esker_status need_unchanged(const esker__check_run *r, int input, const u
                                    const unsigned char *then)
 {
     const esker_node *x = r->node->inputs[input];
-    size_t n_bytes = bytes_of(x), item = esker_dtype_bytes(x->type.dtype), i = 0;
+    size_t n_bytes = (size_t)esker__node_bytes(x), item = esker_dtype_bytes(x->type.dtype), i = 0;
     if (!memcmp(now, then, n_bytes)) return ESKER_OK;
     while (now[i] == then[i]) i++;
     return esker__fail(

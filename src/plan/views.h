@@ -9,13 +9,6 @@ static inline uint64_t esker__node_bytes(const esker_node *node)
     return (uint64_t)esker__elems(&node->type.shape) * esker_dtype_bytes(node->type.dtype);
 }
 
-/** The node whose bytes `node` shows, all of them. */
-static inline const esker_node *esker__root_of(const esker_node *node)
-{
-    while (node->op->flags & ESKER__OP_VIEW) node = node->inputs[0];
-    return node;
-}
-
 /** Computed by dispatches of this plan, rather than given. */
 static inline bool esker__is_computed(const esker_node *root)
 {
