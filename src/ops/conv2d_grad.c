@@ -191,7 +191,8 @@ typedef struct updating_attr {
 /* It is the second pass that updates. */
 static esker_node *weight_updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
 {
-    static const esker__op alone = UPDATING(1, &esker__op_conv2d_weight_grad), summing = UPDATING(2, NULL);
+    static const esker__op alone = UPDATING(1, &esker__op_conv2d_weight_grad),
+                           summing = UPDATING(2, &esker__op_conv2d_weight_grad_summing);
     bool sums = ((const esker__conv2d_attr *)node->attr)->sums;
     if (!esker__update_fits(update, 2, sums, fusion)) return NULL;
     return esker__record_updating(sums ? &summing : &alone, node, update);

@@ -278,7 +278,7 @@ typedef struct updating_attr {
     }
 static esker_node *updating(const esker_node *node, const esker__update *update, const esker__fusion *fusion)
 {
-    static const esker__op alone = UPDATING(1, &esker__op_matmul), summing = UPDATING(2, NULL);
+    static const esker__op alone = UPDATING(1, &esker__op_matmul), summing = UPDATING(2, &esker__op_matmul_summing);
     const esker__matmul_attr *attr = node->attr;
     if (attr->tail.has_bias || attr->tail.program.n_steps || !esker__update_fits(update, 2, attr->sums_a, fusion))
         return NULL;

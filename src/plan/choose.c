@@ -69,6 +69,13 @@ static uint32_t fixed_inputs(esker__lowering *l)
     return fixed;
 }
 
+static uint32_t used_outputs(const esker__lowering *l)
+{
+    uint32_t used = 0;
+    for (int i = 0; i < l->node->op->n_outputs && i < 32; i++) used |= (uint32_t)esker__output_is_used(l, l->node, i) << i;
+    return used;
+}
+
 static int choose(esker__lowering *l, const char *problem, const char *const *names, int n, int usual, bool in_company)
 {
     esker_plan *plan = l->plan;
@@ -85,7 +92,8 @@ static int choose(esker__lowering *l, const char *problem, const char *const *na
                                  .usual = usual,
                                  .node = l->node->id,
                                  .in_company = in_company,
-                                 .fixed_inputs = fixed_inputs(l)};
+                                 .fixed_inputs = fixed_inputs(l),
+                                 .used_outputs = used_outputs(l)};
     bool kept = choice.problem && choice.names &&
                 esker__grow((void **)&plan->choices, &plan->choices_capacity, plan->n_choices, sizeof *plan->choices);
     for (int i = 0; kept && i < n; i++) kept = (choice.names[i] = esker__pool_strdup(&plan->pool, names[i]));

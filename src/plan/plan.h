@@ -121,6 +121,7 @@ typedef struct esker__plan_choice {
     int node;              /* being lowered */
     bool in_company;       /* the candidates differ in which other nodes are computed, too */
     uint32_t fixed_inputs; /* bit i: its input i is fixed (lowering.h) */
+    uint32_t used_outputs; /* bit i: something reads its output i */
 } esker__plan_choice;
 
 /* A candidate to be taken for a problem, or (NULL) for all that have one of this name, whatever tuning says: how the tuner and the self-test try one. */

@@ -1,6 +1,6 @@
 /*
  * The tuner. Jobs are the questions that the ops of a plan asked esker__choose(). For each a small graph is made of the node alone, its inputs copied
- * into the arena first and its output copied out of it, so that the dispatches that are timed touch device memory as they do in the plan. The small
+ * into the arena first and its outputs copied out of it, so that the dispatches that are timed touch device memory as they do in the plan. The small
  * plan is made anew for each visit: its kernels are compiled already, and only one candidate's memory is held at a time.
  */
 #include <esker/measure.h>
@@ -22,6 +22,7 @@
     1e7 /* of jobs that are compared with the double reference, which takes a fraction of a second for as many */
 #define ROUNDS 4
 #define EPS    0x1p-24
+enum { MOST_OUTPUTS = 8 };
 
 /* Who is slower than the best by more than this leaves after the round. Even the first round lasts many times longer than a fence may take to
    wake us, or a device shared with other processes to come back. */
@@ -35,8 +36,9 @@ typedef struct task {
     const char **names;
     int n, usual;
     uint32_t fixed_inputs; /* those are parameters of the small plan, and what is made of them is in its prologue */
-    float *want;           /* what the usual candidate computed */
-    int64_t n_elems;
+    int n_outputs, outputs[MOST_OUTPUTS]; /* those that the plan uses */
+    int64_t n_elems[MOST_OUTPUTS], n_all; /* of each, and of all */
+    float *want;                          /* what the usual candidate computed, one output after the other */
 } task;
 
 /* ---- One candidate's plan ---- */
@@ -46,7 +48,7 @@ static bool is_parameter(const task *job, int i)
     return (job->fixed_inputs >> i & 1) && job->node->inputs[i]->type.dtype == ESKER_DTYPE_F32;
 }
 
-static esker_status record(const task *job, esker_graph **out_graph, esker_node **out)
+static esker_status record(const task *job, esker_graph **out_graph, esker_node *out[MOST_OUTPUTS])
 {
     esker_node *inputs[8];
     esker_status st = esker_graph_create(NULL, out_graph);
@@ -63,7 +65,10 @@ static esker_status record(const task *job, esker_graph **out_graph, esker_node 
         inputs[i] = esker__record(&esker__op_copy, NULL, &x, 1);
     }
     esker_node *y = esker__record_copy(*out_graph, job->node, inputs);
-    if (y) *out = esker__record(&esker__op_copy, NULL, &y, 1);
+    for (int o = 0; y && o < job->n_outputs; o++) {
+        esker_node *result = esker__output(y, job->outputs[o]);
+        out[o] = result ? esker__record(&esker__op_copy, NULL, &result, 1) : NULL;
+    }
     return esker_graph_status(*out_graph);
 }
 
@@ -107,11 +112,11 @@ static esker_status write_inputs(const task *job, esker_plan *plan)
 static esker_status make_plan(const task *job, int candidate, bool check, esker_plan **out)
 {
     esker_graph *graph = NULL;
-    esker_node *y = NULL;
+    esker_node *outputs[MOST_OUTPUTS] = {NULL};
     *out = NULL;
-    esker_status st = record(job, &graph, &y);
+    esker_status st = record(job, &graph, outputs);
     esker_plan_desc desc = {
-        .device = job->dev, .outputs = &y, .n_outputs = 1, .seed = 1, .no_fusion = true, .check = check};
+        .device = job->dev, .outputs = outputs, .n_outputs = job->n_outputs, .seed = 1, .no_fusion = true, .check = check};
     esker__forced forced = {job->problem, job->names[candidate]};
     if (st == ESKER_OK) st = esker__plan_compile_forced(graph, &desc, &forced, NULL, out);
     esker_graph_destroy(graph);
@@ -154,25 +159,31 @@ static esker_status check_by_reference(const task *job, int candidate, esker_tun
  */
 static bool agree(const task *job, const float *got)
 {
-    double largest = 0, k = job->node->op->tolerance ? job->node->op->tolerance(job->node) : 4;
-    for (int64_t i = 0; i < job->n_elems; i++)
-        if (fabs((double)job->want[i]) > largest) largest = fabs((double)job->want[i]);
-    double bound = job->node->op->atol + 4 * k * EPS * largest;
-    for (int64_t i = 0; i < job->n_elems; i++)
-        if (!(fabs((double)got[i] - job->want[i]) <= bound)) return false;
+    double k = job->node->op->tolerance ? job->node->op->tolerance(job->node) : 4;
+    int64_t first = 0;
+    for (int o = 0; o < job->n_outputs; first += job->n_elems[o++]) {
+        double largest = 0;
+        int64_t end = first + job->n_elems[o];
+        for (int64_t i = first; i < end; i++)
+            if (fabs((double)job->want[i]) > largest) largest = fabs((double)job->want[i]);
+        double bound = job->node->op->atol + 4 * k * EPS * largest;
+        for (int64_t i = first; i < end; i++)
+            if (!(fabs((double)got[i] - job->want[i]) <= bound)) return false;
+    }
     return true;
 }
 
-static esker_status run_for_output(const task *job, int candidate, float **out)
+static esker_status run_for_outputs(const task *job, int candidate, float **out)
 {
     esker_plan *plan;
     *out = NULL;
     esker_status st = make_plan(job, candidate, false, &plan);
     if (st != ESKER_OK || !plan) return st;
-    float *data = esker__malloc((size_t)job->n_elems * sizeof *data);
+    float *data = esker__malloc((size_t)job->n_all * sizeof *data), *at = data;
     uint64_t ticket;
-    st = data ? esker_plan_submit(plan, &ticket) : esker__fail_memory((size_t)job->n_elems * sizeof *data, "tuning");
-    if (st == ESKER_OK) st = esker_plan_read(plan, ticket, 0, data, (size_t)job->n_elems * sizeof *data);
+    st = data ? esker_plan_submit(plan, &ticket) : esker__fail_memory((size_t)job->n_all * sizeof *data, "tuning");
+    for (int o = 0; st == ESKER_OK && o < job->n_outputs; at += job->n_elems[o++])
+        st = esker_plan_read(plan, ticket, o, at, (size_t)job->n_elems[o] * sizeof *data);
     esker_plan_destroy(plan);
     if (st == ESKER_OK)
         *out = data;
@@ -188,7 +199,7 @@ static esker_status check_by_usual(const task *job, int candidate, esker_tune_st
         *out = job->want || candidate != job->usual ? ESKER_TUNE_TIMED : ESKER_TUNE_UNUSABLE;
         return ESKER_OK;
     }
-    esker_status st = run_for_output(job, candidate, &got);
+    esker_status st = run_for_outputs(job, candidate, &got);
     if (st != ESKER_OK || !got) return st;
     *out = agree(job, got) ? ESKER_TUNE_TIMED : ESKER_TUNE_WRONG;
     esker__free(got);
@@ -201,7 +212,7 @@ static esker_status check_all(task *job, esker_tune_candidate *candidates)
     esker_status st = ESKER_OK;
     if (job->node->op->cost) job->node->op->cost(job->node, &cost);
     bool by_reference = job->node->op->reference && cost.flops <= REFERENCE_FLOPS;
-    if (!by_reference) st = run_for_output(job, job->usual, &job->want);
+    if (!by_reference) st = run_for_outputs(job, job->usual, &job->want);
     for (int i = 0; st == ESKER_OK && i < job->n; i++) {
         candidates[i].state = ESKER_TUNE_UNUSABLE;
         st = by_reference ? check_by_reference(job, i, &candidates[i].state) : check_by_usual(job, i, &candidates[i].state);
@@ -266,15 +277,31 @@ static esker_status time_all(const task *job, esker_tune_candidate *c)
 /* Updates work on the arenas of the parameters, which a job alone does not have. */
 static bool can_run_alone(const esker_node *node)
 {
-    return node->n_inputs <= 8 && node->op->n_outputs == 1 && node->type.dtype == ESKER_DTYPE_F32 &&
-           !(node->op->flags & (ESKER__OP_EFFECT | ESKER__OP_UPDATE));
+    return node->n_inputs <= 8 && !(node->op->flags & (ESKER__OP_EFFECT | ESKER__OP_UPDATE));
+}
+
+/* The outputs that something reads, since what kernels do depends on it; false: there are none, or others than floats among them. */
+static bool find_outputs(task *job, const esker_graph *graph, const esker__plan_choice *choice)
+{
+    const esker_node *first = graph->nodes[choice->node];
+    const esker__op *op = job->node->op;
+    bool floats = true;
+    job->n_all = 0;
+    for (int o = 0; o < op->n_outputs && o < MOST_OUTPUTS; o++) {
+        if (op == first->op && !(choice->used_outputs >> o & 1)) continue; /* in place of an update, all */
+        const esker__type *type = o ? &graph->nodes[choice->node + o]->type : &first->type;
+        floats = floats && type->dtype == ESKER_DTYPE_F32;
+        job->n_elems[job->n_outputs] = esker__elems(&type->shape);
+        job->n_all += job->n_elems[job->n_outputs];
+        job->outputs[job->n_outputs++] = o;
+    }
+    return job->n_outputs > 0 && floats;
 }
 
 static esker_status tune_job(task *job, esker_tune_summary *sum, const esker_tune_desc *desc)
 {
     esker_tune_candidate candidates[ESKER__MAX_CANDIDATES] = {0};
     for (int i = 0; i < job->n; i++) candidates[i].name = job->names[i];
-    job->n_elems = esker__elems(&job->node->type.shape);
     esker_status st = check_all(job, candidates);
     if (st == ESKER_OK) st = time_all(job, candidates);
     if (st != ESKER_OK) return st;
@@ -345,9 +372,10 @@ static esker_status tune_plan(const esker_plan *plan, const esker_graph *graph, 
                     .n = choice->n,
                     .usual = choice->usual,
                     .fixed_inputs = choice->fixed_inputs};
+        bool can = can_run_alone(node) && find_outputs(&job, graph, choice);
         if (!desc->again && esker__tuning_find(plan->device, choice->problem))
             sum->n_known++;
-        else if (!can_run_alone(node) || (double)(esker__now_ns() - start) * 1e-9 > budget)
+        else if (!can || (double)(esker__now_ns() - start) * 1e-9 > budget)
             sum->n_left++;
         else
             st = tune_job(&job, sum, desc);

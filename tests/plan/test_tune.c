@@ -174,6 +174,84 @@ static void a_wrong_default_is_out(void **state)
 }
 
 /* Quarantined candidates do not even run. */
+/* Its second output is twice the input; "wrong" is so in that one alone. */
+static esker_status infer_pair(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
+{
+    (void)attr;
+    (void)n_inputs;
+    out[0] = out[1] = inputs[0]->type;
+    return ESKER_OK;
+}
+
+static void reference_pair(const esker__reference *r)
+{
+    for (int64_t i = 0; i < esker__elems(&r->node->type.shape); i++) {
+        if (r->out[0]) r->out[0][i] = r->in[0][i];
+        if (r->out[1]) r->out[1][i] = 2 * r->in[0][i];
+    }
+}
+
+static int n_first; /* how often the tuner asked for output 0, which the plan does not use */
+
+static esker_status lower_pair(esker__lowering *lowering, const esker_node *node)
+{
+    static const char *const of_way[] = {"EXPR a + a\nOPERANDS 1\nWG 64\n", "EXPR a + a + 0.01\nOPERANDS 1\nWG 64\n",
+                                         "EXPR a + a\nOPERANDS 1\nWG 64\n"};
+    uint32_t n = (uint32_t)esker__elems(&node->type.shape), params[] = {n, 1, 1, 1, 1};
+    char problem[40];
+    snprintf(problem, sizeof problem, "pair n=%u flops=%g", n, flops);
+    int way = esker__choose(lowering, problem, names, 3, usual);
+    n_first += esker__output_is_used(lowering, node, 0);
+    esker_status st = ESKER_OK;
+    for (int i = 0; st == ESKER_OK && i < (way == SLOW ? 200 : 1); i++)
+        st = esker__emit(lowering,
+                         &(esker__dispatch_desc){.kernel = "elementwise/map",
+                                                 .defines = of_way[way],
+                                                 .groups = {1, 1, 1},
+                                                 .operands = {esker__read(lowering, node->inputs[0]),
+                                                              esker__write(lowering, esker__output((esker_node *)node, 1))},
+                                                 .n_operands = 2,
+                                                 .params = params,
+                                                 .n_params = 5});
+    return st;
+}
+
+static const esker__op op_pair = {.name = "copying",
+                                  .n_inputs = 1,
+                                  .n_outputs = 2,
+                                  .infer = infer_pair,
+                                  .reference = reference_pair,
+                                  .cost = cost,
+                                  .lower = lower_pair};
+
+static void all_outputs_count(void **state)
+{
+    (void)state;
+    test_device();
+    esker_log_set(NULL, NULL, ESKER_LOG_ERROR);
+    for (int large = 0; large < 2; large++) {
+        esker_graph *graph;
+        esker_tune_summary sum;
+        seen s = {.go_on = true};
+        flops = large ? 1e12 : 100;
+        usual = SLOW;
+        n_first = 0;
+        esker_device *dev = open_with(test_folder(large ? "tune-pair-usual" : "tune-pair-reference"));
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){1, {100}});
+        esker_node *y = esker__output(esker__record(&op_pair, NULL, &x, 1), 1);
+        assert_ok(esker_tune(graph, &(esker_plan_desc){.device = dev, .outputs = &y, .n_outputs = 1},
+                             &(esker_tune_desc){.result = look, .user = &s}, &sum));
+        assert_int_equal(sum.n_tuned, 1);
+        assert_int_equal(sum.n_left, 0);
+        assert_int_equal(s.states[WRONG], ESKER_TUNE_WRONG);
+        assert_int_equal(s.best, FAST);
+        assert_int_equal(n_first, 0);
+        esker_graph_destroy(graph);
+        esker_device_unref(dev);
+    }
+}
+
 static void quarantined_candidates_are_out(void **state)
 {
     (void)state;
@@ -215,8 +293,11 @@ static void bad_requests_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_fastest_right_one_wins),     cmocka_unit_test(a_wrong_default_is_out),
-        cmocka_unit_test(quarantined_candidates_are_out), cmocka_unit_test(plans_tune_when_they_are_compiled),
+        cmocka_unit_test(the_fastest_right_one_wins),
+        cmocka_unit_test(a_wrong_default_is_out),
+        cmocka_unit_test(all_outputs_count),
+        cmocka_unit_test(quarantined_candidates_are_out),
+        cmocka_unit_test(plans_tune_when_they_are_compiled),
         cmocka_unit_test(bad_requests_are_refused),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
