@@ -9,37 +9,25 @@
 
 #include "base/fail.h"
 
-/* The newest epoch, or place, of the accesses in the list that meet the operand, if that is above `least`; else `least`. */
-static int newest_met(const esker_plan *plan, const esker__accesses *all, int from, const esker__plan_operand *o,
-                      bool places, int least)
+/* The largest (sign 1) or smallest (-1) epoch, or place, of the accesses in the list that meet the operand; `start` if none is beyond that. */
+static int furthest_met(const esker_plan *plan, const esker__accesses *all, int from, const esker__plan_operand *o,
+                        bool places, int sign, int start)
 {
     esker__extent extent = esker__operand_extent(plan, o);
     for (int i = from; i >= 0; i = all->list[i].next) {
         const esker__plan_dispatch *d = &plan->dispatches[all->list[i].dispatch];
         int at = places ? d->place : d->epoch;
-        if (at > least && esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
-            least = at;
+        if (sign * at > sign * start &&
+            esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
+            start = at;
     }
-    return least;
+    return start;
 }
 
 /* One more than the epoch of the latest access in the list that meets the operand, if that is above `epoch`. */
 static int behind(const esker_plan *plan, const esker__accesses *all, int from, const esker__plan_operand *o, int epoch)
 {
-    return newest_met(plan, all, from, o, false, epoch - 1) + 1;
-}
-
-/* One less than the epoch of the earliest access in the list that meets the operand, if that is below `epoch`. */
-static int before(const esker_plan *plan, const esker__accesses *all, int from, const esker__plan_operand *o, int epoch)
-{
-    esker__extent extent = esker__operand_extent(plan, o);
-    for (int i = from; i >= 0; i = all->list[i].next) {
-        const esker__plan_dispatch *d = &plan->dispatches[all->list[i].dispatch];
-        if (d->epoch <= epoch &&
-            esker__extents_meet(esker__operand_extent(plan, &d->operands[all->list[i].operand]), extent))
-            epoch = d->epoch - 1;
-    }
-    return epoch;
+    return furthest_met(plan, all, from, o, false, 1, epoch - 1) + 1;
 }
 
 static int rank_of(const esker__plan_dispatch *d)
@@ -84,7 +72,7 @@ static int place_of_node(const esker_plan *plan, const esker__accesses *all, siz
         for (int o = 0; o < plan->dispatches[k].n_operands; o++) {
             const esker__plan_operand *operand = &plan->dispatches[k].operands[o];
             if (!operand->write)
-                place = newest_met(plan, all, all->writes[esker__bucket_of(plan, operand)], operand, true, place);
+                place = furthest_met(plan, all, all->writes[esker__bucket_of(plan, operand)], operand, true, 1, place);
         }
     return place;
 }
@@ -102,8 +90,9 @@ static esker_status bring_updates_forward(esker_plan *plan)
         d->place = is_updating(d) ? of_node : (int)j;
         for (int o = 0; is_updating(d) && o < d->n_operands; o++) {
             int bucket = esker__bucket_of(plan, &d->operands[o]);
-            d->place = newest_met(plan, &all, all.writes[bucket], &d->operands[o], true, d->place);
-            if (d->operands[o].write) d->place = newest_met(plan, &all, all.reads[bucket], &d->operands[o], true, d->place);
+            d->place = furthest_met(plan, &all, all.writes[bucket], &d->operands[o], true, 1, d->place);
+            if (d->operands[o].write)
+                d->place = furthest_met(plan, &all, all.reads[bucket], &d->operands[o], true, 1, d->place);
         }
         esker__remember(plan, &all, (int)j);
     }
@@ -165,15 +154,16 @@ static esker_status let_wait(esker_plan *plan)
             note_use(plan, &uses[plan->dispatches[j].operands[o].value], (int)j);
     for (size_t j = plan->n_dispatches; j-- > plan->n_prologue;) {
         esker__plan_dispatch *d = &plan->dispatches[j];
-        int epoch = INT_MAX;
-        bool waits = true; /* what it writes is temporary */
+        int next = INT_MAX; /* the epoch of the first that meets it */
+        bool waits = true;  /* what it writes is temporary */
         for (int o = 0; o < d->n_operands; o++) {
             int bucket = esker__bucket_of(plan, &d->operands[o]);
             waits &= !d->operands[o].write || plan->values[d->operands[o].value].storage == ESKER__STORAGE_ARENA;
-            epoch = before(plan, &all, all.writes[bucket], &d->operands[o], epoch);
-            if (d->operands[o].write) epoch = before(plan, &all, all.reads[bucket], &d->operands[o], epoch);
+            next = furthest_met(plan, &all, all.writes[bucket], &d->operands[o], false, -1, next);
+            if (d->operands[o].write) next = furthest_met(plan, &all, all.reads[bucket], &d->operands[o], false, -1, next);
         }
-        if (waits && epoch < INT_MAX && epoch > d->epoch && saved_by_waiting(plan, uses, j, epoch) > 0) d->epoch = epoch;
+        if (waits && next < INT_MAX && next - 1 > d->epoch && saved_by_waiting(plan, uses, j, next - 1) > 0)
+            d->epoch = next - 1;
         for (int o = 0; o < d->n_operands; o++)
             if (d->epoch > uses[d->operands[o].value].last_epoch) uses[d->operands[o].value].last_epoch = d->epoch;
         esker__remember(plan, &all, (int)j);
