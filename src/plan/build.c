@@ -1,4 +1,4 @@
-/* From graph to dispatches: which value lives in which storage, and what each op's lowering describes. */
+/* From graph to dispatches: the passes over the graph, and then what each op's lowering describes. */
 #include "plan/plan.h"
 
 #include <stdio.h>
@@ -15,151 +15,6 @@
 #include "plan/stacked.h"
 #include "plan/views.h"
 
-static uint64_t node_bytes(const esker_node *node)
-{
-    uint64_t n = esker_dtype_bytes(node->type.dtype);
-    for (int i = 0; i < node->type.shape.rank; i++) n *= (uint64_t)node->type.shape.dims[i];
-    return n;
-}
-
-/* A piece is written out where it has a place of its own, as an output or a gradient. */
-static bool is_piece(const esker__lowering *l, const esker_node *node, uint64_t *out_offset)
-{
-    return !l->claim[node->id] && esker__plan_is_piece(l->plan, node, out_offset);
-}
-
-/* Bytes of the value of `node`: its own, and those of the output that lies behind it. */
-static uint64_t value_bytes(const esker__lowering *l, const esker_node *node)
-{
-    int behind = node->id + 1;
-    bool joint = behind < (int)l->graph->n_nodes && l->inside[behind] == node->id &&
-                 esker__is_joint(l->graph->nodes[behind]);
-    return joint ? l->inside_at[behind] + node_bytes(l->graph->nodes[behind]) : node_bytes(node);
-}
-
-/* The node whose bytes `node` shows, from *out_offset on; *out_whole: all of them. */
-static const esker_node *shown_by(const esker__lowering *l, const esker_node *node, uint64_t *out_offset, bool *out_whole)
-{
-    uint64_t offset;
-    *out_offset = 0;
-    *out_whole = true;
-    for (;;) {
-        if (node->op->flags & ESKER__OP_VIEW) {
-            node = node->inputs[0];
-        } else if (is_piece(l, node, &offset)) {
-            *out_offset += offset;
-            *out_whole = false;
-            node = node->inputs[0];
-        } else if (l->inside[node->id] >= 0) {
-            *out_offset += l->inside_at[node->id];
-            *out_whole = false;
-            node = l->graph->nodes[l->inside[node->id]];
-        } else {
-            *out_whole = *out_whole && value_bytes(l, node) == node_bytes(node);
-            return node;
-        }
-    }
-}
-
-/* ---- Values ---- */
-
-static int add_value(esker_plan *plan, int storage, uint64_t offset, uint64_t n_bytes, const char *label)
-{
-    if (!esker__grow((void **)&plan->values, &plan->values_capacity, plan->n_values, sizeof *plan->values)) {
-        esker__fail_memory(sizeof *plan->values, "plan");
-        return -1;
-    }
-    plan->values[plan->n_values] = (esker__plan_value){.storage = storage,
-                                                       .offset = offset,
-                                                       .n_bytes = esker__round_up(n_bytes, 16),
-                                                       .block = -1,
-                                                       .last_write = -1,
-                                                       .label = label};
-    return (int)plan->n_values++;
-}
-
-static int add_constant(esker_plan *plan, esker__plan_constant constant, const char *label)
-{
-    if (!esker__grow((void **)&plan->constants, &plan->constants_capacity, plan->n_constants, sizeof *plan->constants)) {
-        esker__fail_memory(sizeof *plan->constants, "plan");
-        return -1;
-    }
-    constant.offset = plan->constants_bytes;
-    plan->constants[plan->n_constants++] = constant;
-    int value = add_value(plan, ESKER__STORAGE_CONSTANTS, constant.offset, constant.n_elems * 4, label);
-    if (value >= 0) plan->values[value].fixed = true;
-    plan->constants_bytes += esker__round_up(constant.n_elems * 4, ESKER__VALUE_ALIGN);
-    return value;
-}
-
-static int add_input(esker__lowering *l, const esker_node *node)
-{
-    const esker__input_attr *attr = node->attr;
-    for (size_t i = 0; i < l->plan->n_inputs; i++) {
-        esker__plan_input *input = &l->plan->inputs[i];
-        if (strcmp(input->name, attr->name) != 0) continue;
-        input->value = add_value(l->plan, ESKER__STORAGE_INPUTS + (int)i, 0, input->n_bytes, input->name);
-        return input->value;
-    }
-    return -1;
-}
-
-static int add_parameter(esker__lowering *l, const esker_node *node)
-{
-    const esker__parameter_attr *attr = node->attr;
-    const esker__param *p = &l->plan->params->list[attr->index];
-    char *name = esker__pool_strdup(&l->plan->pool, p->name);
-    int value = add_value(l->plan, ESKER__STORAGE_PARAMETERS, p->offset * 4, (uint64_t)p->n_elems * 4, name);
-    if (value >= 0) l->plan->values[value].fixed = !l->changed[attr->index];
-    return value;
-}
-
-/* Those of a stacked node, which lie one behind the other. */
-static int add_parameters(esker__lowering *l, const esker_node *node)
-{
-    int value = add_parameter(l, node->inputs[0]);
-    if (value < 0) return value;
-    l->plan->values[value].n_bytes = node_bytes(node);
-    for (int i = 1; i < node->n_inputs; i++)
-        if (l->changed[((const esker__parameter_attr *)node->inputs[i]->attr)->index]) l->plan->values[value].fixed = false;
-    return value;
-}
-
-/* The value of a node, made when first asked for. */
-static int value_of(esker__lowering *l, const esker_node *asked)
-{
-    uint64_t offset;
-    bool whole;
-    const esker_node *node = shown_by(l, asked, &offset, &whole);
-    if (l->value_of[node->id] >= 0) return l->value_of[node->id];
-    esker_plan *plan = l->plan;
-    int value = -1, claim = l->claim[node->id];
-    char *label = node->label ? esker__pool_strdup(&plan->pool, node->label) : NULL;
-    if (node->op == &esker__op_full)
-        value = add_constant(
-            plan,
-            (esker__plan_constant){.n_elems = node_bytes(node) / 4, .fill = ((const esker__full_attr *)node->attr)->value},
-            node->label);
-    else if (node->op == &esker__op_input)
-        value = add_input(l, node);
-    else if (node->op == &esker__op_parameter)
-        value = add_parameter(l, node);
-    else if (node->op == &esker__op_stacked && esker__parameters_are_adjacent(node->inputs, node->n_inputs))
-        value = add_parameters(l, node);
-    else if (claim > 0)
-        value = add_value(plan, ESKER__STORAGE_GRADIENTS, plan->gradient_at[claim - 1] * 4, node_bytes(node), label);
-    else if (claim < 0 && plan->open)
-        value = add_value(plan, ESKER__STORAGE_INPUTS + (int)plan->n_inputs - claim - 1, 0, node_bytes(node), label);
-    else if (claim < 0) {
-        value = add_value(plan, ESKER__STORAGE_OUTPUTS, plan->outputs_bytes, node_bytes(node), label);
-        plan->outputs_bytes += esker__round_up(node_bytes(node), ESKER__VALUE_ALIGN);
-    } else
-        value = add_value(plan, ESKER__STORAGE_ARENA, 0, value_bytes(l, node), label);
-    if (value < 0 && l->status == ESKER_OK) l->status = ESKER_ERR_NO_MEMORY;
-    l->value_of[node->id] = value;
-    return value;
-}
-
 /* ---- The interface of lowering.h ---- */
 
 const esker_limits *esker__lowering_limits(const esker__lowering *l)
@@ -172,47 +27,11 @@ esker__family esker__lowering_family(const esker__lowering *l)
     return l->plan->family;
 }
 
-esker__value esker__value_of(esker__lowering *l, const esker_node *node)
-{
-    return (esker__value){value_of(l, node)};
-}
-
-esker__operand esker__read(esker__lowering *l, const esker_node *node)
-{
-    esker__operand operand = {.value = esker__value_of(l, node)};
-    bool whole;
-    shown_by(l, node, &operand.offset_bytes, &whole);
-    if (!whole) operand.n_bytes = node_bytes(node);
-    return operand;
-}
-
-bool esker__lie_together(esker__lowering *l, const esker_node *a, const esker_node *b, uint64_t most,
-                         uint64_t *out_distance)
-{
-    esker__operand x = esker__read(l, a), y = esker__read(l, b);
-    if (l->status != ESKER_OK) return false;
-    const esker__plan_value *v = &l->plan->values[x.value.id], *w = &l->plan->values[y.value.id];
-    uint64_t at_x = v->offset + x.offset_bytes, at_y = w->offset + y.offset_bytes;
-    bool fixed = v->storage == ESKER__STORAGE_OUTPUTS || v->storage == ESKER__STORAGE_PARAMETERS ||
-                 v->storage == ESKER__STORAGE_GRADIENTS;
-    bool inside = x.value.id == y.value.id; /* parts of one value */
-    if (!(fixed || inside) || v->storage != w->storage || at_y < at_x + node_bytes(a)) return false;
-    *out_distance = at_y - at_x;
-    return *out_distance + node_bytes(b) <= most;
-}
-
-esker__operand esker__write(esker__lowering *l, const esker_node *node)
-{
-    esker__operand operand = esker__read(l, node);
-    operand.write = true;
-    return operand;
-}
-
 /* Whether the value of `node` is there when the node being lowered, and what was taken along, is computed. */
 static bool is_there(const esker__lowering *l, const esker_node *node)
 {
     uint64_t offset;
-    while ((node->op->flags & ESKER__OP_VIEW) || is_piece(l, node, &offset)) node = node->inputs[0];
+    while ((node->op->flags & ESKER__OP_VIEW) || esker__is_piece(l, node, &offset)) node = node->inputs[0];
     if (node->op == &esker__op_stacked && esker__parameters_are_adjacent(node->inputs, node->n_inputs)) return true;
     if ((node->op->flags & ESKER__OP_SOURCE) && node->op != &esker__op_output) return true;
     const esker_node *made_by = node->producer;
@@ -225,7 +44,7 @@ bool esker__can_take_along(const esker__lowering *l, const esker_node *node)
 {
     uint64_t offset;
     if (!l->fuse || l->n_taken == ESKER__MOST_TAKEN || !l->needed[node->id] || l->lowered[node->id] ||
-        node->phase != l->node->phase || (node->op->flags & ESKER__OP_EFFECT) || is_piece(l, node, &offset))
+        node->phase != l->node->phase || (node->op->flags & ESKER__OP_EFFECT) || esker__is_piece(l, node, &offset))
         return false;
     for (int i = 0; i < node->n_inputs; i++)
         if (!is_there(l, node->inputs[i])) return false;
@@ -255,67 +74,6 @@ bool esker__is_checked(const esker__lowering *l)
 int esker__readers(const esker__lowering *l, const esker_node *node)
 {
     return l->readers[node->id];
-}
-
-esker__value esker__scratch(esker__lowering *l, uint64_t n_bytes)
-{
-    int value = add_value(l->plan, ESKER__STORAGE_ARENA, 0, n_bytes, "scratch");
-    if (value < 0) l->status = ESKER_ERR_NO_MEMORY;
-    return (esker__value){value};
-}
-
-esker__value esker__table(esker__lowering *l, const uint32_t *words, size_t n)
-{
-    int value = -1;
-    uint32_t *kept = esker__pool_alloc(&l->plan->pool, n * sizeof *kept);
-    if (kept) {
-        memcpy(kept, words, n * sizeof *kept);
-        value = add_constant(l->plan, (esker__plan_constant){.n_elems = n, .words = kept}, "table");
-    } else {
-        esker__fail_memory(n * sizeof *kept, "plan");
-    }
-    if (value < 0) l->status = ESKER_ERR_NO_MEMORY;
-    return (esker__value){value};
-}
-
-esker__value esker__meetings(esker__lowering *l, uint64_t n)
-{
-    int value = add_constant(l->plan, (esker__plan_constant){.n_elems = n}, "meetings");
-    if (value < 0) l->status = ESKER_ERR_NO_MEMORY;
-    return (esker__value){value};
-}
-
-static esker__value arena_value(esker__lowering *l, int *cached, int storage, const char *label)
-{
-    if (*cached < 0) *cached = add_value(l->plan, storage, 0, esker__plan_storage_bytes(l->plan, storage), label);
-    if (*cached < 0) l->status = ESKER_ERR_NO_MEMORY;
-    return (esker__value){*cached};
-}
-
-esker__value esker__params_value(esker__lowering *l)
-{
-    return arena_value(l, &l->params_value, ESKER__STORAGE_PARAMETERS, "parameters");
-}
-
-esker__value esker__gradients_value(esker__lowering *l)
-{
-    return arena_value(l, &l->gradients_value, ESKER__STORAGE_GRADIENTS, "gradients");
-}
-
-esker__value esker__state_value(esker__lowering *l, int slot)
-{
-    if (slot >= l->plan->n_state) l->plan->n_state = slot + 1;
-    return arena_value(l, &l->state_values[slot], ESKER__STORAGE_STATE + slot, "optimizer state");
-}
-
-uint64_t esker__gradient_at(esker__lowering *l, size_t index)
-{
-    return l->plan->gradient_at[index];
-}
-
-uint64_t esker__params_value_elems(esker__lowering *l)
-{
-    return l->plan->params->trained_elems;
 }
 
 void esker__lowering_fail(esker__lowering *l, esker_status status)
@@ -351,28 +109,6 @@ esker_status esker__step_slot_of(esker__lowering *l, const esker__op *op, const 
     return ESKER_OK;
 }
 
-static esker_status add_inputs(esker__lowering *l)
-{
-    esker_plan *plan = l->plan;
-    for (size_t i = 0; i < l->graph->n_nodes; i++) {
-        const esker_node *node = l->graph->nodes[i];
-        if (node->op != &esker__op_input) continue;
-        const esker__input_attr *attr = node->attr;
-        if (!esker__grow((void **)&plan->inputs, &plan->inputs_capacity, plan->n_inputs, sizeof *plan->inputs))
-            return esker__fail_memory(sizeof *plan->inputs, "plan");
-        char name[sizeof attr->name + sizeof "input:"];
-        snprintf(name, sizeof name, "input:%s", attr->name);
-        char *kept = esker__pool_strdup(&plan->pool, name);
-        if (!kept) return esker__fail_memory(sizeof name, "plan");
-        plan->inputs[plan->n_inputs++] = (esker__plan_input){.storage_name = kept,
-                                                             .name = kept + strlen("input:"),
-                                                             .type = node->type,
-                                                             .n_bytes = node_bytes(node),
-                                                             .value = -1};
-    }
-    return ESKER_OK;
-}
-
 /* All of its bytes, each read where it is: no other operand sees some of them in another place. */
 static bool is_read_whole(const esker_plan *plan, const esker__plan_dispatch *d, int value)
 {
@@ -390,9 +126,9 @@ static void note_in_place(esker__lowering *l, const esker_node *node)
     esker__plan_dispatch *d = &plan->dispatches[l->first_dispatch];
     const unsigned flags[2] = {ESKER__OP_IN_PLACE_0, ESKER__OP_IN_PLACE_1};
     for (int i = 0; i < 2 && i < node->n_inputs; i++)
-        if ((node->op->flags & flags[i]) && node_bytes(node->inputs[i]) == node_bytes(node) &&
-            is_read_whole(plan, d, value_of(l, node->inputs[i])))
-            d->in_place[i] = value_of(l, node->inputs[i]);
+        if ((node->op->flags & flags[i]) && esker__node_bytes(node->inputs[i]) == esker__node_bytes(node) &&
+            is_read_whole(plan, d, esker__value_of(l, node->inputs[i]).id))
+            d->in_place[i] = esker__value_of(l, node->inputs[i]).id;
 }
 
 /* A node's estimate, shared among its dispatches that named none of their own. */
@@ -402,9 +138,9 @@ static void share_cost(esker__lowering *l, const esker_node *node)
     if (node->op->cost)
         node->op->cost(node, &cost);
     else {
-        for (int i = 0; i < node->n_inputs; i++) cost.bytes += (double)node_bytes(node->inputs[i]);
-        cost.bytes += (double)node_bytes(node);
-        cost.flops = (double)node_bytes(node) / 4;
+        for (int i = 0; i < node->n_inputs; i++) cost.bytes += (double)esker__node_bytes(node->inputs[i]);
+        cost.bytes += (double)esker__node_bytes(node);
+        cost.flops = (double)esker__node_bytes(node) / 4;
     }
     size_t n = l->plan->n_dispatches - l->first_dispatch;
     for (size_t i = l->first_dispatch; i < l->plan->n_dispatches; i++) {
@@ -421,7 +157,7 @@ static esker_status lower_node(esker__lowering *l, const esker_node *node)
     for (int i = 0; i < node->n_inputs; i++) {
         uint64_t offset;
         bool whole;
-        if (l->effect[shown_by(l, node->inputs[i], &offset, &whole)->producer->id]) l->effect[node->id] = true;
+        if (l->effect[esker__shown_by(l, node->inputs[i], &offset, &whole)->producer->id]) l->effect[node->id] = true;
     }
     if (!node->op->lower) return esker__fail(ESKER_ERR_INTERNAL, "%s: cannot be computed on a device", node->op->name);
     if (l->check && !node->op->reference)
@@ -446,7 +182,7 @@ static esker_status lower_mark(esker__lowering *l)
 {
     if (l->plan->limits.reports_reset || l->plan->open) return ESKER_OK;
     l->node = NULL;
-    int value = add_value(l->plan, ESKER__STORAGE_OUTPUTS, 0, 16, "mark");
+    int value = esker__add_value(l->plan, ESKER__STORAGE_OUTPUTS, 0, 16, "mark");
     if (value < 0) return ESKER_ERR_NO_MEMORY;
     l->plan->marks = true;
     return esker__emit(l, &(esker__dispatch_desc){.kernel = "runtime/mark",
@@ -474,7 +210,7 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
         const esker_node *node = graph->nodes[i];
         uint64_t offset;
         if (!l->needed[i] || l->lowered[i] || (node->op->flags & (ESKER__OP_SOURCE | ESKER__OP_VIEW)) ||
-            is_piece(l, node, &offset))
+            esker__is_piece(l, node, &offset))
             continue;
         st = lower_node(l, node);
     }
@@ -483,7 +219,8 @@ static esker_status lower_graph(esker__lowering *l, esker_node **outputs, int n_
     if (!l->plan->outputs) return esker__fail_memory((size_t)n_outputs * sizeof *l->plan->outputs, "plan");
     l->plan->n_outputs = n_outputs;
     for (int i = 0; i < n_outputs; i++)
-        l->plan->outputs[i] = (esker__plan_output){.value = value_of(l, outputs[i]), .n_bytes = node_bytes(outputs[i])};
+        l->plan->outputs[i] = (esker__plan_output){.value = esker__value_of(l, outputs[i]).id,
+                                                   .n_bytes = esker__node_bytes(outputs[i])};
     return lower_mark(l);
 }
 
@@ -520,7 +257,7 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     esker_graph *graph = l->graph;
     esker__claim *claims = NULL;
     size_t n_claims = 0, n_nodes = graph->n_nodes;
-    esker_status st = add_inputs(l);
+    esker_status st = esker__add_inputs(l);
     if (st == ESKER_OK) st = esker__find_claims(l, outputs, n_outputs, &claims, &n_claims);
     if (st != ESKER_OK) goto done;
     n_nodes = graph->n_nodes;

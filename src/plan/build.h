@@ -1,4 +1,4 @@
-/* What build.c and choose.c share: the state of lowering. */
+/* The state of lowering, which build.c, values.c, emit.c and choose.c share. */
 #ifndef ESKER_PLAN_BUILD_H
 #define ESKER_PLAN_BUILD_H
 
@@ -17,7 +17,7 @@ struct esker__lowering {
     esker_plan *plan;
     esker_graph *graph;
     int *value_of;       /* by node id; -1: none yet */
-    int *claim;          /* by node id: an index in gradient_offsets + 1, or -(output + 1); 0 none. Roots of views only */
+    int *claim;          /* by node id: an index in gradient_at + 1, or -(output + 1); 0 none. Roots of views only */
     int *inside;         /* by node id: the node in whose value it has its memory, or -1 */
     uint64_t *inside_at; /* and from which byte on */
     bool *needed;        /* by node id: must be computed */
@@ -38,6 +38,15 @@ struct esker__lowering {
     size_t n_bars, bars_capacity;
     esker_status status;
 };
+
+/** Whether `node` is a piece of its input here, from *out_offset on: where it has a place of its own, as an output or a gradient, it is written out. */
+bool esker__is_piece(const esker__lowering *l, const esker_node *node, uint64_t *out_offset);
+/** The node whose bytes `node` shows, from *out_offset on; *out_whole: all of them. */
+const esker_node *esker__shown_by(const esker__lowering *l, const esker_node *node, uint64_t *out_offset, bool *out_whole);
+/** A new value of the plan; -1: no memory, with the error set. */
+int esker__add_value(esker_plan *plan, int storage, uint64_t offset, uint64_t n_bytes, const char *label);
+/** List the graph's inputs in the plan. */
+esker_status esker__add_inputs(esker__lowering *l);
 
 /** Which parameters the needed nodes of the graph change: fills l->changed and the plan's list of them. */
 esker_status esker__hoist_begin(esker__lowering *l);

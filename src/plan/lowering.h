@@ -156,7 +156,7 @@ uint64_t esker__params_value_elems(esker__lowering *lowering);
  * Whether `node`'s value is fixed in that sense, so that work on it alone is free: a lowering asks before it takes a way that needs an operand
  * in another form (filters by blocks of 16 channels, or transformed for Winograd), and takes a way without where it is not. An op with such a
  * way among its candidates says in esker__choose()'s `problem` that the operand is fixed, so that what was tuned for training stays apart. Its rows in
- * src/selftest/cases.c name the inputs that are `parameters`; the tests of operations try all inputs but the first as such where a lowering asks.
+ * src/selftest/cases_*.c name the inputs that are `parameters`; the tests of operations try all inputs but the first as such where a lowering asks.
  */
 bool esker__is_fixed(esker__lowering *lowering, const esker_node *node);
 /**

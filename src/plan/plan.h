@@ -1,8 +1,12 @@
 /*
  * The inside of a plan. It is built in stages, each in a file of its own:
- *   build.c    passes, then values and dispatches from the ops' lowerings; which value lives in which storage
+ *   build.c    passes, then dispatches from the ops' lowerings
+ *   values.c   which value lives in which storage
+ *   views.c    nodes that are other nodes' bytes
  *   emit.c     from what a lowering describes to a dispatch of the plan
  *   claims.c   values with a place of their own: gradients and outputs
+ *   layout.c   which values have their channels in fours (fours.c: from one layout to the other)
+ *   near.c     large inputs copied to the GPU's side of a bus (copy.c)
  *   stacked.c  values beside each other, as an operation
  *   inside.c   values that are computed inside of another one
  *   choose.c   which of several kernels does a job
@@ -13,7 +17,7 @@
  *   relieve.c  later epochs for what is made in the fullest
  *   serialize.c  barriers inside of the fullest epochs, where they are worth it
  *   memory.c   offsets of temporaries in the arena
- *   hazards.c  barriers, and the cutting of long dispatches
+ *   hazards.c  barriers, and the cutting of long dispatches (calibrate.c: how long they are)
  *   check.c    the replay over an interval map that proves the result
  *   attach.c   buffers, kernels and launches on a device
  *   run.c      steps
