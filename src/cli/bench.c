@@ -15,9 +15,10 @@ static double least_seconds(const bench *b, double flops, double bytes)
     return compute > memory ? compute : memory;
 }
 
-bool bench_wants(const bench *b, const char *name, double flops, double bytes)
+bool bench_wants(bench *b, const char *name, double flops, double bytes)
 {
     if (b->only && !strstr(name, b->only)) return false;
+    b->found = true;
     if (least_seconds(b, flops, bytes) <= b->most_seconds) return true;
     cli_note("esker bench: %s is left out: even at this device's limits it would take %.2g s (--seconds)", name,
              least_seconds(b, flops, bytes));
@@ -210,7 +211,7 @@ static int print_json(const bench *b)
         add_rate(&json, "gflops", r->flops, r->timing.median_seconds);
         add_rate(&json, "gbytes_per_s", r->bytes, r->timing.median_seconds);
         cli_json_number(&json, "of_limit", r->of_limit > 0 ? r->of_limit : 0.0 / 0.0);
-        cli_json_number(&json, "peak_bytes", r->peak_bytes ? (double)r->peak_bytes : 0.0 / 0.0);
+        if (b->peak) cli_json_number(&json, "peak_bytes", r->peak_bytes ? (double)r->peak_bytes : 0.0 / 0.0);
         cli_json_close(&json, '}');
     }
     cli_json_close(&json, ']');
@@ -261,6 +262,10 @@ static int run(const cli_command *command, int argc, char **argv)
          .kind = CLI_FLAG,
          .out = &b.slots,
          .help = "models' inputs where the CPU fills them, not in the device's memory"},
+        {.name = "--peak",
+         .kind = CLI_FLAG,
+         .out = &b.peak,
+         .help = "with --json: also peak_bytes, which a model's plan takes of the device's memory"},
         CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &which, &status)) return status;
@@ -282,6 +287,11 @@ static int run(const cli_command *command, int argc, char **argv)
         for (int i = 0; i < N; i++)
             if (found < 0 || found == i) parts[i].run(&b);
         status = as_json ? print_json(&b) : CLI_DONE;
+        if (b.only && !b.found) {
+            cli_error(command, "--only %s: no work%s%s has this in its name", b.only, found < 0 ? "" : " of ",
+                      found < 0 ? "" : parts[found].name);
+            b.failed = true;
+        }
     }
     esker_device_unref(b.dev);
     free(b.results);

@@ -30,6 +30,8 @@ typedef struct bench {
     bool smallest;       /* only the smallest of each kind of work */
     bool slots; /* models read their inputs from the plan's slots, which the CPU fills, and not from the device's memory */
     const char *only; /* a part of the names wanted; NULL: all */
+    bool found;       /* a name with that */
+    bool peak;        /* JSON also has peak_bytes */
     void (*tell)(const bench_result *result);
     bench_result *results;
     size_t n_results, capacity;
@@ -38,7 +40,7 @@ typedef struct bench {
 } bench;
 
 /** Whether this work is wanted, and can be done in time: flops and bytes as above. */
-bool bench_wants(const bench *b, const char *name, double flops, double bytes);
+bool bench_wants(bench *b, const char *name, double flops, double bytes);
 /** Keep a result. */
 void bench_add(bench *b, const char *name, const esker_timing *timing, double flops, double bytes);
 /** Tell the library's error of work `name`, and go on with the rest; the command fails in the end. */

@@ -7,6 +7,7 @@
 #include "gpu/internal.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,8 @@ static esker_status find_file(const char *name, file *out)
         int n = snprintf(out->path, sizeof out->path, "%s/%s%s", folder, name, end);
         if (n >= (int)sizeof out->path)
             return esker__fail(ESKER_ERR_INVALID, "ESKER_GLSL_DIR: the path %s/%s%s is too long", folder, name, end);
+        if (access(folder, F_OK) != 0)
+            return esker__fail(ESKER_ERR_INVALID, "ESKER_GLSL_DIR: %.300s: %s", folder, strerror(errno));
         /* A kernel that is not there comes from the built-in ones: the folder need only hold what is being worked on. */
         if (access(out->path, F_OK) == 0) {
             esker_status st = esker__file_read(out->path, MAX_SOURCE_BYTES, &out->memory, &out->n_bytes);

@@ -251,7 +251,7 @@ def peak_bytes(name):
 def run_esker(options):
     results, device = [], None
     for part in options.parts.split(","):
-        command = [options.esker, "bench", part, "--json", "--round", "0.05"]
+        command = [options.esker, "bench", part, "--json", "--peak", "--round", "0.05"]
         if options.only:
             command += ["--only", options.only]
         done = subprocess.run(command, capture_output=True, text=True)

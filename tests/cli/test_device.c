@@ -20,6 +20,7 @@ static void bench_prints_tables(void **state)
     command_need_device();
     command_check("bench ops" LEAST " --only add", 0, "add [4096]", NULL);
     command_check("bench gemm --only 4096x4096x4096 --seconds 1e-9", 0, NULL, "is left out");
+    command_check("bench gemm" LEAST " --only speed", 1, NULL, "--only speed: no work of gemm has this in its name");
     command_check("bench speed", 2, NULL, "none of gemm, conv, ops, step, infer, memory and all");
     command_check("bench gemm --rounds 0", 2, NULL, "--rounds 0");
 }
@@ -128,7 +129,7 @@ static void profile_prints_json(void **state)
     cJSON_Delete(json);
 }
 
-/* Exactly {"device", "results": [{"name", "median_seconds", "min_seconds", "max_seconds", "gflops", "gbytes_per_s", "of_limit", "peak_bytes"}]}. */
+/* Exactly {"device", "results": [{"name", "median_seconds", "min_seconds", "max_seconds", "gflops", "gbytes_per_s", "of_limit"}]}, and "peak_bytes" if asked. */
 static void bench_prints_json(void **state)
 {
     (void)state;
@@ -139,7 +140,15 @@ static void bench_prints_json(void **state)
                                          "step mlp_small batch 64", "infer mlp_small batch 1, latency"};
     enum { N = sizeof wanted / sizeof wanted[0] };
     bool found[N] = {false};
-    cJSON *json = command_json("bench --json" LEAST);
+    cJSON *json = command_json("bench memory --json" LEAST);
+    const cJSON *plain;
+    cJSON_ArrayForEach(plain, json_list(json, "results", -1))
+    {
+        assert_int_equal(cJSON_GetArraySize(plain), 7);
+        for (int k = 0; k < 7; k++) assert_non_null(cJSON_GetObjectItemCaseSensitive(plain, keys[k]));
+    }
+    cJSON_Delete(json);
+    json = command_json("bench --json --peak" LEAST);
     const cJSON *results = json_list(json, "results", -1), *r;
     assert_int_equal(cJSON_GetArraySize(json), 2);
     assert_true(json_text(json, "device")[0]);

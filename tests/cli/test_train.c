@@ -171,9 +171,11 @@ static void a_checked_training_names_the_broken_kernel(void **state)
     setenv("ESKER_GLSL_DIR", "glsl", 1);
     command_check(plain, 0, NULL, NULL);
     const command_outcome *o = command_run(checked);
-    unsetenv("ESKER_GLSL_DIR");
     if (o->status != 1 || !strstr(o->err, "avg_pool2d") || !strstr(o->err, "by pool/forward"))
         fail_msg("status %d: %s", o->status, o->err);
+    setenv("ESKER_GLSL_DIR", "no-glsl", 1);
+    command_check(plain, 1, NULL, "ESKER_GLSL_DIR: no-glsl: No such file or directory");
+    unsetenv("ESKER_GLSL_DIR");
 }
 
 static pid_t start(const char *const *argv)
