@@ -185,14 +185,6 @@ static uint32_t bits(double value)
 #define TILED_ROWS 16  /* of a group */
 #define TILED_KEYS 64u /* at a time */
 
-/* Compilers of boards need minutes for these kernels (V3D's more than ten), which must not even be tried there. */
-static bool can_compile_tiled(esker__lowering *lowering)
-{
-    esker__family family = esker__lowering_family(lowering);
-    bool desktop = family == ESKER__FAMILY_NVIDIA || family == ESKER__FAMILY_LLVMPIPE || family == ESKER__FAMILY_UNKNOWN;
-    return desktop && esker__lowering_limits(lowering)->group_invocations >= 1024;
-}
-
 /* Whether to take the one with groups of `rows` queries, or keys, and so many bytes of shared memory. */
 static int choose_tiled(esker__lowering *lowering, const layout *l, const char *op, uint32_t rows, uint32_t blocks,
                         uint32_t bytes, int n_tiled)
@@ -200,7 +192,7 @@ static int choose_tiled(esker__lowering *lowering, const layout *l, const char *
     static const char *const names[] = {"lanes", "tiled", "tiled32", "held32"};
     const esker_limits *limits = esker__lowering_limits(lowering);
     uint32_t invocations = rows * (uint32_t)l->cols;
-    if (!can_compile_tiled(lowering) || !l->vec || l->cols > 16 || limits->storage_blocks < blocks ||
+    if (limits->group_invocations < 1024 || !l->vec || l->cols > 16 || limits->storage_blocks < blocks ||
         limits->group_invocations < invocations || limits->group_size[0] < invocations || limits->shared_bytes < bytes)
         return 0;
     char problem[160];

@@ -42,7 +42,6 @@ bool esker__conv2d_suits_winograd(const esker__lowering *lowering, const esker__
     if (d->groups != 1 || d->taps_y != 3 || d->taps_x != 3 || d->stride_y != 1 || d->stride_x != 1 || d->step_y != 1 ||
         d->step_x != 1 || !d->alone)
         return false;
-    if (m == 4 && esker__lowering_family(lowering) == ESKER__FAMILY_MIDGARD) return false; /* its 16 registers spill */
     uint64_t z = (uint64_t)(m + 2) * (uint64_t)(m + 2), pairs = (uint64_t)(d->f_out * d->c_in),
              channels = (uint64_t)(d->c_in > d->f_out ? d->c_in : d->f_out);
     uint64_t tiles = (uint64_t)d->images * esker__ceil_div((uint64_t)d->rows, (uint64_t)m) *

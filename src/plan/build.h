@@ -47,6 +47,8 @@ const esker_node *esker__shown_by(const esker__lowering *l, const esker_node *no
 int esker__add_value(esker_plan *plan, int storage, uint64_t offset, uint64_t n_bytes, const char *label);
 /** List the graph's inputs in the plan. */
 esker_status esker__add_inputs(esker__lowering *l);
+/** Whether candidate `name` for `problem` is one for GPUs of that family (fits.c). */
+bool esker__fits(esker__family family, const char *problem, const char *name);
 
 /** Which parameters the needed nodes of the graph change: fills l->changed and the plan's list of them. */
 esker_status esker__hoist_begin(esker__lowering *l);

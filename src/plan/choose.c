@@ -1,6 +1,6 @@
 /*
- * Which of several kernels does a job: what tuning found on the device, else the op's own default, and never one that is quarantined while another
- * is left. An op asks while it lowers; the plan looks at what came of the answer and, if a kernel of it is quarantined, bars the candidate and lowers the
+ * Which of several kernels does a job: what tuning found on the device, else the op's own default, and never one that does not fit the GPU's family
+ * (fits.c), nor one that is quarantined while another is left. An op asks while it lowers; the plan looks at what came of the answer and, if a kernel of it is quarantined, bars the candidate and lowers the
  * node again.
  */
 #include "plan/build.h"
@@ -104,14 +104,32 @@ static int choose(esker__lowering *l, const char *problem, const char *const *na
     return choice.chosen;
 }
 
+/* Among those that fit the family, and the usual one in any case. */
+static int choose_fitting(esker__lowering *l, const char *problem, const char *const *names, int n, int usual,
+                          bool in_company)
+{
+    const char *fitting[ESKER__MAX_CANDIDATES];
+    int place[ESKER__MAX_CANDIDATES], n_fitting = 0, at = 0;
+    bool all = esker__setting("unfit", false);
+    if (usual < 0 || usual >= n || n > ESKER__MAX_CANDIDATES)
+        return choose(l, problem, names, n, usual, in_company); /* fails */
+    for (int i = 0; i < n; i++) {
+        if (i == usual) at = n_fitting;
+        if (i != usual && !all && !esker__fits(l->plan->family, problem, names[i])) continue;
+        place[n_fitting] = i;
+        fitting[n_fitting++] = names[i];
+    }
+    return place[choose(l, problem, fitting, n_fitting, at, in_company)];
+}
+
 int esker__choose(esker__lowering *l, const char *problem, const char *const *names, int n, int usual)
 {
-    return choose(l, problem, names, n, usual, false);
+    return choose_fitting(l, problem, names, n, usual, false);
 }
 
 int esker__choose_company(esker__lowering *l, const char *problem, const char *const *names, int n, int usual)
 {
-    return choose(l, problem, names, n, usual, true);
+    return choose_fitting(l, problem, names, n, usual, true);
 }
 
 int esker__chosen(const esker__lowering *l)

@@ -72,6 +72,7 @@ esker__family esker__lowering_family(const esker__lowering *lowering);
  * emits that job's dispatches. `problem` says everything that speed depends on, on one line ("matmul ta=0 tb=1 m=64 n=512 k=784 b=1"), `names`
  * the candidates that can do it here, each a word ("tiled", "direct"); at most ESKER__MAX_CANDIDATES. Names are what tuning files keep: a
  * name never changes its meaning. `usual` is the index for devices that were not tuned.
+ * Candidates that do not fit the GPU's family are left out (fits.c), but for `usual`: an op need not ask what the family is.
  * Returns    An index in `names`: what tuning found fastest on this device, else `usual`. A candidate whose kernels are quarantined here
  *            is not chosen again while another is left: the plan lowers the node anew, so a lowering has no effect but what it emits. Where
  *            none is left, what fusion had made the node of comes back, and if that is of no help, compiling fails (compile.c).
