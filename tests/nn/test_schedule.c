@@ -162,6 +162,12 @@ static void plateaus(void **state)
     assert_true(esker_schedule_lr(schedule, 1, 5) == 0.2f);
     assert_true(esker_schedule_lr(schedule, 0.1f, 5) == 0.1f);
     esker_schedule_unref(schedule);
+    /* Three falls, but by 1.8e-7, by 1.8e-8, and by less than 1e-8, which is none. */
+    assert_ok(esker_schedule_create(&(esker_schedule_desc){.kind = ESKER_SCHEDULE_PLATEAU, .patience = -1}, &schedule));
+    for (int i = 0; i < 4; i++) esker_schedule_report(schedule, 2.0);
+    assert_true(fabs((double)esker_schedule_lr(schedule, 2e-7f, 5) - 2e-9) < 1e-15);
+    assert_true(fabs((double)esker_schedule_lr(schedule, 2e-4f, 5) - 2e-7) < 1e-13);
+    esker_schedule_unref(schedule);
 }
 
 int main(void)

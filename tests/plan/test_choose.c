@@ -20,20 +20,25 @@ static const char *const names[] = {"one", "two", "three"};
 static const char *const defines[] = {"EXPR a\nOPERANDS 1\nWG 32\n", "EXPR a * 2.0\nOPERANDS 1\nWG 32\n",
                                       "EXPR a * 3.0\nOPERANDS 1\nWG 32\n"};
 
+static esker_status emit(esker__lowering *lowering, int way, esker__operand from, esker__operand to, uint32_t n)
+{
+    const uint32_t params[] = {n, 1, 1, 1, 1};
+    return esker__emit(lowering, &(esker__dispatch_desc){.kernel = "elementwise/map",
+                                                         .defines = defines[way],
+                                                         .groups = {1, 1, 1},
+                                                         .operands = {from, to},
+                                                         .n_operands = 2,
+                                                         .params = params,
+                                                         .n_params = 5});
+}
+
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
     char problem[32];
     snprintf(problem, sizeof problem, "scale n=%d", (int)esker__elems(&node->type.shape));
     int way = esker__choose(lowering, problem, names, 3, usual);
-    uint32_t n = (uint32_t)esker__elems(&node->type.shape), params[] = {n, 1, 1, 1, 1};
-    return esker__emit(lowering, &(esker__dispatch_desc){
-                                     .kernel = "elementwise/map",
-                                     .defines = defines[way],
-                                     .groups = {1, 1, 1},
-                                     .operands = {esker__read(lowering, node->inputs[0]), esker__write(lowering, node)},
-                                     .n_operands = 2,
-                                     .params = params,
-                                     .n_params = 5});
+    return emit(lowering, way, esker__read(lowering, node->inputs[0]), esker__write(lowering, node),
+                (uint32_t)esker__elems(&node->type.shape));
 }
 
 static const esker__op op_scale = {.name = "scale", .n_inputs = 1, .n_outputs = 1, .infer = infer, .lower = lower};
@@ -118,6 +123,41 @@ static void who_decides(void **state)
     esker_device_unref(dev);
 }
 
+/* By 1 and then by 2, in two dispatches, or by 3 in one. */
+static esker_status lower_in_one_or_two(esker__lowering *lowering, const esker_node *node)
+{
+    static const char *const ways[] = {"two", "one"};
+    uint32_t n = (uint32_t)esker__elems(&node->type.shape);
+    esker__operand x = esker__read(lowering, node->inputs[0]), y = esker__write(lowering, node);
+    if (esker__choose(lowering, "one or two", ways, 2, 0) == 1) return emit(lowering, 2, x, y, n);
+    esker__operand between = {.value = esker__scratch(lowering, n * 4)}, to = between;
+    to.write = true;
+    esker_status st = emit(lowering, 0, x, to, n);
+    return st == ESKER_OK ? emit(lowering, 1, between, y, n) : st;
+}
+
+static const esker__op op_one_or_two = {
+    .name = "one_or_two", .n_inputs = 1, .n_outputs = 1, .infer = infer, .lower = lower_in_one_or_two};
+
+/* Where all candidates are wrong, it is the one with the fewest wrong kernels that is complained of. */
+static void the_least_wrong_is_named(void **state)
+{
+    (void)state;
+    test_device();
+    esker_device *dev;
+    esker_graph *graph;
+    esker_plan *plan;
+    assert_ok(esker_device_open(&(esker_device_desc){.cache_dir = ""}, &dev));
+    for (int i = 0; i < 3; i++) quarantine(dev, i, true);
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){1, {8}});
+    esker_node *y = esker__record(&op_one_or_two, NULL, (esker_node *[]){x}, 1);
+    assert_fails(esker_plan_compile(graph, &(esker_plan_desc){.device = dev, .outputs = &y, .n_outputs = 1}, &plan),
+                 ESKER_ERR_UNSUPPORTED, "EXPR a * 3.0");
+    esker_graph_destroy(graph);
+    esker_device_unref(dev);
+}
+
 static void without_a_device_the_default(void **state)
 {
     (void)state;
@@ -146,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_decides),
+        cmocka_unit_test(the_least_wrong_is_named),
         cmocka_unit_test(without_a_device_the_default),
         cmocka_unit_test(wrong_questions_are_internal_errors),
     };

@@ -1,5 +1,7 @@
-/* The placement of intervals over random sets, against a brute-force check and the lower bound. */
+/* The placement of intervals over random sets, against a brute-force check and the lower bound; and what takes over the bytes of what it reads. */
 #include "support/test.h"
+
+#include <esker/ops.h>
 
 #include "base/philox.h"
 #include "plan/plan.h"
@@ -87,9 +89,40 @@ static void nothing_needs_nothing(void **state)
     assert_true(total == 0 && bound == 0);
 }
 
+/* The first result takes over the bytes of its operand, unless another dispatch reads that beside it: then neither is to wait for the other. */
+static void operands_are_overwritten_by_who_reads_alone(void **state)
+{
+    enum { N = 1024 };
+    (void)state;
+    for (int beside = 0; beside < 2; beside++) {
+        esker_graph *graph;
+        esker_plan *plan;
+        esker_plan_info info;
+        assert_ok(esker_graph_create(NULL, &graph));
+        esker_node *x = esker_exp(esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){1, {N}}));
+        esker_node *y = esker_tanh(x);
+        y = beside ? esker_add(y, esker_sigmoid(x)) : esker_sigmoid(y);
+        esker_node *loss = esker_sum(y, NULL, 0, false);
+        assert_ok(esker_plan_compile(
+            graph, &(esker_plan_desc){.outputs = &loss, .n_outputs = 1, .no_fusion = true, .slice_seconds = -1}, &plan));
+        assert_ok(esker_plan_check(plan));
+        esker_plan_get_info(plan, &info);
+        int n_waiting = 0;
+        for (size_t p = 0; p < plan->n_dispatches; p++)
+            n_waiting += plan->dispatches[p].barrier &&
+                         (!strcmp(plan->dispatches[p].op, "tanh") || !strcmp(plan->dispatches[p].op, "sigmoid"));
+        /* One behind the other each waits; beside each other they wait for the same. */
+        assert_int_equal(n_waiting, beside ? 1 : 2);
+        assert_int_equal(info.arena_bytes, (beside ? 3 : 1) * N * 4);
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(operands_are_overwritten_by_who_reads_alone),
         cmocka_unit_test(random_sets_are_disjoint),
         cmocka_unit_test(a_chain_needs_two),
         cmocka_unit_test(nothing_needs_nothing),

@@ -355,6 +355,44 @@ static void small_and_large_do_not_meet(void **state)
     esker__heap_destroy(heap);
 }
 
+/* An empty large block is divided for a request of three quarters of it, and for less another is made. */
+static void empty_large_blocks_keep_their_size(void **state)
+{
+    (void)state;
+    source s = {0};
+    esker__heap *heap = new_heap(&s, false);
+    esker__piece *p = take(heap, 100 << 20);
+    esker__heap_give(p);
+    p = take(heap, 75 << 20);
+    assert_int_equal(s.n_made, 1);
+    assert_true(p->n_bytes == 75 << 20 && esker__heap_largest_free(heap) == 25 << 20);
+    esker__heap_give(p);
+    p = take(heap, (75 << 20) - 256);
+    assert_int_equal(s.n_made, 2);
+    esker__heap_give(p);
+    esker__heap_destroy(heap);
+}
+
+/* Of two that fit equally well, that of the older block: the newer ones become empty, and can go. */
+static void older_blocks_are_filled_first(void **state)
+{
+    (void)state;
+    source s = {0};
+    esker__heap *heap = new_heap(&s, false);
+    for (int newest = 0; newest < 2; newest++) { /* given back in either order */
+        esker__piece *block[2], *again[2];
+        for (int i = 0; i < 2; i++) block[i] = take(heap, 10 << 20);
+        const void *older = block[0]->memory;
+        for (int i = 0; i < 2; i++) esker__heap_give(block[i ^ newest]);
+        for (int i = 0; i < 2; i++) again[i] = take(heap, 10 << 20);
+        assert_ptr_equal(again[0]->memory, older);
+        assert_ptr_not_equal(again[1]->memory, older);
+        for (int i = 0; i < 2; i++) esker__heap_give(again[i]);
+        assert_int_equal(s.n_made, 2);
+    }
+    esker__heap_destroy(heap);
+}
+
 static void new_memory_is_clean_until_it_is_used(void **state)
 {
     (void)state;
@@ -456,6 +494,8 @@ int main(void)
         cmocka_unit_test(nothing_leaks_and_little_is_wasted),
         cmocka_unit_test(the_best_fit_is_taken),
         cmocka_unit_test(small_and_large_do_not_meet),
+        cmocka_unit_test(empty_large_blocks_keep_their_size),
+        cmocka_unit_test(older_blocks_are_filled_first),
         cmocka_unit_test(new_memory_is_clean_until_it_is_used),
         cmocka_unit_test(whole_blocks_are_not_divided),
         cmocka_unit_test(limits_and_failures_leave_it_as_it_was),

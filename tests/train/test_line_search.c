@@ -82,6 +82,29 @@ static void limits_are_kept(void **state)
     }
 }
 
+static double cliff(double t)
+{
+    return t < 2 ? -t : -2 + (t - 2) * 0.1875;
+}
+static double cliff_slope(double t)
+{
+    return t < 2 ? -1 : 0.1875;
+}
+
+/* As PyTorch has it: where trials end with no end in sight, the last one is compared with the start, and what came between is forgotten. */
+static void the_last_trial_is_compared_with_the_start(void **state)
+{
+    static const function f = {"cliff", cliff, cliff_slope, 1, 2};
+    follow w = {.f = &f};
+    int n;
+    (void)state;
+    esker__search_point end = search(&w, 1, &n);
+    assert_int_equal(n, 2);
+    assert_true(w.trials[0] == 1 && w.trials[1] == 10);
+    assert_true(end.t == 10 && end.loss == -0.5); /* though it was -1 at 1 */
+    assert_place(&w, &end);
+}
+
 static double parabola(double t)
 {
     return (t - 1) * (t - 1);
@@ -136,7 +159,7 @@ static const function functions[] = {{"parabola", parabola, parabola_slope, 1, 1
 int main(void)
 {
     enum { N = sizeof functions / sizeof *functions };
-    struct CMUnitTest tests[2 * N];
+    struct CMUnitTest tests[2 * N + 1] = {[2 * N] = cmocka_unit_test(the_last_trial_is_compared_with_the_start)};
     for (int i = 0; i < N; i++) {
         tests[2 * i] = (struct CMUnitTest){functions[i].name, conditions_hold, NULL, NULL, (void *)&functions[i]};
         tests[2 * i + 1] = (struct CMUnitTest){functions[i].name, limits_are_kept, NULL, NULL, (void *)&functions[i]};
