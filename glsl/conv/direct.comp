@@ -90,14 +90,7 @@ layout(std140, binding = 0) uniform Params {
 shared vec4 weights[512]; // two vec4, of 8 channels, for each (c, p, q) of a chunk
 #endif
 
-uint divide(uint a, uint b, float by)
-{
-#if EXACT
-    return a / b;
-#else
-    return uint((float(a) + 0.5) * by);
-#endif
-}
+#include "shape/divide"
 
 // Pixel `column` of the row that begins at `row`.
 float pixel(int row, int column)

@@ -86,14 +86,7 @@ layout(std140, binding = 0) uniform Params {
     uint fold;
 };
 
-uint divide(uint a, uint b, float by)
-{
-#if EXACT
-    return a / b;
-#else
-    return uint((float(a) + 0.5) * by);
-#endif
-}
+#include "shape/divide"
 
 // Pixel `column` of the row that begins at `row`, if that one is inside.
 vec4 pixel(int row, bool inside, int column)

@@ -21,14 +21,7 @@ layout(std140, binding = 0) uniform Params {
     float by_quads, by_phases, by_rows;
 };
 
-uint divide(uint a, uint b, float by)
-{
-#if EXACT
-    return a / b;
-#else
-    return uint((float(a) + 0.5) * by);
-#endif
-}
+#include "shape/divide"
 
 int begin;
 bool inside;

@@ -114,35 +114,9 @@ layout(std430, binding = PARTIALS) writeonly buffer Partials { vec2 partials[]; 
 #endif
 
 TAIL
-const uint LINES = uint(128 / LANES);
-#if COLUMNS
-const uint NEXT = LINES; // from one lane of a line to the next
-#else
-const uint NEXT = 1u;
-#endif
-
-#if LANES > 1 && PART != 2
-shared float tree[128];
-#endif
-
-// The sum of what the lanes of this line hold, in a fixed order. Every invocation calls it.
-float line_sum(float value, uint lane)
-{
-#if LANES > 1 && PART != 2
-    uint t = gl_LocalInvocationIndex;
-    tree[t] = value;
-    for (uint half_n = uint(LANES / 2); half_n > 0u; half_n >>= 1) {
-        memoryBarrierShared();
-        barrier();
-        if (lane < half_n) tree[t] += tree[t + half_n * NEXT];
-    }
-    memoryBarrierShared();
-    barrier();
-    value = tree[t - lane * NEXT];
-    barrier(); // nobody overwrites the tree before all have read
-#endif
-    return value;
-}
+#define HELD float
+#define JOINED (PART != 2)
+#include "reduce/lines"
 
 // A walk over the terms of a line: where it starts, and LANES terms on.
 #if SPLIT

@@ -27,14 +27,7 @@ layout(std140, binding = 0) uniform Params {
     uint fold;
 };
 
-uint divide(uint a, uint b, float by)
-{
-#if EXACT
-    return a / b;
-#else
-    return uint((float(a) + 0.5) * by);
-#endif
-}
+#include "shape/divide"
 
 void main()
 {

@@ -56,35 +56,9 @@ layout(std430, binding = 3) writeonly buffer Dx { float dx[]; };
 #endif
 #endif
 
-const uint LINES = uint(128 / LANES);
-#if COLUMNS
-const uint NEXT = LINES; // from one lane of a line to the next
-#else
-const uint NEXT = 1u;
-#endif
-
-#if LANES > 1
-shared float tree[128];
-#endif
-
-// The sum of what the lanes of this line hold; the order of additions is fixed. Every invocation calls it.
-float line_sum(float value, uint lane)
-{
-#if LANES > 1
-    uint t = gl_LocalInvocationIndex;
-    tree[t] = value;
-    for (uint half_n = uint(LANES / 2); half_n > 0u; half_n >>= 1) {
-        memoryBarrierShared();
-        barrier();
-        if (lane < half_n) tree[t] += tree[t + half_n * NEXT];
-    }
-    memoryBarrierShared();
-    barrier();
-    value = tree[t - lane * NEXT];
-    barrier(); // nobody overwrites the tree before all have read
-#endif
-    return value;
-}
+#define HELD float
+#define JOINED 1
+#include "reduce/lines"
 
 void main()
 {
