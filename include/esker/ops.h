@@ -5,13 +5,16 @@
  * inputs and results are float32, axes count from 0, and negative axes from the end. A sum of n terms differs from the
  * exact one by at most 2 sqrt(n) eps times the sum of the terms' magnitudes (checked by the tests), eps = 2^-24.
  *
- * NaN and infinity. OpenGL ES promises neither: a device need not make NaN, nor hand one on, nor know one (GLSL ES 3.10, 4.7.1). Where it does (on
- * llvmpipe the tests look at every kernel; on no other device was it tried), what depends on a NaN is one, as in PyTorch: also of relu, clamp and the other activations, of minimum and maximum, of reductions, pooling, norms, softmax and losses, and of all gradients that
- * clipping by a norm scales. What it may not reach: comparisons (false, but not_equal true), sign (0), argmax and argmin (where the first NaN stands),
- * what where() does not choose, what dropout drops, integers, and a count of rows that are right (a row with a NaN never is). Gradients at a NaN are
- * NaN, or pass what comes from behind (relu, clamp, the largest of a window) or 0 (abs, the ramps of hard_sigmoid). It may reach further than in exact
- * arithmetic where it meets zeros: in masked pairs of attention, and with Winograd's filtering in the pixels of a tile. Rows that are all -infinity give
- * NaN (softmax, log_softmax, cross_entropy) or -infinity (logsumexp).
+ * NaN and infinity. OpenGL ES promises neither: a device need not make NaN, nor hand one on, nor know one (GLSL ES
+ * 3.10, 4.7.1). Where it does (on llvmpipe the tests look at every kernel; on no other device was it tried), what
+ * depends on a NaN is one, as in PyTorch: also of relu, clamp and the other activations, of minimum and maximum, of
+ * reductions, pooling, norms, softmax and losses, and of all gradients that clipping by a norm scales. What it may not
+ * reach: comparisons (false, but not_equal true), sign (0), argmax and argmin (where the first NaN stands), what
+ * where() does not choose, what dropout drops, integers, and a count of rows that are right (a row with a NaN never
+ * is). Gradients at a NaN are NaN, or pass what comes from behind (relu, clamp, minimum and maximum, the largest of a
+ * window) or are 0 (abs, the ramps of hard_sigmoid). It may reach further than in exact arithmetic where it meets
+ * zeros: in masked pairs of attention, a filter's in the padding, and with Winograd's filtering in the pixels of a
+ * tile. Rows that are all -infinity give NaN (softmax, log_softmax, cross_entropy) or -infinity (logsumexp).
  *
  * Threads    As the graph: one at a time. Two graphs may be recorded in two threads, also with one operation of custom.h.
  */

@@ -13,7 +13,7 @@ typedef esker_node *(*along)(esker_node *x, int axis);
 typedef esker_node *(*over)(esker_node *x, const int *axes, int n_axes, bool keepdims);
 typedef esker_node *(*pair)(esker_node *p, esker_node *t, const esker_loss_desc *desc);
 
-/* One operation and its inputs; what is special stands in the first input alone, or by `into` in another. */
+/* One operation and its inputs; what is special stands in one of them. */
 typedef struct row {
     const char *name;
     esker_node *(*build)(esker_graph *graph, esker_node *const *in, const struct row *row);
@@ -25,12 +25,13 @@ typedef struct row {
     over reduce;
     pair loss;
     float k;
+    int into;                 /* which input it is */
     bool no_gradient, target; /* target: nor has the second input one */
     bool finite, spreads;     /* infinity is not for it; what is not a number may reach further, by products with zeros */
     const char *only;         /* kernels to try beside the usual ones, with commas between; NULL: all that there are */
 } row;
 
-/* What stands where in the first input. */
+/* What stands where in the input. */
 typedef struct special {
     const char *name;
     float value;
@@ -262,6 +263,13 @@ static const row rows[] = {
     {"attention", build_attention, {DIMS(2, 2, 37, 8), DIMS(2, 2, 40, 8), DIMS(2, 2, 40, 8)}},
     {"causal attention", build_attention, {DIMS(2, 2, 37, 8), DIMS(2, 2, 37, 8), DIMS(2, 2, 37, 8)}, .k = 1, .spreads = true},
     {"attention of odd heads", build_attention, {DIMS(1, 2, 9, 5), DIMS(1, 2, 9, 5), DIMS(1, 2, 9, 5)}, .k = 1, .spreads = true},
+    {"attention's keys", build_attention, {DIMS(2, 2, 37, 8), DIMS(2, 2, 40, 8), DIMS(2, 2, 40, 8)}, .into = 1},
+    {"attention's values", build_attention, {DIMS(2, 2, 37, 8), DIMS(2, 2, 40, 8), DIMS(2, 2, 40, 8)}, .into = 2},
+    {"matmul, the other factor", build_matmul, {DIMS(33, 40), DIMS(40, 36), DIMS(36)}, .into = 1, .only = "t16x16s16,quads,direct"},
+    {"matmul, the bias", build_matmul, {DIMS(33, 40), DIMS(40, 36), DIMS(36)}, .into = 2, .only = "t16x16s16,quads,direct"},
+    {"conv2d, a filter", build_conv, {DIMS(2, 5, 8, 8), DIMS(8, 5, 3, 3)}, .into = 1, .finite = true, .spreads = true, .only = "few,tiled,quads"},
+    {"maximum of another", build_two, {DIMS(131), DIMS(131)}, .two = esker_maximum, .into = 1},
+    {"power", build_two, {DIMS(131), DIMS(131)}, .two = esker_pow, .into = 1, .finite = true},
     {"cross_entropy", build_cross_entropy, {DIMS(37, 10), DIMS(37)}, .labels = true}, {"cross_entropy of long rows", build_cross_entropy, {DIMS(3, 1000), DIMS(3)}, .labels = true},
     {"cross_entropy behind a product", build_linear_cross_entropy, {DIMS(37, 40), DIMS(37), DIMS(10, 40)}, .labels = true},
     {"count_correct", build_count, {DIMS(37, 10), DIMS(37)}, .labels = true, .no_gradient = true},
@@ -302,7 +310,7 @@ static void fill(check *c, int i, bool labels)
     assert_true(x && c->bytes[i] && c->values[i]);
     test_uniform(x, n, 0.1f, 0.9f, (uint64_t)i);
     int64_t first = (int64_t)(c->special->from * (double)(n - 1)), last = (int64_t)(c->special->to * (double)(n - 1));
-    for (int64_t j = 0; i == 0 && j < n; j++)
+    for (int64_t j = 0; i == c->row->into && j < n; j++)
         if (j == first || (j > first && j <= last)) x[j] = c->special->value;
     for (int64_t j = 0; j < n; j++) {
         int32_t label = (int32_t)(j % 3);
