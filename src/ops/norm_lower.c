@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "ops/map.h"
 #include "ops/norm_call.h"
+#include "ops/rows.h"
 
 #define GROUP               128
 #define WHOLE_LINE          32768 /* terms that one group may do in one go; longer lines are cut */
@@ -38,11 +39,12 @@ typedef struct layout {
 #define FORWARD_PARAMS 20
 #define GRAD_PARAMS    22
 
-static int choose_lanes(const layout *l)
+static int choose_lanes(const esker__lowering *lowering, const layout *l)
 {
     int lanes = 1;
     if (!l->columns) {
-        while (lanes < GROUP && (uint64_t)lanes * ELEMS_A_LANE < l->n) lanes *= 2;
+        int most = esker__lanes_of_line(lowering, (int64_t)l->lines, GROUP);
+        while (lanes < most && (uint64_t)lanes * ELEMS_A_LANE < l->n) lanes *= 2;
         return lanes;
     }
     while (lanes < GROUP && (uint64_t)lanes * COLUMN_ELEMS_A_LANE < l->n &&
@@ -73,7 +75,7 @@ static esker_status make_layout(esker__lowering *lowering, const esker_node *nod
                            (long long)l->lines, (long long)l->n, INT32_MAX);
     l->columns = v->a > 1 && v->s > 1 && v->b < SHORT_RUN;
     l->split = v->a > 1 && v->b > 1;
-    l->lanes = choose_lanes(l);
+    l->lanes = choose_lanes(lowering, l);
     uint64_t blocks = esker__ceil_div(l->lines, (uint64_t)(GROUP / l->lanes));
     uint64_t rounds = esker__ceil_div(blocks, MOST_GROUPS);
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(blocks, rounds), l->groups);

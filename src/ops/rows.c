@@ -73,3 +73,9 @@ esker_status esker__finish_part(esker__lowering *lowering, esker__value parts, u
     return finish_sum(lowering, (esker__operand){.value = parts, .offset_bytes = 4 * (uint64_t)first}, n_parts, false, out,
                       NULL);
 }
+
+int esker__lanes_of_line(const esker__lowering *lowering, int64_t lines, int group)
+{
+    bool usual = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE && lines >= 2 * (int64_t)group;
+    return esker__setting("own_lines", usual) ? 1 : group;
+}

@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "ops/ops.h"
+#include "ops/rows.h"
 #include "plan/lowering.h"
 
 /* ---- Shapes ---- */
@@ -169,14 +170,15 @@ typedef struct layout {
 
 /* Lanes for each line. Rows are read along the lines, so a few elements for each lane are enough; in columns neighbouring
    lines are neighbours in memory, and a line is shared only when it is long or there are few. */
-static int choose_lanes(const around *a)
+static int choose_lanes(const esker__lowering *lowering, const around *a)
 {
     int lanes = 1;
+    int64_t lines = a->outer * a->inner;
     if (a->inner == 1) {
-        while (lanes < GROUP && lanes * ELEMS_A_LANE < a->n) lanes *= 2;
+        int64_t most = esker__lanes_of_line(lowering, lines, GROUP);
+        while (lanes < most && lanes * ELEMS_A_LANE < a->n) lanes *= 2;
         return lanes;
     }
-    int64_t lines = a->outer * a->inner;
     while (lanes < GROUP && lanes * COLUMN_ELEMS_A_LANE < a->n && (lanes < 8 || GROUP / lanes > lines)) lanes *= 2;
     return lanes;
 }
@@ -184,7 +186,8 @@ static int choose_lanes(const around *a)
 static esker_status make_layout(esker__lowering *lowering, const esker_node *node, layout *out)
 {
     around a = around_axis(node);
-    *out = (layout){.a = a, .lanes = choose_lanes(&a), .columns = a.inner > 1, .lines = (uint64_t)(a.outer * a.inner)};
+    *out = (layout){
+        .a = a, .lanes = choose_lanes(lowering, &a), .columns = a.inner > 1, .lines = (uint64_t)(a.outer * a.inner)};
     uint64_t blocks = esker__ceil_div(out->lines, (uint64_t)(GROUP / out->lanes));
     uint64_t rounds = esker__ceil_div(blocks, MOST_GROUPS);
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(blocks, rounds), out->groups);

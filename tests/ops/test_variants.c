@@ -42,6 +42,18 @@ static esker_node *build_chain(esker_graph *graph, esker_node *const *in, const 
     return esker_tanh(esker_mul(esker_sigmoid(esker_add(in[0], in[1])), in[0]));
 }
 
+static esker_node *build_softmax(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    return args ? esker_log_softmax(in[0], 1) : esker_softmax(in[0], 1);
+}
+
+static esker_node *build_layer_norm(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph, (void)args;
+    return esker_layer_norm(in[0], 1, in[1], in[2], 0);
+}
+
 typedef struct over {
     int n, axes[3];
     bool largest;
@@ -96,6 +108,20 @@ static esker_node *build_reduction(esker_graph *graph, esker_node *const *in, co
         {                                                                                          \
             sizeof((int[]){__VA_ARGS__}) / sizeof(int), {__VA_ARGS__}, largest_                    \
         }                                                                                          \
+    }
+
+#define SOFTMAX(log, x_)                                                                              \
+    {                                                                                                 \
+        .name = #x_, .build = build_softmax, .n_inputs = 1, .in = {{.shape = x_, .lo = -4, .hi = 4}}, \
+        .args = (log) ? "" : 0                                                                        \
+    }
+#define LAYER_NORM(x_, w_)                                             \
+    {                                                                  \
+        .name = #x_, .build = build_layer_norm, .n_inputs = 3, .in = { \
+            {.shape = x_, .lo = -1, .hi = 2},                          \
+            {.shape = w_, .lo = -1, .hi = 1},                          \
+            {.shape = w_, .lo = -1, .hi = 1}                           \
+        }                                                              \
     }
 
 static const op_check_variant variants[] = {
@@ -209,6 +235,11 @@ static const op_check_variant variants[] = {
       .in = {{.shape = DIMS(5, 6), .lo = -1, .hi = 1}, {.shape = DIMS(5, 1), .lo = -1, .hi = 1}}},
      "elementwise/map",
      "HALVES 1\n"},
+    {"own_lines", SOFTMAX(false, DIMS(131, 129)), "softmax/softmax", "LANES 1\n"},
+    {"own_lines", SOFTMAX(true, DIMS(3, 1029)), "softmax/grad", "LANES 1\n"},
+    {"own_lines", SOFTMAX(false, DIMS(2, 33000)), "softmax/softmax", "LANES 1\n"},
+    {"own_lines,lines", LAYER_NORM(DIMS(130, 67), DIMS(67)), "norm/forward", "LANES 1\n"},
+    {"own_lines,lines", LAYER_NORM(DIMS(3, 1030), DIMS(1030)), "norm/grad", "LANES 1\n"},
     {"lanes256", REDUCTION(false, DIMS(9, 3, 20, 20), 0, 2, 3)},
     {"lanes256", REDUCTION(false, DIMS(3, 2309), 1)},
     {"lanes256", REDUCTION(true, DIMS(1037, 5), 0)},
