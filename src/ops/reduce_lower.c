@@ -11,6 +11,7 @@
 #include "ops/map.h"
 #include "ops/optimizer.h"
 #include "ops/reduce.h"
+#include "ops/rows.h"
 
 /* One axis of what is reduced, outermost first; neighbours differ in `reduced`. */
 typedef struct axis {
@@ -52,8 +53,9 @@ static uint32_t power_of_two_within(uint64_t n, uint32_t most)
     return p;
 }
 
-static layout lay_out(const job *j, const esker_limits *limits, uint32_t group)
+static layout lay_out(const esker__lowering *lowering, const job *j, uint32_t group)
 {
+    const esker_limits *limits = esker__lowering_limits(lowering);
     uint64_t scale = limits->group_invocations >= 1024 ? LARGER : 1, enough_invocations = scale * ENOUGH_INVOCATIONS,
              enough_groups = scale * ENOUGH_GROUPS;
     layout l = {.group = group, .n_out = 1, .n_terms = 1};
@@ -66,7 +68,10 @@ static layout lay_out(const job *j, const esker_limits *limits, uint32_t group)
     }
 
     /* Several terms for each lane before the tree, as long as that leaves the GPU enough to do at once. */
-    if (l.rows) {
+    bool own_rows = l.rows && esker__lanes_of_line(lowering, (int64_t)l.n_out, (int)group) == 1;
+    if (own_rows) {
+        l.ty = 1;
+    } else if (l.rows) {
         l.ty = power_of_two_within(l.n_terms / 4, group);
         if (l.n_terms <= SHORT_ROW && l.n_out >= enough_invocations) l.ty = 1;
         while (l.ty < group && 2 * l.ty <= l.n_terms && 2 * l.ty * l.n_out <= enough_invocations) l.ty *= 2;
@@ -82,7 +87,7 @@ static layout lay_out(const job *j, const esker_limits *limits, uint32_t group)
 
     uint64_t rounds = esker__ceil_div(l.n_terms, l.ty), wanted = 1;
     l.rounds = rounds;
-    if (rounds > LONG_LOOP && l.n_blocks < enough_groups) {
+    if (rounds > LONG_LOOP && l.n_blocks < enough_groups && !own_rows) {
         wanted = esker__ceil_div(enough_groups, l.n_blocks);
         if (wanted > rounds / 32) wanted = rounds / 32;
     }
@@ -104,11 +109,11 @@ static const char *const group_names[] = {"lanes64", "lanes256", "lanes1024"};
 static layout choose_layout(esker__lowering *lowering, const job *j)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    layout l[3] = {lay_out(j, limits, GROUP_SIZE)};
+    layout l[3] = {lay_out(lowering, j, GROUP_SIZE)};
     uint32_t most = limits->group_size[0] < limits->group_invocations ? limits->group_size[0] : limits->group_invocations;
     uint32_t shared_of_one = l->rows ? 4 : 4 * l->v;
     if (j->r.arg || l->rounds <= FEW_ROUNDS || most < 1024 || 1024 * shared_of_one > limits->shared_bytes) return *l;
-    for (int i = 1; i < 3; i++) l[i] = lay_out(j, limits, group_sizes[i]);
+    for (int i = 1; i < 3; i++) l[i] = lay_out(lowering, j, group_sizes[i]);
     char problem[128];
     snprintf(problem, sizeof problem, "reduce %s outputs=%llu terms=%llu by=%u axes=%d", l->rows ? "rows" : "columns",
              (unsigned long long)l->n_out, (unsigned long long)l->n_terms, l->v, j->n_axes);

@@ -46,8 +46,8 @@ esker_node *esker__fused_count(esker_graph *graph, const esker_node *node, esker
                                const esker__fusion *fusion);
 
 /**
- * How many invocations of a group of `group` may share a line of softmax or a norm. One on llvmpipe where lines fill two groups: there a barrier is dear, and
- * reads of neighbours are as many loads as reads of what lies apart. Also where ESKER_VARIANT says "own_lines".
+ * How many invocations of a group of `group` may share a line of softmax, a norm or a reduction of rows. One on llvmpipe where lines fill two groups: there
+ * a barrier is dear, and reads of neighbours are as many loads as reads of what lies apart. Also where ESKER_VARIANT says "own_lines".
  */
 int esker__lanes_of_line(const esker__lowering *lowering, int64_t lines, int group);
 
