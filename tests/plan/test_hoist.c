@@ -197,6 +197,45 @@ static void behind_the_steps_that_train(void **state)
     }
 }
 
+/* Running statistics are frozen, and yet steps of another plan move them, which trains nothing else. */
+static void behind_steps_that_move_statistics(void **state)
+{
+    (void)state;
+    enum { ROWS = 4 };
+    esker_params *params = new_params();
+    esker_graph *graph;
+    float rows[ROWS * N], mean[N], before = 0;
+    double want[N];
+    uint64_t ticket;
+    assert_ok(esker_graph_create(params, &graph));
+    parameter(graph, "variance", true); /* a layout in use takes no more */
+    esker_plan *reads = compile(test_device(), graph, esker_add(input(graph), esker_exp(parameter(graph, "mean", true))),
+                                false);
+    esker_graph_destroy(graph);
+    assert_int_equal(reads->n_prologue, 1);
+    assert_ok(esker_graph_create(params, &graph));
+    esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {ROWS, N}});
+    esker_batch_norm_desc desc = {.running_mean = parameter(graph, "mean", true),
+                                  .running_var = parameter(graph, "variance", true)};
+    esker_plan *moves = compile(test_device(), graph, esker_batch_norm(x, &desc), false);
+    esker_graph_destroy(graph);
+    for (int round = 0; round < 3; round++) {
+        float y[N];
+        assert_ok(esker_plan_read(reads, submit(reads, 1), 0, y, sizeof y));
+        assert_ok(esker_params_read(params, esker_params_find(params, "mean"), mean, N));
+        for (int i = 0; i < N; i++) want[i] = 1 + (double)i / N + exp((double)mean[i]);
+        assert_close(y, want, NULL, 4e-6, N);
+        assert_true(round == 0 || mean[0] != before);
+        before = mean[0];
+        test_uniform(rows, ROWS * N, 2, 3, (uint64_t)round);
+        assert_ok(esker_plan_write(moves, 0, rows, sizeof rows));
+        assert_ok(esker_plan_submit(moves, &ticket));
+    }
+    esker_plan_destroy(reads);
+    esker_plan_destroy(moves);
+    esker_params_unref(params);
+}
+
 /* Held back for an event, the prologue is decided on when the step starts. */
 static void behind_steps_that_are_held_back(void **state)
 {
@@ -391,11 +430,11 @@ static void check_mode_sees_the_prologue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(once_until_a_parameter_changes), cmocka_unit_test(not_for_parameters_that_it_does_not_read),
-        cmocka_unit_test(behind_the_steps_that_train),    cmocka_unit_test(behind_steps_that_are_held_back),
-        cmocka_unit_test(a_step_allocates_nothing),       cmocka_unit_test(measuring_leaves_it_right),
-        cmocka_unit_test(what_changes_stays_in_the_step), cmocka_unit_test(the_checker_knows_the_rules),
-        cmocka_unit_test(check_mode_sees_the_prologue),
+        cmocka_unit_test(once_until_a_parameter_changes),  cmocka_unit_test(not_for_parameters_that_it_does_not_read),
+        cmocka_unit_test(behind_the_steps_that_train),     cmocka_unit_test(behind_steps_that_move_statistics),
+        cmocka_unit_test(behind_steps_that_are_held_back), cmocka_unit_test(a_step_allocates_nothing),
+        cmocka_unit_test(measuring_leaves_it_right),       cmocka_unit_test(what_changes_stays_in_the_step),
+        cmocka_unit_test(the_checker_knows_the_rules),     cmocka_unit_test(check_mode_sees_the_prologue),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
