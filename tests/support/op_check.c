@@ -222,7 +222,10 @@ static void check_reference(check *c)
     for (int w = 0; w < c->n_wrt; w++)
         if (!esker_shape_equal(&c->grads[w]->type.shape, &c->wrt[w]->type.shape))
             fail_msg("%s: the gradient of input %d has another shape than the input", c->row->name, c->wrt_input[w]);
-    if (c->loss && !c->row->no_differences) check_differences(c);
+    /* Limits of the device change none of these numbers: they have met in the run with its own. */
+    const char *limits = getenv("ESKER_LIMITS");
+    bool again = limits && !strcmp(limits, "es31");
+    if (c->loss && !c->row->no_differences && !again) check_differences(c);
 }
 
 /* ---- The device ---- */

@@ -10,7 +10,7 @@
  *   4. where a lowering asks whether operands stand still (esker__is_fixed), the operation is right, in check mode, with all float32
  *      inputs but the first as parameters;
  *   5. the gradients, in double, agree with central differences of the double reference: all elements up to 200, else
- *      200 of them.
+ *      200 of them. Not under ESKER_LIMITS=es31, which the device's own limits are tested beside: the numbers are the same.
  * The gradients are those of sum(y * w) with fixed random weights w in [0.5, 1.5), with respect to every float32 input.
  * Without a device 1 and 5 still run, and the test then counts as skipped.
  *
