@@ -70,42 +70,7 @@ shared uint lane_numbers[64];
 
 void main()
 {
-    uvec3 group = gl_WorkGroupID + group_base;
-    uint me = gl_LocalInvocationID.x;
-#if ROWS == 1
-    uint lane = me % uint(TY);
-    uint column = me / uint(TY);
-#else
-    uint lane = me / uint(TX);
-    uint column = me % uint(TX);
-#endif
-    uint o = (group.y * groups_x + group.x) * uint(TX) + column;
-    uint at = 0u;
-#if KEPT > 0
-    uint left = min(o, n_out - 1u);
-    for (int d = KEPT - 1; d > 0; d--) {
-        uint above = left / kept[d].x;
-        at += (left - above * kept[d].x) * kept[d].y;
-        left = above;
-    }
-    at += left * kept[0].y;
-#endif
-
-    uint first = group.z * chunk;
-    uint end = min(first + chunk, n_terms);
-    uint r = first + lane;
-    uint start = min(r, end - 1u);
-#if REDUCED > 1
-    uint digit[REDUCED];
-    for (int d = REDUCED - 1; d > 0; d--) {
-        uint above = start / reduced[d].x;
-        digit[d] = start - above * reduced[d].x;
-        at += digit[d] * reduced[d].y;
-        start = above;
-    }
-    digit[0] = start;
-#endif
-    at += start * reduced[0].y;
+#include "reduce/first_term"
 
     float best = 0.0;
     uint number = NOWHERE;
@@ -121,18 +86,7 @@ void main()
             number = n;
             if (isnan(v)) r = end; // nothing beats it
         }
-        at += reduced[REDUCED - 1].w;
-#if REDUCED > 1
-        for (int d = REDUCED - 1; d > 0; d--) {
-            digit[d] += reduced[d].z;
-            if (digit[d] >= reduced[d].x) {
-                digit[d] -= reduced[d].x;
-                digit[d - 1]++;
-                at += reduced[d - 1].y - reduced[d].x * reduced[d].y; // wraps as intended
-            }
-        }
-        digit[0] += reduced[0].z;
-#endif
+#include "reduce/next_term"
     }
 
 #if TY > 1

@@ -117,42 +117,7 @@ shared R lanes[WG];
 
 void main()
 {
-    uvec3 group = gl_WorkGroupID + group_base;
-    uint me = gl_LocalInvocationID.x;
-#if ROWS == 1 // neighbours read neighbouring addresses: along the terms, or along the outputs
-    uint lane = me % uint(TY);
-    uint column = me / uint(TY);
-#else
-    uint lane = me / uint(TX);
-    uint column = me % uint(TX);
-#endif
-    uint o = (group.y * groups_x + group.x) * uint(TX) + column;
-    uint at = 0u;
-#if KEPT > 0
-    uint left = min(o, n_out - 1u); // past the end: the last output again, not stored
-    for (int d = KEPT - 1; d > 0; d--) {
-        uint above = left / kept[d].x;
-        at += (left - above * kept[d].x) * kept[d].y;
-        left = above;
-    }
-    at += left * kept[0].y;
-#endif
-
-    uint first = group.z * chunk;
-    uint end = min(first + chunk, n_terms);
-    uint r = first + lane;
-    uint start = min(r, end - 1u);
-#if REDUCED > 1
-    uint digit[REDUCED];
-    for (int d = REDUCED - 1; d > 0; d--) {
-        uint above = start / reduced[d].x;
-        digit[d] = start - above * reduced[d].x;
-        at += digit[d] * reduced[d].y;
-        start = above;
-    }
-    digit[0] = start;
-#endif
-    at += start * reduced[0].y;
+#include "reduce/first_term"
 
 #if CENTRE == 1
     R centre = c[min(o, n_out - 1u)];
@@ -176,18 +141,7 @@ void main()
 #if JOIN == 1 || JOIN == 2
         sizes += abs(next);
 #endif
-        at += reduced[REDUCED - 1].w;
-#if REDUCED > 1
-        for (int d = REDUCED - 1; d > 0; d--) {
-            digit[d] += reduced[d].z; // below twice the length, with the carry
-            if (digit[d] >= reduced[d].x) {
-                digit[d] -= reduced[d].x;
-                digit[d - 1]++;
-                at += reduced[d - 1].y - reduced[d].x * reduced[d].y; // wraps as intended
-            }
-        }
-        digit[0] += reduced[0].z;
-#endif
+#include "reduce/next_term"
     }
 
 #if ROWS == 1 && V == 4
