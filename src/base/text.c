@@ -89,6 +89,14 @@ void esker__text_add_quoted(esker__text *text, const char *chars)
     esker__text_add_bytes(text, "\"", 1);
 }
 
+void esker__text_add_names(esker__text *text, const char *const *first, size_t row_bytes, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const char *const *name = (const void *)((const char *)first + (size_t)i * row_bytes);
+        esker__text_add(text, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " and ", *name);
+    }
+}
+
 void esker__text_finish(esker__text *text)
 {
     esker__free(text->chars);

@@ -132,6 +132,7 @@ void cli_json_float(cli_json *json, const char *key, float value);      /* the s
 void cli_json_int(cli_json *json, const char *key, int64_t value);
 void cli_json_uint(cli_json *json, const char *key, uint64_t value);
 void cli_json_bool(cli_json *json, const char *key, bool value);
+void cli_json_uints(cli_json *json, const char *key, const uint32_t *values, int n); /* a list */
 void cli_json_shape(cli_json *json, const char *key, const esker_shape *shape);
 /** Print it with a newline, and free it. Returns CLI_DONE, or CLI_FAILED with a message. */
 int cli_json_print(cli_json *json, const cli_command *command);

@@ -129,6 +129,13 @@ void cli_json_bool(cli_json *json, const char *key, bool value)
     add(json, value ? "true" : "false", value ? 4 : 5);
 }
 
+void cli_json_uints(cli_json *json, const char *key, const uint32_t *values, int n)
+{
+    cli_json_open(json, key, '[');
+    for (int i = 0; i < n; i++) cli_json_uint(json, NULL, values[i]);
+    cli_json_close(json, ']');
+}
+
 void cli_json_shape(cli_json *json, const char *key, const esker_shape *shape)
 {
     cli_json_open(json, key, '[');

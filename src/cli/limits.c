@@ -10,18 +10,11 @@
 #include <cjson/cJSON.h>
 #endif
 
-static void add_axes(cli_json *json, const char *key, const uint32_t axes[3])
-{
-    cli_json_open(json, key, '[');
-    for (int i = 0; i < 3; i++) cli_json_uint(json, NULL, axes[i]);
-    cli_json_close(json, ']');
-}
-
 void cli_json_limits(cli_json *json, const char *key, const esker_limits *limits)
 {
     cli_json_open(json, key, '{');
-    add_axes(json, "groups", limits->groups);
-    add_axes(json, "group_size", limits->group_size);
+    cli_json_uints(json, "groups", limits->groups, 3);
+    cli_json_uints(json, "group_size", limits->group_size, 3);
     cli_json_uint(json, "group_invocations", limits->group_invocations);
     cli_json_uint(json, "shared_bytes", limits->shared_bytes);
     cli_json_uint(json, "storage_blocks", limits->storage_blocks);

@@ -34,13 +34,6 @@ static esker_status compile(esker_model *net, const request *r, esker_plan **out
 
 /* ---- JSON ---- */
 
-static void add_triple(cli_json *json, const char *key, const uint32_t n[3])
-{
-    cli_json_open(json, key, '[');
-    for (int i = 0; i < 3; i++) cli_json_uint(json, NULL, n[i]);
-    cli_json_close(json, ']');
-}
-
 static void add_dispatch(cli_json *json, const esker_dispatch_info *d)
 {
     cli_json_open(json, NULL, '{');
@@ -48,8 +41,8 @@ static void add_dispatch(cli_json *json, const esker_dispatch_info *d)
     cli_json_text(json, "op", d->op);
     cli_json_text(json, "label", d->label);
     cli_json_text(json, "phase", d->phase);
-    add_triple(json, "groups", d->groups);
-    add_triple(json, "group_base", d->group_base);
+    cli_json_uints(json, "groups", d->groups, 3);
+    cli_json_uints(json, "group_base", d->group_base, 3);
     cli_json_open(json, "bindings", '[');
     for (int i = 0; i < d->n_bindings; i++) {
         const esker_binding_info *b = &d->bindings[i];

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/text.h"
 #include "ops/optimizer.h"
 
 static const struct kind {
@@ -152,14 +153,12 @@ esker_status esker_optimizer_from_name(const char *name, esker_optimizer_kind *o
         *out = (esker_optimizer_kind)i;
         return ESKER_OK;
     }
-    char list[128] = "";
-    for (int i = 0, at = 0; i < ESKER__N_OPTIMIZERS; i++)
-        at += snprintf(list + at, sizeof list - (size_t)at, "%s%s",
-                       i == 0                         ? ""
-                       : i == ESKER__N_OPTIMIZERS - 1 ? " and "
-                                                      : ", ",
-                       kinds[i].name);
-    return esker__fail(ESKER_ERR_INVALID, "unknown optimizer \"%s\": there are %s", name ? name : "(none)", list);
+    esker__text list = {0};
+    esker__text_add_names(&list, &kinds[0].name, sizeof kinds[0], ESKER__N_OPTIMIZERS);
+    esker_status st = esker__fail(ESKER_ERR_INVALID, "unknown optimizer \"%s\": there are %s", name ? name : "(none)",
+                                  list.chars ? list.chars : "none");
+    esker__text_finish(&list);
+    return st;
 }
 
 const char *esker_optimizer_name(esker_optimizer_kind kind)

@@ -1,10 +1,10 @@
 /* Losses of labelled samples: names, settings, and how each is recorded behind a model's output. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "train/step.h"
 
 enum { SMOOTHING = 1, DELTA = 2, MARGIN = 4, POWER = 8, WEIGHTS = 16 };
@@ -45,14 +45,12 @@ esker_status esker_loss_from_name(const char *name, esker_loss_kind *out)
         *out = (esker_loss_kind)i;
         return ESKER_OK;
     }
-    char list[160] = "";
-    for (int i = 0, at = 0; i < N_LOSSES; i++)
-        at += snprintf(list + at, sizeof list - (size_t)at, "%s%s",
-                       i == 0              ? ""
-                       : i == N_LOSSES - 1 ? " and "
-                                           : ", ",
-                       losses[i].name);
-    return esker__fail(ESKER_ERR_INVALID, "loss \"%s\": known are %s", name ? name : "(null)", list);
+    esker__text list = {0};
+    esker__text_add_names(&list, &losses[0].name, sizeof losses[0], N_LOSSES);
+    esker_status st = esker__fail(ESKER_ERR_INVALID, "loss \"%s\": known are %s", name ? name : "(null)",
+                                  list.chars ? list.chars : "none");
+    esker__text_finish(&list);
+    return st;
 }
 
 const char *esker_loss_name(esker_loss_kind kind)
