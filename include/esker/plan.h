@@ -144,6 +144,8 @@ typedef struct esker_plan_info {
     double flops, bytes; /* of one step, as the operations estimate them */
     int n_prologue; /* dispatches at the front that are no part of a step; in n_dispatches, but not in n_barriers, flops and bytes */
     uint64_t prologue_bytes; /* what they leave for the steps */
+    /** Of the GPU, by which kernels were chosen: "V3D", "Midgard", "Bifrost", "Valhall", "Adreno", "NVIDIA", "llvmpipe", or "unknown". */
+    const char *family;
 } esker_plan_info;
 
 ESKER_API void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out);

@@ -78,6 +78,7 @@ static int print_json(const cli_command *command, const esker_model *net, const 
         if (esker_plan_get_dispatch(plan, i, &d) == ESKER_OK) add_dispatch(&json, &d);
     }
     cli_json_close(&json, ']');
+    cli_json_text(&json, "family", info.family);
     cli_json_int(&json, "n_dispatches", info.n_dispatches);
     cli_json_int(&json, "n_prologue", info.n_prologue);
     cli_json_int(&json, "n_barriers", info.n_barriers);
@@ -115,7 +116,11 @@ static void print_table(const esker_model *net, const request *r, const esker_pl
     char a[CLI_NUMBER_BYTES], b[CLI_NUMBER_BYTES];
     esker_model_get_info(net, &model);
     esker_plan_get_info(plan, &info);
-    printf("%s, batch %lld, %s\n\n", model.name, (long long)r->batch, r->infer ? "inference" : "training");
+    printf("%s, batch %lld, %s", model.name, (long long)r->batch, r->infer ? "inference" : "training");
+    if (r->trainer.renderer)
+        printf(", kernels that are usual on %s%s", strcmp(info.family, "unknown") ? info.family : "GPUs of no known family",
+               strcmp(info.family, "unknown") ? " GPUs" : "");
+    printf("\n\n");
     printf("%4s %c %-8s %-16s %-18s %-22s %-16s %9s %10s  %s\n", "#", '|', "phase", "op", "label", "kernel", "groups",
            "flops", "bytes", "bindings: [>writes]storage+offset:bytes");
     for (int i = 0; i < info.n_dispatches; i++) {

@@ -300,7 +300,8 @@ void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
                              .arena_lower_bound = plan->arena_lower_bound,
                              .parameter_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_PARAMETERS),
                              .n_prologue = (int)plan->n_prologue,
-                             .prologue_bytes = plan->hoisted_bytes};
+                             .prologue_bytes = plan->hoisted_bytes,
+                             .family = esker__family_name(plan->family)};
     out->gradient_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_GRADIENTS);
     out->state_bytes = (uint64_t)plan->n_state * plan->params->trained_elems * 4;
     out->io_bytes = plan->constants_bytes + plan->uniform_bytes +
