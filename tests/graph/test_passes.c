@@ -312,6 +312,20 @@ static void a_failed_graph_gives_none(void **state)
     esker_graph_destroy(graph);
 }
 
+/* What was made of a further output keeps the node: fused with what comes later, it would be computed twice. */
+static void further_outputs_are_not_computed_twice(void **state)
+{
+    (void)state;
+    esker_graph *graph = new_graph();
+    esker_node *x = input(graph, "x", &(esker_shape){3, {4, 3, 5}}), *y = esker_batch_norm(x, NULL), *mapped[2];
+    esker_node *of_mean = esker_exp(esker__output(y, 1)), *outputs[] = {of_mean, esker_relu(y)};
+    esker_graph *out = run(fuse, graph, outputs, 2, mapped);
+    assert_int_equal(count(out, "batch_norm"), 1);
+    assert_int_equal(count(out, "relu"), 1);
+    esker_graph_destroy(out);
+    esker_graph_destroy(graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +334,7 @@ int main(void)
         cmocka_unit_test(dead_nodes_go),
         cmocka_unit_test(effects_stay),
         cmocka_unit_test(further_outputs_follow),
+        cmocka_unit_test(further_outputs_are_not_computed_twice),
         cmocka_unit_test(values_stay_the_same),
         cmocka_unit_test(only_single_users_are_taken_in),
         cmocka_unit_test(a_dead_user_does_not_count),
