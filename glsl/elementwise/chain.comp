@@ -17,22 +17,12 @@
 #define BLOCKS                                                                                                                   \
     layout(std430, binding = 0) readonly buffer P0 { vec4 p0[]; };                                                               \
     layout(std430, binding = 1) readonly buffer P1 { float p1[]; };                                                              \
-    layout(std430, binding = 2) writeonly buffer Q0 { STORED q0[]; };
+    layout(std430, binding = 2) writeonly buffer Q0 { vec4 q0[]; };
 #define LOADS vec4 a0 = p0[i]; vec4 a1 = vec4(0.0);
 #define GATHER(e) a1.e = p1[at.x]; // of strided operands without INNER4, one element after the other
 #define RESULTS vec4 r0;
 #define VALUES(e) { float v0 = a0.e; float v1 = a1.e; float v2 = v0 + v1; float v3 = tanh(v2); r0.e = v3; }
-#define STORES if (valid < 4u) r0.w = 0.0; if (valid < 3u) r0.z = 0.0; if (valid < 2u) r0.y = 0.0; STORE(q0, i, r0)
-#endif
-#ifndef HALVES
-#define HALVES 0
-#endif
-#if HALVES == 1 // V3D has room for half as many threads where a store has four words; the barrier keeps two halves from being joined again
-#define STORED vec2
-#define STORE(y, i, r) y[2u * i] = r.xy; memoryBarrierBuffer(); y[2u * i + 1u] = r.zw;
-#else
-#define STORED vec4
-#define STORE(y, i, r) y[i] = r;
+#define STORES if (valid < 4u) r0.w = 0.0; if (valid < 3u) r0.z = 0.0; if (valid < 2u) r0.y = 0.0; q0[i] = r0;
 #endif
 precision highp float;
 precision highp int;

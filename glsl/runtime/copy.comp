@@ -1,5 +1,5 @@
 #version 310 es
-// copy: y[y_first + i] = x[x_first + i], 32-bit words of any type; with VEC4, units of four words
+// copy: y[y_first + i] = x[x_first + i], 32-bit words of any type; with VEC4, units of four words; with FLOATS, of four floats
 // Bindings  0 in  x [x_first + n]    1 out y [y_first + n]
 // Uniforms  x_first and y_first may be left zero
 // Groups    (x, y, 1) of WG words each; linear group = y * groups_x + x
@@ -16,7 +16,10 @@ layout(std140, binding = 0) uniform Params {
     uint x_first;
     uint y_first;
 };
-#ifdef VEC4
+#if defined(FLOATS)
+#define UNIT vec4
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+#elif defined(VEC4)
 #define UNIT uvec4
 layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
 #else

@@ -55,6 +55,13 @@ typedef struct esker_plan_desc {
      * values.
      */
     bool check;
+    /**
+     * Store in float16 what can be: results between operations, and weights, as steps read them (their float32 values stay with the parameters). Kernels compute in
+     * float32, and round to the nearest half what they store: an error of 2^-11 of each value, or 2^-14 where a device makes zeros of halves that are no normal
+     * numbers; beyond 65504 they are infinite. Inputs, outputs, what is smaller than 1 KiB, and what a kernel uses in no form that takes halves stays in float32.
+     * For plans that change no parameters; others are ESKER_ERR_INVALID. esker_plan_info says how much is stored so.
+     */
+    bool float16;
     double tune_seconds; /* first try the kernels of jobs that were not tuned on this device yet, no job later than so many
                             seconds after the first (esker_tune()); 0: do not */
     const char
@@ -146,6 +153,8 @@ typedef struct esker_plan_info {
     uint64_t prologue_bytes; /* what they leave for the steps */
     /** Of the GPU, by which kernels were chosen: "V3D", "Midgard", "Bifrost", "Valhall", "Adreno", "NVIDIA", "llvmpipe", or "unknown". */
     const char *family;
+    int n_float16;          /* results and weights that are stored in float16, */
+    uint64_t float16_bytes; /* and how many bytes they are, each for itself */
 } esker_plan_info;
 
 ESKER_API void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out);

@@ -28,6 +28,7 @@ typedef struct bench {
     esker_measure_desc measure;
     double most_seconds; /* work that would take longer in one repetition, as the limits predict, is left out */
     bool smallest;       /* only the smallest of each kind of work */
+    bool float16;        /* inference stores results and weights in float16 */
     bool slots; /* models read their inputs from the plan's slots, which the CPU fills, and not from the device's memory */
     const char *only; /* a part of the names wanted; NULL: all */
     bool found;       /* a name with that */
@@ -78,7 +79,8 @@ typedef struct bench_plan {
     esker_plan_info info;
     double flops, bytes;
 } bench_plan;
-esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bool slots, bench_plan *out);
+esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bool slots, bool float16,
+                               bench_plan *out);
 void bench_plan_destroy(bench_plan *p);
 /** Queue one more step on the inputs there are. */
 esker_status bench_plan_submit(bench_plan *p, uint64_t *out_ticket);

@@ -119,13 +119,15 @@ esker_status bench_record(esker_model *net, int64_t batch, bool train, esker_gra
     return st;
 }
 
-esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bool slots, bench_plan *out)
+esker_status bench_plan_create(esker_device *dev, esker_model *net, int64_t batch, bool train, bool slots, bool float16,
+                               bench_plan *out)
 {
     recorded r = {0};
     *out = (bench_plan){0};
     esker_status st = record(net, batch, train, &r);
     if (st == ESKER_OK)
-        st = esker_plan_compile(r.graph, &(esker_plan_desc){.device = dev, .outputs = &r.output, .n_outputs = 1},
+        st = esker_plan_compile(r.graph,
+                                &(esker_plan_desc){.device = dev, .outputs = &r.output, .n_outputs = 1, .float16 = float16},
                                 &out->plan);
     esker_graph_destroy(r.graph);
     uint32_t *input = make_values(r.n_inputs, r.tokens, false, r.n_classes),
@@ -216,7 +218,7 @@ static void bench_model(bench *b, const char *kind, const char *model, int32_t b
     esker_model_info info;
     esker_model_get_info(net, &info);
     if (!bench_wants(b, name, info.flops * batch * (train ? 3 : 1), 0)) goto done;
-    esker_status st = bench_plan_create(b->dev, net, batch, train, b->slots, &s.plan);
+    esker_status st = bench_plan_create(b->dev, net, batch, train, b->slots, b->float16 && !train, &s.plan);
     if (st == ESKER_OK) st = bench_time(b, submit_one, wait_last, &s, &timing);
     if (st == ESKER_OK) add(b, name, &timing, &s.plan);
     if (st == ESKER_OK && !train) {

@@ -6,7 +6,7 @@
 
 typedef struct request {
     int64_t batch;
-    bool infer;
+    bool infer, float16;
     esker_dtype input;
     esker_trainer_desc trainer;
     esker_limits limits;
@@ -26,6 +26,7 @@ static esker_status compile(esker_model *net, const request *r, esker_plan **out
                                                    .outputs = &output,
                                                    .n_outputs = 1,
                                                    .no_fusion = r->trainer.no_fusion,
+                                                   .float16 = r->float16,
                                                    .renderer = r->trainer.renderer},
                                 out);
     esker_graph_destroy(graph);
@@ -90,6 +91,8 @@ static int print_json(const cli_command *command, const esker_model *net, const 
     cli_json_uint(&json, "state_bytes", info.state_bytes);
     cli_json_uint(&json, "io_bytes", info.io_bytes);
     cli_json_uint(&json, "prologue_bytes", info.prologue_bytes);
+    cli_json_int(&json, "n_float16", info.n_float16);
+    cli_json_uint(&json, "float16_bytes", info.float16_bytes);
     cli_json_uint(&json, "peak_bytes", info.peak_bytes);
     cli_json_number(&json, "flops", info.flops);
     cli_json_number(&json, "bytes", info.bytes);
@@ -138,6 +141,7 @@ static void print_table(const esker_model *net, const request *r, const esker_pl
     if (info.n_prologue)
         printf("before the first step, and once parameters have changed: %d dispatches, which leave %s\n", info.n_prologue,
                cli_bytes_text((double)info.prologue_bytes, a));
+    if (r->float16) printf("in float16: %d values, %s\n", info.n_float16, cli_bytes_text((double)info.float16_bytes, a));
     printf("temporaries %s in one arena", cli_bytes_text((double)info.arena_bytes, a));
     if (info.arena_lower_bound)
         printf(", %.3f times the lower bound of %s", (double)info.arena_bytes / (double)info.arena_lower_bound,
@@ -162,6 +166,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .out = &r.trainer.no_fusion,
          .help = "dispatches of its own for every operation"},
         CLI_OPTION_INFER(&r.infer),
+        CLI_OPTION_FLOAT16(&r.float16),
         CLI_OPTION_OPTIMIZER(&optimizer),
         CLI_OPTION_LOSS(&loss),
         {.name = "--input",
@@ -186,6 +191,7 @@ static int run(const cli_command *command, int argc, char **argv)
         r.input = ESKER_DTYPE_U8;
     else if (strcmp(input, "float32") != 0)
         return cli_usage_error(command, "--input %s: it must be uint8 or float32", input);
+    if (r.float16 && !r.infer) return cli_usage_error(command, "--float16 without --infer: training stores float32");
     r.trainer.batch = (int32_t)r.batch;
     if (esker_optimizer_from_name(optimizer, &r.trainer.optimizer.kind) != ESKER_OK ||
         esker_loss_from_name(loss, &r.trainer.loss) != ESKER_OK)

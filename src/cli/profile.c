@@ -23,6 +23,7 @@ typedef struct profile {
     double total, step_seconds; /* of all dispatches; of a step of many in flight */
     group *ops, phases[4];
     int n_ops;
+    bool float16;
 } profile;
 
 static double least_seconds(const profile *p, double flops, double bytes)
@@ -90,7 +91,7 @@ static esker_status measure(profile *p, esker_model *net, int64_t batch, bool tr
     esker_timing timing;
     esker_status st = esker_device_measure(p->dev, &p->rates);
     bench b = {.measure = {.rounds = 5, .round_seconds = 0.02}, .busy_ns = esker_now_ns()};
-    if (st == ESKER_OK) st = bench_plan_create(p->dev, net, batch, train, false, &p->plan);
+    if (st == ESKER_OK) st = bench_plan_create(p->dev, net, batch, train, false, p->float16, &p->plan);
     if (st != ESKER_OK) return st;
     size_t n = (size_t)p->plan.info.n_dispatches;
     p->seconds = calloc(n, sizeof *p->seconds);
@@ -235,9 +236,11 @@ static int run(const cli_command *command, int argc, char **argv)
     int status = CLI_DONE;
     int64_t batch = CLI_BATCH;
     bool infer = false, as_json = false, isolated = false;
+    profile p = {.command = command};
     cli_option options[] = {
         CLI_OPTION_BATCH(&batch, "samples a step; 64"),
         CLI_OPTION_INFER(&infer),
+        CLI_OPTION_FLOAT16(&p.float16),
         {.name = "--isolated",
          .kind = CLI_FLAG,
          .out = &isolated,
@@ -250,9 +253,9 @@ static int run(const cli_command *command, int argc, char **argv)
         CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
+    if (p.float16 && !infer) return cli_usage_error(command, "--float16 without --infer: training stores float32");
     status = CLI_DONE;
     esker_model *net = NULL;
-    profile p = {.command = command};
     if (!bench_open_model(command, path, &net)) return CLI_FAILED;
     esker_status st = esker_device_open(NULL, &p.dev);
     if (st == ESKER_OK) esker_device_get_info(p.dev, &p.info);

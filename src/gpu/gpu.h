@@ -72,6 +72,11 @@ void esker__kernel_dump(const char *name, const char *defines);
  * first is got compile side by side. Whatever fails is told by esker__kernel_get().
  */
 void esker__kernel_start(esker_device *dev, const char *name, const char *defines);
+/**
+ * Which storage blocks of a kernel with these definitions can hold halves in place of floats (bit i: binding i), if "FLOAT16 <mask>" is one more definition:
+ * those that it reads alone, and those that it writes alone.
+ */
+esker_status esker__kernel_halves(const char *name, const char *defines, uint32_t *out_read, uint32_t *out_written);
 const char *esker__kernel_name(const esker__kernel *kernel);
 
 /**

@@ -169,6 +169,12 @@ bool esker__kernel_registered_is(const char *name, const char *text);
 /** The source with all reads that can be texel fetches made so, and which they are. `out` fails like any text. */
 void esker__texel_source(const char *source, esker__text *out, esker__texel_blocks *out_blocks);
 
+/* half_source.c */
+/** Whether the definitions say FLOAT16, and which blocks. */
+bool esker__wants_halves(const char *defines, uint32_t *out_mask);
+/** `source` with the blocks of `mask` holding halves. ESKER_ERR_INTERNAL: one of them cannot. */
+esker_status esker__half_source(const char *name, const char *source, uint32_t mask, esker__text *out);
+
 /* texels.c */
 /** Whether this device's kernels should read by texel fetches: llvmpipe's, or what ESKER_TEXELS says. ESKER_ERR_INVALID: neither 0 nor 1. */
 esker_status esker__texels_wanted(const esker_device *dev, bool *out);

@@ -194,6 +194,13 @@ esker_status esker__full_source_init(esker__full_source *source, const char *nam
     if (is_piece(name)) return esker__fail(ESKER_ERR_INVALID, "\"%s\" is no kernel name: it is a piece of some", name);
     esker_status st = find_file(name, &from);
     if (st == ESKER_OK) st = assemble(&from, defines, source);
+    uint32_t halves;
+    if (st == ESKER_OK && esker__wants_halves(defines, &halves)) {
+        esker__text changed = {0};
+        st = esker__half_source(name, source->text.chars, halves, &changed);
+        esker__text_finish(st == ESKER_OK ? &source->text : &changed);
+        if (st == ESKER_OK) source->text = changed;
+    }
     esker__free(from.memory);
     return st;
 }

@@ -11,6 +11,7 @@
  * brackets: where such a name stands in front of a bracket it must be that array.
  */
 #include "gpu/internal.h"
+#include "gpu/source.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -31,85 +32,39 @@ static const element elements[] = {
     {"uvec4", "usamplerBuffer", "", GL_RGBA32UI},
 };
 
-typedef struct token {
-    const char *chars;
-    size_t n; /* 0: the end */
-} token;
-
-static bool is_word(char c)
-{
-    return isalnum((unsigned char)c) || c == '_';
-}
-
-/* The token at or behind `at`: a word, or one other character. Spaces and comments are no tokens. */
-static token next_token(const char *at)
-{
-    for (;;) {
-        while (isspace((unsigned char)*at)) at++;
-        if (at[0] == '/' && at[1] == '/')
-            at += strcspn(at, "\n");
-        else if (at[0] == '/' && at[1] == '*') {
-            const char *end = strstr(at + 2, "*/");
-            at = end ? end + 2 : at + strlen(at);
-        } else
-            break;
-    }
-    size_t n = 0;
-    while (is_word(at[n])) n++;
-    return (token){at, n || !*at ? n : 1};
-}
-
-static bool is(token t, const char *text)
-{
-    return t.n == strlen(text) && !memcmp(t.chars, text, t.n);
-}
-
-static bool take(token *t, const char *text)
-{
-    if (!is(*t, text)) return false;
-    *t = next_token(t->chars + t->n);
-    return true;
-}
-
-static bool take_word(token *t, token *out)
-{
-    if (!t->n || !is_word(t->chars[0])) return false;
-    *out = *t;
-    *t = next_token(t->chars + t->n);
-    return true;
-}
-
 typedef struct declaration {
-    token binding, type, name;
+    esker__token binding, type, name;
     const char *end;
     bool own; /* written as well */
 } declaration;
 
 /* Whether such a declaration begins with the token "layout". */
-static bool read_declaration(token t, declaration *out)
+static bool read_declaration(esker__token t, declaration *out)
 {
-    token block;
-    if (!take(&t, "layout") || !take(&t, "(") || !take(&t, "std430") || !take(&t, ",") || !take(&t, "binding") ||
-        !take(&t, "=") || !take_word(&t, &out->binding))
+    esker__token block;
+    if (!esker__token_take(&t, "layout") || !esker__token_take(&t, "(") || !esker__token_take(&t, "std430") ||
+        !esker__token_take(&t, ",") || !esker__token_take(&t, "binding") || !esker__token_take(&t, "=") ||
+        !esker__token_take_word(&t, &out->binding))
         return false;
-    while (t.n && !is(t, ")")) { /* a binding that is an expression */
+    while (t.n && !esker__token_is(t, ")")) { /* a binding that is an expression */
         out->binding.n = (size_t)(t.chars + t.n - out->binding.chars);
-        t = next_token(t.chars + t.n);
+        t = esker__token_next(t.chars + t.n);
     }
-    if (!take(&t, ")")) return false;
-    out->own = take(&t, "own");
-    if ((!out->own && !take(&t, "readonly")) || !take(&t, "buffer") || !take_word(&t, &block) || !take(&t, "{") ||
-        !take_word(&t, &out->type) || !take_word(&t, &out->name) || !take(&t, "[") || !take(&t, "]") || !take(&t, ";") ||
-        !take(&t, "}") || !is(t, ";"))
+    if (!esker__token_take(&t, ")")) return false;
+    out->own = esker__token_take(&t, "own");
+    if ((!out->own && !esker__token_take(&t, "readonly")) || !esker__token_take(&t, "buffer") ||
+        !esker__token_take_word(&t, &block) || !esker__token_take(&t, "{") || !esker__token_take_word(&t, &out->type) ||
+        !esker__token_take_word(&t, &out->name) || !esker__token_take(&t, "[") || !esker__token_take(&t, "]") ||
+        !esker__token_take(&t, ";") || !esker__token_take(&t, "}") || !esker__token_is(t, ";"))
         return false;
     out->end = t.chars + 1;
     return out->name.n < sizeof((esker__texel_block *)0)->name;
 }
 
-static const element *find_element(token type)
+static const element *find_element(esker__token type)
 {
     for (size_t i = 0; i < sizeof elements / sizeof *elements; i++)
-        if (is(type, elements[i].type)) return &elements[i];
+        if (esker__token_is(type, elements[i].type)) return &elements[i];
     return NULL;
 }
 
@@ -121,60 +76,54 @@ static const element *element_of(GLenum format)
 }
 
 /* What a name of an array is to us; the first block of that name stands for all. */
-static esker__texel_block *find_block(esker__texel_blocks *blocks, token name)
+static esker__texel_block *find_block(esker__texel_blocks *blocks, esker__token name)
 {
     for (int i = 0; i < blocks->n; i++)
-        if (is(name, blocks->blocks[i].name)) return &blocks->blocks[i];
+        if (esker__token_is(name, blocks->blocks[i].name)) return &blocks->blocks[i];
     return NULL;
 }
 
-static esker__texel_block *find_form(esker__texel_blocks *blocks, token name, GLenum format)
+static esker__texel_block *find_form(esker__texel_blocks *blocks, esker__token name, GLenum format)
 {
     for (int i = 0; i < blocks->n; i++)
-        if (is(name, blocks->blocks[i].name) && blocks->blocks[i].format == format) return &blocks->blocks[i];
+        if (esker__token_is(name, blocks->blocks[i].name) && blocks->blocks[i].format == format) return &blocks->blocks[i];
     return NULL;
-}
-
-static bool is_definition(const char *source, const char *at)
-{
-    while (at > source && (at[-1] != '\n' || (at - source > 1 && at[-2] == '\\'))) at--;
-    return is(next_token(at), "#") && is(next_token(next_token(at).chars + 1), "define");
 }
 
 /* Whether nothing but a comment follows on this line. */
 static bool ends_line(const char *at)
 {
     const char *end = at + strcspn(at, "\n");
-    return next_token(at).chars >= end;
+    return esker__token_next(at).chars >= end;
 }
 
 /* NAME[] */
-static bool declares_array(token t)
+static bool declares_array(esker__token t)
 {
-    t = next_token(t.chars + t.n);
-    return take(&t, "[") && is(t, "]");
+    t = esker__token_next(t.chars + t.n);
+    return esker__token_take(&t, "[") && esker__token_is(t, "]");
 }
 
 /* Behind the bracket at `at`, and any others inside, an assignment. */
 static bool is_assigned(const char *at)
 {
     int depth = 0;
-    token t = {at, 1};
+    esker__token t = {at, 1};
     do {
-        depth += is(t, "[") - is(t, "]");
-        t = next_token(t.chars + t.n);
+        depth += esker__token_is(t, "[") - esker__token_is(t, "]");
+        t = esker__token_next(t.chars + t.n);
     } while (t.n && depth > 0);
-    return is(t, "=") && t.chars[1] != '=';
+    return esker__token_is(t, "=") && t.chars[1] != '=';
 }
 
 /* The names of arrays that can be read so, in all forms that they have. */
 static void collect(const char *source, esker__texel_blocks *out)
 {
     out->n = 0;
-    for (token t = next_token(source); t.n; t = next_token(t.chars + t.n)) {
+    for (esker__token t = esker__token_next(source); t.n; t = esker__token_next(t.chars + t.n)) {
         declaration d;
-        if (!is(t, "layout") || !read_declaration(t, &d) || !find_element(d.type)) continue;
-        bool direct = is_definition(source, t.chars) || !ends_line(d.end);
+        if (!esker__token_is(t, "layout") || !read_declaration(t, &d) || !find_element(d.type)) continue;
+        bool direct = esker__is_in_definition(source, t.chars) || !ends_line(d.end);
         GLenum format = find_element(d.type)->format;
         if (direct && d.own) continue;
         if (find_form(out, d.name, format) || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
@@ -208,11 +157,11 @@ void esker__texel_source(const char *source, esker__text *out, esker__texel_bloc
     collect(source, blocks);
     esker__text_add_bytes(out, source, (size_t)(copied - source));
     if (blocks->n) esker__text_add(out, "\n#extension GL_EXT_texture_buffer : require");
-    for (token t = next_token(copied); t.n; t = next_token(t.chars + t.n)) {
+    for (esker__token t = esker__token_next(copied); t.n; t = esker__token_next(t.chars + t.n)) {
         declaration d;
-        const esker__texel_block *block = is_word(t.chars[0]) && before != '.' ? find_block(blocks, t) : NULL;
+        const esker__texel_block *block = before != '.' ? find_block(blocks, t) : NULL;
         before = t.chars[0];
-        const element *e = is(t, "layout") && read_declaration(t, &d) ? find_element(d.type) : NULL;
+        const element *e = esker__token_is(t, "layout") && read_declaration(t, &d) ? find_element(d.type) : NULL;
         if (e && (block = find_form(blocks, d.name, e->format))) {
             esker__text_add_bytes(out, copied, (size_t)((d.own ? d.end : t.chars) - copied));
             esker__text_add(out, "%slayout(binding = %.*s) uniform highp %s %s;", d.own ? "\n" : "", (int)d.binding.n,
@@ -221,24 +170,24 @@ void esker__texel_source(const char *source, esker__text *out, esker__texel_bloc
                 esker__text_add(out, "\n#define TEXEL_%s(i) texelFetch(%s, int(i))%s\n#line %d", block->name,
                                 block->sampler, e->part, line_of(source, d.end) + 1);
             copied = d.end;
-            t = (token){copied - 1, 1};
+            t = (esker__token){copied - 1, 1};
         } else if (block && declares_array(t) && !block->direct) {
             const char *end = t.chars + strcspn(t.chars, "\n");
             esker__text_add_bytes(out, copied, (size_t)(end - copied));
             esker__text_add(out, "\n#define TEXEL_%s(i) %s[i]\n#line %d", block->name, block->name,
                             line_of(source, t.chars) + 1);
             copied = end;
-            t = (token){end - 1, 1};
-        } else if (block && is(next_token(t.chars + t.n), "[") && depth < MAX_DEPTH &&
-                   !is_assigned(next_token(t.chars + t.n).chars)) {
+            t = (esker__token){end - 1, 1};
+        } else if (block && esker__token_is(esker__token_next(t.chars + t.n), "[") && depth < MAX_DEPTH &&
+                   !is_assigned(esker__token_next(t.chars + t.n).chars)) {
             esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
             esker__text_add(out, block->direct ? "texelFetch(%s, int(" : "TEXEL_%s(", block->name);
             close[depth++] = block->direct ? element_of(block->format)->part : ")";
-            t = next_token(t.chars + t.n);
+            t = esker__token_next(t.chars + t.n);
             copied = t.chars + 1;
-        } else if (is(t, "[") && depth < MAX_DEPTH) {
+        } else if (esker__token_is(t, "[") && depth < MAX_DEPTH) {
             close[depth++] = NULL;
-        } else if (is(t, "]") && depth > 0 && close[--depth]) {
+        } else if (esker__token_is(t, "]") && depth > 0 && close[--depth]) {
             esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
             esker__text_add(out, close[depth][0] == ')' ? "%s" : "))%s", close[depth]);
             copied = t.chars + 1;

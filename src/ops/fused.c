@@ -92,15 +92,18 @@ static void add_input(int i, int mode, int strided, bool inner4, esker__text *bl
     }
 }
 
-static void add_results(const esker_node *node, esker__text *blocks, esker__text *stores)
+/* By halves: V3D has room for half as many threads where a store has four words; the barrier keeps two halves from being joined again. */
+static void add_results(const esker_node *node, bool halves, esker__text *blocks, esker__text *stores)
 {
     for (int o = 0; o < node->op->n_outputs; o++) {
-        esker__text_add(blocks, "layout(std430, binding = %d) writeonly buffer Y%d { STORED y%d[]; }; ", node->n_inputs + o,
-                        o, o);
-        esker__text_add(
-            stores,
-            "if (valid < 4u) r%d.w = 0.0; if (valid < 3u) r%d.z = 0.0; if (valid < 2u) r%d.y = 0.0; STORE(y%d, i, r%d) ", o,
-            o, o, o, o);
+        esker__text_add(blocks, "layout(std430, binding = %d) writeonly buffer Y%d { %s y%d[]; }; ", node->n_inputs + o, o,
+                        halves ? "vec2" : "vec4", o);
+        esker__text_add(stores, "if (valid < 4u) r%d.w = 0.0; if (valid < 3u) r%d.z = 0.0; if (valid < 2u) r%d.y = 0.0; ",
+                        o, o, o);
+        if (halves)
+            esker__text_add(stores, "y%d[2u * i] = r%d.xy; memoryBarrierBuffer(); y%d[2u * i + 1u] = r%d.zw; ", o, o, o, o);
+        else
+            esker__text_add(stores, "y%d[i] = r%d; ", o, o);
     }
 }
 
@@ -114,9 +117,8 @@ static void add_code(const esker_node *node, const esker__map *map, const int *m
         add_input(i, modes[i], strided, inner4, &blocks, &loads, &gather);
         strided += modes[i] >= ESKER__MODE_STRIDED;
     }
-    add_results(node, &blocks, &stores);
+    add_results(node, halves, &blocks, &stores);
     if (esker__program_calls(&a->program)) esker__text_add(defines, "FUNCTIONS 1\n");
-    if (halves) esker__text_add(defines, "HALVES 1\n");
     esker__text_add(defines, "WG %d\nRANK %d\nINNER4 %d\nBLOCKS %s\nLOADS %s\nGATHER(e) %s\nRESULTS ", GROUP_SIZE,
                     map->rank, inner4, blocks.chars, loads.chars, gather.chars ? gather.chars : "");
     for (int o = 0; o < node->op->n_outputs; o++) esker__text_add(defines, "vec4 r%d; ", o);

@@ -280,6 +280,7 @@ static esker_status build(esker__lowering *l, esker_node **outputs, int n_output
     for (size_t i = 0; i < n_claims; i++) l->claim[claims[i].root->id] = claims[i].value;
     st = lower_graph(l, outputs, n_outputs);
     note_inside(l);
+    if (st == ESKER_OK && l->plan->float16) st = esker__plan_halve(l);
     if (st == ESKER_OK) note_unfit(l);
     if (st == ESKER_OK && l->check) {
         st = esker__checker_create(l->plan, graph, l->value_of, l->inside_at, l->made_by);

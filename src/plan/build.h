@@ -68,6 +68,9 @@ void esker__place_inside(esker__lowering *l);
 /** Let values whose pieces are claimed by gradients that lie beside each other have these claims (claims.c). */
 void esker__place_pieces(esker__lowering *l);
 
+/** Of a plan that is lowered: floats that can be are stored as halves (halve.c). ESKER_ERR_INVALID: it changes parameters. */
+esker_status esker__plan_halve(esker__lowering *l);
+
 /** Call node's lowering, again as long as a choice that it made led to a quarantined kernel and another candidate is left. */
 esker_status esker__lower_choosing(esker__lowering *l, const esker_node *node);
 

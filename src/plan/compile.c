@@ -163,6 +163,7 @@ static esker_status start(esker_graph *graph, const esker_plan_desc *desc, bool 
     else
         esker_limits_es31(&plan->limits);
     plan->chosen_for = desc->device;
+    plan->float16 = desc->float16;
     plan->family = family_of(desc);
     return choose_rates(plan, desc);
 }
@@ -302,6 +303,10 @@ void esker_plan_get_info(const esker_plan *plan, esker_plan_info *out)
                              .n_prologue = (int)plan->n_prologue,
                              .prologue_bytes = plan->hoisted_bytes,
                              .family = esker__family_name(plan->family)};
+    for (size_t v = 0; v < plan->n_values; v++) {
+        out->n_float16 += plan->values[v].half;
+        if (plan->values[v].half) out->float16_bytes += plan->values[v].n_bytes;
+    }
     out->gradient_bytes = esker__plan_storage_bytes(plan, ESKER__STORAGE_GRADIENTS);
     out->state_bytes = (uint64_t)plan->n_state * plan->params->trained_elems * 4;
     out->io_bytes = plan->constants_bytes + plan->uniform_bytes +

@@ -25,7 +25,7 @@ esker_status esker__fold_groups(esker__lowering *l, uint64_t n_groups, uint32_t 
     return ESKER_OK;
 }
 
-static int find_kernel(esker_plan *plan, const char *name, const char *defines)
+int esker__plan_kernel_index(esker_plan *plan, const char *name, const char *defines)
 {
     for (size_t i = 0; i < plan->n_kernels; i++)
         if (!strcmp(plan->kernels[i].name, name) && !strcmp(plan->kernels[i].defines, defines)) return (int)i;
@@ -103,7 +103,7 @@ esker_status esker__emit(esker__lowering *l, const esker__dispatch_desc *desc)
     if (!esker__grow((void **)&plan->dispatches, &plan->dispatches_capacity, plan->n_dispatches, sizeof *plan->dispatches))
         return esker__fail_memory(sizeof *plan->dispatches, "plan");
 
-    esker__plan_dispatch d = {.kernel = find_kernel(plan, desc->kernel, desc->defines ? desc->defines : ""),
+    esker__plan_dispatch d = {.kernel = esker__plan_kernel_index(plan, desc->kernel, desc->defines ? desc->defines : ""),
                               .n_operands = desc->n_operands,
                               .n_params = desc->n_params,
                               .uses_step = desc->uses_step || desc->operands[desc->n_operands - 1].uniform,

@@ -102,6 +102,8 @@ esker_status esker__prepare(esker__lowering *l, const esker__dispatch_desc *desc
     bool fixed = !plan->open;
     *out = esker__scratch(l, n_bytes);
     if (l->status != ESKER_OK) return l->status;
+    plan->values[out->id].may_halve = strncmp(d.kernel, "conv/winograd", 13) !=
+                                      0; /* whose sums would lose more than halves do */
     if (d.n_operands < 1 || d.n_operands > 7)
         return esker__fail(ESKER_ERR_INTERNAL, "%s: %d operands to prepare another from", d.kernel, d.n_operands);
     for (int i = 0; i < d.n_operands; i++) fixed = fixed && plan->values[d.operands[i].value.id].fixed;

@@ -12,6 +12,7 @@
  *   choose.c   which of several kernels does a job
  *   hoist.c    what does not change from step to step, and so is done in a prologue
  *   recompute.c  activations that the backward pass computes once more
+ *   halve.c    temporaries and fixed operands that are stored as float16
  *   accesses.c what dispatches read and write, and whom one more would meet
  *   order.c    the order of dispatches, in epochs without a barrier inside
  *   relieve.c  later epochs for what is made in the fullest
@@ -75,6 +76,10 @@ typedef struct esker__plan_value {
     int block;        /* arena values: values of one block share its bytes one after the other; -1 else */
     bool fixed;     /* the same in every step, until a parameter changes: constants, parameters, what the prologue writes */
     int last_write; /* the last dispatch, as lowered, that writes it; -1: none */
+    /* halve.c */
+    bool may_halve; /* a result in float32, or another form of one */
+    bool half;      /* its floats are stored as halves */
+    int half_copy;  /* the value that has halves of these for the steps; -1: none */
     const char *label;
 } esker__plan_value;
 
@@ -213,6 +218,7 @@ struct esker_plan {
     uint64_t *gradient_at,
         gradient_elems; /* by parameter: where its gradient begins; UINT64_MAX: none is written. And how many there are */
     esker__memory gradients; /* unless they are kept */
+    bool float16;            /* is asked for */
     bool asks_fixed;         /* some lowering asked whether an operand is fixed: which kernels are taken may depend on it */
     bool marks;              /* the last dispatch writes run[0] into the outputs' head */
 
@@ -257,6 +263,9 @@ static inline int esker__plan_n_storages(const esker_plan *plan)
     return ESKER__STORAGE_INPUTS + (int)plan->n_inputs + (plan->open ? plan->n_outputs : 0);
 }
 uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage);
+
+/** Of a kernel with definitions, which is added where the plan has none such; -1: no memory. */
+int esker__plan_kernel_index(esker_plan *plan, const char *name, const char *defines);
 
 /* The stages. */
 esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse,

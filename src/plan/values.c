@@ -58,6 +58,7 @@ int esker__add_value(esker_plan *plan, int storage, uint64_t offset, uint64_t n_
                                                        .n_bytes = esker__round_up(n_bytes, 16),
                                                        .block = -1,
                                                        .last_write = -1,
+                                                       .half_copy = -1,
                                                        .label = label};
     return (int)plan->n_values++;
 }
@@ -141,6 +142,9 @@ static int value_of(esker__lowering *l, const esker_node *asked)
         plan->outputs_bytes += esker__round_up(esker__node_bytes(node), ESKER__VALUE_ALIGN);
     } else
         value = esker__add_value(plan, ESKER__STORAGE_ARENA, 0, value_bytes(l, node), label);
+    if (value >= 0 && plan->values[value].storage == ESKER__STORAGE_ARENA)
+        plan->values[value].may_halve = node->type.dtype == ESKER_DTYPE_F32 &&
+                                        l->graph->nodes[node->id]->op != &esker__op_output;
     if (value < 0 && l->status == ESKER_OK) l->status = ESKER_ERR_NO_MEMORY;
     l->value_of[node->id] = value;
     return value;

@@ -112,11 +112,60 @@ static int place_of(const esker__check_run *r, const esker_node *node, uint64_t 
     }
 }
 
+/* What the steps read in place of it, for a node whose dispatches do. */
+static int half_copy_of(const esker__check_run *r, int value)
+{
+    int copy = r->plan->values[value].half_copy;
+    for (int p = r->first[r->node->id]; copy >= 0 && p <= r->last[r->node->id]; p++)
+        for (int o = 0; esker__check_is_own(r, &r->plan->dispatches[p]) && o < r->plan->dispatches[p].n_operands; o++)
+            if (r->plan->dispatches[p].operands[o].value == copy) return copy;
+    return value;
+}
+
 esker_status esker__check_read_node(const esker__check_run *r, const esker_node *node, unsigned char **out)
 {
     uint64_t offset;
-    const esker__plan_value *value = &r->plan->values[place_of(r, node, &offset)];
-    return esker__check_read(r, value->storage, value->offset + offset, (size_t)esker__node_bytes(node), out);
+    const esker__plan_value *value = &r->plan->values[half_copy_of(r, place_of(r, node, &offset))];
+    size_t n_bytes = (size_t)esker__node_bytes(node);
+    if (!value->half) return esker__check_read(r, value->storage, value->offset + offset, n_bytes, out);
+    unsigned char *halves;
+    esker_status st = esker__check_read(r, value->storage, value->offset + offset / 2, n_bytes / 2, &halves);
+    if (st != ESKER_OK) return st;
+    *out = esker__malloc(n_bytes);
+    for (size_t i = 0; *out && i < n_bytes / 4; i++) {
+        uint16_t half;
+        memcpy(&half, halves + 2 * i, sizeof half);
+        float f = esker_f32_from_f16(half);
+        memcpy(*out + 4 * i, &f, sizeof f);
+    }
+    esker__free(halves);
+    return *out ? ESKER_OK : esker__fail_memory(n_bytes, "check mode");
+}
+
+bool esker__check_is_half(const esker__check_run *r, const esker_node *node)
+{
+    uint64_t offset;
+    int value = place_of(r, node, &offset);
+    return value >= 0 && r->plan->values[value].half;
+}
+
+bool esker__check_reads_prepared_halves(const esker__check_run *r)
+{
+    for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
+        const esker__plan_dispatch *d = &r->plan->dispatches[p];
+        for (int o = 0; esker__check_is_own(r, d) && o < d->n_operands; o++) {
+            bool of_node = false;
+            const esker__plan_value *value = &r->plan->values[d->operands[o].value];
+            for (int i = 0; i < r->node->n_inputs; i++) {
+                uint64_t offset;
+                int input = place_of(r, r->node->inputs[i], &offset);
+                of_node |= input >= 0 &&
+                           (input == d->operands[o].value || r->plan->values[input].half_copy == d->operands[o].value);
+            }
+            if (value->half && !of_node && !d->operands[o].write) return true;
+        }
+    }
+    return false;
 }
 
 /* ---- Before a node ---- */
@@ -131,8 +180,8 @@ static bool binds(const esker__check_run *r, const esker__plan_dispatch *d, cons
     int value = place_of(r, x, &offset);
     if (value < 0) return false;
     const esker__plan_value *v = &r->plan->values[value];
-    uint64_t begin = v->offset + offset;
-    esker__extent extent = {v->storage, begin, begin + esker__node_bytes(x)};
+    uint64_t begin = v->offset + (v->half ? offset / 2 : offset);
+    esker__extent extent = {v->storage, begin, begin + esker__node_bytes(x) / (v->half ? 2 : 1)};
     for (int i = 0; i < d->n_operands; i++) {
         if (only_writes && !d->operands[i].write) continue;
         if (v->storage == ESKER__STORAGE_ARENA && d->operands[i].value != value) continue;

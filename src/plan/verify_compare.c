@@ -13,8 +13,11 @@
 #include "base/hash.h"
 #include "base/text.h"
 
-#define EPS     0x1p-24
-#define FLUSHED 1.1754944e-38 /* the smallest normal float: what a device that flushes denormals may lose */
+#define EPS 0x1p-24
+/* What storing in float16 may add: of a value, and where halves that are no normal numbers become 0. */
+#define HALF         0x1p-11
+#define HALF_FLUSHED 0x1p-14
+#define FLUSHED      1.1754944e-38 /* the smallest normal float: what a device that flushes denormals may lose */
 
 /* ---- Saying what differs ---- */
 
@@ -127,12 +130,17 @@ static esker_status compare_outputs(esker__check_run *r, verdict *v, double *con
 {
     const esker__op *op = r->node->op;
     double k = tolerance_of(r->node);
+    if (esker__check_reads_prepared_halves(r)) k += HALF / EPS;
     for (int o = 0; o < op->n_outputs; o++) {
         char where[32];
         if (!r->record->got[o]) continue;
-        int64_t n = esker__elems(&r->checker->graph->nodes[r->node->id + o]->type.shape);
-        for (int64_t i = 0; i < n; i++)
+        const esker_node *output = r->checker->graph->nodes[r->node->id + o];
+        int64_t n = esker__elems(&output->type.shape);
+        bool half = esker__check_is_half(r, output);
+        for (int64_t i = 0; i < n; i++) {
             magnitude[o][i] = op->atol + k * EPS * (isnan(magnitude[o][i]) ? fabs(want[o][i]) : magnitude[o][i]);
+            if (half) magnitude[o][i] += HALF * fabs(want[o][i]) + HALF_FLUSHED;
+        }
         snprintf(where, sizeof where, "output %d", o);
         compare(v, where, r->record->got[o], want[o], magnitude[o], n);
     }
