@@ -68,6 +68,7 @@ typedef struct esker_evaluator_desc {
     int32_t batch; /* samples a step, >= 1; results depend on it by rounding alone (class weights: each batch's mean) */
     esker_loss_kind loss;
     esker_loss_settings loss_settings;
+    bool float16; /* results between operations, and weights as steps read them, are stored in float16 (esker_plan_desc) */
 } esker_evaluator_desc;
 
 /**

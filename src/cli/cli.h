@@ -60,9 +60,9 @@ typedef struct cli_option {
     {.name = "--batch", .value = "N", .kind = CLI_INT, .out = out_, .lo = 1, .hi = CLI_MAX_BATCH, .help = help_}
 #define CLI_OPTION_INFER(out_) \
     {.name = "--infer", .kind = CLI_FLAG, .out = out_, .help = "the forward pass alone, not a training step"}
-#define CLI_OPTION_FLOAT16(out_) \
+#define CLI_OPTION_FLOAT16(out_, when_) \
     {.name = "--float16", .kind = CLI_FLAG, .out = out_, \
-     .help = "with --infer: results and weights are stored in float16 where they can be"}
+     .help = when_ "results and weights are stored in float16 where they can be"}
 #define CLI_OPTION_OPTIMIZER(out_) \
     {.name = "--optimizer", .value = "NAME", .kind = CLI_TEXT, .out = out_, \
      .help = "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam, lion or lamb; adam"}

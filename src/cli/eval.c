@@ -29,15 +29,17 @@ static int run(const cli_command *command, int argc, char **argv)
     int64_t batch = CLI_EVAL_BATCH;
     bool as_json = false, checkpoint = false;
     int status;
+    esker_evaluator_desc desc = {0};
     cli_option options[] = {
         CLI_OPTION_DATA(&spec),
         CLI_OPTION_BATCH(&batch, "samples a step; 256"),
         {.name = "--split", .value = "NAME", .kind = CLI_TEXT, .out = &split, .help = "test or train; test"},
         CLI_OPTION_LOSS(&loss),
+        CLI_OPTION_FLOAT16(&desc.float16, ""),
         CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
-    esker_evaluator_desc desc = {.batch = (int32_t)batch};
+    desc.batch = (int32_t)batch;
     if (esker_loss_from_name(loss, &desc.loss) != ESKER_OK) return cli_usage_error(command, "%s", esker_last_error());
     bool train = !strcmp(split, "train");
     if (!train && strcmp(split, "test") != 0)

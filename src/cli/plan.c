@@ -166,7 +166,7 @@ static int run(const cli_command *command, int argc, char **argv)
          .out = &r.trainer.no_fusion,
          .help = "dispatches of its own for every operation"},
         CLI_OPTION_INFER(&r.infer),
-        CLI_OPTION_FLOAT16(&r.float16),
+        CLI_OPTION_FLOAT16(&r.float16, "with --infer: "),
         CLI_OPTION_OPTIMIZER(&optimizer),
         CLI_OPTION_LOSS(&loss),
         {.name = "--input",

@@ -240,7 +240,7 @@ static int run(const cli_command *command, int argc, char **argv)
     cli_option options[] = {
         CLI_OPTION_BATCH(&batch, "samples a step; 64"),
         CLI_OPTION_INFER(&infer),
-        CLI_OPTION_FLOAT16(&p.float16),
+        CLI_OPTION_FLOAT16(&p.float16, "with --infer: "),
         {.name = "--isolated",
          .kind = CLI_FLAG,
          .out = &isolated,

@@ -15,7 +15,7 @@
 
 #define EPS 0x1p-24
 /* What storing in float16 may add: of a value, and where halves that are no normal numbers become 0. */
-#define HALF         0x1p-11
+#define HALF         0x1p-10 /* GLSL does not say that packHalf2x16 rounds to the nearest */
 #define HALF_FLUSHED 0x1p-14
 #define FLUSHED      1.1754944e-38 /* the smallest normal float: what a device that flushes denormals may lose */
 

@@ -17,8 +17,9 @@ struct esker_evaluator {
     esker_loss_kind loss;
     esker_loss_settings settings; /* its class weights are owned */
     esker_tensor *class_weights;  /* the same on the device */
-    bool with_loss;               /* the model's output is one row a sample, so it can be measured */
-    int64_t output_elems;         /* of one sample */
+    bool float16;
+    bool with_loss;       /* the model's output is one row a sample, so it can be measured */
+    int64_t output_elems; /* of one sample */
     esker_dtype dtype;
     esker__feed full, rest; /* for whole batches, and for the samples behind them; without a plan where there are none */
     int32_t *indices;       /* one batch */
@@ -48,6 +49,7 @@ esker_status esker_evaluator_create(esker_model *net, const esker_evaluator_desc
     ev->device = esker__device_hold(desc->device);
     ev->batch = desc->batch;
     ev->loss = desc->loss;
+    ev->float16 = desc->float16;
     ev->with_loss = with_loss;
     st = esker__settings_copy(&desc->loss_settings, &ev->settings);
     if (st == ESKER_OK) st = esker__class_weights_create(ev->device, &ev->settings, &ev->class_weights);
@@ -92,10 +94,12 @@ static esker_status prepare_feed(esker_evaluator *ev, esker__feed *feed, int32_t
                                          ev->with_loss ? &ev->settings : NULL, &step);
     if (st != ESKER_OK) return st;
     esker_node *outputs[] = {step.output, step.loss, step.correct};
-    st = esker_plan_compile(
-        step.graph,
-        &(esker_plan_desc){.device = ev->device, .outputs = outputs, .n_outputs = ev->with_loss ? OUT_CORRECT + 1 : 1},
-        &plan);
+    st = esker_plan_compile(step.graph,
+                            &(esker_plan_desc){.device = ev->device,
+                                               .outputs = outputs,
+                                               .n_outputs = ev->with_loss ? OUT_CORRECT + 1 : 1,
+                                               .float16 = ev->float16},
+                            &plan);
     esker_graph_destroy(step.graph);
     if (st == ESKER_OK) st = esker__feed_init(feed, plan, ev->net, data, batch, ev->class_weights);
     if (st != ESKER_OK) esker__feed_finish(feed);

@@ -133,6 +133,33 @@ static void newest_values_are_seen(void **state)
     esker_dataset_unref(ds);
 }
 
+/* Stored in float16 the outputs are near, and not the same. */
+static void halves_are_near(void **state)
+{
+    (void)state;
+    float outputs[2][N * CLASSES];
+    esker_dataset *ds = small_digits(ESKER_SPLIT_TEST, N);
+    esker_model *net = small_model(12, true, 3);
+    double off = 0, largest = 0;
+    for (int half = 0; half < 2; half++) {
+        esker_evaluator *ev;
+        esker_evaluation e;
+        assert_ok(esker_evaluator_create(
+            net, &(esker_evaluator_desc){.device = test_device(), .batch = 32, .float16 = half == 1}, &ev));
+        assert_ok(esker_evaluator_predict(ev, ds, outputs[half], NULL));
+        assert_ok(esker_evaluator_measure(ev, ds, &e));
+        assert_int_equal(e.samples, N);
+        esker_evaluator_destroy(ev);
+    }
+    for (int i = 0; i < N * CLASSES; i++) {
+        off = fmax(off, fabs((double)outputs[1][i] - (double)outputs[0][i]));
+        largest = fmax(largest, fabs((double)outputs[0][i]));
+    }
+    assert_true(off > 0 && off <= 8 * 0x1p-11 * largest);
+    esker_model_destroy(net);
+    esker_dataset_unref(ds);
+}
+
 /* A model whose output is a picture can be run, but not measured with labels. */
 static void pictures_are_predicted_not_measured(void **state)
 {
@@ -234,9 +261,13 @@ static void data_that_does_not_fit_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_batch_size_gives_the_same), cmocka_unit_test(bytes_and_floats_mean_the_same),
-        cmocka_unit_test(newest_values_are_seen),          cmocka_unit_test(pictures_are_predicted_not_measured),
-        cmocka_unit_test(wrong_descs_are_refused),         cmocka_unit_test(data_that_does_not_fit_is_refused),
+        cmocka_unit_test(every_batch_size_gives_the_same),
+        cmocka_unit_test(bytes_and_floats_mean_the_same),
+        cmocka_unit_test(newest_values_are_seen),
+        cmocka_unit_test(halves_are_near),
+        cmocka_unit_test(pictures_are_predicted_not_measured),
+        cmocka_unit_test(wrong_descs_are_refused),
+        cmocka_unit_test(data_that_does_not_fit_is_refused),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
