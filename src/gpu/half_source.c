@@ -162,11 +162,15 @@ esker_status esker__kernel_halves(const char *name, const char *defines, uint32_
     return st;
 }
 
+/* Texel fetches give floats (src/gpu/texel_source.c). */
 static const char functions[] =
     "highp vec4 halves_load4(highp uvec2 v) { return vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y)); } "
-    "highp uvec2 halves_store4(highp vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); } "
-    "highp float halves_load1(highp uint v, int i) { highp vec2 pair = unpackHalf2x16(v); return (i & 1) == 0 ? pair.x : "
-    "pair.y; } ";
+    "highp vec4 halves_load4(highp vec4 v) { return v; } "
+    "highp vec2 halves_load2(highp uint v) { return unpackHalf2x16(v); } "
+    "highp vec2 halves_load2(highp vec2 v) { return v; } "
+    "highp float halves_load1(highp vec2 v, int i) { return (i & 1) == 0 ? v.x : v.y; } "
+    "highp float halves_load1(highp uint v, int i) { return halves_load1(unpackHalf2x16(v), i); } "
+    "highp uvec2 halves_store4(highp vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); } ";
 
 typedef struct change {
     blocks *all;
@@ -198,7 +202,7 @@ static const char *add_access(change *c, const block *b, esker__token t)
         esker__text_add(c->out, ")");
         return end;
     }
-    static const char *const begins[] = {"", "halves_load1(%s_half[int(", "unpackHalf2x16(%s_half[", "",
+    static const char *const begins[] = {"", "halves_load1(%s_half[int(", "halves_load2(%s_half[", "",
                                          "halves_load4(%s_half["};
     esker__text_add(c->out, begins[b->width], b->name);
     add_until(c, open.chars + 1, close.chars);

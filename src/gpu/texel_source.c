@@ -25,11 +25,18 @@ typedef struct element {
 } element;
 
 static const element elements[] = {
-    {"float", "samplerBuffer", ".x", GL_R32F},    {"vec2", "samplerBuffer", ".xy", GL_RG32F},
-    {"vec4", "samplerBuffer", "", GL_RGBA32F},    {"int", "isamplerBuffer", ".x", GL_R32I},
-    {"ivec2", "isamplerBuffer", ".xy", GL_RG32I}, {"ivec4", "isamplerBuffer", "", GL_RGBA32I},
-    {"uint", "usamplerBuffer", ".x", GL_R32UI},   {"uvec2", "usamplerBuffer", ".xy", GL_RG32UI},
+    {"float", "samplerBuffer", ".x", GL_R32F},
+    {"vec2", "samplerBuffer", ".xy", GL_RG32F},
+    {"vec4", "samplerBuffer", "", GL_RGBA32F},
+    {"int", "isamplerBuffer", ".x", GL_R32I},
+    {"ivec2", "isamplerBuffer", ".xy", GL_RG32I},
+    {"ivec4", "isamplerBuffer", "", GL_RGBA32I},
+    {"uint", "usamplerBuffer", ".x", GL_R32UI},
+    {"uvec2", "usamplerBuffer", ".xy", GL_RG32UI},
     {"uvec4", "usamplerBuffer", "", GL_RGBA32UI},
+    /* Arrays of halves (half_source.c), which fetches make floats of. */
+    {"half2", "samplerBuffer", ".xy", GL_RG16F_EXT},
+    {"half4", "samplerBuffer", "", GL_RGBA16F_EXT},
 };
 
 typedef struct declaration {
@@ -73,6 +80,16 @@ static const element *element_of(GLenum format)
     for (size_t i = 0; i < sizeof elements / sizeof *elements; i++)
         if (elements[i].format == format) return &elements[i];
     return NULL;
+}
+
+/* "uvec2 x_half[]" has four halves in each of its elements, "uint x_half[]" two. */
+static const element *element_of_array(esker__token type, esker__token name)
+{
+    static const char end[] = "_half";
+    bool halves = name.n > strlen(end) && !memcmp(name.chars + name.n - strlen(end), end, strlen(end));
+    if (halves && esker__token_is(type, "uvec2")) return element_of(GL_RGBA16F_EXT);
+    if (halves && esker__token_is(type, "uint")) return element_of(GL_RG16F_EXT);
+    return find_element(type);
 }
 
 /* What a name of an array is to us; the first block of that name stands for all. */
@@ -122,15 +139,16 @@ static void collect(const char *source, esker__texel_blocks *out)
     out->n = 0;
     for (esker__token t = esker__token_next(source); t.n; t = esker__token_next(t.chars + t.n)) {
         declaration d;
-        if (!esker__token_is(t, "layout") || !read_declaration(t, &d) || !find_element(d.type)) continue;
+        if (!esker__token_is(t, "layout") || !read_declaration(t, &d) || !element_of_array(d.type, d.name)) continue;
         bool direct = esker__is_in_definition(source, t.chars) || !ends_line(d.end);
-        GLenum format = find_element(d.type)->format;
+        GLenum format = element_of_array(d.type, d.name)->format;
         if (direct && d.own) continue;
         if (find_form(out, d.name, format) || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
         esker__texel_block *block = &out->blocks[out->n++];
         *block = (esker__texel_block){.format = format, .direct = direct, .own = d.own};
         snprintf(block->name, sizeof block->name, "%.*s", (int)d.name.n, d.name.chars);
-        snprintf(block->sampler, sizeof block->sampler, direct ? "%s" : "%s_%s", block->name, find_element(d.type)->type);
+        snprintf(block->sampler, sizeof block->sampler, direct ? "%s" : "%s_%s", block->name,
+                 element_of_array(d.type, d.name)->type);
     }
 }
 
@@ -161,7 +179,8 @@ void esker__texel_source(const char *source, esker__text *out, esker__texel_bloc
         declaration d;
         const esker__texel_block *block = before != '.' ? find_block(blocks, t) : NULL;
         before = t.chars[0];
-        const element *e = esker__token_is(t, "layout") && read_declaration(t, &d) ? find_element(d.type) : NULL;
+        const element *e = esker__token_is(t, "layout") && read_declaration(t, &d) ? element_of_array(d.type, d.name)
+                                                                                   : NULL;
         if (e && (block = find_form(blocks, d.name, e->format))) {
             esker__text_add_bytes(out, copied, (size_t)((d.own ? d.end : t.chars) - copied));
             esker__text_add(out, "%slayout(binding = %.*s) uniform highp %s %s;", d.own ? "\n" : "", (int)d.binding.n,

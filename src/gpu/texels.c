@@ -111,8 +111,8 @@ static esker_status make_room(struct esker__texels *t)
 /* A block of vectors ends with a whole one where the buffer does: ranges are as long as what is in them. */
 static uint64_t whole_texels(const esker__range *range, GLenum format)
 {
-    bool scalar = format == GL_R32F || format == GL_R32I || format == GL_R32UI;
-    bool two = format == GL_RG32F || format == GL_RG32I || format == GL_RG32UI;
+    bool scalar = format == GL_R32F || format == GL_R32I || format == GL_R32UI || format == GL_RG16F_EXT;
+    bool two = format == GL_RG32F || format == GL_RG32I || format == GL_RG32UI || format == GL_RGBA16F_EXT;
     uint64_t n_bytes = esker__round_up(range->n_bytes, scalar ? 4 : two ? 8 : 16);
     return range->offset + n_bytes <= range->buffer->n_bytes ? n_bytes : range->n_bytes;
 }
