@@ -39,6 +39,15 @@ int esker__plan_kernel_index(esker_plan *plan, const char *name, const char *def
     return (int)plan->n_kernels++;
 }
 
+esker_status esker__plan_check_block(const esker_plan *plan, const char *op, const esker__plan_value *value,
+                                     uint64_t n_bytes)
+{
+    if (n_bytes <= plan->limits.storage_block_bytes) return ESKER_OK;
+    return esker__fail(ESKER_ERR_LIMIT, "%s%s%s: a tensor of %llu bytes, one storage block holds %llu", op,
+                       value->label ? " " : "", value->label ? value->label : "", (unsigned long long)n_bytes,
+                       (unsigned long long)plan->limits.storage_block_bytes);
+}
+
 static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc *desc, int i, esker__plan_operand *out)
 {
     const esker__operand *operand = &desc->operands[i];
@@ -67,12 +76,8 @@ static esker_status copy_operand(esker__lowering *l, const esker__dispatch_desc 
         (operand->write || i + 1 < desc->n_operands || out->n_bytes > l->plan->limits.uniform_block_bytes))
         return esker__fail(ESKER_ERR_INTERNAL, "%s: operand %d of %d, %llu bytes, cannot be a uniform block", desc->kernel,
                            i, desc->n_operands, (unsigned long long)out->n_bytes);
-    if (out->n_bytes > l->plan->limits.storage_block_bytes)
-        return esker__fail(ESKER_ERR_LIMIT, "%s%s%s: a tensor of %llu bytes, one storage block holds %llu",
-                           l->node ? l->node->op->name : desc->kernel, value->label ? " " : "",
-                           value->label ? value->label : "", (unsigned long long)out->n_bytes,
-                           (unsigned long long)l->plan->limits.storage_block_bytes);
-    return ESKER_OK;
+    if (l->plan->float16) return ESKER_OK; /* it may be halved: halve.c looks again */
+    return esker__plan_check_block(l->plan, l->node ? l->node->op->name : desc->kernel, value, out->n_bytes);
 }
 
 /* Whether operand `i` is all of a value that no other operand is part of. */

@@ -135,6 +135,13 @@ static esker_status halve(halving *h)
             if (st != ESKER_OK) return st;
         }
     }
+    for (size_t p = 0; p < plan->n_dispatches; p++)
+        for (int o = 0; o < plan->dispatches[p].n_operands; o++) {
+            const esker__plan_operand *operand = &plan->dispatches[p].operands[o];
+            esker_status st = esker__plan_check_block(plan, plan->dispatches[p].op, &plan->values[operand->value],
+                                                      operand->n_bytes);
+            if (st != ESKER_OK) return st;
+        }
     return give_kernels(h, n_dispatches);
 }
 

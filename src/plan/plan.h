@@ -267,6 +267,10 @@ uint64_t esker__plan_storage_bytes(const esker_plan *plan, int storage);
 /** Of a kernel with definitions, which is added where the plan has none such; -1: no memory. */
 int esker__plan_kernel_index(esker_plan *plan, const char *name, const char *defines);
 
+/** ESKER_ERR_LIMIT where a storage block does not hold so many bytes of a value. */
+esker_status esker__plan_check_block(const esker_plan *plan, const char *op, const esker__plan_value *value,
+                                     uint64_t n_bytes);
+
 /* The stages. */
 esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node *const *outputs, int n_outputs, bool fuse,
                                bool check);

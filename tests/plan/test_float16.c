@@ -216,6 +216,28 @@ static void new_weights_are_seen(void **state)
     esker_graph_destroy(graph);
 }
 
+/* Results of 24 KiB in blocks of 20: they fit as halves alone. */
+static void larger_results_fit_a_block(void **state)
+{
+    (void)state;
+    esker_graph *graph;
+    esker_plan *plan;
+    esker_limits limits;
+    esker_limits_es31(&limits);
+    limits.storage_block_bytes = 20480;
+    assert_ok(esker_graph_create(NULL, &graph));
+    esker_node *y = record_mlp(graph, esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {96, 36}}));
+    esker_plan_desc desc = {.limits = &limits, .outputs = &y, .n_outputs = 1};
+    assert_fails(esker_plan_compile(graph, &desc, &plan), ESKER_ERR_LIMIT,
+                 "a tensor of 24576 bytes, one storage block holds 20480");
+    desc.float16 = true;
+    assert_ok(esker_plan_compile(graph, &desc, &plan));
+    esker_plan_destroy(plan);
+    limits.storage_block_bytes = 12000;
+    assert_fails(esker_plan_compile(graph, &desc, &plan), ESKER_ERR_LIMIT, "one storage block holds 12000");
+    esker_graph_destroy(graph);
+}
+
 static void training_is_refused(void **state)
 {
     (void)state;
@@ -249,10 +271,11 @@ static void planned_without_a_device(void **state)
 int main(void)
 {
     enum { N = sizeof nets / sizeof *nets };
-    struct CMUnitTest tests[2 * N + 3] = {cmocka_unit_test(new_weights_are_seen), cmocka_unit_test(training_is_refused),
+    struct CMUnitTest tests[2 * N + 4] = {cmocka_unit_test(new_weights_are_seen), cmocka_unit_test(training_is_refused),
+                                          cmocka_unit_test(larger_results_fit_a_block),
                                           cmocka_unit_test(kernels_compile_with_halves)};
     for (int i = 0; i < 2 * N; i++)
-        tests[3 + i] = (struct CMUnitTest){.name = nets[i / 2].name,
+        tests[4 + i] = (struct CMUnitTest){.name = nets[i / 2].name,
                                            .test_func = i % 2 ? planned_without_a_device : results_are_near,
                                            .initial_state = (void *)(uintptr_t)&nets[i / 2],
                                            .teardown_func = test_without_variant};
