@@ -43,47 +43,34 @@ static bool computes(const pass *p, const esker_node *node)
     return p->r.needed[node->id] && node->op != &esker__op_output && !(node->op->flags & ESKER__OP_VIEW);
 }
 
-static int count_readers(const pass *p, const esker_node *value)
+/* How often each old node is read, by id; what an output of the graph shows counts as read once more. */
+static void count_readers(const pass *p, int *readers)
 {
-    int n = p->given[value->id];
-    for (size_t i = 0; i < p->r.old->n_nodes; i++)
-        for (int j = 0; computes(p, p->r.old->nodes[i]) && j < p->r.old->nodes[i]->n_inputs; j++)
-            n += esker__root_of(p->r.old->nodes[i]->inputs[j]) == value;
-    return n;
-}
-
-/* Fills all but `made` if some reader of `value`, its output 1, can. */
-static esker_status find_reader(const pass *p, const esker_node *value, twice *found)
-{
-    bool alone = count_readers(p, value) == 1;
-    for (size_t i = (size_t)value->id + 1; i < p->r.old->n_nodes; i++) {
-        const esker_node *by = p->r.old->nodes[i];
-        bool taken = false;
-        for (int k = 0; k < p->n; k++) taken |= p->list[k].by == by;
-        if (taken || !computes(p, by) || by->phase != ESKER__PHASE_BACKWARD || !by->op->recompute) continue;
-        for (int j = 0; j < by->n_inputs; j++) {
-            if (esker__root_of(by->inputs[j]) != value) continue;
-            void *attr = esker__pool_alloc(&p->r.graph->pool, by->op->attr_bytes);
-            if (!attr) return esker__fail_memory(by->op->attr_bytes, "graph pass");
-            memcpy(attr, by->attr, by->op->attr_bytes);
-            if (!by->op->recompute(by, j, found->made, alone, p->limits->storage_blocks, attr, &found->more)) continue;
-            found->by = by;
-            found->attr = attr;
-            return ESKER_OK;
-        }
+    for (size_t i = 0; i < p->r.old->n_nodes; i++) {
+        const esker_node *node = p->r.old->nodes[i];
+        readers[i] += p->given[i];
+        for (int j = 0; computes(p, node) && j < node->n_inputs; j++) readers[esker__root_of(node->inputs[j])->id]++;
     }
-    return ESKER_OK;
 }
 
-static esker_status consider(pass *p, const esker_node *made)
+/* Puts `by` in the list if an input of it is output 1 of a node whose output 0 it can give once more. */
+static esker_status consider(pass *p, const esker_node *by, const int *readers)
 {
-    twice found = {.made = made};
-    if (!p->r.needed[made->id] || made->op->n_outputs < 2 || made->phase != ESKER__PHASE_FORWARD || p->given[made->id])
+    if (!computes(p, by) || by->phase != ESKER__PHASE_BACKWARD || !by->op->recompute) return ESKER_OK;
+    for (int j = 0; j < by->n_inputs; j++) {
+        const esker_node *value = esker__root_of(by->inputs[j]), *made = value->producer;
+        if (value->op != &esker__op_output || value->output != 1 || made->phase != ESKER__PHASE_FORWARD ||
+            p->given[made->id] || p->of[made->id])
+            continue;
+        twice found = {.made = made, .by = by, .attr = esker__pool_alloc(&p->r.graph->pool, by->op->attr_bytes)};
+        if (!found.attr) return esker__fail_memory(by->op->attr_bytes, "graph pass");
+        memcpy(found.attr, by->attr, by->op->attr_bytes);
+        if (!by->op->recompute(by, j, made, readers[value->id] == 1, p->limits->storage_blocks, found.attr, &found.more))
+            continue;
+        p->list[p->n++] = found;
+        p->of[made->id] = p->n;
         return ESKER_OK;
-    esker_status st = find_reader(p, made->graph->nodes[made->id + 1], &found);
-    if (st != ESKER_OK || !found.by) return st;
-    p->list[p->n++] = found;
-    p->of[made->id] = p->n;
+    }
     return ESKER_OK;
 }
 
@@ -174,10 +161,12 @@ esker_status esker__pass_recompute(const esker_graph *graph, const esker_limits 
     p.below = esker__calloc(graph->n_nodes, sizeof *p.below);
     p.of = esker__calloc(graph->n_nodes, sizeof *p.of);
     p.order = esker__malloc(graph->n_nodes * sizeof *p.order);
-    if (!p.list || !p.given || !p.below || !p.of || !p.order)
+    int *readers = esker__calloc(graph->n_nodes, sizeof *readers);
+    if (!p.list || !p.given || !p.below || !p.of || !p.order || !readers)
         st = esker__fail_memory(graph->n_nodes * sizeof *p.list, "graph pass");
     for (int i = 0; st == ESKER_OK && i < n_outputs; i++) p.given[esker__root_of(outputs[i])->id] = true;
-    for (size_t i = 0; st == ESKER_OK && i < graph->n_nodes; i++) st = consider(&p, graph->nodes[i]);
+    if (st == ESKER_OK) count_readers(&p, readers);
+    for (size_t i = 0; st == ESKER_OK && i < graph->n_nodes; i++) st = consider(&p, graph->nodes[i], readers);
     if (st == ESKER_OK) settle(&p);
     if (st == ESKER_OK && p.n) find_order(&p);
     for (size_t i = 0; st == ESKER_OK && p.n && i < graph->n_nodes && p.r.graph->status == ESKER_OK; i++)
@@ -191,5 +180,6 @@ esker_status esker__pass_recompute(const esker_graph *graph, const esker_limits 
     esker__free(p.below);
     esker__free(p.of);
     esker__free(p.order);
+    esker__free(readers);
     return st;
 }
