@@ -7,7 +7,6 @@
  */
 #include "gpu/source.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,11 +16,9 @@
 #define MAX_BLOCKS 32
 
 typedef struct block {
-    char name[40];
-    int binding, width; /* width: floats of an element */
-    bool writes, able;
-    esker__token type, array; /* in its declaration */
-    const char *begin, *end;  /* of the declaration */
+    esker__block_declaration declared;
+    int binding, width; /* width: floats of an element; 0: others than floats */
+    bool able;
 } block;
 
 typedef struct blocks {
@@ -29,61 +26,13 @@ typedef struct blocks {
     int n;
 } blocks;
 
-/* Whether a declaration of a block with one array begins with the token "layout"; what it says but for the binding's number. */
-static bool read_declaration(const esker__macros *macros, esker__token t, block *out, esker__token *out_binding)
-{
-    esker__token word;
-    *out = (block){.begin = t.chars};
-    if (!esker__token_take(&t, "layout") || !esker__token_take(&t, "(") || !esker__token_take(&t, "std430") ||
-        !esker__token_take(&t, ",") || !esker__token_take(&t, "binding") || !esker__token_take(&t, "="))
-        return false;
-    *out_binding = t;
-    for (int depth = 0; t.n && (depth > 0 || !esker__token_is(t, ")")); t = esker__token_behind(t)) {
-        depth += esker__token_is(t, "(") - esker__token_is(t, ")");
-        out_binding->n = (size_t)(t.chars + t.n - out_binding->chars);
-    }
-    if (!esker__token_take(&t, ")")) return false;
-    bool reads = esker__token_take(&t, "readonly");
-    out->writes = !reads && esker__token_take(&t, "writeonly");
-    out->able = reads || out->writes;
-    while (!esker__token_is(t, "buffer") && esker__token_take_word(&t, &word)) out->able = false; /* coherent, own */
-    if (!esker__token_take(&t, "buffer") || !esker__token_take_word(&t, &word) || !esker__token_take(&t, "{") ||
-        !esker__token_take_word(&t, &out->type) || !esker__token_take_word(&t, &out->array) ||
-        !esker__token_take(&t, "[") || !esker__token_take(&t, "]") || !esker__token_take(&t, ";") ||
-        !esker__token_take(&t, "}") || !esker__token_is(t, ";"))
-        return false;
-    char type[40];
-    esker__macros_word(macros, out->type, type);
-    out->width = !strcmp(type, "vec4") ? 4 : !strcmp(type, "vec2") ? 2 : !strcmp(type, "float");
-    out->able = out->able && out->width > out->writes && out->array.n < sizeof out->name;
-    snprintf(out->name, sizeof out->name, "%.*s", (int)out->array.n, out->array.chars);
-    out->end = t.chars + 1;
-    return true;
-}
-
 static block *find_block(blocks *all, esker__token name)
 {
-    for (int i = 0; i < all->n; i++)
-        if (esker__token_is(name, all->list[i].name)) return &all->list[i];
-    return NULL;
-}
-
-/* The bracket that closes the one at `open`, and what follows it. */
-static esker__token closing(esker__token open)
-{
-    int depth = 0;
-    esker__token t = open;
-    for (; t.n; t = esker__token_behind(t)) {
-        depth += esker__token_is(t, "[") - esker__token_is(t, "]");
-        if (depth == 0) break;
+    for (int i = 0; i < all->n; i++) {
+        esker__token array = all->list[i].declared.array;
+        if (name.n == array.n && !memcmp(name.chars, array.chars, name.n)) return &all->list[i];
     }
-    return t;
-}
-
-static bool assigns(esker__token close)
-{
-    esker__token t = esker__token_behind(close);
-    return esker__token_is(t, "=") && t.chars[1] != '=';
+    return NULL;
 }
 
 /* Where what is assigned behind the token "=" ends. */
@@ -97,41 +46,60 @@ static const char *end_of_value(esker__token equals)
     return NULL;
 }
 
-/* The blocks, each of which can hold halves if all that is done with its array is one of the two. */
-static esker_status collect(const char *source, esker__macros *macros, blocks *out)
+static int width_of(const esker__macros *macros, esker__token type)
 {
-    out->n = 0;
-    for (esker__token t = esker__token_next(source); t.n; t = esker__token_behind(t)) {
-        block b;
-        esker__token binding;
-        if (!esker__token_is(t, "layout") || !read_declaration(macros, t, &b, &binding)) continue;
-        int64_t number;
-        if (esker__is_in_definition(source, t.chars) ||
-            !esker__macros_evaluate(macros, binding.chars, binding.n, &number) || number < 0 ||
-            number >= ESKER__MAX_STORAGE)
-            continue;
-        b.binding = (int)number;
-        block *known = find_block(out, b.array);
-        if (known) known->able = false;
-        if (out->n == MAX_BLOCKS) return esker__fail(ESKER_ERR_INTERNAL, "a kernel with more than %d blocks", MAX_BLOCKS);
-        if (!known) out->list[out->n++] = b;
-        t = (esker__token){b.end - 1, 1};
+    char word[40];
+    esker__macros_word(macros, type, word);
+    return !strcmp(word, "vec4") ? 4 : !strcmp(word, "vec2") ? 2 : !strcmp(word, "float");
+}
+
+/* Adds the block that begins with the token, if one does. Declarations inside of definitions are left as they are. */
+static esker_status add_block(const char *source, esker__token t, const esker__macros *macros, blocks *out)
+{
+    block b;
+    int64_t number;
+    if (!esker__token_is(t, "layout") || !esker__block_declaration_read(t, &b.declared) ||
+        esker__is_in_definition(source, t.chars) ||
+        !esker__macros_evaluate(macros, b.declared.binding.chars, b.declared.binding.n, &number) || number < 0 ||
+        number >= ESKER__MAX_STORAGE)
+        return ESKER_OK;
+    if (out->n == MAX_BLOCKS) return esker__fail(ESKER_ERR_INTERNAL, "a kernel with more than %d blocks", MAX_BLOCKS);
+    b.binding = (int)number;
+    b.width = width_of(macros, b.declared.type);
+    b.able = b.declared.is_writeonly ? b.width > 1 : b.declared.is_readonly && b.width;
+    for (int i = 0; i < out->n; i++) { /* two arrays with one number, or name */
+        block *other = &out->list[i];
+        if (other->binding == b.binding || find_block(out, b.declared.array) == other) other->able = b.able = false;
     }
+    out->list[out->n++] = b;
+    return ESKER_OK;
+}
+
+/* Whether what is done with the array at the token is only what a block of halves can do. */
+static bool is_plain_use(const block *b, esker__token t)
+{
+    esker__token open = esker__token_behind(t);
+    if (!esker__token_is(open, "["))
+        return t.n == 1 && strchr("xyzw", t.chars[0]); /* a component, as the argument of a macro */
+    esker__token close = esker__token_closing(open);
+    /* Not y[i].x = v, nor y[i] += v. */
+    if (!close.n || esker__is_assigned(close) != b->declared.is_writeonly) return false;
+    return !b->declared.is_writeonly || end_of_value(esker__token_behind(close));
+}
+
+/* The blocks, each of which can hold halves if all that is done with its array is to read, or all is to write. */
+static esker_status collect(const char *source, const esker__macros *macros, blocks *out)
+{
+    esker_status st = ESKER_OK;
     char before = 0;
+    out->n = 0;
+    for (esker__token t = esker__token_next(source); t.n && st == ESKER_OK; t = esker__token_behind(t))
+        st = add_block(source, t, macros, out);
     for (esker__token t = esker__token_next(source); t.n; before = t.chars[0], t = esker__token_behind(t)) {
         block *b = before != '.' ? find_block(out, t) : NULL;
-        if (!b || (t.chars >= b->begin && t.chars < b->end)) continue;
-        esker__token open = esker__token_behind(t), close = closing(open);
-        bool component = t.n == 1 && strchr("xyzw", t.chars[0]); /* as the argument of a macro */
-        if (!esker__token_is(open, "[")) {
-            b->able = b->able && component;
-            continue;
-        }
-        /* Not y[i].x = v, nor y[i] += v. */
-        if (!close.n || assigns(close) != b->writes || (b->writes && !end_of_value(esker__token_behind(close))))
-            b->able = false;
+        if (b && !(t.chars >= b->declared.begin && t.chars < b->declared.end)) b->able = b->able && is_plain_use(b, t);
     }
-    return ESKER_OK;
+    return st;
 }
 
 static esker_status prepare(const char *name, const char *source, esker__text *active, esker__macros *macros, blocks *out)
@@ -152,9 +120,7 @@ esker_status esker__kernel_halves(const char *name, const char *defines, uint32_
     if (st == ESKER_OK) st = prepare(name, source.chars, &active, &macros, &all);
     for (int i = 0; st == ESKER_OK && i < all.n; i++) {
         const block *b = &all.list[i];
-        if (b->able) *(b->writes ? out_written : out_read) |= 1u << b->binding;
-        for (int j = 0; j < i; j++) /* two arrays with one number */
-            if (all.list[j].binding == b->binding) *out_read &= ~(1u << b->binding), *out_written &= ~(1u << b->binding);
+        if (b->able) *(b->declared.is_writeonly ? out_written : out_read) |= 1u << b->binding;
     }
     esker__text_finish(&source);
     esker__text_finish(&active);
@@ -182,9 +148,9 @@ typedef struct change {
 /* What stands at `t` in the declaration of a block; NULL: nothing that changes. */
 static const char *declared(const change *c, const block *b, esker__token t)
 {
-    if (t.chars == b->begin) return c->begun ? "layout" : functions;
-    if (t.chars == b->type.chars) return b->width == 4 ? "uvec2" : "uint";
-    return t.chars == b->array.chars ? "" : NULL;
+    if (t.chars == b->declared.begin) return c->begun ? "layout" : functions;
+    if (t.chars == b->declared.type.chars) return b->width == 4 ? "uvec2" : "uint";
+    return t.chars == b->declared.array.chars ? "" : NULL;
 }
 
 static void add_until(change *c, const char *from, const char *to);
@@ -192,19 +158,19 @@ static void add_until(change *c, const char *from, const char *to);
 /* An access: what is behind it is next. */
 static const char *add_access(change *c, const block *b, esker__token t)
 {
-    esker__token open = esker__token_behind(t), close = closing(open), equals = esker__token_behind(close);
-    if (b->writes) {
+    esker__token open = esker__token_behind(t), close = esker__token_closing(open), equals = esker__token_behind(close);
+    if (b->declared.is_writeonly) {
         const char *end = end_of_value(equals);
-        esker__text_add(c->out, "%s_half[", b->name);
+        esker__text_add(c->out, "%.*s_half[", (int)t.n, t.chars);
         add_until(c, open.chars + 1, close.chars);
         esker__text_add(c->out, b->width == 4 ? "] = halves_store4(" : "] = packHalf2x16(");
         add_until(c, equals.chars + 1, end);
         esker__text_add(c->out, ")");
         return end;
     }
-    static const char *const begins[] = {"", "halves_load1(%s_half[int(", "halves_load2(%s_half[", "",
-                                         "halves_load4(%s_half["};
-    esker__text_add(c->out, begins[b->width], b->name);
+    static const char *const begins[] = {"", "halves_load1(%.*s_half[int(", "halves_load2(%.*s_half[", "",
+                                         "halves_load4(%.*s_half["};
+    esker__text_add(c->out, begins[b->width], (int)t.n, t.chars);
     add_until(c, open.chars + 1, close.chars);
     esker__text_add(c->out, b->width == 1 ? ") >> 1], int(" : "])");
     if (b->width == 1) {

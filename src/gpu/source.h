@@ -28,6 +28,20 @@ bool esker__token_take_word(esker__token *t, esker__token *out);
 /** Whether `at` is in a line of `source` that defines something, or in one that such a line goes on with. */
 bool esker__is_in_definition(const char *source, const char *at);
 
+/** The bracket that closes the one at `open`; n 0: none does. And whether "=" follows one. */
+esker__token esker__token_closing(esker__token open);
+bool esker__is_assigned(esker__token close);
+
+/** layout(std430, binding = ...) ... buffer X { TYPE array[]; }; */
+typedef struct esker__block_declaration {
+    esker__token binding, type, array;      /* binding: the whole expression */
+    bool is_readonly, is_writeonly, is_own; /* the one word in front of "buffer" is that; "own" is ours (texel_source.c) */
+    const char *begin, *end;
+} esker__block_declaration;
+
+/** Whether a declaration of a block with one array begins with the token at hand. */
+bool esker__block_declaration_read(esker__token t, esker__block_declaration *out);
+
 /* ---- Conditions ---- */
 
 /** What stands for words in conditions: of "#define NAME text" alone. */

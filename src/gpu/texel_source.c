@@ -13,7 +13,6 @@
 #include "gpu/internal.h"
 #include "gpu/source.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,33 +38,11 @@ static const element elements[] = {
     {"half4", "samplerBuffer", "", GL_RGBA16F_EXT},
 };
 
-typedef struct declaration {
-    esker__token binding, type, name;
-    const char *end;
-    bool own; /* written as well */
-} declaration;
-
-/* Whether such a declaration begins with the token "layout". */
-static bool read_declaration(esker__token t, declaration *out)
+/* Whether a declaration of what is read alone, or our own, begins with the token. */
+static bool read_declaration(esker__token t, esker__block_declaration *out)
 {
-    esker__token block;
-    if (!esker__token_take(&t, "layout") || !esker__token_take(&t, "(") || !esker__token_take(&t, "std430") ||
-        !esker__token_take(&t, ",") || !esker__token_take(&t, "binding") || !esker__token_take(&t, "=") ||
-        !esker__token_take_word(&t, &out->binding))
-        return false;
-    while (t.n && !esker__token_is(t, ")")) { /* a binding that is an expression */
-        out->binding.n = (size_t)(t.chars + t.n - out->binding.chars);
-        t = esker__token_next(t.chars + t.n);
-    }
-    if (!esker__token_take(&t, ")")) return false;
-    out->own = esker__token_take(&t, "own");
-    if ((!out->own && !esker__token_take(&t, "readonly")) || !esker__token_take(&t, "buffer") ||
-        !esker__token_take_word(&t, &block) || !esker__token_take(&t, "{") || !esker__token_take_word(&t, &out->type) ||
-        !esker__token_take_word(&t, &out->name) || !esker__token_take(&t, "[") || !esker__token_take(&t, "]") ||
-        !esker__token_take(&t, ";") || !esker__token_take(&t, "}") || !esker__token_is(t, ";"))
-        return false;
-    out->end = t.chars + 1;
-    return out->name.n < sizeof((esker__texel_block *)0)->name;
+    return esker__block_declaration_read(t, out) && (out->is_readonly || out->is_own) &&
+           out->array.n < sizeof((esker__texel_block *)0)->name;
 }
 
 static const element *find_element(esker__token type)
@@ -117,38 +94,26 @@ static bool ends_line(const char *at)
 /* NAME[] */
 static bool declares_array(esker__token t)
 {
-    t = esker__token_next(t.chars + t.n);
+    t = esker__token_behind(t);
     return esker__token_take(&t, "[") && esker__token_is(t, "]");
-}
-
-/* Behind the bracket at `at`, and any others inside, an assignment. */
-static bool is_assigned(const char *at)
-{
-    int depth = 0;
-    esker__token t = {at, 1};
-    do {
-        depth += esker__token_is(t, "[") - esker__token_is(t, "]");
-        t = esker__token_next(t.chars + t.n);
-    } while (t.n && depth > 0);
-    return esker__token_is(t, "=") && t.chars[1] != '=';
 }
 
 /* The names of arrays that can be read so, in all forms that they have. */
 static void collect(const char *source, esker__texel_blocks *out)
 {
     out->n = 0;
-    for (esker__token t = esker__token_next(source); t.n; t = esker__token_next(t.chars + t.n)) {
-        declaration d;
-        if (!esker__token_is(t, "layout") || !read_declaration(t, &d) || !element_of_array(d.type, d.name)) continue;
+    for (esker__token t = esker__token_next(source); t.n; t = esker__token_behind(t)) {
+        esker__block_declaration d;
+        if (!esker__token_is(t, "layout") || !read_declaration(t, &d) || !element_of_array(d.type, d.array)) continue;
         bool direct = esker__is_in_definition(source, t.chars) || !ends_line(d.end);
-        GLenum format = element_of_array(d.type, d.name)->format;
-        if (direct && d.own) continue;
-        if (find_form(out, d.name, format) || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
+        GLenum format = element_of_array(d.type, d.array)->format;
+        if (direct && d.is_own) continue;
+        if (find_form(out, d.array, format) || out->n == ESKER__MAX_TEXEL_BLOCKS) continue;
         esker__texel_block *block = &out->blocks[out->n++];
-        *block = (esker__texel_block){.format = format, .direct = direct, .own = d.own};
-        snprintf(block->name, sizeof block->name, "%.*s", (int)d.name.n, d.name.chars);
+        *block = (esker__texel_block){.format = format, .direct = direct, .own = d.is_own};
+        snprintf(block->name, sizeof block->name, "%.*s", (int)d.array.n, d.array.chars);
         snprintf(block->sampler, sizeof block->sampler, direct ? "%s" : "%s_%s", block->name,
-                 element_of_array(d.type, d.name)->type);
+                 element_of_array(d.type, d.array)->type);
     }
 }
 
@@ -175,15 +140,15 @@ void esker__texel_source(const char *source, esker__text *out, esker__texel_bloc
     collect(source, blocks);
     esker__text_add_bytes(out, source, (size_t)(copied - source));
     if (blocks->n) esker__text_add(out, "\n#extension GL_EXT_texture_buffer : require");
-    for (esker__token t = esker__token_next(copied); t.n; t = esker__token_next(t.chars + t.n)) {
-        declaration d;
+    for (esker__token t = esker__token_next(copied); t.n; t = esker__token_behind(t)) {
+        esker__block_declaration d;
         const esker__texel_block *block = before != '.' ? find_block(blocks, t) : NULL;
         before = t.chars[0];
-        const element *e = esker__token_is(t, "layout") && read_declaration(t, &d) ? element_of_array(d.type, d.name)
+        const element *e = esker__token_is(t, "layout") && read_declaration(t, &d) ? element_of_array(d.type, d.array)
                                                                                    : NULL;
-        if (e && (block = find_form(blocks, d.name, e->format))) {
-            esker__text_add_bytes(out, copied, (size_t)((d.own ? d.end : t.chars) - copied));
-            esker__text_add(out, "%slayout(binding = %.*s) uniform highp %s %s;", d.own ? "\n" : "", (int)d.binding.n,
+        if (e && (block = find_form(blocks, d.array, e->format))) {
+            esker__text_add_bytes(out, copied, (size_t)((d.is_own ? d.end : t.chars) - copied));
+            esker__text_add(out, "%slayout(binding = %.*s) uniform highp %s %s;", d.is_own ? "\n" : "", (int)d.binding.n,
                             d.binding.chars, e->sampler, block->sampler);
             if (!block->direct)
                 esker__text_add(out, "\n#define TEXEL_%s(i) texelFetch(%s, int(i))%s\n#line %d", block->name,
@@ -197,12 +162,12 @@ void esker__texel_source(const char *source, esker__text *out, esker__texel_bloc
                             line_of(source, t.chars) + 1);
             copied = end;
             t = (esker__token){end - 1, 1};
-        } else if (block && esker__token_is(esker__token_next(t.chars + t.n), "[") && depth < MAX_DEPTH &&
-                   !is_assigned(esker__token_next(t.chars + t.n).chars)) {
+        } else if (block && esker__token_is(esker__token_behind(t), "[") && depth < MAX_DEPTH &&
+                   !esker__is_assigned(esker__token_closing(esker__token_behind(t)))) {
             esker__text_add_bytes(out, copied, (size_t)(t.chars - copied));
             esker__text_add(out, block->direct ? "texelFetch(%s, int(" : "TEXEL_%s(", block->name);
             close[depth++] = block->direct ? element_of(block->format)->part : ")";
-            t = esker__token_next(t.chars + t.n);
+            t = esker__token_behind(t);
             copied = t.chars + 1;
         } else if (esker__token_is(t, "[") && depth < MAX_DEPTH) {
             close[depth++] = NULL;
