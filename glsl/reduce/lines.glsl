@@ -7,46 +7,36 @@ const uint NEXT = LINES; // from one lane of a line to the next
 const uint NEXT = 1u;
 #endif
 
+// What the lanes of a line hold, put together by JOIN(a, b) in a fixed order. Every invocation calls it.
 #if LANES > 1 && JOINED
 shared HELD tree[128];
+#define OF_LINE(NAME, JOIN)                                                                                                      \
+    HELD NAME(HELD value, uint lane)                                                                                             \
+    {                                                                                                                            \
+        uint t = gl_LocalInvocationIndex;                                                                                        \
+        tree[t] = value;                                                                                                         \
+        for (uint half_n = uint(LANES / 2); half_n > 0u; half_n >>= 1) {                                                         \
+            memoryBarrierShared();                                                                                               \
+            barrier();                                                                                                           \
+            if (lane < half_n) tree[t] = JOIN(tree[t], tree[t + half_n * NEXT]);                                                 \
+        }                                                                                                                        \
+        memoryBarrierShared();                                                                                                   \
+        barrier();                                                                                                               \
+        value = tree[t - lane * NEXT];                                                                                           \
+        barrier(); /* nobody overwrites the tree before all have read */                                                         \
+        return value;                                                                                                            \
+    }
+#else
+#define OF_LINE(NAME, JOIN)                                                                                                      \
+    HELD NAME(HELD value, uint lane)                                                                                             \
+    {                                                                                                                            \
+        return value;                                                                                                            \
+    }
 #endif
 
 #ifdef MAXIMUM
-// The largest of what the lanes of this line hold. Every invocation calls it.
-HELD line_max(HELD value, uint lane)
-{
-#if LANES > 1 && JOINED
-    uint t = gl_LocalInvocationIndex;
-    tree[t] = value;
-    for (uint half_n = uint(LANES / 2); half_n > 0u; half_n >>= 1) {
-        memoryBarrierShared();
-        barrier();
-        if (lane < half_n) tree[t] = max(tree[t], tree[t + half_n * NEXT]);
-    }
-    memoryBarrierShared();
-    barrier();
-    value = tree[t - lane * NEXT];
-    barrier(); // nobody overwrites the tree before all have read
+OF_LINE(line_max, max)
 #endif
-    return value;
-}
-#endif
-
-// The sum of what the lanes of this line hold, in a fixed order. Every invocation calls it.
-HELD line_sum(HELD value, uint lane)
-{
-#if LANES > 1 && JOINED
-    uint t = gl_LocalInvocationIndex;
-    tree[t] = value;
-    for (uint half_n = uint(LANES / 2); half_n > 0u; half_n >>= 1) {
-        memoryBarrierShared();
-        barrier();
-        if (lane < half_n) tree[t] += tree[t + half_n * NEXT];
-    }
-    memoryBarrierShared();
-    barrier();
-    value = tree[t - lane * NEXT];
-    barrier(); // nobody overwrites the tree before all have read
-#endif
-    return value;
-}
+#define PLUS(a, b) ((a) + (b))
+OF_LINE(line_sum, PLUS)
+#undef PLUS

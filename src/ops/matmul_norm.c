@@ -43,10 +43,14 @@ static int norm_inputs(const attributes *attr)
     return (attr->backward ? 2 : norm->has_bias) + norm->has_weight + esker__tail_n_inputs(&norm->tail);
 }
 
+static const esker__op *forward_op(const attributes *attr)
+{
+    return attr->norm.scheme == ESKER__NORM_RMS ? &esker__op_rms_norm : &esker__op_layer_norm;
+}
+
 static const esker__op *norm_op(const attributes *attr)
 {
-    if (attr->backward) return &esker__op_norm_grad;
-    return attr->norm.scheme == ESKER__NORM_RMS ? &esker__op_rms_norm : &esker__op_layer_norm;
+    return attr->backward ? &esker__op_norm_grad : forward_op(attr);
 }
 
 static void split_inputs(const attributes *attr, esker_node *const *inputs, parts *out)
@@ -77,7 +81,7 @@ static void parts_of(const esker_node *node, parts *out)
     split_inputs(attr, node->inputs, out);
     if (!attr->again) return;
     out->again = *esker__output((esker_node *)node, 2);
-    out->again.op = attr->norm.scheme == ESKER__NORM_RMS ? &esker__op_rms_norm : &esker__op_layer_norm;
+    out->again.op = forward_op(attr);
     out->again.attr = &attr->norm;
     out->again.output = 0;
     out->again.producer = &out->again;
@@ -326,19 +330,15 @@ static const esker__op op_matmul_norm = MATMUL_NORM(3, .absorb = absorb),
 /* The x that `made`, a norm of rows without anything behind it, has normalised, and its bias, where there is one; NULL: it is something else. */
 static const esker_node *normalised_by(const esker_node *made, const esker_node **out_bias)
 {
-    if (made->op == &op_matmul_norm) {
-        parts p;
-        parts_of(made, &p);
-        const esker__norm_attr *norm = p.norm.attr;
-        if (norm->tail.program.n_steps) return NULL;
-        if (norm->has_bias) *out_bias = p.norm_inputs[1 + norm->has_weight];
-        return esker__output((esker_node *)made, 2);
-    }
-    if (made->op != &esker__op_layer_norm && made->op != &esker__op_rms_norm) return NULL;
-    const esker__norm_attr *norm = made->attr;
-    if (norm->tail.program.n_steps) return NULL;
-    if (norm->has_bias) *out_bias = made->inputs[1 + norm->has_weight];
-    return esker__root_of(made->inputs[0]);
+    parts p;
+    bool fused = made->op == &op_matmul_norm;
+    if (!fused && made->op != &esker__op_layer_norm && made->op != &esker__op_rms_norm) return NULL;
+    if (fused) parts_of(made, &p);
+    const esker_node *norm = fused ? &p.norm : made;
+    const esker__norm_attr *attr = norm->attr;
+    if (attr->tail.program.n_steps) return NULL;
+    if (attr->has_bias) *out_bias = norm->inputs[1 + attr->has_weight];
+    return fused ? esker__output((esker_node *)made, 2) : esker__root_of(made->inputs[0]);
 }
 
 /* Others may read the statistics, too: they are small, and x is kept for the gradient in any case. */
