@@ -129,7 +129,7 @@ void main()
         for (int i = 0; i < LOADS; i++) {
             uint at = row + 16u * uint(i);
             keys[at * STRIDE_K + c] = has_column ? key_in[i] : vec4(0.0);
-            values[at * uint(COLS) + c] = has_column ? value_in[i] : vec4(0.0);
+            values[at * uint(COLS) + c] = has_column && first_k + at < tk ? value_in[i] : vec4(0.0); // 0 by infinity would be NaN
         }
         memoryBarrierShared();
         barrier();

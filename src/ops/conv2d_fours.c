@@ -200,14 +200,12 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, eske
         esker__elems(&node->inputs[0]->type.shape) > INT32_MAX || tiles_f > esker__lowering_limits(lowering)->groups[0])
         return esker__fail(ESKER_ERR_LIMIT, "conv2d_fours: %llu tiles of %llu channels, the kernel indexes at most %d",
                            (unsigned long long)n_tiles, (unsigned long long)s.f, INT32_MAX);
-    uint32_t size = !is_cpu ? 64 : n_tiles * tiles_f >= 4096 ? 32 : 8, folded[3];
+    uint32_t size = !is_cpu ? 64 : n_tiles * tiles_f >= 4096 ? 32 : 8;
     esker__dispatch_desc desc = {.kernel = "conv/fours", .writes_once = true};
     node->op->cost(node, &desc.cost);
-    st = esker__fold_groups(lowering, esker__ceil_div(n_tiles, size), folded);
+    st = esker__fold_groups_along(lowering, esker__ceil_div(n_tiles, size), 1, desc.groups);
     if (st != ESKER_OK) return st;
     desc.groups[0] = (uint32_t)tiles_f;
-    desc.groups[1] = folded[0];
-    desc.groups[2] = folded[1];
     uint32_t params[] = {
         (uint32_t)n_tiles,
         (uint32_t)tiles_x,
@@ -225,7 +223,7 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, eske
         esker__reciprocal_bits(tiles_x),
         esker__reciprocal_bits(rows),
         esker__reciprocal_bits(quads),
-        folded[0],
+        desc.groups[1],
     };
     desc.params = params;
     desc.n_params = sizeof params / sizeof *params;

@@ -158,7 +158,7 @@ static term at_multi_margin_square(double p, double t, double k)
     X(smooth_l1, "abs(d) < k ? 0.5 * d * d / k : abs(d) - 0.5 * k", "abs(d) < k ? d / k : sign_of(d)", true) \
     X(bce, "-(t * bounded_log(within(p, 0.0, 1.0)) + (1.0 - t) * bounded_log(1.0 - within(p, 0.0, 1.0)))", \
       "(within(p, 0.0, 1.0) - t) / max(clamp(p, 0.0, 1.0) * (1.0 - clamp(p, 0.0, 1.0)), 1e-12)", false) \
-    X(bce_with_logits, "(p < 0.0 ? -t * p : (1.0 - t) * p) + log_one_and(exp(-abs(p)))", "sigmoid(p) - t", false) \
+    X(bce_with_logits, "(p < 0.0 ? -t : 1.0 - t) * p + log_one_and(exp(-abs(p)))", "sigmoid(p) - t", false) \
     X(kl_div, "t <= 0.0 ? 0.0 : t * (log(t) - p)", "-t", false) \
     X(kl_div_log, "exp(t) * (t - p)", "-exp(t)", false) \
     X(hinge, "above(k - t * p)", "k - t * p <= 0.0 ? 0.0 : -t", false) \

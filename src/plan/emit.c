@@ -7,22 +7,27 @@
 #include "base/text.h"
 #include "plan/build.h"
 
-esker_status esker__fold_groups(esker__lowering *l, uint64_t n_groups, uint32_t out_groups[3])
+esker_status esker__fold_groups_along(esker__lowering *l, uint64_t n_groups, int axis, uint32_t out_groups[3])
 {
-    const esker_limits *limits = &l->plan->limits;
+    const uint32_t *most = l->plan->limits.groups + axis;
     uint64_t x = n_groups ? n_groups : 1, y = 1;
-    if (x > limits->groups[0]) {
+    if (x > most[0]) {
         /* As square as possible, so that few groups of the last row are empty. */
-        y = esker__ceil_div(n_groups, limits->groups[0]);
+        y = esker__ceil_div(n_groups, most[0]);
         x = esker__ceil_div(n_groups, y);
     }
-    if (y > limits->groups[1])
+    if (y > most[1])
         return esker__fail(ESKER_ERR_LIMIT, "%s: %llu groups, at most %u x %u are possible", l->node->op->name,
-                           (unsigned long long)n_groups, limits->groups[0], limits->groups[1]);
-    out_groups[0] = (uint32_t)x;
-    out_groups[1] = (uint32_t)y;
-    out_groups[2] = 1;
+                           (unsigned long long)n_groups, most[0], most[1]);
+    for (int i = 0; i < 3; i++) out_groups[i] = 1;
+    out_groups[axis] = (uint32_t)x;
+    out_groups[axis + 1] = (uint32_t)y;
     return ESKER_OK;
+}
+
+esker_status esker__fold_groups(esker__lowering *l, uint64_t n_groups, uint32_t out_groups[3])
+{
+    return esker__fold_groups_along(l, n_groups, 0, out_groups);
 }
 
 int esker__plan_kernel_index(esker_plan *plan, const char *name, const char *defines)

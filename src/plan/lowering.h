@@ -183,4 +183,7 @@ void esker__lowering_fail(esker__lowering *lowering, esker_status status);
  */
 esker_status esker__fold_groups(esker__lowering *lowering, uint64_t n_groups, uint32_t out_groups[3]);
 
+/** The same along `axis`, 0 or 1, and the next one; the third has one group. */
+esker_status esker__fold_groups_along(esker__lowering *lowering, uint64_t n_groups, int axis, uint32_t out_groups[3]);
+
 #endif
