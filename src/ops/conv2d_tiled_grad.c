@@ -148,7 +148,7 @@ esker_status esker__conv2d_weight_grad_emit_tiled(esker__lowering *lowering, con
     uint32_t chunk,
         parts = esker__conv2d_weight_grad_parts(t.groups / (blocks_c * blocks_f), n_tiles, n_elems, PARTIAL_BYTES, &chunk);
     bool strided = s->sx > 1 || s->sy > 1;
-    while (strided && esker__ceil_div(n_tiles, chunk + 1) * blocks_c * blocks_f >= ENOUGH) chunk++;
+    while (strided && chunk < n_tiles && esker__ceil_div(n_tiles, chunk + 1) * blocks_c * blocks_f >= ENOUGH) chunk++;
     parts = (uint32_t)esker__ceil_div(n_tiles, chunk);
 
     esker__dispatch_desc d = {.kernel = "conv/tiled_weight_grad",
