@@ -45,16 +45,18 @@ typedef struct esker_tune_desc {
 
 typedef struct esker_tune_summary {
     int n_tuned, n_known,
-        n_left;    /* jobs: tried now; known before; left because the time was up, or because they cannot be run alone */
+        n_left; /* jobs: tried now; known before; left because the time was up, or because they cannot be run alone (updates) */
     int n_changed; /* of those tried: another than the usual candidate won */
     int n_wrong;   /* candidates whose results were wrong */
     double seconds;
 } esker_tune_summary;
 
 /**
- * Tune the jobs of the plan that esker_plan_compile(graph, desc) would make, on desc->device. Each is run alone with random values: cheap
- * jobs are compared with the operation's double-precision reference, others with the usual kernel's result, and candidates
- * outside the bound are out; the rest is timed in turns, and who falls behind leaves early. `tune` may be NULL.
+ * Tune the jobs of the plan that esker_plan_compile(graph, desc) would make, on desc->device. Each is run alone with random values, nodes that
+ * some candidates compute together (chains of products) together: cheap jobs are compared with the operations' double-precision references, others with the
+ * usual kernel's result, and candidates outside the bound are out; the rest is timed in turns, and who falls behind leaves early. Indices (which element of a
+ * window was the largest) must be the same, but where the element that they name is within the bound of the largest: of values that are as good as equal, any may be
+ * named. `tune` may be NULL.
  * Errors     Those of esker_plan_compile(); ESKER_ERR_INVALID: no device; ESKER_ERR_CANCELLED: `result` said so (what was found is kept);
  *            ESKER_ERR_IO: the results could not be written, but hold until the device is closed.
  */

@@ -108,6 +108,16 @@ typedef struct esker__reference {
     double *params, *gradients, *state[ESKER__MAX_STATE];
 } esker__reference;
 
+/** Of an op with an output of integers that say which of some values is the largest: for tuning, where kernels that round differently are compared. */
+typedef struct esker__indices {
+    int output;
+    /** The values, floats, recorded in the graph of `node`, from the same inputs; and their shape. */
+    esker_node *(*values)(esker_node *node);
+    void (*shape)(const esker_node *node, esker_shape *out);
+    /** Whether `got` is the same as `want`, but where that names a value less than `bound` below the largest: where values are distinct, exactly. */
+    bool (*agree)(const esker_node *node, const float *values, double bound, const int32_t *want, const int32_t *got);
+} esker__indices;
+
 /** Arithmetic and memory traffic of one execution, ignoring caches: each input read once, each output written once. */
 typedef struct esker__cost {
     double flops;
@@ -180,6 +190,8 @@ struct esker__op {
      * that the lowering named (r->bound, above 0), before `reference`, so that k eps magnitude is what such a kernel may be off by.
      */
     esker_status (*magnitudes)(const esker__reference *r);
+
+    const esker__indices *indices; /* NULL: no output holds any */
 
     /** NULL: one flop for each element of output 0, all inputs and outputs read and written once. */
     void (*cost)(const esker_node *node, esker__cost *out);

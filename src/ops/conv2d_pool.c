@@ -398,6 +398,31 @@ static bool absorb_input_grad(const esker_node *node, const esker_node *user, in
     return esker__tail_absorb(&((esker__conv2d_attr *)attr)->tail, &node->type.shape, 1, 4, user, which, fusion);
 }
 
+/* ---- Winners, for tuning ---- */
+
+static esker_node *values_behind(esker_node *node)
+{
+    plain p;
+    return esker__record(&esker__op_conv2d, plain_conv2d(node, &p)->attr, node->inputs, node->n_inputs);
+}
+
+static void shape_behind(const esker_node *node, esker_shape *out)
+{
+    plain p;
+    *out = plain_conv2d(node, &p)->type.shape;
+}
+
+static bool winners_agree(const esker_node *node, const float *values, double bound, const int32_t *want,
+                          const int32_t *got)
+{
+    const esker__conv2d_attr *attr = node->attr;
+    esker_shape x;
+    shape_behind(node, &x);
+    return esker__winners_agree(&node->type.shape, &x, attr->window, attr->gated, values, bound, want, got);
+}
+
+static const esker__indices winners = {.output = 1, .values = values_behind, .shape = shape_behind, .agree = winners_agree};
+
 const esker__op esker__op_conv2d_pooling = {
     .name = "conv2d",
     .n_inputs = -1,
@@ -408,6 +433,7 @@ const esker__op esker__op_conv2d_pooling = {
     .tolerance = tolerance,
     .magnitudes = magnitudes,
     .atol = ESKER__FLUSHED,
+    .indices = &winners,
     .cost = cost,
     .lower = lower,
     .title = title,

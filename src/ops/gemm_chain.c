@@ -413,8 +413,8 @@ static const esker__row_stage *widest(const chain *c)
     return wide;
 }
 
-/* *out_found is false where the device has too few blocks: nothing was emitted. */
-static esker_status emit(esker__lowering *lowering, const chain *c, const setting *g, bool *out_found)
+/* *out_found is false where the device has too few blocks, whatever the setting. Nothing is emitted then, nor if this only `asks`. */
+static esker_status emit(esker__lowering *lowering, const chain *c, const setting *g, bool asks, bool *out_found)
 {
     const esker__row_stage *wide = widest(c);
     shared room;
@@ -446,7 +446,7 @@ static esker_status emit(esker__lowering *lowering, const chain *c, const settin
     d.defines = defines.chars;
     *out_found = !b.failed;
     if (defines.failed || text.failed) st = esker__fail_memory(defines.capacity + text.capacity, "a kernel's definitions");
-    if (st == ESKER_OK && !b.failed) st = esker__emit(lowering, &d);
+    if (st == ESKER_OK && !b.failed && !asks) st = esker__emit(lowering, &d);
     esker__text_finish(&defines);
     esker__text_finish(&text);
     return st;
@@ -484,12 +484,15 @@ esker_status esker__lower_row_chain(esker__lowering *lowering, const esker_node 
         list[n] = NULL;
         names[n] = "unchained";
         if (!n) continue;
+        esker_status st = emit(lowering, &c, list[0], true, out_found);
+        if (st != ESKER_OK) return st;
+        if (!*out_found) continue;
+        *out_found = false;
         problem_of(&c, text, sizeof text);
         bool pays = usual && seconds_of(&c, list[0]) < seconds_apart(lowering, &c);
         const setting *s = list[esker__choose_company(lowering, text, names, n + 1, pays ? 0 : n)];
         if (!s) break;
-        esker_status st = emit(lowering, &c, s, out_found);
-        if (st != ESKER_OK || *out_found) return st;
+        return emit(lowering, &c, s, false, out_found);
     }
     esker__leave_behind(lowering, 0);
     return ESKER_OK;

@@ -29,6 +29,13 @@ esker_status esker__emit_winners_grad(esker__lowering *lowering, const esker_nod
 void esker__winners_grad_reference(const esker_shape *shape_g, const esker_shape *shape_gx, const int32_t window[2],
                                    const double *g, const double *winners, double *gx, double *magnitude);
 
+/**
+ * For tuning: whether `got` has the same winners as `want`, of x [n, c, h, w] in windows that do not overlap, or other elements less than `bound` below the largest. Where the
+ * largest is as near to 0, it may win or not if the pooling is gated.
+ */
+bool esker__winners_agree(const esker_shape *y, const esker_shape *x, const int32_t window[2], bool gated,
+                          const float *values, double bound, const int32_t *want, const int32_t *got);
+
 /** The gradient of a max_pool2d from g and the winners: max_pool2d_grad in plans with fusion. */
 typedef struct esker__winners_attr {
     int32_t window[2];

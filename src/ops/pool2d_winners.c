@@ -95,6 +95,36 @@ void esker__winners_grad_reference(const esker_shape *shape_g, const esker_shape
                 }
 }
 
+/* Of one window whose first element is `at` in a row of `columns`: what `got` may be where the largest value is no clear one. */
+static bool may_win(const float *at, int64_t columns, const int32_t window[2], bool gated, double bound, int got)
+{
+    double largest = -INFINITY;
+    for (int p = 0; p < window[0]; p++)
+        for (int q = 0; q < window[1]; q++) largest = fmax(largest, at[p * columns + q]);
+    if (got == ESKER__NO_WINNER) return gated && largest < bound;
+    if (got >= window[0] * window[1]) return false;
+    return at[got / window[1] * columns + got % window[1]] > largest - bound && (!gated || largest > -bound);
+}
+
+bool esker__winners_agree(const esker_shape *y, const esker_shape *x, const int32_t window[2], bool gated,
+                          const float *values, double bound, const int32_t *want, const int32_t *got)
+{
+    const int64_t *from = x->dims, *to = y->dims, blocks = (to[1] + 3) / 4;
+    int64_t word = 0;
+    for (int64_t i = 0; i < to[0]; i++)
+        for (int64_t block = 0; block < blocks; block++)
+            for (int64_t u = 0; u < to[2]; u++)
+                for (int64_t v = 0; v < to[3]; v++, word++)
+                    for (int64_t c = 4 * block; want[word] != got[word] && c < 4 * block + 4; c++) {
+                        int winner = esker__winner_of(got[word], c);
+                        if (winner == esker__winner_of(want[word], c)) continue;
+                        if (c >= to[1]) return false; /* 0 of channels that there are not */
+                        int64_t first = ((i * to[1] + c) * from[2] + u * window[0]) * from[3] + v * window[1];
+                        if (!may_win(values + first, from[3], window, gated, bound, winner)) return false;
+                    }
+    return true;
+}
+
 /* ---- max_pool2d_grad of g and winners ---- */
 
 static esker_status infer(const void *attributes, esker_node *const *inputs, int n_inputs, esker__type *out)

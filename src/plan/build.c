@@ -344,8 +344,12 @@ esker_status esker__plan_build(esker_plan *plan, esker_graph *graph, esker_node 
         }
     }
     if (st == ESKER_OK) {
-        esker__lowering l = {
-            .plan = plan, .graph = simple, .params_value = -1, .gradients_value = -1, .fuse = fuse, .check = check};
+        esker__lowering l = {.plan = plan,
+                             .graph = simple,
+                             .params_value = -1,
+                             .gradients_value = -1,
+                             .fuse = fuse || (plan->forced && plan->forced->takes_along),
+                             .check = check};
         for (int i = 0; i < ESKER__MAX_STATE; i++) l.state_values[i] = -1;
         st = build(&l, mapped, n_outputs);
         simple = l.graph;

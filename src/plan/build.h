@@ -11,8 +11,6 @@ typedef struct esker__bar {
     int n_quarantined[ESKER__MAX_CANDIDATES]; /* kernels, of those barred */
 } esker__bar;
 
-#define ESKER__MOST_TAKEN 8
-
 struct esker__lowering {
     esker_plan *plan;
     esker_graph *graph;

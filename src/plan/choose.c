@@ -69,10 +69,33 @@ static uint32_t fixed_inputs(esker__lowering *l)
     return fixed;
 }
 
-static uint32_t used_outputs(const esker__lowering *l)
+static bool is_asked_for(const esker__plan_choice *choice, int node)
+{
+    for (int i = 0; i < choice->n_nodes; i++)
+        if (choice->nodes[i] == node) return true;
+    return false;
+}
+
+/* Whether a value is read by another node than those of the choice, or read through views that are. */
+static bool is_read_outside(const esker__lowering *l, const esker__plan_choice *choice, int value)
+{
+    int n = l->readers[value];
+    if (choice->n_nodes == 1) return n > 0;
+    for (size_t id = (size_t)value + 1; n > 0 && id < l->graph->n_nodes; id++) {
+        const esker_node *node = l->graph->nodes[id];
+        bool shows = node->op->flags & ESKER__OP_VIEW;
+        if (!l->needed[id] || node->op == &esker__op_output || !(shows || is_asked_for(choice, (int)id))) continue;
+        for (int i = 0; i < node->n_inputs; i++) n -= node->inputs[i]->id == value;
+        if (shows && node->inputs[0]->id == value && is_read_outside(l, choice, (int)id)) return true;
+    }
+    return n > 0;
+}
+
+static uint32_t used_outputs(const esker__lowering *l, const esker__plan_choice *choice, int node)
 {
     uint32_t used = 0;
-    for (int i = 0; i < l->node->op->n_outputs && i < 32; i++) used |= (uint32_t)esker__output_is_used(l, l->node, i) << i;
+    int n_outputs = l->graph->nodes[node]->op->n_outputs;
+    for (int o = 0; o < n_outputs && o < 32; o++) used |= (uint32_t)is_read_outside(l, choice, node + o) << o;
     return used;
 }
 
@@ -90,10 +113,11 @@ static int choose(esker__lowering *l, const char *problem, const char *const *na
                                  .n = n,
                                  .chosen = pick(l, problem, names, n, usual),
                                  .usual = usual,
-                                 .node = l->node->id,
-                                 .in_company = in_company,
-                                 .fixed_inputs = fixed_inputs(l),
-                                 .used_outputs = used_outputs(l)};
+                                 .nodes = {l->node->id},
+                                 .n_nodes = 1,
+                                 .fixed_inputs = fixed_inputs(l)};
+    for (int i = 0; in_company && i < l->n_taken; i++) choice.nodes[choice.n_nodes++] = l->taken[i]->id;
+    for (int i = 0; i < choice.n_nodes; i++) choice.used_outputs[i] = used_outputs(l, &choice, choice.nodes[i]);
     bool kept = choice.problem && choice.names &&
                 esker__grow((void **)&plan->choices, &plan->choices_capacity, plan->n_choices, sizeof *plan->choices);
     for (int i = 0; kept && i < n; i++) kept = (choice.names[i] = esker__pool_strdup(&plan->pool, names[i]));

@@ -79,7 +79,7 @@ esker__family esker__lowering_family(const esker__lowering *lowering);
  */
 #define ESKER__MAX_CANDIDATES 32
 int esker__choose(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
-/** The same where the candidates differ in what they take along, so that a node alone cannot be tuned. */
+/** The same where the candidates differ in what they take along, at most all that was taken so far: the tuner runs these nodes together. */
 int esker__choose_company(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
 /** A setting that what is known of a family decides, so that there is nothing to tune: `usual`, or true where ESKER_VARIANT names it, for tests. */
 bool esker__setting(const char *name, bool usual);

@@ -63,6 +63,41 @@ static esker_status measure(const work *w, const esker_measure_desc *desc, esker
     return ESKER_OK;
 }
 
+/* Those of the plan's launches, in order, without the others; what a barrier stands before is behind it also where one was left out. */
+static int copy_launches(const esker_plan *plan, const bool *which, esker__launch *out)
+{
+    int n = 0;
+    bool barrier = true;
+    for (size_t p = 0; p < plan->n_dispatches; p++) {
+        barrier |= plan->launches[p].barrier;
+        if (!which[p]) continue;
+        out[n] = plan->launches[p];
+        out[n++].barrier = barrier;
+        barrier = false;
+    }
+    return n;
+}
+
+esker_status esker__plan_measure_some(esker_plan *plan, const bool *which, const esker_measure_desc *desc,
+                                      esker_timing *out)
+{
+    *out = (esker_timing){0};
+    esker_status st = esker__plan_need_all_slots(plan);
+    if (st != ESKER_OK) return st;
+    esker__plan_point_at_slot(plan, 0);
+    st = esker__plan_prepare(plan);
+    if (st != ESKER_OK) return st;
+    esker__launch *launches = esker__malloc(plan->n_dispatches * sizeof *launches);
+    if (!launches) return esker__fail_memory(plan->n_dispatches * sizeof *launches, "measuring");
+    int n = copy_launches(plan, which, launches);
+    st = measure(&(work){plan->device, launches, n}, desc, out);
+    esker__plan_note_run(plan, plan->n_prologue);
+    for (size_t p = 0; p < plan->n_prologue; p++)
+        if (which[p]) plan->prepared = false; /* without the rest of it, on whatever its temporaries hold now */
+    esker__free(launches);
+    return st;
+}
+
 esker_status esker_plan_measure(esker_plan *plan, int first, int n, const esker_measure_desc *desc, esker_timing *out)
 {
     *out = (esker_timing){0};
@@ -74,20 +109,11 @@ esker_status esker_plan_measure(esker_plan *plan, int first, int n, const esker_
     if (first < 0 || n < 1 || (size_t)first >= plan->n_dispatches || (size_t)n > plan->n_dispatches - (size_t)first)
         return esker__fail(ESKER_ERR_INVALID, "measuring dispatches %d to %d of %zu", first, first + n - 1,
                            plan->n_dispatches);
-    esker_status st = esker__plan_need_all_slots(plan);
-    if (st != ESKER_OK) return st;
-    esker__plan_point_at_slot(plan, 0);
-    st = esker__plan_prepare(plan);
-    if (st != ESKER_OK) return st;
-    esker__launch *launches = esker__malloc((size_t)n * sizeof *launches);
-    if (!launches) return esker__fail_memory((size_t)n * sizeof *launches, "measuring");
-    memcpy(launches, plan->launches + first, (size_t)n * sizeof *launches);
-    launches[0].barrier = true;
-    st = measure(&(work){plan->device, launches, n}, desc, out);
-    esker__plan_note_run(plan, plan->n_prologue);
-    if ((size_t)first < plan->n_prologue)
-        plan->prepared = false; /* without the rest of it, on whatever its temporaries hold now */
-    esker__free(launches);
+    bool *which = esker__calloc(plan->n_dispatches, sizeof *which);
+    if (!which) return esker__fail_memory(plan->n_dispatches * sizeof *which, "measuring");
+    for (int i = 0; i < n; i++) which[first + i] = true;
+    esker_status st = esker__plan_measure_some(plan, which, desc, out);
+    esker__free(which);
     return st;
 }
 

@@ -22,7 +22,7 @@
  *   check.c    the replay over an interval map that proves the result
  *   attach.c   buffers, kernels and launches on a device
  *   run.c      steps
- *   tune.c     which kernels are the fastest, by trying them
+ *   tune.c     which kernels are the fastest, by trying them (tune_job.c: alone; tune_check.c: whether they are right)
  *   profile.c  the time of each dispatch
  *   measure.c  how long dispatches take, and what the device can do at most
  *   verify.c   steps in check mode: every operation beside its reference (verify_compare.c)
@@ -31,6 +31,7 @@
 #ifndef ESKER_PLAN_PLAN_H
 #define ESKER_PLAN_PLAN_H
 
+#include <esker/measure.h>
 #include <esker/plan.h>
 #include "base/memory.h"
 #include "gpu/gpu.h"
@@ -122,20 +123,23 @@ typedef struct esker__plan_kernel {
     const esker__kernel *kernel; /* on a device */
 } esker__plan_kernel;
 
+#define ESKER__MOST_TAKEN 8 /* nodes along with another */
+
 /* One question of esker__choose. Texts are in the pool. */
 typedef struct esker__plan_choice {
     const char *problem;
     const char **names;
     int n, chosen, usual;
-    int node;              /* being lowered */
-    bool in_company;       /* the candidates differ in which other nodes are computed, too */
-    uint32_t fixed_inputs; /* bit i: its input i is fixed (lowering.h) */
-    uint32_t used_outputs; /* bit i: something reads its output i */
+    int nodes[1 + ESKER__MOST_TAKEN],
+        n_nodes;           /* being lowered; and where candidates differ in what they take along, all that it can be */
+    uint32_t fixed_inputs; /* bit i: input i of the first is fixed (lowering.h) */
+    uint32_t used_outputs[1 + ESKER__MOST_TAKEN]; /* bit i: something but these nodes reads output i */
 } esker__plan_choice;
 
 /* A candidate to be taken for a problem, or (NULL) for all that have one of this name, whatever tuning says: how the tuner and the self-test try one. */
 typedef struct esker__forced {
     const char *problem, *name;
+    bool takes_along; /* nodes may be computed along with others, also where nothing is fused */
 } esker__forced;
 
 typedef struct esker__plan_input {
@@ -306,6 +310,9 @@ typedef struct esker__plan_io {
 bool esker__plan_is_stale(esker_plan *plan);
 /** Run the prologue, for those who then run dispatches of a step alone; the launches point at a slot. */
 esker_status esker__plan_prepare(esker_plan *plan);
+/** esker_plan_measure() of those dispatches for which which[i] says so, in their order, of a plan on a device and without check mode: one at least. */
+esker_status esker__plan_measure_some(esker_plan *plan, const bool *which, const esker_measure_desc *desc,
+                                      esker_timing *out);
 /** Dispatches from `first` on were queued, in order: the prologue has run if it is among them, and parameters have changed. */
 void esker__plan_note_run(esker_plan *plan, size_t first);
 

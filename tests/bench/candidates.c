@@ -72,7 +72,7 @@ static void put_kernels(const esker_plan *plan, const char *name)
         if (c->n < 2 || (name && strcmp(c->names[c->chosen], name) != 0)) continue;
         printf("%s\t%s\t%s\t", c->problem, c->names[c->chosen],
                c->chosen == c->usual ? "usual"
-               : c->in_company       ? "company"
+               : c->n_nodes > 1      ? "company"
                                      : "tried");
         put_source(&plan->kernels[plan->dispatches[d].kernel]);
     }

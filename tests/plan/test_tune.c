@@ -173,7 +173,6 @@ static void a_wrong_default_is_out(void **state)
     esker_device_unref(dev);
 }
 
-/* Quarantined candidates do not even run. */
 /* Its second output is twice the input; "wrong" is so in that one alone. */
 static esker_status infer_pair(const void *attr, esker_node *const *inputs, int n_inputs, esker__type *out)
 {
@@ -252,6 +251,7 @@ static void all_outputs_count(void **state)
     }
 }
 
+/* Quarantined candidates do not even run. */
 static void quarantined_candidates_are_out(void **state)
 {
     (void)state;
