@@ -20,7 +20,8 @@ static void print_usage(FILE *to)
                 "Environment:\n"
                 "  ESKER_DISPLAY    gbm:/dev/dri/renderD129, device:0 or surfaceless instead of the best display\n"
                 "  ESKER_LIMITS     es31: use no more than OpenGL ES 3.1 promises\n"
-                "  ESKER_CACHE_DIR  where compiled kernels are kept; empty: nowhere\n");
+                "  ESKER_CACHE_DIR  where compiled kernels are kept; empty: nowhere\n"
+                "  ESKER_VARIANT    kernel variants, with commas between: the first that can do a job does it\n");
 }
 
 static const cli_command *find(const char *name)

@@ -48,6 +48,13 @@ esker_status esker__add_inputs(esker__lowering *l);
 /** Whether candidate `name` for `problem` is one for GPUs of that family (fits.c). */
 bool esker__fits(esker__family family, const char *problem, const char *name);
 
+/** The first of these names that ESKER_VARIANT wants, or -1 (variants.c). */
+int esker__wanted_variant(const char *const *candidates, int n);
+/** ESKER_ERR_INVALID: ESKER_VARIANT has a name that no variant has, nor a candidate of this plan, which is lowered. */
+esker_status esker__check_variants(const esker_plan *plan);
+/** Whether a name is in the list of variants.c. */
+bool esker__variant_is_known(const char *name, size_t n_chars);
+
 /** Which parameters the needed nodes of the graph change: fills l->changed and the plan's list of them. */
 esker_status esker__hoist_begin(esker__lowering *l);
 /** Of the node that was lowered last: which of its dispatches may be done in the prologue, and whether what they write is fixed. */

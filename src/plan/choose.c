@@ -5,7 +5,6 @@
  */
 #include "plan/build.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -15,23 +14,6 @@ static int find_name(const char *const *names, int n, const char *name, size_t n
     for (int i = 0; i < n; i++)
         if (strlen(names[i]) == n_chars && !memcmp(names[i], name, n_chars)) return i;
     return -1;
-}
-
-/* ESKER_VARIANT, names with commas between: the first that is a candidate. So that tests can go through every variant. */
-static int wanted_by_environment(const char *const *names, int n)
-{
-    const char *wanted = getenv("ESKER_VARIANT");
-    for (int found; wanted && *wanted;) {
-        size_t n_chars = strcspn(wanted, ",");
-        if ((found = find_name(names, n, wanted, n_chars)) >= 0) return found;
-        wanted += n_chars + (wanted[n_chars] == ',');
-    }
-    return -1;
-}
-
-bool esker__setting(const char *name, bool usual)
-{
-    return usual || wanted_by_environment(&name, 1) == 0;
 }
 
 static esker__bar *find_bar(const esker__lowering *l, const char *problem)
@@ -49,7 +31,7 @@ static int pick(esker__lowering *l, const char *problem, const char *const *name
     const char *tuned = plan->chosen_for ? esker__tuning_find(plan->chosen_for, problem) : NULL;
     bool is_forced = plan->forced && (!plan->forced->problem || !strcmp(plan->forced->problem, problem));
     const int wishes[] = {is_forced ? find_name(names, n, plan->forced->name, strlen(plan->forced->name)) : -1,
-                          wanted_by_environment(names, n), tuned ? find_name(names, n, tuned, strlen(tuned)) : -1, usual};
+                          esker__wanted_variant(names, n), tuned ? find_name(names, n, tuned, strlen(tuned)) : -1, usual};
     for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++)
         if (wishes[i] >= 0 && !(barred >> wishes[i] & 1)) return wishes[i];
     int best = -1;

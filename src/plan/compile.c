@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "graph/passes.h"
+#include "plan/build.h"
 
 /* Of a plan for no device: a small board, so that the printed plan shows the slices such a board would need; of a desktop GPU what one in a server does. */
 #define SMALL_FLOPS_PER_SECOND 1e10
@@ -191,6 +192,7 @@ static esker_status compile(esker_graph *graph, const esker_plan_desc *desc, boo
         if (keep_graph) esker_graph_destroy(*keep_graph), *keep_graph = NULL;
         esker_plan_destroy(plan);
     }
+    if (st == ESKER_OK) st = esker__check_variants(plan);
     if (st == ESKER_OK) st = esker__plan_hoist(plan);
     if (st == ESKER_OK) st = order_and_place(plan);
     if (st == ESKER_OK) st = esker__plan_barriers(plan);

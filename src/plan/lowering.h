@@ -71,7 +71,7 @@ esker__family esker__lowering_family(const esker__lowering *lowering);
  * Which of `n` ways to do a job to take: an op that has several kernels, or several settings of one, asks for each job it lowers, before it
  * emits that job's dispatches. `problem` says everything that speed depends on, on one line ("matmul ta=0 tb=1 m=64 n=512 k=784 b=1"), `names`
  * the candidates that can do it here, each a word ("tiled", "direct"); at most ESKER__MAX_CANDIDATES. Names are what tuning files keep: a
- * name never changes its meaning. `usual` is the index for devices that were not tuned.
+ * name never changes its meaning, and src/plan/variants.c lists it. `usual` is the index for devices that were not tuned.
  * Candidates that do not fit the GPU's family are left out (fits.c), but for `usual`: an op need not ask what the family is.
  * Returns    An index in `names`: what tuning found fastest on this device, else `usual`. A candidate whose kernels are quarantined here
  *            is not chosen again while another is left: the plan lowers the node anew, so a lowering has no effect but what it emits. Where
@@ -81,7 +81,7 @@ esker__family esker__lowering_family(const esker__lowering *lowering);
 int esker__choose(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
 /** The same where the candidates differ in what they take along, at most all that was taken so far: the tuner runs these nodes together. */
 int esker__choose_company(esker__lowering *lowering, const char *problem, const char *const *names, int n, int usual);
-/** A setting that what is known of a family decides, so that there is nothing to tune: `usual`, or true where ESKER_VARIANT names it, for tests. */
+/** A setting that what is known of a family decides, so that there is nothing to tune: `usual`, or true where ESKER_VARIANT names it, for tests. variants.c lists it. */
 bool esker__setting(const char *name, bool usual);
 /**
  * Whether a kernel that takes numbers below `n` apart must divide as integers do (its EXACT), which GPUs and CPUs are slow at: reciprocals are

@@ -10,6 +10,7 @@
  *   stacked.c  values beside each other, as an operation
  *   inside.c   values that are computed inside of another one
  *   choose.c   which of several kernels does a job
+ *   variants.c ESKER_VARIANT, which asks for some of them by name
  *   hoist.c    what does not change from step to step, and so is done in a prologue
  *   recompute.c  activations that the backward pass computes once more
  *   halve.c    temporaries and fixed operands that are stored as float16

@@ -67,7 +67,7 @@ static void copied_once(void **state)
 {
     static float want[512], got[512];
     const reading *r = *state;
-    run(r, "none", -1, false, want); /* as the device is */
+    run(r, "", -1, false, want); /* as the device is */
     run(r, "near", r->copies, false, got);
     assert_memory_equal(got, want, (size_t)r->rows * sizeof *got);
     run(r, "near", r->copies, true, got); /* beside the references */

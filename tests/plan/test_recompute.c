@@ -151,7 +151,7 @@ static void same_bits(void **state)
     esker_device_get_info(desc.device, &info);
     for (int check = 0; check < 2; check++) { /* and beside the references */
         desc.check = check;
-        run(n, "kept", &desc, &kept);
+        run(n, "", &desc, &kept);
         run(n, "recompute", &desc, &again);
         assert_memory_equal(again.outputs, kept.outputs, sizeof kept.outputs);
         assert_int_equal(again.n_params, kept.n_params);
@@ -171,8 +171,8 @@ static void less_memory(void **state)
     esker_limits_es31(&limits);
     run(n, "recompute", &(esker_plan_desc){.limits = &limits}, &minimum);
     limits.storage_blocks = 16;
-    run(n, "none", &(esker_plan_desc){.limits = &limits}, &kept);
-    run(n, "none", &(esker_plan_desc){.limits = &limits, .renderer = "NVIDIA H200", .slice_seconds = -1}, &again);
+    run(n, "", &(esker_plan_desc){.limits = &limits}, &kept);
+    run(n, "", &(esker_plan_desc){.limits = &limits, .renderer = "NVIDIA H200", .slice_seconds = -1}, &again);
     assert_int_equal(minimum.again, 0); /* which has a storage block too few */
     assert_int_equal(kept.again, 0);
     assert_int_equal(again.again, n->again);
