@@ -311,11 +311,12 @@ esker_status esker__emit_sum_splits_and_sums(esker__lowering *lowering, esker__v
 /* What the partial sums of one contraction may take: they are the largest scratch of many plans. */
 #define PARTIAL_BYTES (4u << 20)
 
-uint32_t esker__choose_splits(const esker_limits *limits, uint64_t n_elems, uint64_t invocations, uint64_t length,
+uint32_t esker__choose_splits(esker__lowering *lowering, uint64_t n_elems, uint64_t invocations, uint64_t length,
                               uint64_t unit, uint64_t least, uint32_t *out_chunk)
 {
-    /* Small GPUs run 400 to 4000 invocations at once; those that allow groups of 1024 are larger. */
-    uint64_t wanted = limits->group_invocations >= 1024 ? 65536 : 4096;
+    /* Small GPUs run 400 to 4000 invocations at once; those that allow groups of 1024 are larger. A CPU takes what it is given one after the other. */
+    uint64_t wanted = esker__lowering_limits(lowering)->group_invocations >= 1024 ? 65536 : 4096;
+    if (esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE) wanted = 512;
     uint64_t splits = wanted / invocations, most[] = {length / least, PARTIAL_BYTES / (4 * n_elems), 1024};
     for (int i = 0; i < 3; i++)
         if (splits > most[i]) splits = most[i];

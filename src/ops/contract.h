@@ -103,7 +103,7 @@ esker_status esker__emit_sum_splits_to(esker__lowering *lowering, esker__value p
  * busy: 1 if they fill the device. Pieces are *out_chunk long, a multiple of `unit`, and at least `least`; the last may
  * be shorter.
  */
-uint32_t esker__choose_splits(const esker_limits *limits, uint64_t n_elems, uint64_t invocations, uint64_t length,
+uint32_t esker__choose_splits(esker__lowering *lowering, uint64_t n_elems, uint64_t invocations, uint64_t length,
                               uint64_t unit, uint64_t least, uint32_t *out_chunk);
 
 #endif

@@ -487,7 +487,7 @@ static esker_status weight_grad(esker__lowering *lowering, const esker_node *nod
              tiles = (uint64_t)s.groups * tiles_f * tiles_c * (uint64_t)s.kh * tiles_q;
     uint64_t n_elems = (uint64_t)(s.f * s.cg * s.kh * s.kw), n_rows = (uint64_t)(s.n * s.oh);
     uint32_t chunk,
-        splits = esker__choose_splits(limits, n_elems, tiles, n_rows, 1, esker__ceil_div(64, (uint64_t)s.ow), &chunk);
+        splits = esker__choose_splits(lowering, n_elems, tiles, n_rows, 1, esker__ceil_div(64, (uint64_t)s.ow), &chunk);
 
     esker__dispatch_desc d = {.kernel = "conv/weight_grad"};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(tiles * splits, 64), d.groups);

@@ -232,7 +232,7 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
     uint64_t n_invocations = (uint64_t)d->images * across * down * blocks_f * invocations(&t);
     bool fills = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && n_invocations >= FILLING;
     if (d->alone && !p && !d->pooling && !fills)
-        splits = esker__choose_splits(limits, n_elems, n_invocations, (uint64_t)d->c_in, t.cc, 2 * t.cc, &chunk);
+        splits = esker__choose_splits(lowering, n_elems, n_invocations, (uint64_t)d->c_in, t.cc, 2 * t.cc, &chunk);
     if (blocks_f * (p ? 2 : splits) > limits->groups[2])
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld channels need %llu groups, this device takes %u", d->y->op->name,
                            (long long)d->f_out, (unsigned long long)(blocks_f * splits), limits->groups[2]);

@@ -94,7 +94,7 @@ static esker_status emit_direct(esker__lowering *lowering, esker__gemm *p, bool 
 
     uint32_t chunk;
     uint64_t tiles = (uint64_t)tiles_m * tiles_n;
-    p->splits = esker__choose_splits(limits, (uint64_t)p->batches * p->m * p->n, tiles * p->batches, p->k, 4, 64, &chunk);
+    p->splits = esker__choose_splits(lowering, (uint64_t)p->batches * p->m * p->n, tiles * p->batches, p->k, 4, 64, &chunk);
     /* Not where k was split: one invocation adds up all terms of a sum, half as long as its product took. */
     p->sums_bound = p->splits == 1 && rows == 4 && esker__gemm_can_sum(p);
     bool va = (p->ta ? p->m % 4 : p->k % 2) == 0, vc = p->n % 4 == 0, vb = p->tb ? p->k % 2 == 0 : vc;
@@ -223,12 +223,13 @@ static bool suits_rows(const esker__gemm *p)
     return p->m == 1 && p->tb && !p->n_axes && p->k >= 64;
 }
 
-static esker_status emit_rows(esker__lowering *lowering, esker__gemm *p)
+/* `own` rows of an invocation, or 0: 16 share one. */
+static esker_status emit_rows(esker__lowering *lowering, esker__gemm *p, uint32_t own)
 {
-    uint32_t chunk;
-    p->splits = esker__choose_splits(esker__lowering_limits(lowering), p->n, 16ull * p->n, p->k, 64, 256, &chunk);
+    uint32_t chunk = p->k;
+    p->splits = own ? 1 : esker__choose_splits(lowering, p->n, 16ull * p->n, p->k, 64, 256, &chunk);
     esker__dispatch_desc d = {.kernel = "gemm/rows", .cost = p->cost};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div(p->n, 4), d.groups);
+    esker_status st = esker__fold_groups(lowering, esker__ceil_div(p->n, own ? 8 * own : 4), d.groups);
     if (st != ESKER_OK) return st;
     d.groups[2] = p->splits;
     uint32_t params[] = {p->n, p->k, chunk, p->bias_step, d.groups[0]};
@@ -236,8 +237,12 @@ static esker_status emit_rows(esker__lowering *lowering, esker__gemm *p)
     d.n_params = sizeof params / sizeof *params;
     esker__text defines = {0};
     esker__text_add(&defines, "V4 %d\n", p->k % 4 == 0);
+    if (own) esker__text_add(&defines, "OWN %u\n", own);
     return esker__gemm_finish(lowering, p, false, &d, &defines);
 }
+
+#define OWN_ROWS  256   /* from so many on, four of an invocation leave a CPU's threads enough to do */
+#define OWN_TERMS 65536 /* fewer: llvmpipe leaves loops after so many rounds, and one invocation would take long */
 
 #define FEW_ROWS        16 /* that an invocation can hold for four columns */
 #define FEW_INVOCATIONS 128
@@ -272,8 +277,8 @@ esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const 
              p->sums ? " sums" : "");
     int usual, sliced;
     double seconds, sliced_seconds;
-    int n = esker__gemm_tilings(lowering, p, names, ESKER__MAX_CANDIDATES - 5, &usual, &seconds);
-    int more = esker__gemm_slicings(lowering, p, names + n, ESKER__MAX_CANDIDATES - 5 - n, &sliced, &sliced_seconds);
+    int n = esker__gemm_tilings(lowering, p, names, ESKER__MAX_CANDIDATES - 7, &usual, &seconds);
+    int more = esker__gemm_slicings(lowering, p, names + n, ESKER__MAX_CANDIDATES - 7 - n, &sliced, &sliced_seconds);
     if (sliced >= 0 && (usual < 0 || sliced_seconds < seconds)) usual = n + sliced;
     n += more;
     if (suits_quads(esker__lowering_limits(lowering), p)) {
@@ -285,12 +290,21 @@ esker_status esker__gemm_lower(esker__lowering *lowering, esker__gemm *p, const 
         if (esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && p->n >= FEW_USUAL) usual = n;
         names[n++] = "fewrows";
     }
-    if (suits_rows(p)) names[usual = n++] = "rows";
+    if (suits_rows(p)) {
+        names[usual = n++] = "rows";
+        if (p->k < OWN_TERMS) {
+            names[n++] = "ownrow";
+            names[n++] = "ownrows";
+            if (esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE) usual = p->n < OWN_ROWS ? n - 2 : n - 1;
+        }
+    }
     names[n++] = "direct";
     names[n++] = "plain";
     if (usual < 0) usual = n - 2;
     const char *name = names[esker__choose(lowering, text, names, n, usual)];
-    if (!strcmp(name, "rows")) return emit_rows(lowering, p);
+    if (!strcmp(name, "rows")) return emit_rows(lowering, p, 0);
+    if (!strcmp(name, "ownrow") || !strcmp(name, "ownrows"))
+        return emit_rows(lowering, p, !strcmp(name, "ownrows") ? 4 : 1);
     if (!strcmp(name, "fewrows")) return emit_few_rows(lowering, p);
     if (!strcmp(name, "quads")) return emit_quads(lowering, p);
     if (!strcmp(name, "direct") || !strcmp(name, "plain")) return emit_direct(lowering, p, !strcmp(name, "plain"));

@@ -160,6 +160,12 @@ static const op_check_variant variants[] = {
     {"fewrows", PRODUCT_TAIL(0, 0, DIMS(16, 131), DIMS(131, 1028), DIMS(1028))},
     {"fewrows", PRODUCT_TAIL(0, 0, DIMS(3, 32), DIMS(32, 1536), DIMS(1))},
     {"fewrows", PRODUCT(1, 0, DIMS(9, 10), DIMS(9, 1024))},
+    {"rows", PRODUCT_TAIL(0, 1, DIMS(1, 1031), DIMS(9, 1031), DIMS(9))}, /* in splits */
+    {"rows", PRODUCT(0, 1, DIMS(1, 132), DIMS(3000, 132))},
+    {"ownrow", PRODUCT_TAIL(0, 1, DIMS(1, 131), DIMS(9, 131), DIMS(9))},
+    {"ownrow", PRODUCT(0, 1, DIMS(1, 132), DIMS(130, 132))},
+    {"ownrows", PRODUCT_TAIL(0, 1, DIMS(1, 260), DIMS(37, 260), DIMS(1))},
+    {"ownrows", PRODUCT(0, 1, DIMS(1, 65), DIMS(35, 65))},
     {"s16x16", PRODUCT(1, 0, DIMS(16, 3), DIMS(16, 128))},
     {"s64x32", PRODUCT(0, 0, DIMS(2, 131), DIMS(131, 3))},
     {"t32x32s4", PRODUCT(0, 0, DIMS(37, 131), DIMS(131, 47))},
