@@ -58,6 +58,13 @@ void bench_graph(bench *b, const char *name, esker_graph *graph, esker_node *con
 esker_status bench_time(bench *b, esker_status (*body)(void *), esker_status (*finish)(void *), void *user,
                         esker_timing *out);
 
+/** What one kind of work is recorded with: a graph (told errors), */
+esker_graph *bench_new_graph(bench *b, const char *name);
+/** operands that lie on the device, with random values from -1 to 1, */
+esker_node *bench_parameter(esker_graph *graph, const char *name, const esker_shape *shape);
+/** and something about one element, so that nothing large has to be read back; the slice alone would only show the whole. */
+esker_node *bench_corner(esker_node *x);
+
 void bench_gemm(bench *b);
 void bench_conv(bench *b);
 void bench_ops(bench *b);

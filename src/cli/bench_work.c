@@ -1,32 +1,9 @@
-/* esker bench gemm, conv, ops and memory: one kind of work at a time, on parameters with random values, so that all of it lies on the device. */
+/* esker bench gemm, conv and memory: one kind of work at a time. */
 #include "bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static esker_node *parameter(esker_graph *graph, const char *name, const esker_shape *shape)
-{
-    return esker_parameter(
-        graph, &(esker_param_desc){.name = name, .shape = *shape, .init = {.kind = ESKER_INIT_UNIFORM, .value = 1}});
-}
-
-/* Something about one element, so that nothing large has to be read back; the slice alone would only show the whole. */
-static esker_node *corner(esker_node *x)
-{
-    esker_range ranges[ESKER_MAX_RANK];
-    const esker_shape *shape = esker_node_get_shape(x);
-    int rank = shape ? shape->rank : 0;
-    for (int i = 0; i < rank; i++) ranges[i] = (esker_range){.stop = 1};
-    return esker_square(esker_slice(x, ranges, rank));
-}
-
-static esker_graph *new_graph(bench *b, const char *name)
-{
-    esker_graph *graph = NULL;
-    if (esker_graph_create(NULL, &graph) != ESKER_OK) bench_fail(b, name);
-    return graph;
-}
 
 /* ---- gemm ---- */
 
@@ -66,7 +43,7 @@ void bench_gemm(bench *b)
         double flops = 2.0 * (double)(g->batch * g->m * g->n) * (double)g->k,
                bytes = 4.0 * (double)(g->batch * (g->m * g->k + g->k * g->n + g->m * g->n));
         if (!bench_wants(b, name, flops, bytes)) continue;
-        esker_graph *graph = new_graph(b, name);
+        esker_graph *graph = bench_new_graph(b, name);
         if (!graph) return;
         esker_shape sa = {3, {g->batch, g->ta ? g->k : g->m, g->ta ? g->m : g->k}},
                     sb = {3, {g->batch, g->tb ? g->n : g->k, g->tb ? g->k : g->n}};
@@ -74,8 +51,8 @@ void bench_gemm(bench *b)
             sa = (esker_shape){2, {sa.dims[1], sa.dims[2]}};
             sb = (esker_shape){2, {sb.dims[1], sb.dims[2]}};
         }
-        esker_node *c = corner(esker_matmul(parameter(graph, "a", &sa), parameter(graph, "b", &sb),
-                                            &(esker_matmul_desc){.transpose_a = g->ta, .transpose_b = g->tb}));
+        esker_node *c = bench_corner(esker_matmul(bench_parameter(graph, "a", &sa), bench_parameter(graph, "b", &sb),
+                                                  &(esker_matmul_desc){.transpose_a = g->ta, .transpose_b = g->tb}));
         bench_graph(b, name, graph, &c, 1, "matmul", flops, bytes);
     }
 }
@@ -105,20 +82,20 @@ static void bench_conv_of(bench *b, const struct conv *c, const char *op, const 
     double flops = 2.0 * (double)(c->n * c->f * o * o) * (double)(cg * c->k * c->k),
            bytes = 4.0 * (double)(c->n * (c->c * c->h * c->h + c->f * o * o) + c->f * cg * c->k * c->k);
     if (!bench_wants(b, name, flops, bytes)) return;
-    esker_graph *graph = new_graph(b, name);
+    esker_graph *graph = bench_new_graph(b, name);
     if (!graph) return;
-    esker_node *x = parameter(graph, "x", &(esker_shape){4, {c->n, c->c, c->h, c->h}}),
-               *w = parameter(graph, "w", &(esker_shape){4, {c->f, cg, c->k, c->k}}), *gradient = NULL, *out;
+    esker_node *x = bench_parameter(graph, "x", &(esker_shape){4, {c->n, c->c, c->h, c->h}}),
+               *w = bench_parameter(graph, "w", &(esker_shape){4, {c->f, cg, c->k, c->k}}), *gradient = NULL, *out;
     int s = (int)c->stride, p = (int)c->k / 2;
     esker_node *y = esker_conv2d(x, w, &(esker_conv2d_desc){.stride = {s, s}, .padding = {p, p}, .groups = (int)c->groups});
     out = y;
     if (*word) {
-        esker_node *r = parameter(graph, "r", &(esker_shape){4, {c->n, c->f, o, o}}),
+        esker_node *r = bench_parameter(graph, "r", &(esker_shape){4, {c->n, c->f, o, o}}),
                    *loss = esker_sum(esker_mul(y, r), NULL, 0, false);
         esker_node *wrt = !strcmp(op, "conv2d_input_grad") ? x : w;
         if (esker_gradients(loss, &wrt, 1, &gradient) == ESKER_OK) out = gradient;
     }
-    out = corner(out);
+    out = bench_corner(out);
     bench_graph(b, name, graph, &out, 1, op, flops, bytes);
 }
 
@@ -130,117 +107,6 @@ void bench_conv(bench *b)
         if (convs[i].n == 1) continue; /* sizes of inference */
         bench_conv_of(b, &convs[i], "conv2d_input_grad", " input grad");
         bench_conv_of(b, &convs[i], "conv2d_weight_grad", " weight grad");
-    }
-}
-
-/* ---- ops ---- */
-
-static esker_node *op_add(esker_graph *g, const esker_shape *s)
-{
-    return esker_add(parameter(g, "a", s), parameter(g, "b", s));
-}
-static esker_node *op_relu(esker_graph *g, const esker_shape *s)
-{
-    return esker_relu(parameter(g, "a", s));
-}
-static esker_node *op_gelu(esker_graph *g, const esker_shape *s)
-{
-    return esker_gelu(parameter(g, "a", s));
-}
-static esker_node *op_bias(esker_graph *g, const esker_shape *s)
-{
-    return esker_add(parameter(g, "a", s), parameter(g, "b", &(esker_shape){1, {s->dims[s->rank - 1]}}));
-}
-static esker_node *op_sum_rows(esker_graph *g, const esker_shape *s)
-{
-    return esker_sum(parameter(g, "a", s), (int[]){1}, 1, false);
-}
-static esker_node *op_sum_columns(esker_graph *g, const esker_shape *s)
-{
-    return esker_sum(parameter(g, "a", s), (int[]){0}, 1, false);
-}
-static esker_node *op_sum_all(esker_graph *g, const esker_shape *s)
-{
-    return esker_sum(parameter(g, "a", s), NULL, 0, false);
-}
-static esker_node *op_softmax(esker_graph *g, const esker_shape *s)
-{
-    return esker_softmax(parameter(g, "a", s), 1);
-}
-static esker_node *op_layer_norm(esker_graph *g, const esker_shape *s)
-{
-    esker_shape last = {1, {s->dims[1]}};
-    return esker_layer_norm(parameter(g, "a", s), 1, parameter(g, "w", &last), parameter(g, "b", &last), 1e-5f);
-}
-static esker_node *op_max_pool(esker_graph *g, const esker_shape *s)
-{
-    return esker_max_pool2d(parameter(g, "a", s), &(esker_pool2d_desc){.window = {2, 2}});
-}
-static esker_node *op_avg_pool(esker_graph *g, const esker_shape *s)
-{
-    return esker_global_avg_pool2d(parameter(g, "a", s));
-}
-static esker_node *op_transpose(esker_graph *g, const esker_shape *s)
-{
-    return esker_transpose(parameter(g, "a", s), (int[]){1, 0});
-}
-static esker_node *op_dropout(esker_graph *g, const esker_shape *s)
-{
-    return esker_dropout(parameter(g, "a", s), 0.5f);
-}
-static esker_node *op_attention(esker_graph *g, const esker_shape *s)
-{
-    return esker_attention(parameter(g, "q", s), parameter(g, "k", s), parameter(g, "v", s),
-                           &(esker_attention_desc){.causal = true});
-}
-static esker_node *op_update(esker_graph *g, const esker_shape *s)
-{
-    esker_node *loss = esker_sum(parameter(g, "a", s), NULL, 0, false);
-    esker_optimize(loss, &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_ADAMW});
-    return loss;
-}
-
-static const struct row {
-    const char *name, *op;
-    esker_node *(*record)(esker_graph *graph, const esker_shape *shape);
-    esker_shape shape;
-    double bytes; /* an element of the shape; 0: as the plan estimates */
-    bool small;
-} rows[] = {
-    {"add", "add", op_add, {1, {1 << 12}}, 12, true},
-    {"add", "add", op_add, {1, {1 << 24}}, 12},
-    {"relu", "relu", op_relu, {1, {1 << 24}}, 8},
-    {"gelu", "gelu", op_gelu, {1, {1 << 24}}, 8},
-    {"add a row", "add", op_bias, {2, {1 << 14, 1 << 10}}, 8},
-    {"sum of rows", "sum", op_sum_rows, {2, {1 << 14, 1 << 10}}, 4},
-    {"sum of columns", "sum", op_sum_columns, {2, {1 << 14, 1 << 10}}, 4},
-    {"sum of all", "sum", op_sum_all, {1, {1 << 24}}, 4},
-    {"softmax", "softmax", op_softmax, {2, {1 << 14, 1 << 10}}, 8},
-    {"layer norm", "layer_norm", op_layer_norm, {2, {1 << 14, 1 << 10}}, 8},
-    {"max pool 2x2", "max_pool2d", op_max_pool, {4, {32, 64, 88, 88}}, 5},
-    {"global average pool", "mean", op_avg_pool, {4, {32, 64, 88, 88}}, 4},
-    {"transpose", "transpose", op_transpose, {2, {1 << 12, 1 << 12}}, 8},
-    {"dropout", "dropout", op_dropout, {1, {1 << 24}}, 8},
-    {"attention", "attention", op_attention, {4, {12, 4, 64, 32}}},
-    {"attention", "attention", op_attention, {4, {4, 8, 1024, 64}}},
-    {"adamw", "adamw", op_update, {1, {1 << 24}}, 28},
-};
-
-void bench_ops(bench *b)
-{
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        char name[120], text[ESKER_SHAPE_TEXT_BYTES];
-        int64_t n = 1;
-        if (b->smallest && !rows[i].small) continue;
-        esker_shape_text(&rows[i].shape, text);
-        snprintf(name, sizeof name, "%s %.80s", rows[i].name, text);
-        for (int d = 0; d < rows[i].shape.rank; d++) n *= rows[i].shape.dims[d];
-        if (!bench_wants(b, name, 0, rows[i].bytes * (double)n)) continue;
-        esker_graph *graph = new_graph(b, name);
-        if (!graph) return;
-        esker_node *out = rows[i].record(graph, &rows[i].shape);
-        if (out && esker_node_get_shape(out)->rank) out = corner(out);
-        bench_graph(b, name, graph, &out, 1, rows[i].op, 0, rows[i].bytes * (double)n);
     }
 }
 
@@ -294,13 +160,13 @@ static void bench_slots(bench *b, int64_t n)
         char full[80], size[CLI_NUMBER_BYTES];
         snprintf(full, sizeof full, "%s, %s", name, cli_bytes_text((double)n * 4, size));
         if (!bench_wants(b, full, 0, 8.0 * (double)n)) continue;
-        esker_graph *graph = new_graph(b, full);
+        esker_graph *graph = bench_new_graph(b, full);
         esker_plan *plan = NULL;
         esker_timing timing;
         esker_shape shape = {1, {n}};
         if (!graph) return;
-        esker_node *x = which ? parameter(graph, "x", &shape) : esker_input(graph, "x", ESKER_DTYPE_F32, &shape);
-        esker_node *y = esker_relu(x), *out = which ? y : corner(y);
+        esker_node *x = which ? bench_parameter(graph, "x", &shape) : esker_input(graph, "x", ESKER_DTYPE_F32, &shape);
+        esker_node *y = esker_relu(x), *out = which ? y : bench_corner(y);
         esker_status st = esker_plan_compile(
             graph, &(esker_plan_desc){.device = b->dev, .outputs = &out, .n_outputs = 1, .slice_seconds = -1}, &plan);
         esker_graph_destroy(graph);
