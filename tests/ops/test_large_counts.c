@@ -67,7 +67,8 @@ static const struct large_case {
     {"direct convolution", "plain", convolution, {4, {IMAGES, 1, ROWS, 1}}, {"conv/direct"}},
     /* Each row becomes 4 of 4095 vec4 in which every fourth pixel is beside the next. */
     {"padded rows", "quads", strided, {4, {257, 1, 1, 4 * 16376 + 4}}, {"conv/pad"}},
-    {"largest of windows", "planes", pool, {4, {IMAGES, 1, 2 * ROWS, 1}}, {"pool/forward"}},
+    {"largest of small windows", "planes", pool, {4, {IMAGES, 1, 2 * ROWS, 1}}, {"pool/small"}},
+    {"largest of windows", "planes,any_window", pool, {4, {IMAGES, 1, 2 * ROWS, 1}}, {"pool/forward"}},
     {"gradient of the largest", "planes", gradient, {4, {IMAGES, 1, 2 * ROWS, 1}}, {"pool/grad_disjoint"}},
     {"gradient from winners",
      "pooled_gradients,plain",
