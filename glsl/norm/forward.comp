@@ -7,6 +7,7 @@
 //           2: mean 0, the sum of squares, rstd = 1 / max(sqrt(sum), eps)
 // Lanes     LANES invocations share a line, a group of 128 works on 128 / LANES lines at a time
 //           COLUMNS 0: lanes are neighbours in the group;  1: lines are neighbours, for short b
+// Elements  of V neighbours along b, 1 or 4: all counts are in such. The tail is then tail4
 // Parts     PART 0: whole lines, statistics and result.  Lines with many terms are cut into chunks (the z axis of the grid):
 //           PART 1: (mean, sum of squared distances) of each chunk to `partials` [lines, chunks], which norm/finish combines;
 //           PART 2: the result of each chunk from statistics that are there
@@ -63,8 +64,11 @@
 #ifndef PARTIALS
 #define PARTIALS 0
 #endif
+#ifndef V
+#define V 1
+#endif
 #ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
-#define TAIL float tail(float t, uint at) { return t; }
+#define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
 #endif
 precision highp float;
 precision highp int;
@@ -82,12 +86,35 @@ layout(std140, binding = 0) uniform Params {
     float eps;
 };
 
+// Tables that go by the term are read by elements, too.
+#if V == 4
+#define ELEM vec4
+#define TAILED(v, at) tail4(v, (at) << 2u)
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+#if Y
+layout(std430, binding = Y) writeonly buffer Result { vec4 y[]; };
+#endif
+#else
+#define ELEM float
+#define TAILED(v, at) tail(v, at)
 layout(std430, binding = 0) readonly buffer X { float x[]; };
+#if Y
+layout(std430, binding = Y) writeonly buffer Result { float y[]; };
+#endif
+#endif
+#if V == 4 && AFFINE == 1
+#if WEIGHT
+layout(std430, binding = WEIGHT) readonly buffer Weight { vec4 weight[]; };
+#endif
+#if BIAS
+layout(std430, binding = BIAS) readonly buffer Bias { vec4 bias[]; };
+#endif
+#if TABLE
+layout(std430, binding = TABLE) readonly buffer Table { vec4 table[]; };
+#endif
+#else
 #if WEIGHT
 layout(std430, binding = WEIGHT) readonly buffer Weight { float weight[]; };
-#endif
-#if UNIFORM_WEIGHT
-layout(std140, binding = 2) uniform Weights { vec4 weights[(UNIFORM_WEIGHT + 3) / 4]; };
 #endif
 #if BIAS
 layout(std430, binding = BIAS) readonly buffer Bias { float bias[]; };
@@ -95,8 +122,9 @@ layout(std430, binding = BIAS) readonly buffer Bias { float bias[]; };
 #if TABLE
 layout(std430, binding = TABLE) readonly buffer Table { vec2 table[]; };
 #endif
-#if Y
-layout(std430, binding = Y) writeonly buffer Result { float y[]; };
+#endif
+#if UNIFORM_WEIGHT
+layout(std140, binding = 2) uniform Weights { vec4 weights[(UNIFORM_WEIGHT + 3) / 4]; };
 #endif
 #if STATS && PART == 2
 layout(std430, binding = STATS) readonly buffer Stats { vec2 stats[]; };
@@ -129,6 +157,12 @@ TAIL
 
 #include "norm/rstd"
 
+#if V == 4
+float joined(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
+#else
+float joined(float v) { return v; }
+#endif
+
 void main()
 {
     uint group = (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x;
@@ -143,12 +177,12 @@ void main()
 #if PART == 0
     uint first = lane;
     uint last = n;
-    float terms = float(n);
+    float terms = float(n * uint(V));
 #else
     uint chunk = gl_WorkGroupID.z + group_base.z;
     uint first = chunk * chunk_n + lane;
     uint last = min(n, chunk * chunk_n + chunk_n);
-    float terms = float(last - chunk * chunk_n);
+    float terms = float((last - chunk * chunk_n) * uint(V));
 #endif
     for (uint round = 0u; round < rounds; round++) {
         uint line = (group * rounds + round) * LINES + place;
@@ -171,22 +205,24 @@ void main()
         float variance = 0.0;
 #if KIND == 0
         {
+            ELEM sum = ELEM(0.0);
             WALK(first);
             for (uint k = first; k < end; k += uint(LANES)) {
-                mean += x[at];
+                sum += x[at];
                 STEP;
             }
-            mean = line_sum(mean, lane) / terms;
+            mean = line_sum(joined(sum), lane) / terms;
         }
 #endif
         {
+            ELEM sum = ELEM(0.0);
             WALK(first);
             for (uint k = first; k < end; k += uint(LANES)) {
-                float d = x[at] - mean;
-                variance += d * d;
+                ELEM d = x[at] - mean;
+                sum += d * d;
                 STEP;
             }
-            variance = line_sum(variance, lane);
+            variance = line_sum(joined(sum), lane);
         }
 #if PART == 1
         if (live && lane == 0u) partials[line * chunks + chunk] = vec2(mean, variance);
@@ -224,9 +260,12 @@ void main()
 #endif
         WALK(first);
         for (uint k = first; k < end; k += uint(LANES)) {
-            float v = (x[at] - mean) * rstd;
+            ELEM v = (x[at] - mean) * rstd;
 #if AFFINE == 2
             v += affine.y;
+#elif TABLE && AFFINE == 1 && V == 4
+            vec4 low = table[2u * index], high = table[2u * index + 1u];
+            v = v * vec4(low.xz, high.xz) + vec4(low.yw, high.yw);
 #elif AFFINE != 0
 #if TABLE
             vec2 affine = table[index];
@@ -235,14 +274,16 @@ void main()
 #if WEIGHT
             v *= weight[index];
 #endif
-#if UNIFORM_WEIGHT
+#if UNIFORM_WEIGHT && AFFINE == 1 && V == 4
+            v *= weights[index];
+#elif UNIFORM_WEIGHT
             v *= weights[index >> 2u][index & 3u];
 #endif
 #if BIAS
             v += bias[index];
 #endif
 #endif
-            y[at] = tail(v, at);
+            y[at] = TAILED(v, at);
             STEP;
 #if AFFINE == 3
             index += step_c;

@@ -3,7 +3,7 @@
 //           g' = g * weight:  dx = rstd * (g' - sum(g') / n - h * sum(g' h) / n) over each line's n terms. KIND 1: without the first sum;
 //           KIND 2: without it, and the second undivided, or left out where eps stood in for the norm;  KIND 3: dx = rstd * g', the
 //           statistics are constants
-// Lines, lanes, columns, split, affine: as in norm/forward
+// Lines, lanes, columns, split, affine, elements: as in norm/forward
 // Parts     PART 0: whole lines: both sums, then dx.  PART 1: (sum g' h, sum g') of each chunk to `partials` [lines, chunks].
 //           PART 2: dx of each chunk from the coefficients that norm/finish made.  PART 3: whole lines: sums to DGAMMA and DBETA
 //           With AFFINE 2 the weight is the line's: the sums are then those of g and g h, and the weight joins at the end
@@ -52,8 +52,11 @@
 #ifndef DBETA
 #define DBETA 0
 #endif
+#ifndef V
+#define V 1
+#endif
 #ifndef TAIL // what becomes of element `at` of the result: blocks and functions (src/ops/contract.c)
-#define TAIL float tail(float t, uint at) { return t; }
+#define TAIL float tail(float t, uint at) { return t; } vec4 tail4(vec4 t, uint at) { return t; }
 #endif
 precision highp float;
 precision highp int;
@@ -73,23 +76,42 @@ layout(std140, binding = 0) uniform Params {
     uint per_stats;
 };
 
+#if V == 4
+#define ELEM vec4
+#define TAILED(v, at) tail4(v, (at) << 2u)
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+layout(std430, binding = 1) readonly buffer G { vec4 g[]; };
+#if DX
+layout(std430, binding = DX) writeonly buffer Dx { vec4 dx[]; };
+#endif
+#else
+#define ELEM float
+#define TAILED(v, at) tail(v, at)
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) readonly buffer G { float g[]; };
+#if DX
+layout(std430, binding = DX) writeonly buffer Dx { float dx[]; };
+#endif
+#endif
 #if STATS
 layout(std430, binding = STATS) readonly buffer Stats { vec2 stats[]; };
 #endif
-#if WEIGHT
+#if WEIGHT && AFFINE == 1 && V == 4
+layout(std430, binding = WEIGHT) readonly buffer Weight { vec4 weight[]; };
+#define WEIGHT_AT(i) weight[i]
+#elif WEIGHT
 layout(std430, binding = WEIGHT) readonly buffer Weight { float weight[]; };
 #define WEIGHT_AT(i) weight[i]
 #elif UNIFORM_WEIGHT
 layout(std140, binding = 2) uniform Weights { vec4 weights[(UNIFORM_WEIGHT + 3) / 4]; };
+#if AFFINE == 1 && V == 4
+#define WEIGHT_AT(i) weights[i]
+#else
 #define WEIGHT_AT(i) weights[(i) >> 2u][(i) & 3u]
+#endif
 #endif
 #if COEFS
 layout(std430, binding = COEFS) readonly buffer Coefs { vec4 coefs[]; };
-#endif
-#if DX
-layout(std430, binding = DX) writeonly buffer Dx { float dx[]; };
 #endif
 #if PARTIALS
 layout(std430, binding = PARTIALS) writeonly buffer Partials { vec2 partials[]; };
@@ -107,6 +129,12 @@ TAIL
 #include "reduce/lines"
 
 #include "norm/rstd"
+
+#if V == 4
+float joined(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
+#else
+float joined(float v) { return v; }
+#endif
 
 // A walk over the terms of a line: where it starts, and LANES terms on.
 #if TERM_STATS
@@ -170,8 +198,9 @@ void main()
         float mean = statistics.x;
         float rstd = rstd_of(statistics.y);
 #endif
-        vec2 sums = vec2(0.0); // g' h, g'
+        vec2 sums; // g' h, g'
         {
+            ELEM products = ELEM(0.0), gradients = ELEM(0.0);
             WALK(first);
             WALK_WEIGHT;
             for (uint k = first; k < end; k += uint(LANES)) {
@@ -180,12 +209,13 @@ void main()
                 float mean = statistics.x;
                 float rstd = rstd_of(statistics.y);
 #endif
-                float v = WEIGHTED(g[at]);
-                sums += vec2(v * ((x[at] - mean) * rstd), v);
+                ELEM v = WEIGHTED(g[at]);
+                products += v * ((x[at] - mean) * rstd);
+                gradients += v;
                 STEP;
                 STEP_WEIGHT;
             }
-            sums = line_sum(sums, lane);
+            sums = line_sum(vec2(joined(products), joined(gradients)), lane);
         }
 #endif
 
@@ -205,9 +235,9 @@ void main()
         if (live) scale *= weight[s % groups];
 #endif
 #if KIND == 0
-        vec4 coef = vec4(scale, -scale * rstd * (sums.x / float(n)), -scale * (sums.y / float(n)), mean);
+        vec4 coef = vec4(scale, -scale * rstd * (sums.x / float(n * uint(V))), -scale * (sums.y / float(n * uint(V))), mean);
 #elif KIND == 1
-        vec4 coef = vec4(scale, -scale * rstd * (sums.x / float(n)), 0.0, 0.0);
+        vec4 coef = vec4(scale, -scale * rstd * (sums.x / float(n * uint(V))), 0.0, 0.0);
 #elif KIND == 2
         vec4 coef = vec4(scale, sqrt(statistics.y) >= eps ? -scale * rstd * sums.x : 0.0, 0.0, 0.0);
 #else
@@ -218,7 +248,7 @@ void main()
         WALK(first);
         WALK_WEIGHT;
         for (uint k = first; k < end; k += uint(LANES)) {
-            dx[at] = tail(coef.x * WEIGHTED(g[at]) + (coef.y * (x[at] - coef.w) + coef.z), at);
+            dx[at] = TAILED(coef.x * WEIGHTED(g[at]) + (coef.y * (x[at] - coef.w) + coef.z), at);
             STEP;
             STEP_WEIGHT;
         }

@@ -18,6 +18,9 @@
 #ifndef COLUMNS
 #define COLUMNS 0
 #endif
+#ifndef V
+#define V 1
+#endif
 #ifndef LOG
 #define LOG 0
 #endif
@@ -40,25 +43,53 @@ layout(std140, binding = 0) uniform Params {
     uint chunks;
 };
 
+// The number of each block; y is none of the sums of LOG.
 #if PART == 1 && LOG
-layout(std430, binding = 0) readonly buffer G { float g[]; };
-layout(std430, binding = 1) writeonly buffer Partials { float partials[]; };
+#define G_BINDING 0
 #else
+#define G_BINDING 1
+#endif
+#if PART == 2
+#define DX_BINDING 3
+#else
+#define DX_BINDING 2
+#endif
+#if V == 4
+#define ELEM vec4
+#if G_BINDING == 1
+layout(std430, binding = 0) readonly buffer Y { vec4 y[]; };
+#endif
+layout(std430, binding = G_BINDING) readonly buffer G { vec4 g[]; };
+#if PART != 1
+layout(std430, binding = DX_BINDING) writeonly buffer Dx { vec4 dx[]; };
+#endif
+#else
+#define ELEM float
+#if G_BINDING == 1
 layout(std430, binding = 0) readonly buffer Y { float y[]; };
-layout(std430, binding = 1) readonly buffer G { float g[]; };
-#if PART == 0
-layout(std430, binding = 2) writeonly buffer Dx { float dx[]; };
+#endif
+layout(std430, binding = G_BINDING) readonly buffer G { float g[]; };
+#if PART != 1
+layout(std430, binding = DX_BINDING) writeonly buffer Dx { float dx[]; };
+#endif
+#endif
+#if PART == 1 && LOG
+layout(std430, binding = 1) writeonly buffer Partials { float partials[]; };
 #elif PART == 1
 layout(std430, binding = 2) writeonly buffer Partials { float partials[]; };
-#else
+#elif PART == 2
 layout(std430, binding = 2) readonly buffer Partials { float partials[]; };
-layout(std430, binding = 3) writeonly buffer Dx { float dx[]; };
-#endif
 #endif
 
 #define HELD float
 #define JOINED 1
 #include "reduce/lines"
+
+#if V == 4
+float joined_sum(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
+#else
+float joined_sum(float v) { return v; }
+#endif
 
 void main()
 {
@@ -97,14 +128,16 @@ void main()
         uint end_partial = live ? chunks : 0u;
         for (uint c = lane; c < end_partial; c += uint(LANES)) s += partials[first_partial + c];
 #else
+        ELEM sum = ELEM(0.0);
         for (uint k = first; k < end; k += uint(LANES)) {
             uint i = base + k * stride;
 #if LOG
-            s += g[i];
+            sum += g[i];
 #else
-            s += g[i] * y[i];
+            sum += g[i] * y[i];
 #endif
         }
+        s = joined_sum(sum);
 #endif
         s = line_sum(s, lane);
 #if PART == 1

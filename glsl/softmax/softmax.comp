@@ -4,6 +4,7 @@
 // Layout    x is seen as [outer, n, inner] with the axis in the middle; a line is one (outer, inner) pair of n elements.
 //           LANES invocations share a line, a group of 128 works on 128 / LANES lines at a time
 //           COLUMNS 0: inner is 1, lanes are neighbours in the group;  1: lines are neighbours, for inner > 1
+//           V 4: of rows whose n is a multiple of 4; elements are then vec4, and n, chunk_n count those
 // Parts     PART 0: whole lines.  Very long lines are cut into chunks (the z axis of the grid) in two dispatches:
 //           PART 1: (maximum, sum) of each chunk to `partials` [lines, chunks];  PART 2: combine them, write the chunk
 // Bindings  PART 0: 0 in x, 1 out y.  PART 1: 0 in x, 1 out partials.  PART 2: 0 in x, 1 in partials, 2 out y.
@@ -17,6 +18,9 @@
 #endif
 #ifndef COLUMNS
 #define COLUMNS 0
+#endif
+#ifndef V
+#define V 1
 #endif
 #ifndef LOG
 #define LOG 0
@@ -40,14 +44,29 @@ layout(std140, binding = 0) uniform Params {
     uint chunks;
 };
 
+#if V == 4
+#define ELEM vec4
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+#else
+#define ELEM float
 layout(std430, binding = 0) readonly buffer X { float x[]; };
-#if PART == 0
-layout(std430, binding = 1) writeonly buffer Y { float y[]; };
-#elif PART == 1
+#endif
+#if PART == 2
+#define Y_BINDING 2
+#else
+#define Y_BINDING 1
+#endif
+#if PART == 1
 layout(std430, binding = 1) writeonly buffer Partials { vec2 partials[]; };
 #else
+#if PART == 2
 layout(std430, binding = 1) readonly buffer Partials { vec2 partials[]; };
-layout(std430, binding = 2) writeonly buffer Y { float y[]; };
+#endif
+#if V == 4
+layout(std430, binding = Y_BINDING) writeonly buffer Y { vec4 y[]; };
+#else
+layout(std430, binding = Y_BINDING) writeonly buffer Y { float y[]; };
+#endif
 #endif
 
 const float LOWEST = -3.402823e38;
@@ -55,6 +74,14 @@ const float LOWEST = -3.402823e38;
 #define JOINED 1
 #define MAXIMUM 1
 #include "reduce/lines"
+
+#if V == 4
+float joined_max(vec4 v) { return max(max(v.x, v.y), max(v.z, v.w)); }
+float joined_sum(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
+#else
+float joined_max(float v) { return v; }
+float joined_sum(float v) { return v; }
+#endif
 
 void main()
 {
@@ -100,10 +127,11 @@ void main()
         }
         s = line_sum(s, lane);
 #else
-        for (uint k = first; k < end; k += uint(LANES)) m = max(m, x[base + k * stride]);
-        m = line_max(m, lane);
-        for (uint k = first; k < end; k += uint(LANES)) s += exp(x[base + k * stride] - m);
-        s = line_sum(s, lane);
+        ELEM largest = ELEM(LOWEST), sum = ELEM(0.0);
+        for (uint k = first; k < end; k += uint(LANES)) largest = max(largest, x[base + k * stride]);
+        m = line_max(joined_max(largest), lane);
+        for (uint k = first; k < end; k += uint(LANES)) sum += exp(x[base + k * stride] - m);
+        s = line_sum(joined_sum(sum), lane);
 #endif
 #if PART == 1
         if (live && lane == 0u) partials[line * chunks + chunk] = vec2(m, s);
@@ -114,9 +142,10 @@ void main()
             y[i] = (x[i] - m) - shift;
         }
 #else
+        s = 1.0 / s;
         for (uint k = first; k < end; k += uint(LANES)) {
             uint i = base + k * stride;
-            y[i] = exp(x[i] - m) / s;
+            y[i] = exp(x[i] - m) * s;
         }
 #endif
     }

@@ -24,7 +24,7 @@
 
 typedef struct layout {
     esker__norm_view v;
-    int lanes;
+    int lanes, floats; /* floats of an element */
     bool columns, split;
     uint64_t lines, n, chunk_n, chunks;
     uint32_t groups[3];
@@ -74,7 +74,6 @@ static esker_status make_layout(esker__lowering *lowering, const esker_node *nod
         return esker__fail(ESKER_ERR_LIMIT, "%s: %lld lines of %lld elements, the kernels index at most %d", node->op->name,
                            (long long)l->lines, (long long)l->n, INT32_MAX);
     l->columns = v->a > 1 && v->s > 1 && v->b < SHORT_RUN;
-    l->split = v->a > 1 && v->b > 1;
     l->lanes = choose_lanes(lowering, l);
     uint64_t blocks = esker__ceil_div(l->lines, (uint64_t)(GROUP / l->lanes));
     uint64_t rounds = esker__ceil_div(blocks, MOST_GROUPS);
@@ -83,12 +82,21 @@ static esker_status make_layout(esker__lowering *lowering, const esker_node *nod
     cut_lines(l, (uint64_t)l->groups[0] * l->groups[1]);
     l->groups[2] = 1;
 
-    uint32_t b = (uint32_t)v->b, row = (uint32_t)(v->s * v->b), lanes = (uint32_t)l->lanes;
+    /* From here on in elements, which have one weight where it is not the term's own. */
+    esker__family family = esker__lowering_family(lowering);
+    bool mali = family == ESKER__FAMILY_BIFROST ||
+                family == ESKER__FAMILY_VALHALL; /* there that walk has no registers left for fours */
+    l->floats = v->affine == 3 && (v->spatial % 4 || mali) ? 1 : esker__floats_of_element(lowering, v->b);
+    l->chunk_n = esker__round_up(l->chunk_n, (uint64_t)l->floats);
+    l->chunks = esker__ceil_div(l->n, l->chunk_n);
+    uint32_t f = (uint32_t)l->floats, b = (uint32_t)v->b / f, row = (uint32_t)v->s * b, lanes = (uint32_t)l->lanes;
+    uint32_t spatial = v->affine == 3 ? (uint32_t)v->spatial / f : 1;
+    l->split = v->a > 1 && b > 1;
     l->params.groups_x = l->groups[0];
     l->params.rounds = (uint32_t)rounds;
     l->params.lines = (uint32_t)l->lines;
     l->params.inner_lines = (uint32_t)v->s;
-    l->params.n = (uint32_t)l->n;
+    l->params.n = (uint32_t)l->n / f;
     l->params.width = b;
     l->params.row = row;
     l->params.slab = row * (uint32_t)v->a;
@@ -96,13 +104,13 @@ static esker_status make_layout(esker__lowering *lowering, const esker_node *nod
     l->params.step_a = lanes / b;
     l->params.step_b = lanes % b;
     l->params.step_at = lanes / b * row + lanes % b;
-    l->params.chunk_n = (uint32_t)l->chunk_n;
+    l->params.chunk_n = (uint32_t)l->chunk_n / f;
     l->params.chunks = (uint32_t)l->chunks;
     l->params.groups = (uint32_t)v->groups;
     l->params.per_group = (uint32_t)v->per_group;
-    l->params.spatial = (uint32_t)v->spatial;
-    l->params.step_c = lanes / (uint32_t)v->spatial;
-    l->params.step_r = lanes % (uint32_t)v->spatial;
+    l->params.spatial = spatial;
+    l->params.step_c = lanes / spatial;
+    l->params.step_r = lanes % spatial;
     l->params.eps = eps;
     return ESKER_OK;
 }
@@ -111,7 +119,8 @@ static esker__norm_call begin(const layout *l, const char *kernel, int part, int
 {
     double n = (double)l->lines * (double)l->n;
     esker__norm_call c = {
-        .desc = {.kernel = kernel, .cost = {8 * n, 8 * n}, .params = &l->params, .n_params = FORWARD_PARAMS}};
+        .desc = {.kernel = kernel, .cost = {8 * n, 8 * n}, .params = &l->params, .n_params = FORWARD_PARAMS},
+        .quads = l->floats == 4};
     memcpy(c.desc.groups, l->groups, sizeof c.desc.groups);
     if (part == 1 || part == 2) c.desc.groups[2] = (uint32_t)l->chunks;
     esker__norm_define(&c, "PART", part);
@@ -119,6 +128,7 @@ static esker__norm_call begin(const layout *l, const char *kernel, int part, int
     esker__norm_define(&c, "LANES", l->lanes);
     esker__norm_define(&c, "COLUMNS", l->columns);
     esker__norm_define(&c, "SPLIT", l->split);
+    esker__norm_define(&c, "V", l->floats);
     return c;
 }
 

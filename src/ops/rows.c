@@ -79,3 +79,10 @@ int esker__lanes_of_line(const esker__lowering *lowering, int64_t lines, int gro
     bool usual = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE && lines >= 2 * (int64_t)group;
     return esker__setting("own_lines", usual) ? 1 : group;
 }
+
+int esker__floats_of_element(const esker__lowering *lowering, int64_t n)
+{
+    esker__family family = esker__lowering_family(lowering);
+    bool single = n % 4 != 0 || family == ESKER__FAMILY_V3D || family == ESKER__FAMILY_MIDGARD;
+    return esker__setting("single_floats", single) ? 1 : 4;
+}

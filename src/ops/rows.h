@@ -51,4 +51,10 @@ esker_node *esker__fused_count(esker_graph *graph, const esker_node *node, esker
  */
 int esker__lanes_of_line(const esker__lowering *lowering, int64_t lines, int group);
 
+/**
+ * How many neighbours of a row of `n` floats a kernel of such lines has for one element: 4 where that divides n. 1 on V3D and Midgard, where four cost
+ * half of the threads. ESKER_VARIANT: "single_floats".
+ */
+int esker__floats_of_element(const esker__lowering *lowering, int64_t n);
+
 #endif

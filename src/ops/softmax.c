@@ -161,7 +161,7 @@ static void cost(const esker_node *node, esker__cost *out)
 
 typedef struct layout {
     around a;
-    int lanes;
+    int lanes, floats; /* floats of an element */
     bool columns;
     uint32_t groups[3];
     uint64_t lines, chunks;
@@ -186,8 +186,11 @@ static int choose_lanes(const esker__lowering *lowering, const around *a)
 static esker_status make_layout(esker__lowering *lowering, const esker_node *node, layout *out)
 {
     around a = around_axis(node);
-    *out = (layout){
-        .a = a, .lanes = choose_lanes(lowering, &a), .columns = a.inner > 1, .lines = (uint64_t)(a.outer * a.inner)};
+    *out = (layout){.a = a,
+                    .lanes = choose_lanes(lowering, &a),
+                    .floats = esker__floats_of_element(lowering, a.inner == 1 ? a.n : 1),
+                    .columns = a.inner > 1,
+                    .lines = (uint64_t)(a.outer * a.inner)};
     uint64_t blocks = esker__ceil_div(out->lines, (uint64_t)(GROUP / out->lanes));
     uint64_t rounds = esker__ceil_div(blocks, MOST_GROUPS);
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(blocks, rounds), out->groups);
@@ -197,10 +200,12 @@ static esker_status make_layout(esker__lowering *lowering, const esker_node *nod
     if (n > WHOLE_LINE) {
         chunk_n = esker__ceil_div(n, MOST_CHUNKS);
         if (chunk_n < CHUNK) chunk_n = CHUNK;
+        chunk_n = esker__round_up(chunk_n, (uint64_t)out->floats);
         out->chunks = esker__ceil_div(n, chunk_n);
     }
-    uint32_t params[7] = {out->groups[0],       (uint32_t)rounds,  (uint32_t)n,          (uint32_t)a.inner,
-                          (uint32_t)out->lines, (uint32_t)chunk_n, (uint32_t)out->chunks};
+    uint64_t f = (uint64_t)out->floats;
+    uint32_t params[7] = {out->groups[0],       (uint32_t)rounds,        (uint32_t)(n / f),    (uint32_t)a.inner,
+                          (uint32_t)out->lines, (uint32_t)(chunk_n / f), (uint32_t)out->chunks};
     for (int i = 0; i < 7; i++) out->params[i] = params[i];
     return ESKER_OK;
 }
@@ -209,7 +214,8 @@ static esker_status emit_part(esker__lowering *lowering, const char *kernel, con
                               const esker__operand *operands, int n_operands)
 {
     char defines[96];
-    snprintf(defines, sizeof defines, "LANES %d\nCOLUMNS %d\nLOG %d\nPART %d\n", l->lanes, l->columns, log_form, part);
+    snprintf(defines, sizeof defines, "LANES %d\nCOLUMNS %d\nV %d\nLOG %d\nPART %d\n", l->lanes, l->columns, l->floats,
+             log_form, part);
     esker__dispatch_desc desc = {.kernel = kernel,
                                  .defines = defines,
                                  .groups = {l->groups[0], l->groups[1], part ? (uint32_t)l->chunks : 1},

@@ -54,6 +54,13 @@ static esker_node *build_layer_norm(esker_graph *graph, esker_node *const *in, c
     return esker_layer_norm(in[0], 1, in[1], in[2], 0);
 }
 
+static esker_node *build_pool(esker_graph *graph, esker_node *const *in, const void *args)
+{
+    (void)graph;
+    const esker_pool2d_desc *desc = args;
+    return desc->exclude_padding ? esker_avg_pool2d(in[0], desc) : esker_max_pool2d(in[0], desc);
+}
+
 typedef struct over {
     int n, axes[3];
     bool largest;
@@ -122,6 +129,14 @@ static esker_node *build_reduction(esker_graph *graph, esker_node *const *in, co
             {.shape = w_, .lo = -1, .hi = 1},                          \
             {.shape = w_, .lo = -1, .hi = 1}                           \
         }                                                              \
+    }
+#define POOL(x_, ...)                                                                                           \
+    {                                                                                                           \
+        .name = "windows of " #x_, .build = build_pool, .n_inputs = 1,                                          \
+        .in = {{.shape = x_, .lo = -1, .hi = 1, .fill = OP_CHECK_DISTINCT}}, .args = &(const esker_pool2d_desc) \
+        {                                                                                                       \
+            __VA_ARGS__                                                                                         \
+        }                                                                                                       \
     }
 
 static const op_check_variant variants[] = {
@@ -241,6 +256,19 @@ static const op_check_variant variants[] = {
       .in = {{.shape = DIMS(5, 6), .lo = -1, .hi = 1}, {.shape = DIMS(5, 1), .lo = -1, .hi = 1}}},
      "elementwise/map",
      "HALVES 1\n"},
+    {"any_window", POOL(DIMS(2, 3, 9, 11), .window = {3, 3}, .stride = {2, 2}, .padding = {1, 1}), "pool/forward"},
+    {"any_window", POOL(DIMS(2, 3, 8, 12), .window = {2, 3}, .padding = {1, 1}, .exclude_padding = true), "pool/forward"},
+    {"none", POOL(DIMS(2, 3, 9, 16), .window = {3, 3}, .stride = {2, 2}, .padding = {1, 1}), "pool/small", "N 4\nV 4\n"},
+    {"none", POOL(DIMS(2, 3, 9, 8), .window = {5, 4}, .stride = {1, 1}, .padding = {2, 2}), "pool/small", "N 1\nV 1\n"},
+    {"none", POOL(DIMS(1, 3, 9, 12), .window = {3, 5}, .stride = {1, 2}, .padding = {1, 2}), "pool/small", "N 2\nV 4\n"},
+    {"none", POOL(DIMS(1, 3, 9, 6), .window = {3, 3}, .stride = {3, 1}, .padding = {1, 1}), "pool/small", "N 2\nV 2\n"},
+    {"none", POOL(DIMS(2, 3, 6, 16), .window = {3, 3}, .stride = {2, 2}, .padding = {1, 1}, .exclude_padding = true),
+     "pool/small", "N 4\nV 4\n"},
+    {"single_floats", SOFTMAX(false, DIMS(7, 132)), "softmax/softmax", "V 1\n"},
+    {"single_floats", SOFTMAX(true, DIMS(3, 1028)), "softmax/grad", "V 1\n"},
+    {"single_floats,lines", LAYER_NORM(DIMS(13, 68), DIMS(68)), "norm/forward", "V 1\n"},
+    {"own_lines", SOFTMAX(false, DIMS(131, 132)), "softmax/softmax", "LANES 1\nCOLUMNS 0\nV 4\n"},
+    {"own_lines,lines", LAYER_NORM(DIMS(130, 68), DIMS(68)), "norm/grad", "V 4\n"},
     {"own_lines", SOFTMAX(false, DIMS(131, 129)), "softmax/softmax", "LANES 1\n"},
     {"own_lines", SOFTMAX(true, DIMS(3, 1029)), "softmax/grad", "LANES 1\n"},
     {"own_lines", SOFTMAX(false, DIMS(2, 33000)), "softmax/softmax", "LANES 1\n"},
