@@ -37,6 +37,12 @@ typedef struct esker_limits {
 
 /** The minimum every OpenGL ES 3.1 device meets, with alignments of 256 and no reset reports. Threads: any. */
 ESKER_API void esker_limits_es31(esker_limits *out);
+/**
+ * What devices of the family of GPUs that `renderer` is of usually report, by what drivers call it ("NVIDIA H200", "Mali-G52", "V3D 7.1", "Adreno (TM) 660"): to plan for one that is
+ * not at hand. As seen with Mesa 25.0 (V3D, Mali and Adreno from a6xx on), Mesa 22.3 (llvmpipe) and NVIDIA's driver 580.
+ * Returns    The family's name, a constant; NULL if none is known by that name: *out is then the minimum, as of esker_limits_es31(). Threads: any.
+ */
+ESKER_API const char *esker_limits_usual(const char *renderer, esker_limits *out);
 
 typedef enum esker_display_kind {
     ESKER_DISPLAY_GBM = 0,    /* a DRM render node through GBM */

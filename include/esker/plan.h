@@ -66,7 +66,7 @@ typedef struct esker_plan_desc {
                             seconds after the first (esker_tune()); 0: do not */
     const char
         *renderer; /* without a device: what its driver calls the GPU ("NVIDIA H200", "Mali-G52"); kernels that are usual on
-                             GPUs of that family are planned. NULL: of no family. Borrowed during the call */
+                             GPUs of that family are planned (their limits: esker_limits_usual()). NULL: of no family. Borrowed during the call */
 } esker_plan_desc;
 
 /**

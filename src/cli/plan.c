@@ -10,6 +10,7 @@ typedef struct request {
     esker_dtype input;
     esker_trainer_desc trainer;
     esker_limits limits;
+    const char *limits_of; /* whose these are: a family's, es31, or a file */
 } request;
 
 static esker_status compile(esker_model *net, const request *r, esker_plan **out)
@@ -96,6 +97,7 @@ static int print_json(const cli_command *command, const esker_model *net, const 
     cli_json_uint(&json, "peak_bytes", info.peak_bytes);
     cli_json_number(&json, "flops", info.flops);
     cli_json_number(&json, "bytes", info.bytes);
+    cli_json_text(&json, "limits_of", r->limits_of);
     cli_json_limits(&json, "limits", &r->limits);
     cli_json_close(&json, '}');
     return cli_json_print(&json, command);
@@ -119,11 +121,14 @@ static void print_table(const esker_model *net, const request *r, const esker_pl
     char a[CLI_NUMBER_BYTES], b[CLI_NUMBER_BYTES];
     esker_model_get_info(net, &model);
     esker_plan_get_info(plan, &info);
+    bool known = strcmp(info.family, "unknown") != 0;
     printf("%s, batch %lld, %s", model.name, (long long)r->batch, r->infer ? "inference" : "training");
     if (r->trainer.renderer)
-        printf(", kernels that are usual on %s%s", strcmp(info.family, "unknown") ? info.family : "GPUs of no known family",
-               strcmp(info.family, "unknown") ? " GPUs" : "");
-    printf("\n\n");
+        printf(", kernels that are usual on %s%s", known ? info.family : "GPUs of no known family", known ? " GPUs" : "");
+    printf("\nlimits: %s: %u invocations a group, %u KiB shared, %u storage blocks of %llu MiB\n\n",
+           strcmp(r->limits_of, "es31") ? r->limits_of : "es31, the minimum of OpenGL ES 3.1", r->limits.group_invocations,
+           r->limits.shared_bytes >> 10, r->limits.storage_blocks,
+           (unsigned long long)(r->limits.storage_block_bytes >> 20));
     printf("%4s %c %-8s %-16s %-18s %-22s %-16s %9s %10s  %s\n", "#", '|', "phase", "op", "label", "kernel", "groups",
            "flops", "bytes", "bindings: [>writes]storage+offset:bytes");
     for (int i = 0; i < info.n_dispatches; i++) {
@@ -155,7 +160,7 @@ static void print_table(const esker_model *net, const request *r, const esker_pl
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    const char *path, *limits = "es31", *optimizer = "adam", *loss = "cross_entropy", *input = "uint8";
+    const char *path, *limits = NULL, *optimizer = "adam", *loss = "cross_entropy", *input = "uint8";
     request r = {.batch = CLI_BATCH};
     bool as_json = false;
     int status;
@@ -178,12 +183,14 @@ static int run(const cli_command *command, int argc, char **argv)
          .value = "es31|FILE",
          .kind = CLI_TEXT,
          .out = &limits,
-         .help = "plan for these limits; es31, the minimum of OpenGL ES 3.1"},
+         .help =
+             "plan for these limits; those that are usual on the GPU of --gpu, else es31, the minimum of OpenGL ES 3.1"},
         {.name = "--gpu",
          .value = "NAME",
          .kind = CLI_TEXT,
          .out = &r.trainer.renderer,
-         .help = "with the kernels that are usual on this GPU, as its driver calls it: \"NVIDIA H200\", Mali-G52"},
+         .help =
+             "with the kernels and limits that are usual on this GPU, as its driver calls it: \"NVIDIA H200\", Mali-G52"},
         CLI_OPTION_JSON(&as_json),
     };
     if (!cli_parse(command, options, sizeof options / sizeof options[0], argc, argv, &path, &status)) return status;
@@ -196,7 +203,11 @@ static int run(const cli_command *command, int argc, char **argv)
     if (esker_optimizer_from_name(optimizer, &r.trainer.optimizer.kind) != ESKER_OK ||
         esker_loss_from_name(loss, &r.trainer.loss) != ESKER_OK)
         return cli_usage_error(command, "%s", esker_last_error());
-    if (!cli_read_limits(command, limits, &r.limits, &status)) return status;
+    if (!limits && r.trainer.renderer) r.limits_of = esker_limits_usual(r.trainer.renderer, &r.limits);
+    if (!r.limits_of) {
+        r.limits_of = limits ? limits : "es31";
+        if (!cli_read_limits(command, r.limits_of, &r.limits, &status)) return status;
+    }
     esker_model *net = NULL;
     esker_plan *plan = NULL;
     if (!cli_load_model(command, path, &net, NULL)) return CLI_FAILED;
@@ -220,7 +231,8 @@ const cli_command cli_plan = {
     .summary = "Print the dispatch sequence of one step, with its barriers and its memory; needs no GPU.",
     .details =
         "MODEL is JSON or a checkpoint. FILE is what esker info --json printed on some device, or its \"limits\" "
-        "alone. Without\n"
+        "alone. GPUs are known\n"
+        "of the families V3D, Midgard, Bifrost, Valhall, Adreno, NVIDIA and llvmpipe; what was taken is printed. Without\n"
         "a device to measure, long dispatches are cut as for a small GPU of 10 Gflop/s and 2 GB/s, and with an NVIDIA\n"
         "GPU for --gpu as for one of 50 Tflop/s and 2 TB/s.\n",
     .run = run,

@@ -53,6 +53,43 @@ static void assert_same_limits(const esker_limits *a, const esker_limits *b)
     assert_int_equal(a->reports_reset, b->reports_reset);
 }
 
+/* Of the devices that tests run on, those that drivers report; of the others no less than the minimum. */
+static void families_have_usual_limits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *renderer, *family;
+        uint32_t invocations, storage_blocks;
+    } rows[] = {{"V3D 7.1.7.0", "V3D", 256, 16},        {"Mali-T860 (Panfrost)", "Midgard", 128, 8},
+                {"Mali-G52", "Bifrost", 256, 8},        {"Mali-G610 (Panfrost)", "Valhall", 256, 8},
+                {"FD660", "Adreno", 1024, 16},          {"Adreno (TM) 630", "Adreno", 1024, 16},
+                {"NVIDIA H200", "NVIDIA", 1024, 16},    {"llvmpipe (LLVM 15.0.6, 256 bits)", "llvmpipe", 1024, 16},
+                {"PowerVR Rogue GE8300", NULL, 128, 4}, {"", NULL, 128, 4}};
+    esker_limits floor, usual;
+    esker_limits_es31(&floor);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *family = esker_limits_usual(rows[i].renderer, &usual);
+        if (!rows[i].family) {
+            assert_null(family);
+            assert_same_limits(&usual, &floor);
+            continue;
+        }
+        assert_string_equal(family, rows[i].family);
+        assert_int_equal(usual.group_invocations, rows[i].invocations);
+        assert_int_equal(usual.storage_blocks, rows[i].storage_blocks);
+        for (int axis = 0; axis < 3; axis++) {
+            assert_true(usual.groups[axis] >= floor.groups[axis]);
+            assert_true(usual.group_size[axis] >= floor.group_size[axis]);
+        }
+        assert_true(usual.shared_bytes >= floor.shared_bytes && usual.storage_block_bytes >= floor.storage_block_bytes);
+    }
+    esker_device_info info;
+    esker_device_get_info(test_device(), &info);
+    const char *family = esker_limits_usual(info.display.renderer, &usual);
+    if (family && (!strcmp(family, "llvmpipe") || !strcmp(family, "NVIDIA")))
+        assert_same_limits(&usual, &info.native_limits);
+}
+
 static void capping_gives_exactly_the_minimum(void **state)
 {
     (void)state;
@@ -279,11 +316,17 @@ static void debug_messages_reach_the_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(limits_meet_the_minimum),        cmocka_unit_test(capping_gives_exactly_the_minimum),
-        cmocka_unit_test(the_way_of_reading_is_0_or_1),   cmocka_unit_test(references_keep_a_device),
-        cmocka_unit_test(a_device_moves_between_threads), cmocka_unit_test(a_left_device_may_be_closed_anywhere),
-        cmocka_unit_test(threads_open_devices_at_once),   cmocka_unit_test(a_lost_device_stays_lost),
-        cmocka_unit_test(a_reset_is_noticed_at_a_fence),  cmocka_unit_test(debug_messages_reach_the_log),
+        cmocka_unit_test(limits_meet_the_minimum),
+        cmocka_unit_test(families_have_usual_limits),
+        cmocka_unit_test(capping_gives_exactly_the_minimum),
+        cmocka_unit_test(the_way_of_reading_is_0_or_1),
+        cmocka_unit_test(references_keep_a_device),
+        cmocka_unit_test(a_device_moves_between_threads),
+        cmocka_unit_test(a_left_device_may_be_closed_anywhere),
+        cmocka_unit_test(threads_open_devices_at_once),
+        cmocka_unit_test(a_lost_device_stays_lost),
+        cmocka_unit_test(a_reset_is_noticed_at_a_fence),
+        cmocka_unit_test(debug_messages_reach_the_log),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
