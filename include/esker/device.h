@@ -139,6 +139,7 @@ typedef struct esker_counters {
         buffer_peak_bytes;     /* device memory held in buffers now, and the most so far; cached or in use: memory.h */
     uint64_t heap_allocations; /* host allocations of the library, process-wide */
     uint64_t submissions;      /* steps that plans queued */
+    uint64_t uploads;          /* pieces of memory that the driver was given to copy into buffers, zeros among them */
 } esker_counters;
 
 /** Threads: the one that owns the device. */

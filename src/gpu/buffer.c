@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,8 +12,8 @@
 #include "gpu/queue.h"
 
 /* Zeros travel in pieces of this: ES 3.1 has no glClearBufferData, and a whole arena of host zeros would double its cost. */
-#define ZERO_BYTES ((uint64_t)1 << 16)
-static unsigned char zeros[ZERO_BYTES]; /* never written */
+#define ZERO_BYTES ((uint64_t)1 << 20)
+static unsigned char zeros[ZERO_BYTES]; /* never written, so that no memory is behind it but one page */
 
 /* Everything is bound to the storage target: some drivers place memory by the target a buffer was first bound to. */
 #define TARGET GL_SHADER_STORAGE_BUFFER
@@ -26,12 +27,25 @@ static const char *use_name(esker__buffer_use use)
     return names[use];
 }
 
-static void fill_with_zeros(uint64_t offset, uint64_t n_bytes)
+static void upload(esker_device *dev, uint64_t offset, const void *data, uint64_t n_bytes)
 {
-    for (uint64_t at = 0; at < n_bytes; at += ZERO_BYTES) {
-        uint64_t n = n_bytes - at < ZERO_BYTES ? n_bytes - at : ZERO_BYTES;
-        glBufferSubData(TARGET, (GLintptr)(offset + at), (GLsizeiptr)n, zeros);
-    }
+    glBufferSubData(TARGET, (GLintptr)offset, (GLsizeiptr)n_bytes, data);
+    dev->counters.uploads++;
+}
+
+static void fill_with_zeros(esker_device *dev, uint64_t offset, uint64_t n_bytes)
+{
+    for (uint64_t at = 0; at < n_bytes; at += ZERO_BYTES)
+        upload(dev, offset + at, zeros, n_bytes - at < ZERO_BYTES ? n_bytes - at : ZERO_BYTES);
+}
+
+/* What nobody wrote, where it shall be noticed. */
+static void fill_with_nans(esker_device *dev, uint64_t n_bytes)
+{
+    unsigned char nans[4096];
+    memset(nans, 0xff, sizeof nans);
+    for (uint64_t at = 0; at < n_bytes; at += sizeof nans)
+        upload(dev, at, nans, n_bytes - at < sizeof nans ? n_bytes - at : sizeof nans);
 }
 
 /* READ only where the CPU reads: it makes Adreno's driver choose cached memory, and the others staging memory. */
@@ -82,6 +96,28 @@ static esker_status map_for_good(esker__buffer *buffer)
     return st;
 }
 
+/*
+ * What the first content is. Nobody relies on that of the GPU's own memory, arenas of hundreds of MiB, so none is sent there: only its last
+ * bytes are written, since drivers that allocate lazily run out of memory there, and not where they are asked for it.
+ */
+static esker_status fill_new(esker__buffer *buffer)
+{
+    esker_device *dev = buffer->dev;
+    bool mapped = buffer->use != ESKER__BUFFER_DEVICE && dev->gl.buffer_storage;
+    bool by_cpu = mapped && persistent_access(buffer->use) & GL_MAP_WRITE_BIT;
+    const char *poison = getenv("ESKER_POISON");
+    if (buffer->use != ESKER__BUFFER_DEVICE && !by_cpu)
+        fill_with_zeros(dev, 0, buffer->n_bytes);
+    else if (buffer->use == ESKER__BUFFER_DEVICE && poison && !strcmp(poison, "1"))
+        fill_with_nans(dev, buffer->n_bytes);
+    else if (buffer->use == ESKER__BUFFER_DEVICE)
+        upload(dev, buffer->n_bytes - 16, zeros, 16);
+    esker_status st = esker__gl_check(dev, "filling a new buffer");
+    if (st == ESKER_OK && mapped) st = map_for_good(buffer);
+    if (st == ESKER_OK && by_cpu) memset(buffer->address, 0, (size_t)buffer->n_bytes); /* the GPU has not seen it yet */
+    return st;
+}
+
 esker_status esker__buffer_create(esker_device *dev, uint64_t n_bytes, esker__buffer_use use, esker__buffer **out)
 {
     *out = NULL;
@@ -101,10 +137,7 @@ esker_status esker__buffer_create(esker_device *dev, uint64_t n_bytes, esker__bu
     buffer->name = esker__count_object(dev, name);
     glBindBuffer(TARGET, name);
     st = allocate(buffer);
-    if (st == ESKER_OK) fill_with_zeros(0, buffer->n_bytes);
-    /* Drivers that allocate lazily run out of memory only here. */
-    if (st == ESKER_OK) st = esker__gl_check(dev, "filling a buffer with zeros");
-    if (st == ESKER_OK && use != ESKER__BUFFER_DEVICE && dev->gl.buffer_storage) st = map_for_good(buffer);
+    if (st == ESKER_OK) st = fill_new(buffer);
     if (st != ESKER_OK) goto failed;
 
     dev->counters.buffer_bytes += buffer->n_bytes;
@@ -190,7 +223,7 @@ esker_status esker__buffer_write(esker__buffer *buffer, uint64_t offset, const v
     if (st != ESKER_OK) return st;
     glBindBuffer(TARGET, buffer->name);
     /* Not through the address: GL orders this behind the queued work, a plain store would not be. */
-    glBufferSubData(TARGET, (GLintptr)offset, (GLsizeiptr)n_bytes, data);
+    upload(dev, offset, data, n_bytes);
     dev->counters.uploaded_bytes += n_bytes;
     /* The CPU may look through the address next: it must find that there is something to wait for. */
     if (buffer->address) dev->queued++;
@@ -206,7 +239,7 @@ esker_status esker__buffer_clear(esker__buffer *buffer, uint64_t offset, uint64_
     if (st == ESKER_OK && n_bytes) st = order_write(buffer);
     if (st != ESKER_OK || n_bytes == 0) return st;
     glBindBuffer(TARGET, buffer->name);
-    fill_with_zeros(offset, n_bytes);
+    fill_with_zeros(dev, offset, n_bytes);
     if (buffer->address) dev->queued++;
     return esker__gl_check(dev, "filling a buffer with zeros");
 }

@@ -19,7 +19,8 @@ typedef enum esker__buffer_use {
 typedef struct esker__buffer esker__buffer;
 
 /**
- * Make a buffer of `n_bytes` (rounded up to 16) filled with zeros.
+ * Make a buffer of `n_bytes` (rounded up to 16): filled with zeros, but for a DEVICE buffer, which may hold anything (NaNs, where
+ * ESKER_POISON=1 asks for them).
  * Errors     ESKER_ERR_NO_MEMORY with the request and what is held already; ESKER_ERR_LIMIT over what one buffer may have.
  */
 esker_status esker__buffer_create(esker_device *dev, uint64_t n_bytes, esker__buffer_use use, esker__buffer **out);

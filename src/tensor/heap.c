@@ -286,7 +286,7 @@ static esker_status add_block(esker__heap *heap, int kind, uint64_t asked_bytes,
     block->older = heap->newest;
     if (heap->newest) heap->newest->newer = block;
     heap->newest = block;
-    block->first = new_piece(heap, block, 0, wanted, true); /* a node was seen to */
+    block->first = new_piece(heap, block, 0, wanted, heap->desc.zeros); /* a node was seen to */
     shelf_insert(&heap->free[kind], block->first);
     heap->stats.n_blocks++;
     heap->stats.idle_bytes += wanted;

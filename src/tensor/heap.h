@@ -35,7 +35,7 @@ typedef struct esker__piece {
     void *memory; /* what the block's `make` gave */
     uint64_t offset, n_bytes;
     uint64_t asked_bytes;
-    bool clean; /* untouched since the block was made */
+    bool clean; /* zeros: blocks are made of them, and it is untouched since */
     /* private */
     bool taken;
     uint32_t priority;
@@ -48,6 +48,7 @@ typedef struct esker__heap_desc {
     uint64_t first_block_bytes; /* of small requests; later blocks grow with what is held, to max_block_bytes */
     uint64_t max_block_bytes;
     bool whole; /* a block for each request, never divided; an idle one serves what is not under half of it */
+    bool zeros; /* new blocks are all zeros */
     void *user;
     /** Make a block; `limit` and idle blocks have been seen to. Its failure is passed on. */
     esker_status (*make)(void *user, uint64_t n_bytes, void **out_memory);

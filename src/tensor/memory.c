@@ -112,6 +112,7 @@ static esker_status get_pools(esker_device *dev, pools **out)
         esker__heap_desc desc = {.first_block_bytes = p->use->first_block_bytes,
                                  .max_block_bytes = MAX_BLOCK_BYTES,
                                  .whole = p->use->whole || (use == ESKER_MEMORY_SHARED && !info.buffer_storage),
+                                 .zeros = p->use->buffer_use != ESKER__BUFFER_DEVICE,
                                  .user = p,
                                  .make = make_block,
                                  .destroy = destroy_block};
@@ -189,7 +190,7 @@ esker_status esker__memory_take(esker_device *dev, esker_memory_use use, uint64_
     if (st == ESKER_ERR_NO_MEMORY || st == ESKER_ERR_LIMIT) return describe_failure(dev, use, n_bytes);
     if (st != ESKER_OK) return st;
     *out = (esker__memory){.buffer = piece->memory, .offset = piece->offset, .n_bytes = n_bytes, .piece = piece};
-    /* A buffer is made of zeros; what was given back is not. */
+    /* What the CPU touches is made of zeros; what was given back is not. */
     if (zeros && !piece->clean) st = esker__memory_clear(out, 0, n_bytes);
     if (st != ESKER_OK) esker__memory_give(out);
     note_peaks(all);

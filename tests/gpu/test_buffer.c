@@ -1,4 +1,4 @@
-/* device test: buffers are zeros when new, keep what is written, map in both ways, and fail with numbers. */
+/* device test: buffers that the CPU touches are zeros when new; all keep what is written, map in both ways, and fail with numbers. */
 #include "support/test.h"
 
 #include <stdio.h>
@@ -27,6 +27,7 @@ static void new_buffers_are_zeros(void **state)
             esker__buffer_destroy(dirty);
             assert_ok(esker__buffer_create(dev, sizes[s], uses[u], &buffer));
             assert_int_equal(esker__buffer_bytes(buffer), n_bytes);
+            if (uses[u] == ESKER__BUFFER_DEVICE) assert_ok(esker__buffer_clear(buffer, 0, n_bytes));
             assert_ok(esker__buffer_read(buffer, 0, data, n_bytes));
             for (uint64_t i = 0; i < n_bytes; i++)
                 if (data[i])
@@ -49,6 +50,7 @@ static void writes_read_back(void **state)
         esker__buffer *buffer;
         unsigned char in[100], out[104], want[104] = {0};
         assert_ok(esker__buffer_create(dev, 104, uses[u], &buffer));
+        assert_ok(esker__buffer_clear(buffer, 0, 104));
         for (int i = 0; i < 100; i++) in[i] = (unsigned char)(i * 7 + 1);
         assert_ok(esker__buffer_write(buffer, 3, in, 50));
         assert_ok(esker__buffer_write(buffer, 60, in + 50, 17));

@@ -335,6 +335,7 @@ static void another_devices_buffer_is_refused(void **state)
     esker__buffer *theirs;
     assert_ok(esker_device_open(NULL, &other));
     assert_ok(esker__buffer_create(other, 256, ESKER__BUFFER_DEVICE, &theirs));
+    assert_ok(esker__buffer_clear(theirs, 0, 256));
     esker__launch launch = scale_launch(&f);
     launch.storage[0].buffer = theirs;
     assert_fails(esker__submit(f.dev, &launch, 1), ESKER_ERR_INVALID, "of another device");

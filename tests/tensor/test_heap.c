@@ -45,17 +45,23 @@ static void destroy(void *user, void *memory)
     free(block);
 }
 
-static esker__heap *new_heap(source *s, bool whole)
+static esker__heap *new_heap_of(source *s, bool whole, bool zeros)
 {
     esker__heap *heap;
     assert_ok(esker__heap_create(&(esker__heap_desc){.first_block_bytes = 1 << 20,
                                                      .max_block_bytes = 64 << 20,
                                                      .whole = whole,
+                                                     .zeros = zeros,
                                                      .user = s,
                                                      .make = make,
                                                      .destroy = destroy},
                                  &heap));
     return heap;
+}
+
+static esker__heap *new_heap(source *s, bool whole)
+{
+    return new_heap_of(s, whole, false);
 }
 
 static long n_operations(long usual)
@@ -397,7 +403,10 @@ static void new_memory_is_clean_until_it_is_used(void **state)
 {
     (void)state;
     source s = {0};
-    esker__heap *heap = new_heap(&s, false);
+    esker__heap *heap = new_heap_of(&s, false, false);
+    assert_false(take(heap, 1000)->clean); /* its blocks may be made of anything */
+    esker__heap_destroy(heap);
+    heap = new_heap_of(&s, false, true);
     esker__piece *a = take(heap, 1000), *b = take(heap, 1000);
     assert_true(a->clean && b->clean);
     esker__heap_give(a);
