@@ -227,9 +227,11 @@ bool esker__device_is_ours(const esker_device *dev)
     return atomic_load_explicit(&dev->owner, memory_order_relaxed) == esker__this_thread();
 }
 
+/* While a submission starts, the device was entered before, and nothing of the program runs: asking EGL again would cost a system call in some libEGL. */
 static esker_status enter(esker_device *dev)
 {
     if (dev->lost) return fail_lost(dev);
+    if (dev->queue && dev->queue->starting) return ESKER_OK;
     esker_status st = esker__platform_make_current(dev->platform);
     return st == ESKER_ERR_LOST ? lose(dev, "EGL_CONTEXT_LOST") : st;
 }

@@ -54,16 +54,17 @@ static esker_status look(esker_device *dev, esker__fence *fence, GLuint64 timeou
     return st;
 }
 
+esker_status esker__fence_ask(esker_device *dev, esker__fence *fence, bool *out_passed)
+{
+    *out_passed = !fence->sync;
+    return fence->sync ? look(dev, fence, 0, out_passed) : ESKER_OK;
+}
+
 esker_status esker__fence_poll(esker_device *dev, esker__fence *fence, bool *out_passed)
 {
     *out_passed = false;
     esker_status st = esker__device_enter(dev);
-    if (st != ESKER_OK) return st;
-    if (!fence->sync) {
-        *out_passed = true;
-        return ESKER_OK;
-    }
-    return look(dev, fence, 0, out_passed);
+    return st == ESKER_OK ? esker__fence_ask(dev, fence, out_passed) : st;
 }
 
 esker_status esker__fence_wait(esker_device *dev, esker__fence *fence, bool throttle)

@@ -128,6 +128,8 @@ void esker__limits_query(esker_limits *out);
 void esker__limits_cap(esker_limits *limits);
 
 /* fence.c */
+/** esker__fence_poll() of a device that was entered. */
+esker_status esker__fence_ask(esker_device *dev, esker__fence *fence, bool *out_passed);
 /** Block until everything queued so far has finished; counted in `waits` if it blocks. */
 esker_status esker__wait_all(esker_device *dev);
 

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -160,6 +161,7 @@ static void poison_followers(esker__queue *q, uint64_t failed)
 
 /* ---- Starting and finishing ---- */
 
+/* In an entered device, which `starting` says to all that this calls. */
 static esker_status start(esker_device *dev, esker__entry *entry)
 {
     esker__queue *q = dev->queue;
@@ -227,7 +229,8 @@ static void start_ready(esker_device *dev)
             take_failures(q, entry, q->started);
         }
         if (entry->status == ESKER_OK) {
-            esker_status st = start(dev, entry);
+            esker_status st = esker__device_enter(dev);
+            if (st == ESKER_OK) st = start(dev, entry);
             if (st != ESKER_OK) fail_entry(entry, st);
         }
         drop_met(entry);
@@ -235,7 +238,7 @@ static void start_ready(esker_device *dev)
     }
 }
 
-/* What has finished is done. Fences are asked for those before `n_ask`; the rest is done if one behind it was seen to pass. */
+/* In an entered device. What has finished is done. Fences are asked for those before `n_ask`; the rest is done if one behind it was seen to pass. */
 static esker_status harvest(esker_device *dev, uint64_t n_ask)
 {
     esker__queue *q = dev->queue;
@@ -244,7 +247,7 @@ static esker_status harvest(esker_device *dev, uint64_t n_ask)
         if (entry->fence.sync && entry->fence.serial > dev->finished) {
             bool passed = false;
             if (q->done >= n_ask) return ESKER_OK;
-            esker_status st = esker__fence_poll(dev, &entry->fence, &passed);
+            esker_status st = esker__fence_ask(dev, &entry->fence, &passed);
             if (st != ESKER_OK || !passed) return st;
         }
         complete(dev);
@@ -334,6 +337,8 @@ static esker_status advance(esker_device *dev, uint64_t n_started, uint64_t n_do
         }
         if (now - begin_ns >= timeout_ns) break;
         st = block(dev, n_done, timeout_ns - (now - begin_ns));
+        if (st == ESKER_OK)
+            st = esker__device_enter(dev); /* waiting for another device of this thread may have entered that one */
         if (now - told_ns < COMPLAIN_NS) continue;
         told_ns = now;
         complain(q, (now - begin_ns) / 1000000000u);
@@ -498,7 +503,8 @@ esker_status esker__queue_add(esker_device *dev, const esker__job *job, const es
     GLuint queries[2] = {entry->queries[0], entry->queries[1]};
     *entry = (esker__entry){
         .job = *job, .callback = desc->callback, .user = desc->user, .queries = {queries[0], queries[1]}};
-    snprintf(entry->label, sizeof entry->label, "%s", desc->label ? desc->label : "step");
+    const char *label = desc->label ? desc->label : "step";
+    memcpy(entry->label, label, strnlen(label, sizeof entry->label - 1)); /* the rest is zeros */
     st = take_waits(dev, entry, desc);
     if (st == ESKER_OK) take_failures(q, entry, q->made);
     if (st == ESKER_OK && q->started == q->made && may_start(entry)) {

@@ -284,11 +284,10 @@ static esker_status submit(esker_plan *plan, const esker_submit_desc *desc, uint
     if (st == ESKER_OK && plan->ticket != ticket) st = check_inputs(plan); /* a callback took them */
     if (st == ESKER_OK) st = write_step_block(plan, slot);
     if (st != ESKER_OK) return st;
-    esker__plan_slot before = plan->slots[slot];
-    plan->slots[slot] = (esker__plan_slot){.unfinished = true};
+    plan->slots[slot].unfinished = true;
     st = esker__queue_add(plan->device, &(esker__job){plan, plan->ticket, start_step, finish_step}, desc, out_number);
     if (st != ESKER_OK) {
-        plan->slots[slot] = before;
+        plan->slots[slot].unfinished = false; /* as next_slot left it */
         return st;
     }
     plan->slots[slot].number = *out_number;
