@@ -27,6 +27,18 @@ static inline uint64_t esker__hash_words(uint64_t hash, const uint64_t *words, s
     return hash;
 }
 
+/** For files and sources: by words, then what is left by bytes. Another value again. */
+static inline uint64_t esker__hash_long(uint64_t hash, const void *bytes, size_t n_bytes)
+{
+    const unsigned char *p = bytes;
+    for (; n_bytes >= 8; p += 8, n_bytes -= 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        hash = esker__hash_words(hash, &word, 1);
+    }
+    return esker__hash(hash, p, n_bytes);
+}
+
 static inline uint64_t esker__hash_text(uint64_t hash, const char *text)
 {
     return esker__hash(hash, text, strlen(text) + 1);

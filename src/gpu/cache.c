@@ -20,7 +20,7 @@
 #include "base/text.h"
 
 #define MAX_FILE_BYTES ((size_t)64 << 20)
-#define CACHE_VERSION  2u
+#define CACHE_VERSION  3u
 
 /* As the machine lays it out: the files are for this machine, and the magic word tells another byte order. */
 typedef struct cache_header {
@@ -57,7 +57,7 @@ esker_status esker__cache_dir(const char *wanted, char **out)
 static bool file_name(const esker_device *dev, const char *source, size_t source_bytes, esker__text *out)
 {
     uint64_t hash = esker__hash_text(ESKER__HASH_START, dev->driver);
-    hash = esker__hash(hash, source, source_bytes);
+    hash = esker__hash_long(hash, source, source_bytes);
     esker__text_add(out, "%s/%016" PRIx64 ".program", dev->cache_dir, hash);
     return !out->failed;
 }
@@ -76,7 +76,8 @@ static const char *parse(const esker_device *dev, const char *source, size_t sou
     uint64_t checksum = header.checksum;
     header.checksum = 0;
     const unsigned char *body = data + sizeof header;
-    uint64_t found = esker__hash(esker__hash(ESKER__HASH_START, &header, sizeof header), body, n_bytes - sizeof header);
+    uint64_t found = esker__hash_long(esker__hash(ESKER__HASH_START, &header, sizeof header), body,
+                                      n_bytes - sizeof header);
     if (found != checksum) return "its checksum is wrong";
     if (header.driver_bytes != strlen(dev->driver) || memcmp(body, dev->driver, header.driver_bytes) != 0)
         return "it was made by another driver";
@@ -167,7 +168,7 @@ void esker__cache_store(esker_device *dev, const char *source, size_t source_byt
         complain(dev, "no host memory");
         goto done;
     }
-    header.checksum = esker__hash(esker__hash(ESKER__HASH_START, &header, sizeof header), file.chars, file.n_chars);
+    header.checksum = esker__hash_long(esker__hash(ESKER__HASH_START, &header, sizeof header), file.chars, file.n_chars);
     if (!make_folders(dev->cache_dir)) {
         char why[300];
         snprintf(why, sizeof why, "%.200s: %s", dev->cache_dir, strerror(errno));

@@ -92,11 +92,12 @@ void esker__kernel_unregister(const char *name);
 
 /**
  * Quarantine (quarantine.c): the kernel is wrong under this driver. It is written down in the device's cache folder for
- * later processes, with `reason` for people; lowerings ask before they choose between kernels. Release undoes it.
+ * later processes, which read the folder when they first ask, with `reason` for people; lowerings ask before they choose between kernels. Release
+ * undoes it.
  */
 esker_status esker__kernel_quarantine(esker_device *dev, const char *name, const char *defines, const char *reason);
 /** ESKER_ERR_NO_MEMORY alone: for whatever else is wrong with the kernel, compiling it finds words. */
-esker_status esker__kernel_is_quarantined(const esker_device *dev, const char *name, const char *defines, bool *out);
+esker_status esker__kernel_is_quarantined(esker_device *dev, const char *name, const char *defines, bool *out);
 void esker__kernel_release(esker_device *dev, const char *name, const char *defines);
 
 /**

@@ -80,8 +80,8 @@ struct esker_device {
     /* Serials count dispatches: how many were queued, and up to which one the CPU knows that they have finished. */
     uint64_t queued, finished;
     bool timing; /* an elapsed-time query runs: GL allows one at a time */
-    bool cache_complained;
-    uint64_t *quarantined; /* hashes of what this device found wrong itself */
+    bool cache_complained, quarantine_read;
+    uint64_t *quarantined; /* hashes of what was found wrong, here or by processes before */
     size_t n_quarantined, quarantined_capacity;
     struct esker__tuning *tuning; /* NULL until it is first asked for */
 

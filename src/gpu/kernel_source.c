@@ -228,7 +228,7 @@ esker_status esker__kernels_hash(uint64_t *out)
         file from;
         esker_status st = find_file(esker__kernel_sources[i].name, &from);
         if (st != ESKER_OK) return st;
-        *out = esker__hash(*out, from.text, from.n_bytes);
+        *out = esker__hash_long(*out, from.text, from.n_bytes);
         esker__free(from.memory);
     }
     return ESKER_OK;

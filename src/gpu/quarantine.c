@@ -4,6 +4,7 @@
  */
 #include "gpu/internal.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,19 +40,42 @@ static bool remembers(const esker_device *dev, uint64_t hash)
     return false;
 }
 
-esker_status esker__kernel_is_quarantined(const esker_device *dev, const char *name, const char *defines, bool *out)
+static esker_status remember(esker_device *dev, uint64_t hash)
+{
+    if (remembers(dev, hash)) return ESKER_OK;
+    if (!esker__grow((void **)&dev->quarantined, &dev->quarantined_capacity, dev->n_quarantined, sizeof *dev->quarantined))
+        return esker__fail_memory(sizeof *dev->quarantined, "quarantine");
+    dev->quarantined[dev->n_quarantined++] = hash;
+    return ESKER_OK;
+}
+
+/* What processes before this one found. The folder is read once: almost always there is nothing, and then no kernel's source need be hashed. */
+static esker_status read_folder(esker_device *dev)
+{
+    if (dev->quarantine_read || !dev->cache_dir[0]) return ESKER_OK;
+    esker_status st = ESKER_OK;
+    DIR *dir = opendir(dev->cache_dir);
+    for (struct dirent *file; st == ESKER_OK && dir && (file = readdir(dir));) {
+        uint64_t hash;
+        int end = 0;
+        if (sscanf(file->d_name, "%16" SCNx64 ".quarantine%n", &hash, &end) == 1 &&
+            end == 16 + (int)strlen(".quarantine") && !file->d_name[end])
+            st = remember(dev, hash);
+    }
+    if (dir) closedir(dir);
+    dev->quarantine_read = st == ESKER_OK;
+    return st;
+}
+
+esker_status esker__kernel_is_quarantined(esker_device *dev, const char *name, const char *defines, bool *out)
 {
     uint64_t hash;
-    esker__text path = {0};
     *out = false;
-    esker_status st = hash_of(dev, name, defines, &hash);
-    if (st != ESKER_OK) return st == ESKER_ERR_NO_MEMORY ? st : ESKER_OK;
-    *out = remembers(dev, hash);
-    if (*out || !dev->cache_dir[0]) return ESKER_OK;
-    if (!file_name(dev, hash, &path)) st = esker__fail_memory(path.capacity, "quarantine");
-    if (st == ESKER_OK) *out = access(path.chars, F_OK) == 0;
-    esker__text_finish(&path);
-    return st;
+    esker_status st = read_folder(dev);
+    if (st != ESKER_OK || !dev->n_quarantined) return st;
+    st = hash_of(dev, name, defines, &hash);
+    if (st == ESKER_OK) *out = remembers(dev, hash);
+    return st == ESKER_ERR_NO_MEMORY ? st : ESKER_OK;
 }
 
 /* For people: nothing reads it but to see that it is there. */
@@ -74,12 +98,11 @@ static esker_status write_file(esker_device *dev, uint64_t hash, const char *nam
 esker_status esker__kernel_quarantine(esker_device *dev, const char *name, const char *defines, const char *reason)
 {
     uint64_t hash;
-    esker_status st = hash_of(dev, name, defines, &hash);
+    esker_status st = read_folder(dev);
+    if (st == ESKER_OK) st = hash_of(dev, name, defines, &hash);
     if (st != ESKER_OK || remembers(dev, hash)) return st;
-    if (!esker__grow((void **)&dev->quarantined, &dev->quarantined_capacity, dev->n_quarantined, sizeof *dev->quarantined))
-        return esker__fail_memory(sizeof *dev->quarantined, "quarantine");
-    dev->quarantined[dev->n_quarantined++] = hash;
-    if (!dev->cache_dir[0]) return ESKER_OK;
+    st = remember(dev, hash);
+    if (st != ESKER_OK || !dev->cache_dir[0]) return st;
     st = write_file(dev, hash, name, defines, reason);
     if (st == ESKER_OK) return st;
     esker__log(ESKER_LOG_WARNING, "the quarantine of %s is forgotten when the device is closed: %s", name,
@@ -91,7 +114,7 @@ void esker__kernel_release(esker_device *dev, const char *name, const char *defi
 {
     uint64_t hash;
     esker__text path = {0};
-    if (hash_of(dev, name, defines, &hash) != ESKER_OK) return;
+    if (read_folder(dev) != ESKER_OK || hash_of(dev, name, defines, &hash) != ESKER_OK) return;
     for (size_t i = 0; i < dev->n_quarantined; i++)
         if (dev->quarantined[i] == hash) dev->quarantined[i--] = dev->quarantined[--dev->n_quarantined];
     if (dev->cache_dir[0] && file_name(dev, hash, &path)) unlink(path.chars);
