@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_uint_fast64_t n_allocations;
 
@@ -10,6 +11,21 @@ void *esker__malloc(size_t n_bytes)
 {
     atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed);
     return malloc(n_bytes ? n_bytes : 1);
+}
+
+#define HUGE_BYTES ((size_t)2 << 20)
+
+void *esker__malloc_large(size_t n_bytes)
+{
+    void *memory;
+    if (n_bytes < 2 * HUGE_BYTES) return esker__malloc(n_bytes);
+    atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed);
+    if (posix_memalign(&memory, HUGE_BYTES, n_bytes) != 0) return NULL;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(memory, n_bytes / HUGE_BYTES * HUGE_BYTES,
+                  MADV_HUGEPAGE); /* advice: where it is not taken nothing is lost */
+#endif
+    return memory;
 }
 
 void *esker__calloc(size_t n_items, size_t item_bytes)

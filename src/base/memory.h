@@ -9,6 +9,8 @@
 /** Like malloc, calloc, realloc, strdup and free, counted. 0 bytes gives a valid pointer. NULL when memory ran out. */
 void *esker__malloc(size_t n_bytes);
 void *esker__calloc(size_t n_items, size_t item_bytes);
+/** As esker__malloc(), for what is large and filled at once: in huge pages where there are any, since a fault for each of 4 KiB takes longer than filling it. */
+void *esker__malloc_large(size_t n_bytes);
 void *esker__realloc(void *old, size_t n_bytes);
 char *esker__strdup(const char *text);
 void esker__free(void *memory);

@@ -47,10 +47,28 @@ float esker__random_unit(esker__random *random)
     return esker__unit_float(esker__random_next(random));
 }
 
+static inline float in_range(uint32_t word, float lo, float hi)
+{
+    float x = lo + (hi - lo) * esker__unit_float(word);
+    return x < hi ? x : nextafterf(hi, lo); /* the sum may round up to hi */
+}
+
 float esker__random_range(esker__random *random, float lo, float hi)
 {
-    float x = lo + (hi - lo) * esker__random_unit(random);
-    return x < hi ? x : nextafterf(hi, lo); /* the sum may round up to hi */
+    return in_range(esker__random_next(random), lo, hi);
+}
+
+void esker__random_fill_range(esker__random *random, float lo, float hi, float *out, uint64_t n)
+{
+    uint64_t i = 0;
+    while (i < n && random->left) out[i++] = esker__random_range(random, lo, hi);
+    for (; n - i >= 4; i += 4) {
+        uint32_t words[4];
+        esker__philox(random->counter, random->key, words);
+        if (++random->counter[0] == 0) random->counter[1]++;
+        for (int k = 0; k < 4; k++) out[i + (uint64_t)k] = in_range(words[k], lo, hi);
+    }
+    while (i < n) out[i++] = esker__random_range(random, lo, hi);
 }
 
 float esker__random_normal(esker__random *random)

@@ -28,6 +28,8 @@ uint32_t esker__random_next(esker__random *random);
 float esker__random_unit(esker__random *random);
 /** In [lo, hi); lo if they are equal. */
 float esker__random_range(esker__random *random, float lo, float hi);
+/** `n` of them: what that many calls give, in half the time. */
+void esker__random_fill_range(esker__random *random, float lo, float hi, float *out, uint64_t n);
 /** Standard normal, by Box and Muller's method; one of the pair is used. */
 float esker__random_normal(esker__random *random);
 /** Unbiased in 0 .. n-1 (rejection); n >= 1. */

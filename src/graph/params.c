@@ -148,9 +148,8 @@ esker_status esker_params_set_group(esker_params *params, int index, int group)
     return ESKER_OK;
 }
 
-void esker__params_fix(esker_params *params)
+static void lay_out(esker_params *params)
 {
-    if (params->fixed) return;
     uint64_t offset = 0;
     for (int group = 0; group <= ESKER_MAX_PARAM_GROUPS; group++) { /* the last: the frozen ones */
         params->group_begin[group] = offset;
@@ -164,6 +163,11 @@ void esker__params_fix(esker_params *params)
     }
     params->trained_elems = params->group_begin[ESKER_MAX_PARAM_GROUPS];
     params->total_elems = offset;
+}
+
+void esker__params_fix(esker_params *params)
+{
+    if (!params->fixed) lay_out(params);
     params->fixed = true;
 }
 
@@ -194,10 +198,9 @@ static void fill(const esker__param *p, uint64_t seed, uint64_t stream, float *v
     }
     esker__random random;
     esker__random_init(&random, seed, stream);
-    for (int64_t i = 0; i < p->n_elems; i++) {
-        if (uniform >= 0)
-            values[i] = esker__random_range(&random, (float)-uniform, (float)uniform);
-        else if (normal >= 0)
+    if (uniform >= 0) esker__random_fill_range(&random, (float)-uniform, (float)uniform, values, (uint64_t)p->n_elems);
+    for (int64_t i = 0; uniform < 0 && i < p->n_elems; i++) {
+        if (normal >= 0)
             values[i] = (float)normal * esker__random_normal(&random);
         else
             values[i] = p->init.kind == ESKER_INIT_CONSTANT ? p->init.value : 0.0f;
@@ -211,34 +214,69 @@ void esker__params_changed(esker_params *params, const int *indices, size_t n)
     for (size_t i = 0; i < n; i++) params->list[indices ? (size_t)indices[i] : i].changed = params->clock;
 }
 
-static esker_status need_host(esker_params *params)
+esker_status esker__params_get_image(esker_params *params, float **out)
 {
-    size_t n_bytes;
-    esker__params_fix(params);
-    if (params->host || params->values.buffer) return ESKER_OK;
+    *out = NULL;
+    if (!params->fixed) lay_out(params);
     if (params->total_elems > SIZE_MAX / sizeof(float))
         return esker__fail(ESKER_ERR_LIMIT, "parameters: %llu elements, more than an address can say",
                            (unsigned long long)params->total_elems);
-    n_bytes = (size_t)params->total_elems * sizeof(float);
-    params->host = esker__calloc(1, n_bytes);
-    return params->host ? ESKER_OK : esker__fail_memory(n_bytes, "parameters");
+    size_t n_bytes = (size_t)params->total_elems * sizeof(float);
+    float *image = esker__malloc_large(n_bytes);
+    if (!image) return esker__fail_memory(n_bytes, "parameters");
+    for (size_t i = 0; i < params->n; i++) {
+        uint64_t n_elems = (uint64_t)params->list[i].n_elems, end = esker__round_up(n_elems, ESKER__PARAM_ALIGN);
+        memset(image + params->list[i].offset + n_elems, 0, (size_t)(end - n_elems) * sizeof *image);
+    }
+    *out = image;
+    return ESKER_OK;
+}
+
+esker_status esker__params_set_image(esker_params *params, float *image)
+{
+    esker_status st = ESKER_OK;
+    params->fixed = true;
+    for (size_t i = 0; i < params->n; i++) params->list[i].chosen = true;
+    if (params->values.buffer) {
+        st = esker__memory_write(&params->values, 0, image, params->total_elems * sizeof(float));
+        esker__free(image);
+    } else {
+        esker__free(params->host);
+        params->host = image;
+    }
+    esker__params_changed(params, NULL, 0);
+    return st;
+}
+
+static esker_status need_host(esker_params *params)
+{
+    if (params->host || params->values.buffer) return ESKER_OK;
+    esker_status st = esker__params_get_image(params, &params->host);
+    if (st == ESKER_OK) params->fixed = true;
+    return st;
+}
+
+/* Of those that nobody wrote. On a device all have values. */
+static esker_status draw_missing(esker_params *params)
+{
+    bool missing = false;
+    for (size_t i = 0; i < params->n; i++) missing |= !params->list[i].chosen;
+    esker_status st = missing ? need_host(params) : ESKER_OK;
+    for (size_t i = 0; st == ESKER_OK && i < params->n; i++) {
+        esker__param *p = &params->list[i];
+        if (!p->chosen) fill(p, 0, i, params->host + p->offset);
+        p->chosen = true;
+    }
+    return st;
 }
 
 esker_status esker_params_init_values(esker_params *params, uint64_t seed)
 {
-    esker_status st = need_host(params);
+    float *values;
+    esker_status st = esker__params_get_image(params, &values);
     if (st != ESKER_OK) return st;
-    float *values = params->host;
-    size_t n_bytes = (size_t)params->total_elems * sizeof(float);
-    if (!values && !(values = esker__calloc(1, n_bytes))) return esker__fail_memory(n_bytes, "parameters");
     for (size_t i = 0; i < params->n; i++) fill(&params->list[i], seed, i, values + params->list[i].offset);
-    if (params->values.buffer) {
-        st = n_bytes ? esker__memory_write(&params->values, 0, values, n_bytes) : ESKER_OK;
-        esker__free(values);
-    }
-    if (st == ESKER_OK) params->initialised = true;
-    esker__params_changed(params, NULL, 0);
-    return st;
+    return esker__params_set_image(params, values);
 }
 
 static esker_status check_access(const esker_params *params, int index, int64_t n_elems)
@@ -255,7 +293,7 @@ static esker_status check_access(const esker_params *params, int index, int64_t 
 esker_status esker_params_read(esker_params *params, int index, float *out, int64_t n_elems)
 {
     esker_status st = check_access(params, index, n_elems);
-    if (st == ESKER_OK && !params->initialised) st = esker_params_init_values(params, 0);
+    if (st == ESKER_OK) st = draw_missing(params);
     if (st != ESKER_OK) return st;
     const esker__param *p = &params->list[index];
     size_t n_bytes = (size_t)n_elems * sizeof(float);
@@ -267,10 +305,11 @@ esker_status esker_params_read(esker_params *params, int index, float *out, int6
 esker_status esker_params_write(esker_params *params, int index, const float *values, int64_t n_elems)
 {
     esker_status st = check_access(params, index, n_elems);
-    if (st == ESKER_OK && !params->initialised) st = esker_params_init_values(params, 0);
+    if (st == ESKER_OK) st = need_host(params);
     if (st != ESKER_OK) return st;
-    const esker__param *p = &params->list[index];
+    esker__param *p = &params->list[index];
     size_t n_bytes = (size_t)n_elems * sizeof(float);
+    p->chosen = true;
     if (params->values.buffer)
         st = esker__memory_write(&params->values, p->offset * sizeof(float), values, n_bytes);
     else
@@ -299,7 +338,7 @@ esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gr
         return esker__fail(ESKER_ERR_INVALID, "parameters: they live on another device");
     if (!params->n) return ESKER_OK;
     if (!params->values.buffer) {
-        if (!params->initialised) st = esker_params_init_values(params, 0);
+        st = draw_missing(params);
         if (st != ESKER_OK) return st;
         uint64_t n_bytes = params->total_elems * sizeof(float);
         esker__memory values;

@@ -20,6 +20,7 @@ typedef struct esker__param {
     esker_shape shape;
     esker_init init;
     bool frozen;
+    bool chosen; /* it has values: written, or drawn */
     int group;
     int64_t n_elems;
     uint64_t offset;  /* elements from the start of the arena; set when the layout is fixed */
@@ -32,7 +33,6 @@ struct esker_params {
     esker__param *list;
     size_t n, capacity;
     bool fixed;             /* the layout is; no parameter can be added any more */
-    bool initialised;       /* values were chosen */
     uint64_t trained_elems; /* the part of the arena before the frozen parameters */
     uint64_t total_elems;
     uint64_t clock; /* counts changes of values, in the order of the device's queue */
@@ -50,12 +50,20 @@ esker_status esker__params_add(esker_params *params, const esker_param_desc *des
 void esker__params_fix(esker_params *params);
 
 /**
+ * New values for all parameters in one piece. get_image: host memory for the whole arena, with zeros between the parameters, each of which is then
+ * filled at its offset; these are valid until a parameter is added. set_image takes it over, also when writing it to the device fails; without that, esker__free() it.
+ * Errors     get_image: ESKER_ERR_LIMIT, ESKER_ERR_NO_MEMORY. set_image: those of esker__memory_write(), and then the old values may be gone.
+ */
+esker_status esker__params_get_image(esker_params *params, float **out);
+esker_status esker__params_set_image(esker_params *params, float *image);
+
+/**
  * The values of these parameters (all of them: NULL) were changed, or dispatches were queued that do. Whoever writes values says so, so that
  * what plans keep of them is made again.
  */
 void esker__params_changed(esker_params *params, const int *indices, size_t n);
 
-/** Move the values to `dev` (choosing them first if nobody did) and make the gradient arena and `n_state` state arenas there. */
+/** Move the values to `dev` (drawing those first that nobody wrote) and make the gradient arena and `n_state` state arenas there. */
 esker_status esker__params_bind(esker_params *params, esker_device *dev, bool gradients, int n_state);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "graph/params.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 
@@ -139,24 +140,19 @@ static esker_status check_tensors(const esker__safetensors *file, const esker_pa
     return ESKER_OK;
 }
 
-/* All tensors are read before the first parameter changes. */
+/* All tensors are read, each to where its parameter lies, before the first parameter changes. */
 static esker_status read_weights(const esker__safetensors *file, esker_params *params)
 {
+    float *image;
     esker_status st = check_tensors(file, params);
-    if (st != ESKER_OK) return st;
-    if (file->data_bytes > SIZE_MAX) return esker__fail_memory(SIZE_MAX, file->path);
-    char *data = esker__malloc((size_t)file->data_bytes);
-    if (!data) return esker__fail_memory((size_t)file->data_bytes, file->path);
-    for (size_t i = 0; st == ESKER_OK && i < file->n_tensors; i++)
-        st = esker__safetensors_read(file, &file->tensors[i], data + file->tensors[i].begin);
+    if (st != ESKER_OK || esker_params_count(params) == 0) return st;
+    st = esker__params_get_image(params, &image);
     for (size_t i = 0; st == ESKER_OK && i < file->n_tensors; i++) {
-        const esker__stored_tensor *tensor = &file->tensors[i];
-        /* Float tensors without gaps between them begin at multiples of 4. */
-        st = esker_params_write(params, esker_params_find(params, tensor->name),
-                                (const float *)(void *)(data + tensor->begin),
-                                (int64_t)((tensor->end - tensor->begin) / sizeof(float)));
+        const esker__param *p = &params->list[esker_params_find(params, file->tensors[i].name)];
+        st = esker__safetensors_read(file, &file->tensors[i], image + p->offset);
     }
-    esker__free(data);
+    if (st == ESKER_OK) return esker__params_set_image(params, image);
+    esker__free(image);
     return st;
 }
 

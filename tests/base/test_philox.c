@@ -90,6 +90,25 @@ static void ranges_keep_their_ends(void **state)
     }
 }
 
+static void many_at_once_are_the_same(void **state)
+{
+    (void)state;
+    float got[67], want[67];
+    for (int before = 0; before < 5; before++) {
+        for (uint64_t n = 0; n <= 67; n++) {
+            esker__random random, one_by_one;
+            esker__random_init(&random, test_seed(), n);
+            random.counter[0] = UINT32_MAX - 3; /* the low word of the counter carries over on the way */
+            for (int i = 0; i < before; i++) esker__random_next(&random);
+            one_by_one = random;
+            esker__random_fill_range(&random, -0.3f, 2, got, n);
+            for (uint64_t i = 0; i < n; i++) want[i] = esker__random_range(&one_by_one, -0.3f, 2);
+            assert_memory_equal(got, want, n * sizeof *got);
+            assert_int_equal(esker__random_next(&random), esker__random_next(&one_by_one));
+        }
+    }
+}
+
 static void normals_have_their_moments(void **state)
 {
     (void)state;
@@ -154,6 +173,7 @@ int main(void)
         cmocka_unit_test(unit_floats_stay_below_one),
         cmocka_unit_test(sequences_follow_the_counter),
         cmocka_unit_test(ranges_keep_their_ends),
+        cmocka_unit_test(many_at_once_are_the_same),
         cmocka_unit_test(normals_have_their_moments),
         cmocka_unit_test(below_is_even),
     };

@@ -235,6 +235,49 @@ static void values_without_a_device(void **state)
     assert_null(esker_params_ref(NULL));
 }
 
+static void what_nobody_writes_is_drawn(void **state)
+{
+    (void)state;
+    float drawn[3][32], values[32], got[32];
+    for (int i = 0; i < 32; i++) values[i] = (float)i;
+    for (int mode = 0; mode < 3; mode++) {
+        esker_graph *graph = new_graph(NULL);
+        esker_params *params = esker_graph_get_params(graph);
+        for (int i = 0; i < 3; i++)
+            esker_parameter(graph, &(esker_param_desc){.name = (char[2]){(char)('a' + i)},
+                                                       .shape = {1, {32}},
+                                                       .init = {.kind = ESKER_INIT_UNIFORM, .value = 1}});
+        float *image;
+        switch (mode) {
+        case 0: /* none is written */
+            for (int i = 0; i < 3; i++) assert_ok(esker_params_read(params, i, drawn[i], 32));
+            break;
+        case 1: /* one is, before and after the others were drawn */
+            assert_ok(esker_params_write(params, 1, values, 32));
+            for (int i = 0; i < 3; i++) {
+                assert_ok(esker_params_read(params, i, got, 32));
+                assert_memory_equal(got, i == 1 ? values : drawn[i], sizeof got);
+            }
+            assert_ok(esker_params_write(params, 0, values, 32));
+            assert_ok(esker_params_read(params, 0, got, 32));
+            assert_memory_equal(got, values, sizeof got);
+            break;
+        case 2: /* all are, in one piece; until then a parameter may be added */
+            assert_ok(esker__params_get_image(params, &image));
+            assert_false(params->fixed);
+            for (int i = 0; i < 3; i++) memcpy(image + params->list[i].offset, drawn[2 - i], sizeof drawn[0]);
+            assert_ok(esker__params_set_image(params, image));
+            assert_true(params->fixed);
+            for (int i = 0; i < 3; i++) {
+                assert_ok(esker_params_read(params, i, got, 32));
+                assert_memory_equal(got, drawn[2 - i], sizeof got);
+            }
+            break;
+        }
+        esker_graph_destroy(graph);
+    }
+}
+
 #define N_THREADS 4
 #define N_REFS    4000
 
@@ -264,10 +307,10 @@ static void references_count_from_any_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_name_is_one_parameter),          cmocka_unit_test(bad_starts_are_refused),
-        cmocka_unit_test(the_layout_is_aligned_and_final),  cmocka_unit_test(starts_have_their_spread),
-        cmocka_unit_test(starts_depend_on_seed_and_order),  cmocka_unit_test(values_without_a_device),
-        cmocka_unit_test(references_count_from_any_thread),
+        cmocka_unit_test(a_name_is_one_parameter),         cmocka_unit_test(bad_starts_are_refused),
+        cmocka_unit_test(the_layout_is_aligned_and_final), cmocka_unit_test(starts_have_their_spread),
+        cmocka_unit_test(starts_depend_on_seed_and_order), cmocka_unit_test(values_without_a_device),
+        cmocka_unit_test(what_nobody_writes_is_drawn),     cmocka_unit_test(references_count_from_any_thread),
     };
     return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
