@@ -100,7 +100,8 @@ typedef struct esker__reference {
     double *
         magnitude[ESKER__MAX_OUTPUTS]; /* NULL, or to fill: the sum of |terms| behind each element. Left untouched (it holds
                                                NAN) where |out| says it, as in most elementwise ops */
-    int bound; /* not 0: magnitude[0] holds what op->magnitudes found, and is what to take for the sums of |terms| */
+    int bound;   /* not 0: magnitude[0] holds what op->magnitudes found, and is what to take for the sums of |terms| */
+    double more; /* beyond the op's tolerance, in eps of magnitude: kernels read halves of another form of an input */
     uint64_t seed, step; /* for random and update ops; step counts from 0 */
     /* For update ops, contiguous as in the arenas, `n_update` elements each: */
     float lr;

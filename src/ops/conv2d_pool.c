@@ -158,7 +158,7 @@ static void reference(const esker__reference *r)
 
     const double *y = r->out[WHOLE], *off = r->magnitude[WHOLE];
     const int64_t *from = p.node.type.shape.dims, *to = r->node->type.shape.dims;
-    double k = off ? esker__conv2d_tolerance(&p.node) * 0x1p-24 : 0;
+    double k = off ? (esker__conv2d_tolerance(&p.node) + r->more) * 0x1p-24 : 0;
     int64_t at = 0, blocks = (to[1] + 3) / 4;
     uint32_t words[1];
     for (int64_t i = 0, n = to[0] * blocks * to[2] * to[3]; i < n; i++) {

@@ -184,6 +184,7 @@ static bool binds(const esker__check_run *r, const esker__plan_dispatch *d, cons
     esker__extent extent = {v->storage, begin, begin + esker__node_bytes(x) / (v->half ? 2 : 1)};
     for (int i = 0; i < d->n_operands; i++) {
         if (only_writes && !d->operands[i].write) continue;
+        if (d->operands[i].value == v->half_copy) return true;
         if (v->storage == ESKER__STORAGE_ARENA && d->operands[i].value != value) continue;
         if (esker__extents_meet(extent, esker__operand_extent(r->plan, &d->operands[i]))) return true;
     }

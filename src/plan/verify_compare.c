@@ -126,11 +126,11 @@ static int bound_of(const esker__check_run *r)
     return bound;
 }
 
-static esker_status compare_outputs(esker__check_run *r, verdict *v, double *const *want, double *const *magnitude)
+static esker_status compare_outputs(esker__check_run *r, verdict *v, const esker__reference *base, double *const *want,
+                                    double *const *magnitude)
 {
     const esker__op *op = r->node->op;
-    double k = tolerance_of(r->node);
-    if (esker__check_reads_prepared_halves(r)) k += HALF / EPS;
+    double k = tolerance_of(r->node) + base->more;
     for (int o = 0; o < op->n_outputs; o++) {
         char where[32];
         if (!r->record->got[o]) continue;
@@ -348,11 +348,12 @@ esker_status esker__check_compare(esker__check_run *r)
         for (int i = 0; i < rec->n_arenas; i++) wanted[i] = rec->arenas[i].want;
         if (rec->n_arenas) fill_update(r, wanted, &base);
         base.bound = bound_of(r);
+        if (esker__check_reads_prepared_halves(r)) base.more = HALF / EPS;
         if (base.bound) st = op->magnitudes(&base);
         if (st == ESKER_OK) op->reference(&base);
         if (st == ESKER_OK && op->update) op->update(&base);
         if (st == ESKER_OK && rec->n_arenas) st = compare_arenas(r, &v, &base, base.magnitude);
-        if (st == ESKER_OK) st = compare_outputs(r, &v, base.out, base.magnitude);
+        if (st == ESKER_OK) st = compare_outputs(r, &v, &base, base.out, base.magnitude);
     }
     if (st == ESKER_OK && effect) st = compare_changed_inputs(r, &v);
     if (st == ESKER_OK) st = tell(r, &v);
