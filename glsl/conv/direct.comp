@@ -21,6 +21,7 @@
 //           EXACT: n_tiles is beyond 2^22, where division by reciprocals is not exact
 //           FOURS: y lies in fours of channels, f32 [images, ceil(f_all / 4), rows, columns, 4], zero beyond the last; y_u, y_v are in elements, y_channel in
 //           pixels; without groups; PADS: channels of the last four, where they are not four
+//           APART: y_v is not 1, which matters where y holds halves
 //           SHARE (with CH 8): the weights of `chunk` input channels at a time go through shared memory, for GPUs where it is fast
 // Limits    64 invocations; at most 4 storage blocks; no shared memory, with SHARE 8 KiB: chunk * taps_y * taps_x <= 256.
 //           CH, PX 8 need about 100 registers: large GPUs only
@@ -69,7 +70,17 @@ layout(std430, binding = 1) readonly buffer W { float w[]; };
 layout(std430, binding = 2) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
+#ifndef FLOAT16
+#define FLOAT16 0
+#endif
+#define PAIRS (FLOAT16 >> OUT_BINDING & 1) // y holds them: words of two are written by one invocation, where they can be
+#if PAIRS && FOURS && !PADS && CH >= 4
+#define WHOLE 1 // an invocation has all channels of its fours
+layout(std430, binding = OUT_BINDING) writeonly buffer Y { vec4 y[]; };
+#else
+#define WHOLE 0
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { float y[]; };
+#endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
     uint n_tiles, tiles_x, rows, columns, f_out, c_in;
@@ -99,13 +110,19 @@ float pixel(int row, int column)
     return column >= 0 && column < x_w ? t : 0.0;
 }
 
-void store4(uint at, uint column, vec4 s)
+#if WHOLE
+// Four channels of a pixel.
+void store(uint image, uint f, uint u, uint column, vec4 s)
 {
-    if (column < columns) y[at] = tail(s.x, at);
-    if (column + 1u < columns) y[at + y_v] = tail(s.y, at + y_v);
-    if (column + 2u < columns) y[at + 2u * y_v] = tail(s.z, at + 2u * y_v);
-    if (column + 3u < columns) y[at + 3u * y_v] = tail(s.w, at + 3u * y_v);
+    if (f >= f_out || column >= columns) return;
+#if BIAS
+    s += vec4(bias[f * bias_step], bias[(f + 1u) * bias_step], bias[(f + 2u) * bias_step], bias[(f + 3u) * bias_step]);
+#endif
+    uint at = (image * (f_out >> 2) + (f >> 2)) * y_channel * 4u + u * y_u + column * y_v;
+    y[at >> 2] = vec4(tail(s.x, at), tail(s.y, at + 1u), tail(s.z, at + 2u), tail(s.w, at + 3u));
 }
+#else
+#include "conv/store4"
 
 // Channel f, the group's first channel included, of those below f_end.
 void store(uint image, uint f, uint f_end, uint u, uint column, vec4 s, vec4 t)
@@ -133,6 +150,7 @@ void store(uint image, uint f, uint f_end, uint u, uint column, vec4 s, vec4 t)
     store4(at + 4u * y_v, column + 4u, t);
 #endif
 }
+#endif
 
 void main()
 {
@@ -152,9 +170,9 @@ void main()
     int w0 = int(f) * w_f + w_first + int(g) * w_group;
     uint c_first = image * c_all + g * c_in;
     f += g * f_out;
-    uint f_end = g * f_out + f_out;
+    uint f_begin = g * f_out + (group.z - g * tiles_f) * uint(CH), f_end = g * f_out + f_out;
 #else
-    uint f = min(group.z * uint(CH), f_out - min(f_out, uint(CH)));
+    uint f_begin = group.z * uint(CH), f = min(group.z * uint(CH), f_out - min(f_out, uint(CH)));
     int w0 = int(f) * w_f + w_first;
     uint c_first = image * c_in, f_end = f_out;
 #endif
@@ -280,7 +298,23 @@ void main()
     if (outside) return;
 #endif
 
+#if WHOLE
+#define STORE(I, E)                                                                                                              \
+    store(image, f, u, column + uint(I), vec4(s0.E, s1.E, s2.E, s3.E));                                                          \
+    if (PX == 8) store(image, f, u, column + uint(I + 4), vec4(t0.E, t1.E, t2.E, t3.E));                                         \
+    if (CH == 8) store(image, f + 4u, u, column + uint(I), vec4(s4.E, s5.E, s6.E, s7.E));                                        \
+    if (CH == 8 && PX == 8) store(image, f + 4u, u, column + uint(I + 4), vec4(t4.E, t5.E, t6.E, t7.E));
+    STORE(0, x)
+    STORE(1, y)
+    STORE(2, z)
+    STORE(3, w)
+#else
+#if PAIRS // nothing twice: what is written beside others is not only written
+#define STORE(F, S, T)                                                                                                           \
+    if (F >= f_begin) store(image, F, f_end, u, column, S, T);
+#else
 #define STORE(F, S, T) store(image, F, f_end, u, column, S, T);
+#endif
     STORE(f, s0, t0)
 #if CH >= 2
     STORE(f + 1u, s1, t1)
@@ -294,5 +328,6 @@ void main()
     STORE(f + 5u, s5, t5)
     STORE(f + 6u, s6, t6)
     STORE(f + 7u, s7, t7)
+#endif
 #endif
 }

@@ -114,18 +114,13 @@ void keep_x(uint e, vec4 value)
     if (e < uint(N_X)) tile[e] = value;
 }
 
-#if !POOLING
+#if VY && !POOLING
 void store4(uint at, uint column, vec4 s)
 {
-#if VY
     y[at >> 2] = tail4(s, at);
-#else
-    y[at] = tail(s.x, at);
-    if (column + 1u < columns) y[at + y_v] = tail(s.y, at + y_v);
-    if (column + 2u < columns) y[at + 2u * y_v] = tail(s.z, at + 2u * y_v);
-    if (column + 3u < columns) y[at + 3u * y_v] = tail(s.w, at + 3u * y_v);
-#endif
 }
+#elif !POOLING
+#include "conv/store4"
 #endif
 
 #include "conv/fours_of_taps"

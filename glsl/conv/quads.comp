@@ -70,13 +70,7 @@ void store(uint image, uint f, uint u, uint column, vec4 s)
     y[at] = vec4(s.x, left > 1u ? s.y : 0.0, left > 2u ? s.z : 0.0, left > 3u ? s.w : 0.0);
 }
 #else
-void store4(uint at, uint column, vec4 s)
-{
-    if (column < columns) y[at] = tail(s.x, at);
-    if (column + 1u < columns) y[at + y_v] = tail(s.y, at + y_v);
-    if (column + 2u < columns) y[at + 2u * y_v] = tail(s.z, at + 2u * y_v);
-    if (column + 3u < columns) y[at + 3u * y_v] = tail(s.w, at + 3u * y_v);
-}
+#include "conv/store4"
 
 // Channel f, the group's first channel included, of those below f_end.
 void store(uint image, uint f, uint f_end, uint u, uint column, vec4 s, vec4 t)

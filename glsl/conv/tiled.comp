@@ -280,13 +280,7 @@ vec4 four_of_w(int from, int n)
 #endif
 
 #if !VY && !POOLING
-void store4(uint at, uint column, vec4 s)
-{
-    if (column < columns) y[at] = tail(s.x, at);
-    if (column + 1u < columns) y[at + y_v] = tail(s.y, at + y_v);
-    if (column + 2u < columns) y[at + 2u * y_v] = tail(s.z, at + 2u * y_v);
-    if (column + 3u < columns) y[at + 3u * y_v] = tail(s.w, at + 3u * y_v);
-}
+#include "conv/store4"
 #if PHASES
 // Four even columns and the odd ones between them.
 void store8(uint at, uint column, vec4 s, vec4 t)

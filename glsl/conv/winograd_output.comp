@@ -31,6 +31,9 @@ layout(std430, binding = 0) readonly buffer Sums { float m[]; };
 layout(std430, binding = 1) readonly buffer Bias { float bias[]; };
 #endif
 TAIL
+#ifndef FLOAT16
+#define FLOAT16 0
+#endif
 #if QUADS
 layout(std430, binding = OUT_BINDING) writeonly buffer Y { vec4 y[]; };
 #else
@@ -62,10 +65,32 @@ vec4 column(uint at)
 #endif
 
 #if !QUADS
+#if FLOAT16 >> OUT_BINDING & 1
+void store_row(uint at, uint u, uint v, vec4 s)
+{
+    if (u >= rows || v >= columns) return;
+    uint here = min(columns - v, uint(M));
+    vec4 t = vec4(tail(s.x, at), 0.0, 0.0, 0.0);
+    if (here > 1u) t.y = tail(s.y, at + 1u);
+    if (here > 2u) t.z = tail(s.z, at + 2u);
+    if (here > 3u) t.w = tail(s.w, at + 3u);
+    halves_put4(y, at, here, t);
+}
+#else
 void store(uint at, uint u, uint v, float t)
 {
     if (u < rows && v < columns) y[at] = tail(t, at);
 }
+void store_row(uint at, uint u, uint v, vec4 s)
+{
+    store(at, u, v, s.x);
+    store(at + 1u, u, v + 1u, s.y);
+#if M == 4
+    store(at + 2u, u, v + 2u, s.z);
+    store(at + 3u, u, v + 3u, s.w);
+#endif
+}
+#endif
 #endif
 
 void main()
@@ -85,10 +110,8 @@ void main()
 #if M == 2
     vec2 c0 = column(at), c1 = column(at + n), c2 = column(at + 2u * n), c3 = column(at + 3u * n);
     vec2 s0 = c0 + c1 + c2 + more, s1 = c1 - c2 - c3 + more;
-    store(to, u, v, s0.x);
-    store(to + 1u, u, v + 1u, s1.x);
-    store(to + columns, u + 1u, v, s0.y);
-    store(to + columns + 1u, u + 1u, v + 1u, s1.y);
+    store_row(to, u, v, vec4(s0.x, s1.x, 0.0, 0.0));
+    store_row(to + columns, u + 1u, v, vec4(s0.y, s1.y, 0.0, 0.0));
 #else
     vec4 c1 = column(at + n), c2 = column(at + 2u * n), even_a = c1 + c2, odd_a = c1 - c2;
     vec4 c3 = column(at + 3u * n), c4 = column(at + 4u * n), even_b = c3 + c4, odd_b = c3 - c4;
@@ -110,11 +133,7 @@ void main()
     if (u + 2u < rows) y[(to + 2u * columns) >> 2] = y2;
     if (u + 3u < rows) y[(to + 3u * columns) >> 2] = y3;
 #else
-#define ROW(r, d)                                                                                                                \
-    store(to + r * columns, u + r, v, s0.d);                                                                                     \
-    store(to + r * columns + 1u, u + r, v + 1u, s1.d);                                                                           \
-    store(to + r * columns + 2u, u + r, v + 2u, s2.d);                                                                           \
-    store(to + r * columns + 3u, u + r, v + 3u, s3.d);
+#define ROW(r, d) store_row(to + r * columns, u + r, v, vec4(s0.d, s1.d, s2.d, s3.d));
     ROW(0u, x)
     ROW(1u, y)
     ROW(2u, z)

@@ -8,6 +8,9 @@
 #ifndef FROM
 #define FROM 0
 #endif
+#ifndef FLOAT16
+#define FLOAT16 0
+#endif
 precision highp float;
 precision highp int;
 layout(local_size_x = 64) in;
@@ -23,14 +26,19 @@ layout(std140, binding = 0) uniform Params {
     uint n, channels, pixels, quads, fold;
 };
 
-void main()
+// The fours i; `two`: and the ones behind it.
+void convert(uint i, bool two)
 {
-    uvec3 group = gl_WorkGroupID + group_base;
-    uint i = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
-    if (i >= n) return;
     uint plane = i / pixels, pixel = i - plane * pixels, image = plane / quads, c = (plane - image * quads) * 4u;
     uint left = channels - c, at = (image * channels + c) * pixels + pixel;
-#if FROM
+#if FROM && (FLOAT16 >> 1 & 1)
+    uint here = two ? 2u : 1u;
+    vec4 t = x[i], next = x[i + here - 1u];
+    halves_put4(y, at, here, vec4(t.x, next.x, 0.0, 0.0));
+    if (left > 1u) halves_put4(y, at + pixels, here, vec4(t.y, next.y, 0.0, 0.0));
+    if (left > 2u) halves_put4(y, at + 2u * pixels, here, vec4(t.z, next.z, 0.0, 0.0));
+    if (left > 3u) halves_put4(y, at + 3u * pixels, here, vec4(t.w, next.w, 0.0, 0.0));
+#elif FROM
     vec4 t = x[i];
     y[at] = t.x;
     if (left > 1u) y[at + pixels] = t.y;
@@ -39,5 +47,20 @@ void main()
 #else
     vec4 t = vec4(x[at], x[at + min(1u, left - 1u) * pixels], x[at + min(2u, left - 1u) * pixels], x[at + min(3u, left - 1u) * pixels]);
     y[i] = vec4(t.x, left > 1u ? t.y : 0.0, left > 2u ? t.z : 0.0, left > 3u ? t.w : 0.0);
+#endif
+}
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint i = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+#if FROM && (FLOAT16 >> 1 & 1) // two pixels for each of the first invocations
+    i *= 2u;
+    if (i >= n) return;
+    bool beside = (i + 1u) % pixels != 0u;
+    convert(i, beside);
+    if (!beside && i + 1u < n) convert(i + 1u, false);
+#else
+    if (i < n) convert(i, false);
 #endif
 }

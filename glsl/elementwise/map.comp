@@ -45,7 +45,10 @@
 #endif
 // Element types: the numbers of esker_dtype, 0 float, 1 int, 2 bytes; for copies 3, words of any meaning (all, with WORDS), and 5,
 // halves of any meaning, two to a word, as uint.
-#ifdef WORDS
+#ifndef FLOAT16
+#define FLOAT16 0
+#endif
+#if defined WORDS && !FLOAT16 // where a block holds halves, words are the floats that they are
 #define TYPE_A 3
 #define TYPE_B 3
 #define TYPE_C 3

@@ -12,13 +12,23 @@ precision highp float;
 precision highp int;
 
 layout(local_size_x = 8, local_size_y = 8) in;
+#define BYTES 0
+#include "shape/words"
 
 #if V == 4
+#if FLOATS
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+#else
 layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
-layout(std430, binding = 1) writeonly buffer Y { uvec4 y[]; };
+#endif
+layout(std430, binding = 1) writeonly buffer Y { WORD4 y[]; };
+#else
+#if FLOATS
+layout(std430, binding = 0) readonly buffer X { float x[]; };
 #else
 layout(std430, binding = 0) readonly buffer X { uint x[]; };
-layout(std430, binding = 1) writeonly buffer Y { uint y[]; };
+#endif
+layout(std430, binding = 1) writeonly buffer Y { WORD1 y[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -40,14 +50,14 @@ void main()
     to >>= 2u;
     uint across = columns >> 2u;
     uint down = rows >> 2u;
-    uvec4 a = x[from];
-    uvec4 b = x[from + across];
-    uvec4 c = x[from + 2u * across];
-    uvec4 d = x[from + 3u * across];
-    y[to] = uvec4(a.x, b.x, c.x, d.x);
-    y[to + down] = uvec4(a.y, b.y, c.y, d.y);
-    y[to + 2u * down] = uvec4(a.z, b.z, c.z, d.z);
-    y[to + 3u * down] = uvec4(a.w, b.w, c.w, d.w);
+    WORD4 a = x[from];
+    WORD4 b = x[from + across];
+    WORD4 c = x[from + 2u * across];
+    WORD4 d = x[from + 3u * across];
+    y[to] = WORD4(a.x, b.x, c.x, d.x);
+    y[to + down] = WORD4(a.y, b.y, c.y, d.y);
+    y[to + 2u * down] = WORD4(a.z, b.z, c.z, d.z);
+    y[to + 3u * down] = WORD4(a.w, b.w, c.w, d.w);
 #else
     uint n_rows = min(rows - row, 4u);
     uint n_columns = min(columns - column, 4u);

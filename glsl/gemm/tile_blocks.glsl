@@ -185,7 +185,7 @@ Block block_b(uint j, uint at)
 #endif
 
 // CUT(s, p): s, or zeros if p is none of this split's, by selection, since what lies there may be infinite; main() says which.
-#define TURNED(X, Y, Z, W, c) vec4(X.c, Y.c, Z.c, W.c)
+#define TURNED(X, Y, Z, W, e) vec4(X.e, Y.e, Z.e, W.e)
 #define PUT(TILE, to, ROWS, at, X, Y, Z, W)                                                                                     \
     TILE(to) = CUT(X, at);                                                                                                      \
     TILE((to) + ROWS) = CUT(Y, at + 1u);                                                                                        \

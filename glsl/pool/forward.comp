@@ -14,6 +14,9 @@
 #ifndef EXACT
 #define EXACT 0
 #endif
+#ifndef FLOAT16
+#define FLOAT16 0
+#endif
 precision highp float;
 precision highp int;
 layout(local_size_x = 64) in;
@@ -29,11 +32,8 @@ layout(std140, binding = 0) uniform Params {
 
 #include "shape/divide"
 
-void main()
+float pooled(uint e)
 {
-    uvec3 group = gl_WorkGroupID + group_base;
-    uint e = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
-    if (e >= n_elems) return;
     uint line = divide(e, columns, by_columns), plane = divide(line, rows, by_rows);
     int top = int(line - plane * rows) * stride_y - pad_y, left = int(e - line * columns) * stride_x - pad_x;
     int y_begin = max(top, 0), y_end = min(top + window_y, x_h), x_begin = max(left, 0), x_end = min(left + window_x, x_w);
@@ -53,10 +53,27 @@ void main()
 #endif
         }
 #if MEAN == 2
-    y[e] = s / float((y_end - y_begin) * (x_end - x_begin));
+    return s / float((y_end - y_begin) * (x_end - x_begin));
 #elif MEAN
-    y[e] = s * scale;
+    return s * scale;
 #else
-    y[e] = s;
+    return s;
+#endif
+}
+
+void main()
+{
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint e = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+#if FLOAT16 >> 1 & 1 // two for each of the first invocations
+    e *= 2u;
+    if (e >= n_elems) return;
+    uint here = min(n_elems - e, 2u);
+    vec4 t = vec4(pooled(e), 0.0, 0.0, 0.0);
+    if (here > 1u) t.y = pooled(e + 1u);
+    halves_put4(y, e, here, t);
+#else
+    if (e >= n_elems) return;
+    y[e] = pooled(e);
 #endif
 }

@@ -17,6 +17,10 @@
 #define EXACT 0
 #endif
 #define NO_WINNER 255u
+#ifndef FLOAT16
+#define FLOAT16 0
+#endif
+#define PAIRS ((FLOAT16 >> 1 & 1) && !WINNERS)
 precision highp float;
 precision highp int;
 layout(local_size_x = 64) in;
@@ -34,31 +38,59 @@ layout(std140, binding = 0) uniform Params {
 
 #include "shape/divide"
 
+// The largest of a window, the first of channel `channel`, and which it is.
+float largest_of(uint channel, uint u, uint v, out uint winner)
+{
+    uint from = (channel * x_h + u * window_y) * x_w + v * window_x, at = 0u;
+    float largest = x[from];
+    winner = 0u;
+    for (uint p = 0u; p < window_y; p++, from += x_w)
+        for (uint q = 0u; q < window_x; q++, at++) {
+            float t = x[from + q];
+            if (t > largest || isnan(t)) {
+                largest = t;
+                winner = at;
+            }
+        }
+#if GATED
+    if (largest <= 0.0) winner = NO_WINNER;
+#endif
+    return largest;
+}
+
+// One element of winners, and of y; `two`: and the ones behind it.
+void pool(uint e, bool two)
+{
+    uint line = divide(e, columns, by_columns), plane = divide(line, rows, by_rows), image = divide(plane, blocks, by_blocks);
+    uint u = line - plane * rows, v = e - line * columns, c = (plane - image * blocks) * 4u, word = 0u, winner;
+    for (uint i = 0u; i < 4u && c + i < channels; i++) {
+        uint channel = image * channels + c + i, at = (channel * rows + u) * columns + v;
+#if PAIRS
+        vec4 t = vec4(largest_of(channel, u, v, winner), 0.0, 0.0, 0.0);
+        bool wraps = v + 1u == columns;
+        if (two) t.y = largest_of(channel, wraps ? u + 1u : u, wraps ? 0u : v + 1u, winner);
+        halves_put4(y, at, two ? 2u : 1u, t);
+#else
+        y[at] = largest_of(channel, u, v, winner);
+        word |= winner << (8u * i);
+#endif
+    }
+#if WINNERS
+    winners[e] = word;
+#endif
+}
+
 void main()
 {
     uvec3 group = gl_WorkGroupID + group_base;
     uint e = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+#if PAIRS // two pixels for each of the first invocations
+    e *= 2u;
     if (e >= n_elems) return;
-    uint line = divide(e, columns, by_columns), plane = divide(line, rows, by_rows), image = divide(plane, blocks, by_blocks);
-    uint u = line - plane * rows, v = e - line * columns, c = (plane - image * blocks) * 4u, word = 0u;
-    for (uint i = 0u; i < 4u && c + i < channels; i++) {
-        uint channel = image * channels + c + i, from = (channel * x_h + u * window_y) * x_w + v * window_x, winner = 0u, at = 0u;
-        float largest = x[from];
-        for (uint p = 0u; p < window_y; p++, from += x_w)
-            for (uint q = 0u; q < window_x; q++, at++) {
-                float t = x[from + q];
-                if (t > largest || isnan(t)) {
-                    largest = t;
-                    winner = at;
-                }
-            }
-        y[(channel * rows + u) * columns + v] = largest;
-#if GATED
-        if (largest <= 0.0) winner = NO_WINNER;
-#endif
-        word |= winner << (8u * i);
-    }
-#if WINNERS
-    winners[e] = word;
+    bool beside = (e + 1u) % (rows * columns) != 0u;
+    pool(e, beside);
+    if (!beside && e + 1u < n_elems) pool(e + 1u, false);
+#else
+    if (e < n_elems) pool(e, false);
 #endif
 }

@@ -19,23 +19,36 @@ precision highp int;
 
 layout(local_size_x = 64) in;
 
+#include "shape/words"
 #if QUADS == 1
-#define T uvec4
+#define T WORD4
 #else
-#define T uint
+#define T WORD1
 #endif
 #if BYTES == 1
 #define Q uint
 #elif BYTES == 2
 #define Q uvec2
 #else
-#define Q uvec4
+#define Q WORD4
 #endif
-#if QUADS == 1
+#if QUADS == 1 && FLOATS
+layout(std430, binding = 0) readonly buffer A { vec4 a[]; };
+layout(std430, binding = 1) readonly buffer B { vec4 b[]; };
+#if INPUTS == 3
+layout(std430, binding = 2) readonly buffer C { vec4 c[]; };
+#endif
+#elif QUADS == 1
 layout(std430, binding = 0) readonly buffer A { uvec4 a[]; };
 layout(std430, binding = 1) readonly buffer B { uvec4 b[]; };
 #if INPUTS == 3
 layout(std430, binding = 2) readonly buffer C { uvec4 c[]; };
+#endif
+#elif FLOATS
+layout(std430, binding = 0) readonly buffer A { float a[]; };
+layout(std430, binding = 1) readonly buffer B { float b[]; };
+#if INPUTS == 3
+layout(std430, binding = 2) readonly buffer C { float c[]; };
 #endif
 #else
 layout(std430, binding = 0) readonly buffer A { uint a[]; };
@@ -91,7 +104,7 @@ void main()
     if (i >= (n + 3u) >> 2) return;
     uint row = i * 4u / width;
     uint column = i * 4u - row * width;
-    uvec4 result = uvec4(0u);
+    WORD4 result = WORD4(0);
     for (uint j = 0u; j < 4u; j++) {
         if (i * 4u + j >= n) break;
         result[j] = pick(row, column);

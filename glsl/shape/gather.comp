@@ -27,22 +27,27 @@ precision highp float;
 precision highp int;
 
 layout(local_size_x = 64) in;
+#include "shape/words"
 
-#if QUADS == 1
+#if QUADS == 1 && FLOATS
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+#elif QUADS == 1
 layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
+#elif FLOATS
+layout(std430, binding = 0) readonly buffer X { float x[]; };
 #else
 layout(std430, binding = 0) readonly buffer X { uint x[]; };
 #endif
 layout(std430, binding = 1) readonly buffer Index { uint index[]; }; // negative ones are large
 #if ADDED == 1
 layout(std430, binding = 2) readonly buffer Added { vec4 added[]; };
-layout(std430, binding = 3) writeonly buffer Y { uvec4 y[]; };
+layout(std430, binding = 3) writeonly buffer Y { WORD4 y[]; };
 #elif BYTES == 1
 layout(std430, binding = 2) writeonly buffer Y { uint y[]; };
 #elif BYTES == 2
 layout(std430, binding = 2) writeonly buffer Y { uvec2 y[]; };
 #else
-layout(std430, binding = 2) writeonly buffer Y { uvec4 y[]; };
+layout(std430, binding = 2) writeonly buffer Y { WORD4 y[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -72,10 +77,14 @@ void main()
     uint line = q / inner; // o, j
     uint o = line / y_n;
     uint k = index_at(line - o * y_n);
-    uvec4 result = uvec4(fill);
+    WORD4 result = WORD4(OF_BITS(fill));
     if (k < x_n) result = x[(o * x_n + k) * inner + (q - line * inner)];
 #if ADDED == 1
+#if FLOATS
+    result += added[q % added_n];
+#else
     result = floatBitsToUint(uintBitsToFloat(result) + added[q % added_n]);
+#endif
 #endif
     y[q] = result;
 #else
@@ -84,7 +93,7 @@ void main()
     uint i = q * 4u - line * inner;
     uint o = line / y_n;
     uint j = line - o * y_n;
-    uvec4 result = uvec4(0u);
+    WORD4 result = WORD4(0);
     uint end = min(four, n - q * 4u);
     for (uint e = 0u; e < end; e++) {
 #if EACH == 1
@@ -92,7 +101,7 @@ void main()
 #else
         uint k = index_at(j);
 #endif
-        uint value = fill;
+        WORD1 value = OF_BITS(fill);
         if (k < x_n) {
             uint at = (o * x_n + k) * inner + i;
 #if BYTES == 1

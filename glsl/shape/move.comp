@@ -29,9 +29,14 @@ precision highp float;
 precision highp int;
 
 layout(local_size_x = 64) in;
+#include "shape/words"
 
-#if QUADS == 1
+#if QUADS == 1 && FLOATS
+layout(std430, binding = 0) readonly buffer X { vec4 x[]; };
+#elif QUADS == 1
 layout(std430, binding = 0) readonly buffer X { uvec4 x[]; };
+#elif FLOATS
+layout(std430, binding = 0) readonly buffer X { float x[]; };
 #else
 layout(std430, binding = 0) readonly buffer X { uint x[]; };
 #endif
@@ -40,7 +45,7 @@ layout(std430, binding = 1) writeonly buffer Y { uint y[]; };
 #elif BYTES == 2
 layout(std430, binding = 1) writeonly buffer Y { uvec2 y[]; };
 #else
-layout(std430, binding = 1) writeonly buffer Y { uvec4 y[]; };
+layout(std430, binding = 1) writeonly buffer Y { WORD4 y[]; };
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -104,7 +109,7 @@ void main()
     }
     digit[0] = left;
 
-    uvec4 result = uvec4(0u);
+    WORD4 result = WORD4(0);
 #if QUADS == 0
     uint end = min(four, n - i * 4u); // unrolled, this would spill on V3D
     for (uint j = 0u; j < end; j++) {
@@ -118,10 +123,10 @@ void main()
         somewhere = int(digit[RANK - 1]) - int(digit[RANK - 2]) >= diagonal;
 #endif
 #if QUADS == 1
-    result = uvec4(fill);
+    result = WORD4(OF_BITS(fill));
     if (somewhere) result = x[at];
 #else
-        uint value = fill;
+        WORD1 value = OF_BITS(fill);
 #if BYTES == 1
         if (somewhere) value = x[at >> 2u] >> (8u * (at & 3u)) & 0xffu;
 #elif BYTES == 2

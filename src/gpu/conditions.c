@@ -14,6 +14,7 @@ struct esker__macro {
     char name[MAX_MACRO];
     const char *text; /* in the source */
     size_t n;
+    bool has_arguments; /* stands in conditions only as something that is defined */
 };
 
 /* ---- Macros ---- */
@@ -31,11 +32,11 @@ static void undefine(esker__macros *macros, esker__token name)
     if (m) *m = macros->list[--macros->n];
 }
 
-/* Those with arguments, and of very long names, stand in no condition. */
+/* Those of very long names stand in no condition. */
 static esker_status define(esker__macros *macros, esker__token name, const char *text, size_t n)
 {
     undefine(macros, name);
-    if (name.n >= MAX_MACRO || (n && text[0] == '(')) return ESKER_OK;
+    if (name.n >= MAX_MACRO) return ESKER_OK;
     if (!esker__grow((void **)&macros->list, &macros->capacity, macros->n, sizeof *macros->list))
         return esker__fail_memory(sizeof *macros->list, "a kernel's definitions");
     struct esker__macro *m = &macros->list[macros->n++];
@@ -43,6 +44,7 @@ static esker_status define(esker__macros *macros, esker__token name, const char 
     m->name[name.n] = 0;
     m->text = text;
     m->n = n;
+    m->has_arguments = n && text[0] == '(';
     return ESKER_OK;
 }
 
@@ -56,7 +58,7 @@ void esker__macros_word(const esker__macros *macros, esker__token word, char out
 {
     for (int depth = 0; depth < MAX_DEPTH; depth++) {
         const struct esker__macro *m = find(macros, word);
-        if (!m || !m->n) break;
+        if (!m || !m->n || m->has_arguments) break;
         word = esker__token_next(m->text);
     }
     size_t n = word.n < 40 ? word.n : 0;
@@ -80,6 +82,7 @@ static bool expand(const esker__macros *macros, const char *text, size_t n, int 
             t = bracket ? esker__token_behind(name) : name;
         } else if (word) {
             const struct esker__macro *m = find(macros, t);
+            if (m && m->has_arguments) m = NULL;
             esker__text_add(out, " ");
             if (m && !expand(macros, m->text, m->n, depth + 1, out)) return false;
             if (!m) esker__text_add(out, "0");

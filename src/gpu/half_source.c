@@ -1,9 +1,13 @@
 /*
  * Storage blocks of halves, as a change of a kernel's source: with FLOAT16, a mask of bindings, among its definitions,
  *     layout(std430, binding = 0) readonly buffer X { vec4 x[]; };      becomes    ... { uvec2 x_half[]; };
- * x[i] becomes halves_load4(x_half[i]), and of a block that is only written y[i] = v; becomes y_half[i] = halves_store4(v);. So for vec2, in a word; single
- * floats can be read, two from a word, not written. The kernel computes in float32 as before. Conditions are decided here, so that a name means one array: what
- * the driver gets is what they leave. Nothing else is parsed but tokens and brackets: where such a name stands in front of a bracket it must be that array.
+ * x[i] becomes halves_load4(x_half[i]), and of a block that is only written y[i] = v; becomes y_half[i] = halves_store4(v). So for vec2, in a word. Single
+ * floats are read, two from a word, and written by y_put(i, v), which leaves the other half of the word to whoever writes it at the same time: two atomic operations. A kernel
+ * that has four neighbours says halves_put4(y, at, n, v) where a condition on FLOAT16 says that it may (the first n of v), and whole words are stored as such.
+ * A condition on a bit of FLOAT16 may change what is done with that block, and no other.
+ *
+ * The kernel computes in float32 as before. Conditions are decided here, so that a name means one array: what the driver gets is what they leave.
+ * Nothing else is parsed but tokens and brackets: where such a name stands in front of a bracket it must be that array.
  */
 #include "gpu/source.h"
 
@@ -14,6 +18,7 @@
 #include "gpu/internal.h"
 
 #define MAX_BLOCKS 32
+#define PUT4       "halves_put4"
 
 typedef struct block {
     esker__block_declaration declared;
@@ -53,20 +58,19 @@ static int width_of(const esker__macros *macros, esker__token type)
     return !strcmp(word, "vec4") ? 4 : !strcmp(word, "vec2") ? 2 : !strcmp(word, "float");
 }
 
-/* Adds the block that begins with the token, if one does. Declarations inside of definitions are left as they are. */
-static esker_status add_block(const char *source, esker__token t, const esker__macros *macros, blocks *out)
+/* Adds the block that begins with the token, if one does. */
+static esker_status add_block(esker__token t, const esker__macros *macros, blocks *out)
 {
     block b;
     int64_t number;
     if (!esker__token_is(t, "layout") || !esker__block_declaration_read(t, &b.declared) ||
-        esker__is_in_definition(source, t.chars) ||
         !esker__macros_evaluate(macros, b.declared.binding.chars, b.declared.binding.n, &number) || number < 0 ||
         number >= ESKER__MAX_STORAGE)
         return ESKER_OK;
     if (out->n == MAX_BLOCKS) return esker__fail(ESKER_ERR_INTERNAL, "a kernel with more than %d blocks", MAX_BLOCKS);
     b.binding = (int)number;
     b.width = width_of(macros, b.declared.type);
-    b.able = b.declared.is_writeonly ? b.width > 1 : b.declared.is_readonly && b.width;
+    b.able = b.width && (b.declared.is_writeonly || b.declared.is_readonly);
     for (int i = 0; i < out->n; i++) { /* two arrays with one number, or name */
         block *other = &out->list[i];
         if (other->binding == b.binding || find_block(out, b.declared.array) == other) other->able = b.able = false;
@@ -75,10 +79,17 @@ static esker_status add_block(const char *source, esker__token t, const esker__m
     return ESKER_OK;
 }
 
-/* Whether what is done with the array at the token is only what a block of halves can do. */
-static bool is_plain_use(const block *b, esker__token t)
+/* Elements of it are written one by one. */
+static bool is_put(const block *b)
+{
+    return b->declared.is_writeonly && b->width == 1;
+}
+
+/* Whether what is done with the array at the token is only what a block of halves can do; `put4`: it is the argument of that. */
+static bool is_plain_use(const block *b, esker__token t, bool put4)
 {
     esker__token open = esker__token_behind(t);
+    if (put4) return is_put(b) && esker__token_is(open, ",");
     if (!esker__token_is(open, "["))
         return t.n == 1 && strchr("xyzw", t.chars[0]); /* a component, as the argument of a macro */
     esker__token close = esker__token_closing(open);
@@ -91,13 +102,15 @@ static bool is_plain_use(const block *b, esker__token t)
 static esker_status collect(const char *source, const esker__macros *macros, blocks *out)
 {
     esker_status st = ESKER_OK;
-    char before = 0;
+    esker__token before = {source, 0}, first = before; /* the last two */
     out->n = 0;
     for (esker__token t = esker__token_next(source); t.n && st == ESKER_OK; t = esker__token_behind(t))
-        st = add_block(source, t, macros, out);
-    for (esker__token t = esker__token_next(source); t.n; before = t.chars[0], t = esker__token_behind(t)) {
-        block *b = before != '.' ? find_block(out, t) : NULL;
-        if (b && !(t.chars >= b->declared.begin && t.chars < b->declared.end)) b->able = b->able && is_plain_use(b, t);
+        st = add_block(t, macros, out);
+    for (esker__token t = esker__token_next(source); t.n; first = before, before = t, t = esker__token_behind(t)) {
+        block *b = !esker__token_is(before, ".") ? find_block(out, t) : NULL;
+        bool put4 = esker__token_is(first, PUT4) && esker__token_is(before, "(");
+        if (b && !(t.chars >= b->declared.begin && t.chars < b->declared.end))
+            b->able = b->able && is_plain_use(b, t, put4);
     }
     return st;
 }
@@ -111,17 +124,20 @@ static esker_status prepare(const char *name, const char *source, esker__text *a
 
 esker_status esker__kernel_halves(const char *name, const char *defines, uint32_t *out_read, uint32_t *out_written)
 {
-    esker__text source = {0}, active = {0};
+    esker__text source = {0}, active = {0}, all_halves = {0};
     esker__macros macros = {0};
     blocks all = {.n = 0};
     *out_read = *out_written = 0;
     if (esker__is_registered_name(name)) return ESKER_OK;
-    esker_status st = esker__kernel_text(name, defines, &source);
+    esker__text_add(&all_halves, "FLOAT16 %u\n%s", ~0u, defines);
+    esker_status st = all_halves.failed ? esker__fail_memory(strlen(defines), name)
+                                        : esker__kernel_as_written(name, all_halves.chars, &source);
     if (st == ESKER_OK) st = prepare(name, source.chars, &active, &macros, &all);
     for (int i = 0; st == ESKER_OK && i < all.n; i++) {
         const block *b = &all.list[i];
         if (b->able) *(b->declared.is_writeonly ? out_written : out_read) |= 1u << b->binding;
     }
+    esker__text_finish(&all_halves);
     esker__text_finish(&source);
     esker__text_finish(&active);
     esker__macros_finish(&macros);
@@ -138,19 +154,55 @@ static const char functions[] =
     "highp float halves_load1(highp uint v, int i) { return halves_load1(unpackHalf2x16(v), i); } "
     "highp uvec2 halves_store4(highp vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); } ";
 
+/* Of a block whose elements are written one by one: $ is its array. */
+static const char put_functions[] =
+    " void $_put(highp uint i, highp float v) { highp uint up = (i & 1u) << 4u; "
+    "atomicAnd($_half[i >> 1u], 0xffff0000u >> up); atomicOr($_half[i >> 1u], packHalf2x16(vec2(v, 0.0)) << up); } "
+    "void $_put4(highp uint i, highp uint n, highp vec4 v) { "
+    "if ((i & 1u) == 0u) { "
+    "if (n > 1u) $_half[i >> 1u] = packHalf2x16(v.xy); else if (n == 1u) $_put(i, v.x); "
+    "if (n > 3u) $_half[(i >> 1u) + 1u] = packHalf2x16(v.zw); else if (n == 3u) $_put(i + 2u, v.z); "
+    "} else { "
+    "if (n > 0u) $_put(i, v.x); "
+    "if (n > 2u) $_half[(i >> 1u) + 1u] = packHalf2x16(v.yz); else if (n == 2u) $_put(i + 1u, v.y); "
+    "if (n > 3u) $_put(i + 3u, v.w); } }";
+
 typedef struct change {
     blocks *all;
     uint32_t mask;
-    bool begun; /* the functions are there */
     esker__text *out;
 } change;
 
-/* What stands at `t` in the declaration of a block; NULL: nothing that changes. */
-static const char *declared(const change *c, const block *b, esker__token t)
+static bool is_changed(const change *c, const block *b)
 {
-    if (t.chars == b->declared.begin) return c->begun ? "layout" : functions;
-    if (t.chars == b->declared.type.chars) return b->width == 4 ? "uvec2" : "uint";
-    return t.chars == b->declared.array.chars ? "" : NULL;
+    return b && (c->mask >> b->binding & 1);
+}
+
+static void add_put_functions(change *c, esker__token array)
+{
+    for (const char *at = put_functions; *at;) {
+        size_t n = strcspn(at, "$");
+        esker__text_add_bytes(c->out, at, n);
+        at += n;
+        if (*at) esker__text_add(c->out, "%.*s", (int)array.n, array.chars), at++;
+    }
+}
+
+/* A declaration: what is behind it is next. */
+static const char *add_declaration(change *c, const block *b)
+{
+    const esker__block_declaration *d = &b->declared;
+    const char *copied = d->begin, *behind = d->array.chars + d->array.n;
+    for (esker__token t = esker__token_next(copied); is_put(b) && t.chars < d->type.chars; t = esker__token_behind(t)) {
+        if (!esker__token_is(t, "writeonly")) continue; /* what is written by atomic operations is read, too */
+        esker__text_add_bytes(c->out, copied, (size_t)(t.chars - copied));
+        copied = esker__token_behind(t).chars;
+    }
+    esker__text_add_bytes(c->out, copied, (size_t)(d->type.chars - copied));
+    esker__text_add(c->out, "%s %.*s_half", b->width == 4 ? "uvec2" : "uint", (int)d->array.n, d->array.chars);
+    esker__text_add_bytes(c->out, behind, (size_t)(d->end - behind));
+    if (is_put(b)) add_put_functions(c, d->array);
+    return d->end;
 }
 
 static void add_until(change *c, const char *from, const char *to);
@@ -161,9 +213,9 @@ static const char *add_access(change *c, const block *b, esker__token t)
     esker__token open = esker__token_behind(t), close = esker__token_closing(open), equals = esker__token_behind(close);
     if (b->declared.is_writeonly) {
         const char *end = end_of_value(equals);
-        esker__text_add(c->out, "%.*s_half[", (int)t.n, t.chars);
+        esker__text_add(c->out, "%.*s%s", (int)t.n, t.chars, b->width == 1 ? "_put(uint(" : "_half[");
         add_until(c, open.chars + 1, close.chars);
-        esker__text_add(c->out, b->width == 4 ? "] = halves_store4(" : "] = packHalf2x16(");
+        esker__text_add(c->out, b->width == 4 ? "] = halves_store4(" : b->width == 2 ? "] = packHalf2x16(" : "), ");
         add_until(c, equals.chars + 1, end);
         esker__text_add(c->out, ")");
         return end;
@@ -180,29 +232,45 @@ static const char *add_access(change *c, const block *b, esker__token t)
     return close.chars + 1;
 }
 
+/* What becomes of the token, if it changes: what is behind that is next, else NULL. */
+static const char *add_changed(change *c, esker__token t)
+{
+    for (int i = 0; i < c->all->n; i++)
+        if (t.chars == c->all->list[i].declared.begin && is_changed(c, &c->all->list[i]))
+            return add_declaration(c, &c->all->list[i]);
+    if (esker__token_is(t, PUT4)) {
+        esker__token array = esker__token_behind(esker__token_behind(t)), comma = esker__token_behind(array);
+        if (!is_changed(c, find_block(c->all, array))) return NULL;
+        esker__text_add(c->out, "%.*s_put4(", (int)array.n, array.chars);
+        return comma.chars + 1;
+    }
+    block *b = find_block(c->all, t);
+    return is_changed(c, b) && esker__token_is(esker__token_behind(t), "[") ? add_access(c, b, t) : NULL;
+}
+
 static void add_until(change *c, const char *from, const char *to)
 {
     const char *copied = from;
     char before = 0;
-    for (esker__token t = esker__token_next(from); t.n && t.chars < to; before = t.chars[0], t = esker__token_behind(t)) {
-        const char *text = NULL;
-        for (int i = 0; i < c->all->n && !text; i++)
-            if (c->mask >> c->all->list[i].binding & 1) text = declared(c, &c->all->list[i], t);
-        block *b = before != '.' ? find_block(c->all, t) : NULL;
-        bool access = !text && b && (c->mask >> b->binding & 1) && esker__token_is(esker__token_behind(t), "[");
-        if (!text && !access) continue;
+    for (esker__token t = esker__token_next(from); t.n && t.chars < to; t = esker__token_behind(t)) {
         esker__text_add_bytes(c->out, copied, (size_t)(t.chars - copied));
-        if (access) {
-            copied = add_access(c, b, t);
-            t = (esker__token){copied - 1, 1};
-            continue;
-        }
-        if (text == functions) esker__text_add(c->out, "%slayout", text), c->begun = true;
-        if (text != functions) esker__text_add(c->out, "%s", text);
-        if (!text[0]) esker__text_add(c->out, "%.*s_half", (int)t.n, t.chars);
-        copied = t.chars + t.n;
+        copied = t.chars;
+        const char *behind = before != '.' ? add_changed(c, t) : NULL;
+        before = t.chars[0];
+        if (!behind) continue;
+        copied = behind;
+        t = (esker__token){behind - 1, 1};
+        before = t.chars[0];
     }
     esker__text_add_bytes(c->out, copied, (size_t)(to - copied));
+}
+
+/* The first token that is part of no line for the preprocessor. */
+static const char *first_statement(const char *source)
+{
+    esker__token t = esker__token_next(source);
+    while (t.n && esker__is_in_directive(source, t.chars)) t = esker__token_behind(t);
+    return t.chars;
 }
 
 esker_status esker__half_source(const char *name, const char *source, uint32_t mask, esker__text *out)
@@ -218,7 +286,10 @@ esker_status esker__half_source(const char *name, const char *source, uint32_t m
         st = esker__fail(ESKER_ERR_INTERNAL, "%s: FLOAT16 0x%x, blocks 0x%x can hold halves", name, mask, able);
     if (st == ESKER_OK) {
         change c = {.all = &all, .mask = mask, .out = out};
-        add_until(&c, active.chars, active.chars + active.n_chars);
+        const char *first = first_statement(active.chars);
+        add_until(&c, active.chars, first);
+        esker__text_add(out, "%s", functions);
+        add_until(&c, first, active.chars + active.n_chars);
         if (out->failed) st = esker__fail_memory(active.n_chars, name);
     }
     esker__text_finish(&active);

@@ -154,6 +154,8 @@ bool esker__is_registered_name(const char *name);
 int esker__compile_error_line(const char *log);
 /** The source of kernel `name` with its defines, as the driver gets it. */
 esker_status esker__kernel_text(const char *name, const char *defines, esker__text *out);
+/** The same without FLOAT16's change: what the kernel's files say, FLOAT16 being a definition like others. */
+esker_status esker__kernel_as_written(const char *name, const char *defines, esker__text *out);
 /** A hash of the sources of all kernels in glsl/, as they would be compiled now. */
 esker_status esker__kernels_hash(uint64_t *out);
 

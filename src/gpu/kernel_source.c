@@ -187,13 +187,21 @@ static esker_status assemble(const file *from, const char *defines, esker__full_
     return out->text.failed ? esker__fail_memory(from->n_bytes + strlen(defines), from->path) : ESKER_OK;
 }
 
-esker_status esker__full_source_init(esker__full_source *source, const char *name, const char *defines)
+/* With what the file has to say of halves, not of a FLOAT16 among the definitions. */
+static esker_status init_as_written(esker__full_source *source, const char *name, const char *defines)
 {
     file from;
     *source = (esker__full_source){0};
     if (is_piece(name)) return esker__fail(ESKER_ERR_INVALID, "\"%s\" is no kernel name: it is a piece of some", name);
     esker_status st = find_file(name, &from);
     if (st == ESKER_OK) st = assemble(&from, defines, source);
+    esker__free(from.memory);
+    return st;
+}
+
+esker_status esker__full_source_init(esker__full_source *source, const char *name, const char *defines)
+{
+    esker_status st = init_as_written(source, name, defines);
     uint32_t halves;
     if (st == ESKER_OK && esker__wants_halves(defines, &halves)) {
         esker__text changed = {0};
@@ -201,7 +209,6 @@ esker_status esker__full_source_init(esker__full_source *source, const char *nam
         esker__text_finish(st == ESKER_OK ? &source->text : &changed);
         if (st == ESKER_OK) source->text = changed;
     }
-    esker__free(from.memory);
     return st;
 }
 
@@ -214,6 +221,17 @@ esker_status esker__kernel_text(const char *name, const char *defines, esker__te
 {
     esker__full_source source;
     esker_status st = esker__full_source_init(&source, name, defines ? defines : "");
+    if (st == ESKER_OK)
+        *out = source.text;
+    else
+        esker__full_source_finish(&source);
+    return st;
+}
+
+esker_status esker__kernel_as_written(const char *name, const char *defines, esker__text *out)
+{
+    esker__full_source source;
+    esker_status st = init_as_written(&source, name, defines);
     if (st == ESKER_OK)
         *out = source.text;
     else

@@ -25,7 +25,8 @@ bool esker__token_is(esker__token t, const char *text);
 /** If it is that, the next one. */
 bool esker__token_take(esker__token *t, const char *text);
 bool esker__token_take_word(esker__token *t, esker__token *out);
-/** Whether `at` is in a line of `source` that defines something, or in one that such a line goes on with. */
+/** Whether `at` is in a line of `source` for the preprocessor, or in one that such a line goes on with; one that defines something. */
+bool esker__is_in_directive(const char *source, const char *at);
 bool esker__is_in_definition(const char *source, const char *at);
 
 /** The bracket that closes the one at `open`; n 0: none does. And whether "=" follows one. */

@@ -45,10 +45,21 @@ bool esker__token_take_word(esker__token *t, esker__token *out)
     return true;
 }
 
-bool esker__is_in_definition(const char *source, const char *at)
+/* The first token of the line, and of those that go on with it. */
+static esker__token first_of_line(const char *source, const char *at)
 {
     while (at > source && (at[-1] != '\n' || (at - source > 1 && at[-2] == '\\'))) at--;
-    esker__token t = esker__token_next(at);
+    return esker__token_next(at);
+}
+
+bool esker__is_in_directive(const char *source, const char *at)
+{
+    return esker__token_is(first_of_line(source, at), "#");
+}
+
+bool esker__is_in_definition(const char *source, const char *at)
+{
+    esker__token t = first_of_line(source, at);
     return esker__token_take(&t, "#") && esker__token_is(t, "define");
 }
 

@@ -120,7 +120,8 @@ void esker__tail_reference(const esker__tail *tail, const esker__reference *r, i
         sum += r->in[first][bias_at];
         magnitude += fabs(r->in[first][bias_at]);
     }
-    double k = (r->node->op->tolerance(r->node) + r->more) * 0x1p-24; /* the bound is k magnitude, here and behind the tail */
+    double k = (r->node->op->tolerance(r->node) + r->more) *
+               0x1p-24; /* the bound is k magnitude, here and behind the tail */
     double values[ESKER__PROGRAM_VALUES] = {sum}, errors[ESKER__PROGRAM_VALUES] = {k * magnitude};
     int last = 0, kept = 0;
     if (program->n_steps) {

@@ -211,6 +211,7 @@ static esker_status emit_plain(esker__lowering *lowering, const direct *d, way h
     if (d->groups > 1) esker__text_add(&defines, "GROUPS 1\n");
     if (share) esker__text_add(&defines, "SHARE 1\n");
     if (d->fours) esker__text_add(&defines, "FOURS 1\nPADS %d\n", (int)(d->f_out % 4));
+    if (!d->fours && d->y_v != 1 && esker__stores_halves(lowering)) esker__text_add(&defines, "APART 1\n");
     if (esker__divides_integers(n_tiles)) esker__text_add(&defines, "EXACT 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
     if (how != WAY_PLAIN && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))

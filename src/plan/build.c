@@ -71,6 +71,11 @@ bool esker__is_checked(const esker__lowering *l)
     return l->check;
 }
 
+bool esker__stores_halves(const esker__lowering *l)
+{
+    return l->plan->float16;
+}
+
 int esker__readers(const esker__lowering *l, const esker_node *node)
 {
     return l->readers[node->id];

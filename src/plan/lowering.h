@@ -125,6 +125,8 @@ void esker__leave_behind(esker__lowering *lowering, int n);
 bool esker__output_is_used(const esker__lowering *lowering, const esker_node *node, int output);
 /** Whether the plan compares every node with its reference: what is taken along then needs its inputs in memory, whoever else reads them. */
 bool esker__is_checked(const esker__lowering *lowering);
+/** Whether results are to be stored in float16 where they can be (halve.c): for what kernels have to know of that beside FLOAT16. */
+bool esker__stores_halves(const esker__lowering *lowering);
 /** How often the node is read: as an input of nodes that are computed, and as an output of the plan. */
 int esker__readers(const esker__lowering *lowering, const esker_node *node);
 /** Memory that lives from this op's first dispatch that uses it to its last. */

@@ -110,6 +110,13 @@ static int add_parameters(esker__lowering *l, const esker_node *node)
     return value;
 }
 
+/* Results; of an operation's further outputs those that are as large, not what is counted or summed on the way. */
+static bool may_halve(const esker_node *node)
+{
+    return node->type.dtype == ESKER_DTYPE_F32 &&
+           (node->op != &esker__op_output || esker__elems(&node->type.shape) >= esker__elems(&node->producer->type.shape));
+}
+
 /* The value of a node, made when first asked for. */
 static int value_of(esker__lowering *l, const esker_node *asked)
 {
@@ -143,8 +150,7 @@ static int value_of(esker__lowering *l, const esker_node *asked)
     } else
         value = esker__add_value(plan, ESKER__STORAGE_ARENA, 0, value_bytes(l, node), label);
     if (value >= 0 && plan->values[value].storage == ESKER__STORAGE_ARENA)
-        plan->values[value].may_halve = node->type.dtype == ESKER_DTYPE_F32 &&
-                                        l->graph->nodes[node->id]->op != &esker__op_output;
+        plan->values[value].may_halve = may_halve(l->graph->nodes[node->id]);
     if (value < 0 && l->status == ESKER_OK) l->status = ESKER_ERR_NO_MEMORY;
     l->value_of[node->id] = value;
     return value;
