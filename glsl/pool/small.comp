@@ -4,7 +4,8 @@
 // Uniforms  n: groups of N elements of y; rows; columns, x_w: in elements of N and of V; x_h; scale: 1 / (WINDOW_Y * WINDOW_X), for the mean;
 //           by_columns, by_rows: 1 / columns, 1 / rows; fold: groups along x
 // Groups    64 invocations each, folded into x and y
-// Variants  MEAN: 1 the mean with zeros outside x, 2 that of the pixels inside; else the largest
+// Variants  MEAN: 1 the mean with zeros outside x, 2 that of the pixels inside; else the largest;  WHICH: y is int, where in its plane the largest is:
+//           the first of equals, the last of those that are no numbers
 //           EXACT: n is beyond 2^22, where division by reciprocals is not exact
 // Limits    N divides the columns of y, V the columns of x and N * STRIDE_X; every window touches x (padding is at most half of it)
 #ifndef WINDOW_Y
@@ -19,6 +20,9 @@
 #endif
 #ifndef MEAN
 #define MEAN 0
+#endif
+#ifndef WHICH
+#define WHICH 0
 #endif
 #ifndef EXACT
 #define EXACT 0
@@ -39,11 +43,23 @@ layout(std430, binding = 0) readonly buffer X { vec2 x[]; };
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 #endif
 #if N == 4
+#if WHICH
+layout(std430, binding = 1) writeonly buffer Y { ivec4 y[]; };
+#else
 layout(std430, binding = 1) writeonly buffer Y { vec4 y[]; };
+#endif
 #elif N == 2
+#if WHICH
+layout(std430, binding = 1) writeonly buffer Y { ivec2 y[]; };
+#else
 layout(std430, binding = 1) writeonly buffer Y { vec2 y[]; };
+#endif
+#else
+#if WHICH
+layout(std430, binding = 1) writeonly buffer Y { int y[]; };
 #else
 layout(std430, binding = 1) writeonly buffer Y { float y[]; };
+#endif
 #endif
 layout(std140, binding = 0) uniform Params {
     uvec3 group_base;
@@ -70,6 +86,8 @@ void main()
     float s[N], line[READS * V]; // of a row of x, what the windows have of it
 #if MEAN
     for (int o = 0; o < N; o++) s[o] = 0.0;
+#elif WHICH
+    int which[N];
 #endif
     for (int p = 0; p < WINDOW_Y; p++) {
         // Pixels outside x become 0 for the mean; for the largest the nearest one inside, which every window that reaches out there has, too.
@@ -96,7 +114,13 @@ void main()
 #if MEAN
                 s[o] += t;
 #else
-                s[o] = (p == 0 && q == 0) || t > s[o] || isnan(t) ? t : s[o];
+                bool larger = (p == 0 && q == 0) || t > s[o] || isnan(t);
+                s[o] = larger ? t : s[o];
+#if WHICH
+                int column = (first + BEFORE) * V + o * STRIDE_X + q - PAD_X; // a pixel outside stands for the one that it was read from
+                if (PAD_X > 0) column = clamp(column, 0, x_w * V - 1);
+                which[o] = larger ? r * x_w * V + column : which[o];
+#endif
 #endif
             }
     }
@@ -111,11 +135,26 @@ void main()
 #endif
     }
 #endif
+#if WHICH
+#define RESULT which
 #if N == 4
-    y[e] = vec4(s[0], s[1], s[2], s[3]);
-#elif N == 2
-    y[e] = vec2(s[0], s[1]);
+#define RESULTS ivec4
 #else
-    y[e] = s[0];
+#define RESULTS ivec2
+#endif
+#else
+#define RESULT s
+#if N == 4
+#define RESULTS vec4
+#else
+#define RESULTS vec2
+#endif
+#endif
+#if N == 4
+    y[e] = RESULTS(RESULT[0], RESULT[1], RESULT[2], RESULT[3]);
+#elif N == 2
+    y[e] = RESULTS(RESULT[0], RESULT[1]);
+#else
+    y[e] = RESULT[0];
 #endif
 }

@@ -332,74 +332,33 @@ static esker_status emit(esker__lowering *lowering, const esker_node *node, cons
     return esker__emit_with(lowering, &d, &defines);
 }
 
-/* Elements of a window that pool/small goes over without a loop, and of a row that it holds. */
-#define SMALL_WINDOW     25
-#define SMALL_LINE       32
-#define SMALL_WINDOW_FEW 9 /* of GPUs with few registers: more, or more than two neighbours of y, cost threads there */
-
-/* The most neighbours, of 4, 2 and 1, that divide both. */
-static int neighbours(int64_t a, int64_t b)
-{
-    return a % 4 == 0 && b % 4 == 0 ? 4 : a % 2 == 0 && b % 2 == 0 ? 2 : 1;
-}
-
-/* Windows whose size the kernel knows. */
-static esker_status emit_small(esker__lowering *lowering, const esker_node *node, const pool_attr *attr, pool_size s, int n,
-                               int v)
-{
-    uint64_t groups = (uint64_t)(esker__elems(&node->type.shape) / n);
-    esker__dispatch_desc d = {
-        .kernel = "pool/small",
-        .operands = {esker__read(lowering, node->inputs[0]), esker__write(lowering, node)},
-        .n_operands = 2,
-    };
-    node->op->cost(node, &d.cost);
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div(groups, 64), d.groups);
-    if (st != ESKER_OK) return st;
-    struct {
-        uint32_t n, rows, columns;
-        int32_t x_h, x_w;
-        float scale, by_columns, by_rows;
-        uint32_t fold;
-    } params = {
-        .n = (uint32_t)groups,
-        .rows = (uint32_t)s.oh,
-        .columns = (uint32_t)(s.ow / n),
-        .x_h = (int32_t)s.h,
-        .x_w = (int32_t)(s.w / v),
-        .scale = (float)(1.0 / ((double)attr->window[0] * attr->window[1])),
-        .by_columns = (float)((double)n / (double)s.ow),
-        .by_rows = (float)(1.0 / (double)s.oh),
-        .fold = d.groups[0],
-    };
-    d.params = &params;
-    d.n_params = sizeof params / 4;
-    esker__text defines = {0};
-    esker__text_add(&defines, "WINDOW_Y %d\nWINDOW_X %d\nSTRIDE_Y %d\nSTRIDE_X %d\nPAD_Y %d\nPAD_X %d\nN %d\nV %d\n",
-                    (int)attr->window[0], (int)attr->window[1], (int)attr->stride[0], (int)attr->stride[1],
-                    (int)attr->padding[0], (int)attr->padding[1], n, v);
-    if (is_mean(node)) esker__text_add(&defines, "MEAN %d\n", attr->exclude_padding ? 2 : 1);
-    if (esker__divides_integers(groups)) esker__text_add(&defines, "EXACT 1\n");
-    return esker__emit_with(lowering, &d, &defines);
-}
-
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
-    const pool_attr *attr = node->attr;
-    pool_size s = size_of(&node->inputs[0]->type.shape, &node->type.shape);
-    esker__family family = esker__lowering_family(lowering);
-    bool few = family == ESKER__FAMILY_V3D || family == ESKER__FAMILY_MIDGARD;
-    int n = neighbours(s.ow, few ? 2 : 4), v = neighbours(s.w, (int64_t)n * attr->stride[1]);
-    bool small = (int64_t)attr->window[0] * attr->window[1] <= (few ? SMALL_WINDOW_FEW : SMALL_WINDOW) &&
-                 v + (int64_t)(n - 1) * attr->stride[1] + attr->window[1] <= SMALL_LINE;
-    if (small && !esker__setting("any_window", false)) return emit_small(lowering, node, attr, s, n, v);
-    return emit(lowering, node, node->attr, size_of(&node->inputs[0]->type.shape, &node->type.shape), NULL);
+    const esker_node *x = node->inputs[0];
+    esker__pool_windows w = {node->attr, is_mean(node), &x->type.shape, &node->type.shape};
+    if (esker__pool_is_small(lowering, &w))
+        return esker__emit_pool_small(lowering, &w, esker__read(lowering, x), esker__write(lowering, node), false);
+    return emit(lowering, node, node->attr, size_of(w.x, w.y), NULL);
 }
 
+/* Where windows do not overlap, one pass over x is enough; on llvmpipe two that know the windows' size are quicker all the same. */
 static esker_status lower_grad(esker__lowering *lowering, const esker_node *node)
 {
     const pool_grad_attr *attr = node->attr;
-    return emit(lowering, node, &attr->pool, size_of(&node->type.shape, &node->inputs[0]->type.shape), &attr->tail);
+    const esker_node *g = node->inputs[0];
+    esker__pool_windows w = {&attr->pool, is_mean(node), &node->type.shape, &g->type.shape};
+    bool cells = !w.mean && is_disjoint(&attr->pool) &&
+                 !esker__setting("which", esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE);
+    if (cells || !esker__pool_is_small(lowering, &w))
+        return emit(lowering, node, &attr->pool, size_of(w.x, w.y), &attr->tail);
+    esker__operand which;
+    if (!w.mean) {
+        which = (esker__operand){.value = esker__scratch(lowering, 4 * (uint64_t)esker__elems(w.y)), .write = true};
+        esker_status st = esker__emit_pool_small(lowering, &w, esker__read(lowering, node->inputs[1]), which, true);
+        if (st != ESKER_OK) return st;
+        which.write = false;
+    }
+    return esker__emit_pool_grad_small(lowering, &w, g, w.mean ? NULL : &which, &attr->tail, node);
 }
 
 const esker__op esker__op_max_pool2d = {

@@ -1,8 +1,31 @@
-/* Winners: which element of each window of a max_pool2d was the largest, so that the gradient needs neither x nor y. Plans with fusion make them. */
+/*
+ * Small windows, whose kernels know their size; and winners: which element of each window of a max_pool2d was the largest, so that the gradient needs neither x
+ * nor y. Plans with fusion make them.
+ */
 #ifndef ESKER_OPS_POOL2D_H
 #define ESKER_OPS_POOL2D_H
 
 #include "ops/contract.h"
+#include "ops/ops.h"
+
+/* ---- Small windows (pool2d_small.c) ---- */
+
+typedef struct esker__pool_windows {
+    const esker__pool2d_attr *attr;
+    bool mean;
+    const esker_shape *x, *y;
+} esker__pool_windows;
+
+/** Whether the kernels below do them on this device. ESKER_VARIANT: "any_window", no. */
+bool esker__pool_is_small(const esker__lowering *lowering, const esker__pool_windows *w);
+/** Emit pool/small: y of x, or with `which` int32 as y: at which element of its plane of x each window has its largest. */
+esker_status esker__emit_pool_small(esker__lowering *lowering, const esker__pool_windows *w, esker__operand x,
+                                    esker__operand y, bool which);
+/** Emit pool/grad_small: gx = tail(what the windows give), of g, and of what the former found unless it is a mean. */
+esker_status esker__emit_pool_grad_small(esker__lowering *lowering, const esker__pool_windows *w, const esker_node *g,
+                                         const esker__operand *which, const esker__tail *tail, const esker_node *gx);
+
+/* ---- Winners ---- */
 
 /**
  * Of a pooled y [n, c, oh, ow] whose windows do not overlap: int32 [n, ceil(c / 4), oh, ow], byte i of a word (the lowest is 0) for channel 4 block + i.

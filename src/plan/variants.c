@@ -13,6 +13,7 @@
 /* All names, as tests/plan/test_variants.c checks. */
 static const char *const names[] = {
     /* settings */
+    "any_window",
     "chains",
     "count_apart",
     "exact",
@@ -26,12 +27,14 @@ static const char *const names[] = {
     "planes",
     "pooled_gradients",
     "recompute",
+    "single_floats",
     "sum_fours",
     "take_updates",
     "taken_norms",
     "tiled_sums",
     "unfit",
     "update_apart",
+    "which",
     "whole_rows",
     /* products: from tiles in shared memory, rows x columns; with terms in slices; one by one */
     "t256x128",
