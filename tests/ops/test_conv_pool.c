@@ -83,7 +83,7 @@ static int record(esker_graph *graph, const net *s, esker_node **out)
     return s->read ? 3 : 2;
 }
 
-/* Dispatches that pool, and those that scatter gradients. */
+/* Dispatches that pool (not those that find the largest once more, for a gradient), and those that scatter gradients. */
 static void count(const esker_plan *plan, int *out_pool, int *out_scatter)
 {
     esker_plan_info info;
@@ -93,7 +93,7 @@ static void count(const esker_plan *plan, int *out_pool, int *out_scatter)
     for (int i = 0; i < info.n_dispatches; i++) {
         assert_ok(esker_plan_get_dispatch(plan, i, &d));
         bool pool = !strncmp(d.kernel, "pool/", 5), grad = strstr(d.kernel, "grad") != NULL;
-        *out_pool += pool && !grad;
+        *out_pool += pool && !grad && strcmp(d.phase, "backward") != 0;
         *out_scatter += pool && grad;
     }
 }
