@@ -45,10 +45,18 @@ void bench_add(bench *b, const char *name, const esker_timing *timing, double fl
     if (b->tell) b->tell(r);
 }
 
-void bench_fail(bench *b, const char *name)
+void bench_fail(bench *b, const char *name, esker_status status)
 {
-    cli_error(b->command, "%s: %s", name, esker_last_error());
-    b->failed = true;
+    bool unfit = (status == ESKER_ERR_LIMIT || status == ESKER_ERR_NO_MEMORY) && b->n_unfit < BENCH_MOST_UNFIT;
+    if (!unfit) {
+        cli_error(b->command, "%s: %s", name, esker_last_error());
+        b->failed = true;
+        return;
+    }
+    bench_unfit *u = &b->unfit[b->n_unfit++];
+    snprintf(u->name, sizeof u->name, "%s", name);
+    snprintf(u->reason, sizeof u->reason, "%s", esker_last_error());
+    cli_note("esker bench: %s is left out, it does not fit this device: %s", u->name, u->reason);
 }
 
 /* ---- Measuring ---- */
@@ -159,7 +167,7 @@ void bench_graph(bench *b, const char *name, esker_graph *graph, esker_node *con
         b->busy_ns = esker_now_ns();
         if (st == ESKER_OK) bench_add(b, name, &timing, flops > 0 ? flops : plan_flops, bytes > 0 ? bytes : plan_bytes);
     }
-    if (st != ESKER_OK) bench_fail(b, name);
+    if (st != ESKER_OK) bench_fail(b, name, st);
     esker_plan_destroy(plan);
 }
 
@@ -176,6 +184,7 @@ static void add_limits(bench *b)
     bench_add(b, "dispatch behind a barrier", &t, 0, 0);
     t.median_seconds = t.min_seconds = t.max_seconds = r->independent_seconds;
     bench_add(b, "dispatch without one", &t, 0, 0);
+    b->n_limits = b->n_results;
 }
 
 static void tell_row(const bench_result *r)
@@ -212,6 +221,14 @@ static int print_json(const bench *b)
         add_rate(&json, "gbytes_per_s", r->bytes, r->timing.median_seconds);
         cli_json_number(&json, "of_limit", r->of_limit > 0 ? r->of_limit : 0.0 / 0.0);
         if (b->peak) cli_json_number(&json, "peak_bytes", r->peak_bytes ? (double)r->peak_bytes : 0.0 / 0.0);
+        cli_json_close(&json, '}');
+    }
+    cli_json_close(&json, ']');
+    cli_json_open(&json, "unfit", '[');
+    for (int i = 0; i < b->n_unfit; i++) {
+        cli_json_open(&json, NULL, '{');
+        cli_json_text(&json, "name", b->unfit[i].name);
+        cli_json_text(&json, "reason", b->unfit[i].reason);
         cli_json_close(&json, '}');
     }
     cli_json_close(&json, ']');
@@ -293,6 +310,7 @@ static int run(const cli_command *command, int argc, char **argv)
                       found < 0 ? "" : parts[found].name);
             b.failed = true;
         }
+        if (b.n_unfit && b.n_results == b.n_limits) b.failed = true;
     }
     esker_device_unref(b.dev);
     free(b.results);
@@ -307,6 +325,8 @@ const cli_command cli_bench = {
                "over the rounds; \"of\n"
                "limit\" is the time that multiply-adds or copying alone would take, by what a device was seen to do at "
                "most, over\n"
-               "the time that was measured. Models are those of tests/bench/models, with random weights and AdamW.\n",
+               "the time that was measured. Models are those of tests/bench/models, with random weights and AdamW. What "
+               "does not fit\n"
+               "the device is said to be so and left out; the exit status is 1 if that is all that was asked for.\n",
     .run = run,
 };

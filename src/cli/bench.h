@@ -20,6 +20,12 @@ typedef struct bench_result {
     uint64_t peak_bytes; /* of a model's plan; 0 else */
 } bench_result;
 
+/** Work that is more than this device holds, and why. */
+typedef struct bench_unfit {
+    char name[120], reason[300];
+} bench_unfit;
+#define BENCH_MOST_UNFIT 32
+
 typedef struct bench {
     const cli_command *command;
     esker_device *dev;
@@ -35,7 +41,9 @@ typedef struct bench {
     bool peak;        /* JSON also has peak_bytes */
     void (*tell)(const bench_result *result);
     bench_result *results;
-    size_t n_results, capacity;
+    size_t n_results, capacity, n_limits; /* the first n_limits are the device's */
+    bench_unfit unfit[BENCH_MOST_UNFIT];
+    int n_unfit;
     bool failed;
     uint64_t busy_ns; /* when the device was seen to work last, or the command began (esker_now_ns()) */
 } bench;
@@ -44,8 +52,11 @@ typedef struct bench {
 bool bench_wants(bench *b, const char *name, double flops, double bytes);
 /** Keep a result. */
 void bench_add(bench *b, const char *name, const esker_timing *timing, double flops, double bytes);
-/** Tell the library's error of work `name`, and go on with the rest; the command fails in the end. */
-void bench_fail(bench *b, const char *name);
+/**
+ * Tell the library's error of work `name`, and go on with the rest; the command fails in the end. But what does not fit this device (ESKER_ERR_LIMIT,
+ * ESKER_ERR_NO_MEMORY) is said to be so, with the numbers, and the command fails only where nothing else was measured.
+ */
+void bench_fail(bench *b, const char *name, esker_status status);
 
 /**
  * Compile for `outputs` and measure the dispatches of operation `op` together (with `phase` "backward" those alone). Takes the graph. flops and

@@ -225,7 +225,7 @@ static void bench_model(bench *b, const char *kind, const char *model, int32_t b
         st = bench_time(b, run_one, NULL, &s, &timing);
         if (st == ESKER_OK) add(b, one, &timing, &s.plan);
     }
-    if (st != ESKER_OK) bench_fail(b, name);
+    if (st != ESKER_OK) bench_fail(b, name, st);
     bench_plan_destroy(&s.plan);
 done:
     esker_model_destroy(net);

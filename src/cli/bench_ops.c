@@ -24,7 +24,8 @@ esker_node *bench_corner(esker_node *x)
 esker_graph *bench_new_graph(bench *b, const char *name)
 {
     esker_graph *graph = NULL;
-    if (esker_graph_create(NULL, &graph) != ESKER_OK) bench_fail(b, name);
+    esker_status st = esker_graph_create(NULL, &graph);
+    if (st != ESKER_OK) bench_fail(b, name, st);
     return graph;
 }
 

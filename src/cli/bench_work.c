@@ -147,7 +147,7 @@ static void bench_transfer(bench *b, size_t n_bytes)
         if (st == ESKER_OK && bench_wants(b, down, 0, 0)) st = bench_time(b, read_tensor, NULL, &t, &timing);
         if (st == ESKER_OK && bench_wants(b, down, 0, 0)) bench_add(b, down, &timing, 0, (double)n_bytes);
     }
-    if (st != ESKER_OK) bench_fail(b, up);
+    if (st != ESKER_OK) bench_fail(b, up, st);
     esker_tensor_unref(t.tensor);
     free(t.data);
 }
@@ -172,7 +172,7 @@ static void bench_slots(bench *b, int64_t n)
         esker_graph_destroy(graph);
         if (st == ESKER_OK) st = esker_plan_measure(plan, 0, 1, &b->measure, &timing);
         if (st == ESKER_OK) bench_add(b, full, &timing, 0, 8.0 * (double)n);
-        if (st != ESKER_OK) bench_fail(b, full);
+        if (st != ESKER_OK) bench_fail(b, full, st);
         esker_plan_destroy(plan);
     }
 }
