@@ -458,6 +458,7 @@ static const esker__op updating_weight_grad = {
     .cost = cost_weight_grad,
     .lower = lower_weight_grad,
     .update = esker__update_reference,
+    .plain = &esker__op_conv2d_weight_grad_pooled,
     .title = title_grad,
 };
 

@@ -61,19 +61,19 @@ static bool add_input(esker__tune_job *job, int node, int which)
     return true;
 }
 
+/* What something reads; of nodes that update also the gradients, which the others write. */
 static bool add_outputs(esker__tune_job *job, const esker_graph *graph, int node)
 {
     const esker__op *op = job->nodes[node].op;
-    bool all = op != job->old[node]->op; /* in place of an update, all */
     for (int o = 0; o < op->n_outputs; o++) {
-        if (!all && !(job->choice->used_outputs[node] >> o & 1)) continue;
+        const esker_node *value = graph->nodes[job->old[node]->id + o];
+        if (!esker__updated(value) && !(job->choice->used_outputs[node] >> o & 1)) continue;
         if (job->n_outputs == ESKER__TUNE_OUTPUTS) return false;
-        const esker__type *type = &graph->nodes[job->old[node]->id + o]->type;
+        esker_dtype dtype = value->type.dtype;
         bool indices = op->indices && op->indices->output == o;
-        if (type->dtype != ESKER_DTYPE_F32 && (type->dtype != ESKER_DTYPE_I32 || !indices || job->n_nodes > 1))
-            return false;
+        if (dtype != ESKER_DTYPE_F32 && (dtype != ESKER_DTYPE_I32 || !indices || job->n_nodes > 1)) return false;
         if (indices) job->indices = job->n_outputs;
-        esker__tune_output added = {node, o, esker__elems(&type->shape)};
+        esker__tune_output added = {node, o, esker__elems(&value->type.shape)};
         job->outputs[job->n_outputs++] = added;
         job->n_elems += added.n_elems;
     }

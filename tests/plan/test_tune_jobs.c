@@ -313,28 +313,31 @@ static void winners_agree_within_the_bound(void **state)
     }
 }
 
-/* Of a training step with pooling behind the convolutions: by the reference, and against the usual candidate. */
+/* Of a training step with pooling behind the convolutions: by the reference, against the usual candidate, and where the gradient's kernel also updates. */
 static void pooled_convolutions_are_tuned(void **state)
 {
     (void)state;
     esker_device_info device;
     esker_device_get_info(test_device(), &device);
-    setenv("ESKER_VARIANT", "pooled_gradients", 1);
-    for (int large = 0; large < 2; large++) {
+    setenv("ESKER_VARIANT", "pooled_gradients,take_updates", 1);
+    for (int i = 0; i < 3; i++) {
+        bool large = i == 1, updates = i == 2;
         int64_t size = large ? 32 : 8, channels = large ? 16 : 4;
         esker_graph *graph;
         esker_tune_summary sum;
         jobs found = {.problem = " pooled"};
         esker_device *dev = open_alone();
         assert_ok(esker_graph_create(NULL, &graph));
-        esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){4, {4, channels, size, size}}), *grad;
+        esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){4, {4, channels, size, size}}), *outputs[2];
         esker_node *w = esker_parameter(graph, &(esker_param_desc){.name = "w", .shape = {4, {channels, channels, 3, 3}}});
         esker_node *y = esker_conv2d(x, w, &(esker_conv2d_desc){.padding = {1, 1}});
         y = esker_max_pool2d(esker_relu(y), &(esker_pool2d_desc){.window = {2, 2}});
-        esker_node *loss = esker_sum(esker_square(y), NULL, 0, false);
-        assert_ok(esker_gradients(loss, &w, 1, &grad));
-        esker_node *outputs[] = {loss, grad};
-        assert_ok(esker_tune(graph, &(esker_plan_desc){.device = dev, .outputs = outputs, .n_outputs = 2},
+        outputs[0] = esker_sum(esker_square(y), NULL, 0, false);
+        if (updates)
+            assert_ok(esker_optimize(outputs[0], &(esker_optimizer_desc){.kind = ESKER_OPTIMIZER_ADAM}));
+        else
+            assert_ok(esker_gradients(outputs[0], &w, 1, &outputs[1]));
+        assert_ok(esker_tune(graph, &(esker_plan_desc){.device = dev, .outputs = outputs, .n_outputs = updates ? 1 : 2},
                              &(esker_tune_desc){.result = look_for, .user = &found, .budget_seconds = 600}, &sum));
         assert_int_equal(found.n_found, device.limits.storage_blocks < 5 ? 1 : 2); /* and the gradient of its filters */
         assert_int_equal(found.n_wrong, 0);
