@@ -9,7 +9,7 @@
  * allocates nothing (but that the slots of an input are taken when it is first written: one that is always a tensor needs none),
  * compiles nothing, makes no GL object and waits for nothing but its own back-pressure: at most
  * ESKER_PLAN_SLOTS steps are in flight, and submitting one more waits for the oldest. Results of a step stay readable until
- * ESKER_PLAN_SLOTS - 1 later steps were submitted.
+ * ESKER_PLAN_SLOTS - 1 later steps were submitted. Steps may share a fence, and be handed to a busy GPU by twos (submission.h).
  *
  * What depends on constants and on parameters that the plan does not itself change is computed once, not in every step: such dispatches are
  * the plan's prologue, which runs in front of the first step, and in front of the next one after a parameter that it reads was

@@ -18,6 +18,9 @@
  * At most esker_device_desc.max_submissions are unfinished at one time, and at most ESKER_PLAN_SLOTS of one plan; one more
  * waits for the oldest, which is counted in esker_counters.throttles.
  *
+ * A GPU that is busy with one submission may be handed the next one together with the one after that, behind one fence: fences cost small steps dearly.
+ * Whoever waits, polls or asks for results hands over what there is; so does the next submission.
+ *
  * Devices share no memory, so between two of them data goes through the host, and a submission that comes after one of
  * another device starts when that one is known to have finished: known, that is, to the other device's owner, who polls. This
  * is a wait of the CPU; no fence of one device is waited for by another's GPU.

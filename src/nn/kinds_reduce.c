@@ -30,14 +30,14 @@ static esker_node *canonical(esker__layer *layer, const int *axes, int n, esker_
 
 esker_node *esker__build_reduction(esker_model *net, esker__layer *layer)
 {
-    int axes[ESKER_MAX_RANK], n = get_axes(net, layer, axes);
+    int axes[ESKER_MAX_RANK] = {0}, n = get_axes(net, layer, axes);
     if (n < 0) return NULL;
     return canonical(layer, axes, n, layer->kind->reduce(layer->inputs[0], axes, n, layer->values[1].v[0] != 0));
 }
 
 esker_node *esker__build_variance(esker_model *net, esker__layer *layer)
 {
-    int axes[ESKER_MAX_RANK], n = get_axes(net, layer, axes);
+    int axes[ESKER_MAX_RANK] = {0}, n = get_axes(net, layer, axes);
     const esker__layer_value *v = layer->values;
     if (n < 0) return NULL;
     return canonical(layer, axes, n, esker_variance(layer->inputs[0], axes, n, v[1].v[0] != 0, (int)v[2].v[0]));
@@ -45,7 +45,7 @@ esker_node *esker__build_variance(esker_model *net, esker__layer *layer)
 
 esker_node *esker__build_norm(esker_model *net, esker__layer *layer)
 {
-    int axes[ESKER_MAX_RANK], n = get_axes(net, layer, axes);
+    int axes[ESKER_MAX_RANK] = {0}, n = get_axes(net, layer, axes);
     const esker__layer_value *v = layer->values;
     if (n < 0) return NULL;
     return canonical(layer, axes, n, esker_norm(layer->inputs[0], axes, n, v[1].v[0] != 0, (esker_norm_kind)v[2].v[0]));

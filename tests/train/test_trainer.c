@@ -201,7 +201,7 @@ static void a_steady_step_costs_its_dispatches_alone(void **state)
         assert_true(s.gl_objects_per_step == 0);
         assert_true(s.compiles_per_step == 0);
         assert_true(s.waits_per_step == 0);
-        assert_true(s.fences_per_step == 1);
+        assert_true(s.fences_per_step >= 0.5 && s.fences_per_step <= 1);
         assert_true(s.dispatches_per_step == info.n_dispatches);
         assert_true(s.barriers_per_step == info.n_barriers);
         assert_true(s.step_seconds_median > 0 && s.step_seconds_mean > 0);
