@@ -137,9 +137,10 @@ typedef struct esker_train_stats {
     double dispatches_per_step, barriers_per_step;
     double heap_allocations_per_step, gl_objects_per_step, compiles_per_step, waits_per_step; /* 0 in a steady state */
     double fences_per_step, throttles_per_step, uploaded_bytes_per_step;
-    double loader_waits_per_step;                  /* the batch was not filled yet when it was wanted */
-    double step_seconds_median, step_seconds_mean; /* from submission to submission */
-    uint64_t peak_bytes;                           /* prediction of the plan for full batches: esker_plan_info.peak_bytes */
+    double loader_waits_per_step; /* the batch was not filled yet when it was wanted */
+    double step_seconds_median,
+        step_seconds_mean; /* from submission to submission; the median over halves of two steps in a row */
+    uint64_t peak_bytes;   /* prediction of the plan for full batches: esker_plan_info.peak_bytes */
     uint64_t
         allocated_bytes; /* what making that plan added to esker_memory_stats.in_use_bytes, parameters included if it was
                                    the first to use them */

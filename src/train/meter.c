@@ -25,10 +25,12 @@ void esker__meter_submitted(esker__meter *meter, bool loader_waited)
 {
     uint64_t now = esker__now_ns();
     if (meter->window_start_ns) {
-        if (meter->intervals) meter->intervals[meter->window_steps] = (double)(now - meter->last_submit_ns) * 1e-9;
+        /* Of two steps: a busy GPU is handed steps by twos, and a submission waits for the older ones by twos. */
+        if (meter->intervals) meter->intervals[meter->window_steps] = (double)(now - meter->submit_before_ns) * 0.5e-9;
         meter->window_steps++;
         meter->loader_waits += loader_waited;
     }
+    meter->submit_before_ns = meter->last_submit_ns;
     meter->last_submit_ns = now;
 }
 
