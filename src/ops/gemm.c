@@ -227,7 +227,9 @@ static bool suits_rows(const esker__gemm *p)
 static esker_status emit_rows(esker__lowering *lowering, esker__gemm *p, uint32_t own)
 {
     uint32_t chunk = p->k;
-    p->splits = own ? 1 : esker__choose_splits(lowering, p->n, 16ull * p->n, p->k, 64, 256, &chunk);
+    /* Where a second dispatch costs as much as some hundred reads in a row, few terms are not worth one. */
+    uint64_t least = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA ? 2048 : 256;
+    p->splits = own ? 1 : esker__choose_splits(lowering, p->n, 16ull * p->n, p->k, 64, least, &chunk);
     esker__dispatch_desc d = {.kernel = "gemm/rows", .cost = p->cost};
     esker_status st = esker__fold_groups(lowering, esker__ceil_div(p->n, own ? 8 * own : 4), d.groups);
     if (st != ESKER_OK) return st;
