@@ -21,7 +21,7 @@
 //           EXACT: n_tiles is beyond 2^22, where division by reciprocals is not exact
 //           FOURS: y lies in fours of channels, f32 [images, ceil(f_all / 4), rows, columns, 4], zero beyond the last; y_u, y_v are in elements, y_channel in
 //           pixels; without groups; PADS: channels of the last four, where they are not four
-//           APART: y_v is not 1, which matters where y holds halves
+//           EVEN_ROWS, APART: where y holds halves (conv/store4)
 //           SHARE (with CH 8): the weights of `chunk` input channels at a time go through shared memory, for GPUs where it is fast
 // Limits    64 invocations; at most 4 storage blocks; no shared memory, with SHARE 8 KiB: chunk * taps_y * taps_x <= 256.
 //           CH, PX 8 need about 100 registers: large GPUs only

@@ -1,4 +1,8 @@
-// Four neighbouring pixels of a row, from `column` on, behind the tail: to y[at] and so forth, y_v apart. APART: y_v is not 1.
+// Four neighbouring pixels of a row, from `column` on, behind the tail: to y[at] and so forth, y_v apart. Where y holds halves: EVEN_ROWS, y_v is 1 and rows begin and
+// end at even elements; APART: y_v is not 1.
+#ifndef EVEN_ROWS
+#define EVEN_ROWS 0
+#endif
 #ifndef APART
 #define APART 0
 #endif
@@ -7,7 +11,10 @@
 #endif
 void store4(uint at, uint column, vec4 s)
 {
-#if (FLOAT16 >> OUT_BINDING & 1) && !APART
+#if (FLOAT16 >> OUT_BINDING & 1) && EVEN_ROWS
+    if (column < columns) halves_put2(y, at, vec2(tail(s.x, at), tail(s.y, at + 1u)));
+    if (column + 2u < columns) halves_put2(y, at + 2u, vec2(tail(s.z, at + 2u), tail(s.w, at + 3u)));
+#elif (FLOAT16 >> OUT_BINDING & 1) && !APART
     uint here = column < columns ? columns - column : 0u;
     vec4 t = vec4(0.0);
     if (here > 0u) t.x = tail(s.x, at);

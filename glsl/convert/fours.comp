@@ -11,6 +11,7 @@
 #ifndef FLOAT16
 #define FLOAT16 0
 #endif
+#define PAIRS (FROM && (FLOAT16 >> 1 & 1))
 precision highp float;
 precision highp int;
 layout(local_size_x = 64) in;
@@ -26,18 +27,30 @@ layout(std140, binding = 0) uniform Params {
     uint n, channels, pixels, quads, fold;
 };
 
-// The fours i; `two`: and the ones behind it.
-void convert(uint i, bool two)
+#if PAIRS
+#include "shape/two"
+#endif
+
+void main()
 {
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint i = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+#if PAIRS // the first invocations have two pixels each
+    uint pairs = (pixels + 1u) >> 1;
+    i = i / pairs * pixels + i % pairs * 2u;
+#endif
+    if (i >= n) return;
     uint plane = i / pixels, pixel = i - plane * pixels, image = plane / quads, c = (plane - image * quads) * 4u;
     uint left = channels - c, at = (image * channels + c) * pixels + pixel;
-#if FROM && (FLOAT16 >> 1 & 1)
-    uint here = two ? 2u : 1u;
-    vec4 t = x[i], next = x[i + here - 1u];
-    halves_put4(y, at, here, vec4(t.x, next.x, 0.0, 0.0));
-    if (left > 1u) halves_put4(y, at + pixels, here, vec4(t.y, next.y, 0.0, 0.0));
-    if (left > 2u) halves_put4(y, at + 2u * pixels, here, vec4(t.z, next.z, 0.0, 0.0));
-    if (left > 3u) halves_put4(y, at + 3u * pixels, here, vec4(t.w, next.w, 0.0, 0.0));
+#if PAIRS
+    bool two = pixel + 1u < pixels;
+    vec4 t = x[i], next = x[two ? i + 1u : i];
+    for (uint k = 0u; k < min(left, 4u); k++, at += pixels) {
+        vec2 both = vec2(t.x, next.x);
+        STORE_TWO(at, two, both)
+        t = t.yzwx;
+        next = next.yzwx;
+    }
 #elif FROM
     vec4 t = x[i];
     y[at] = t.x;
@@ -47,20 +60,5 @@ void convert(uint i, bool two)
 #else
     vec4 t = vec4(x[at], x[at + min(1u, left - 1u) * pixels], x[at + min(2u, left - 1u) * pixels], x[at + min(3u, left - 1u) * pixels]);
     y[i] = vec4(t.x, left > 1u ? t.y : 0.0, left > 2u ? t.z : 0.0, left > 3u ? t.w : 0.0);
-#endif
-}
-
-void main()
-{
-    uvec3 group = gl_WorkGroupID + group_base;
-    uint i = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
-#if FROM && (FLOAT16 >> 1 & 1) // two pixels for each of the first invocations
-    i *= 2u;
-    if (i >= n) return;
-    bool beside = (i + 1u) % pixels != 0u;
-    convert(i, beside);
-    if (!beside && i + 1u < n) convert(i + 1u, false);
-#else
-    if (i < n) convert(i, false);
 #endif
 }

@@ -68,10 +68,13 @@ void main()
 #if FLOAT16 >> 1 & 1 // two for each of the first invocations
     e *= 2u;
     if (e >= n_elems) return;
-    uint here = min(n_elems - e, 2u);
-    vec4 t = vec4(pooled(e), 0.0, 0.0, 0.0);
-    if (here > 1u) t.y = pooled(e + 1u);
-    halves_put4(y, e, here, t);
+    vec2 t = vec2(pooled(e), 0.0);
+    if (e + 1u < n_elems) {
+        t.y = pooled(e + 1u);
+        halves_put2(y, e, t);
+    } else {
+        y[e] = t.x;
+    }
 #else
     if (e >= n_elems) return;
     y[e] = pooled(e);

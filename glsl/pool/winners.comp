@@ -37,6 +37,9 @@ layout(std140, binding = 0) uniform Params {
 };
 
 #include "shape/divide"
+#if PAIRS
+#include "shape/two"
+#endif
 
 // The largest of a window, the first of channel `channel`, and which it is.
 float largest_of(uint channel, uint u, uint v, out uint winner)
@@ -58,18 +61,24 @@ float largest_of(uint channel, uint u, uint v, out uint winner)
     return largest;
 }
 
-// One element of winners, and of y; `two`: and the ones behind it.
-void pool(uint e, bool two)
+void main()
 {
+    uvec3 group = gl_WorkGroupID + group_base;
+    uint e = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
+#if PAIRS // the first invocations have two pixels of a plane each
+    uint pixels = rows * columns, pairs = (pixels + 1u) >> 1;
+    e = e / pairs * pixels + e % pairs * 2u;
+#endif
+    if (e >= n_elems) return;
     uint line = divide(e, columns, by_columns), plane = divide(line, rows, by_rows), image = divide(plane, blocks, by_blocks);
     uint u = line - plane * rows, v = e - line * columns, c = (plane - image * blocks) * 4u, word = 0u, winner;
     for (uint i = 0u; i < 4u && c + i < channels; i++) {
         uint channel = image * channels + c + i, at = (channel * rows + u) * columns + v;
 #if PAIRS
-        vec4 t = vec4(largest_of(channel, u, v, winner), 0.0, 0.0, 0.0);
-        bool wraps = v + 1u == columns;
+        bool wraps = v + 1u == columns, two = !wraps || u + 1u < rows;
+        vec2 t = vec2(largest_of(channel, u, v, winner), 0.0);
         if (two) t.y = largest_of(channel, wraps ? u + 1u : u, wraps ? 0u : v + 1u, winner);
-        halves_put4(y, at, two ? 2u : 1u, t);
+        STORE_TWO(at, two, t)
 #else
         y[at] = largest_of(channel, u, v, winner);
         word |= winner << (8u * i);
@@ -77,20 +86,5 @@ void pool(uint e, bool two)
     }
 #if WINNERS
     winners[e] = word;
-#endif
-}
-
-void main()
-{
-    uvec3 group = gl_WorkGroupID + group_base;
-    uint e = (group.y * fold + group.x) * 64u + gl_LocalInvocationID.x;
-#if PAIRS // two pixels for each of the first invocations
-    e *= 2u;
-    if (e >= n_elems) return;
-    bool beside = (e + 1u) % (rows * columns) != 0u;
-    pool(e, beside);
-    if (!beside && e + 1u < n_elems) pool(e + 1u, false);
-#else
-    if (e < n_elems) pool(e, false);
 #endif
 }

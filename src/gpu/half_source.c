@@ -3,7 +3,7 @@
  *     layout(std430, binding = 0) readonly buffer X { vec4 x[]; };      becomes    ... { uvec2 x_half[]; };
  * x[i] becomes halves_load4(x_half[i]), and of a block that is only written y[i] = v; becomes y_half[i] = halves_store4(v). So for vec2, in a word. Single
  * floats are read, two from a word, and written by y_put(i, v), which leaves the other half of the word to whoever writes it at the same time: two atomic operations. A kernel
- * that has four neighbours says halves_put4(y, at, n, v) where a condition on FLOAT16 says that it may (the first n of v), and whole words are stored as such.
+ * that has neighbours says halves_put4(y, at, n, v), the first n of v, or halves_put2(y, at, v), where `at` is even, under a condition on FLOAT16, and whole words are stored as such.
  * A condition on a bit of FLOAT16 may change what is done with that block, and no other.
  *
  * The kernel computes in float32 as before. Conditions are decided here, so that a name means one array: what the driver gets is what they leave.
@@ -18,7 +18,8 @@
 #include "gpu/internal.h"
 
 #define MAX_BLOCKS 32
-#define PUT4       "halves_put4"
+#define PUT2       "halves_put2" /* two neighbours, the first of which is even */
+#define PUT4       "halves_put4" /* the first n of four */
 
 typedef struct block {
     esker__block_declaration declared;
@@ -85,11 +86,16 @@ static bool is_put(const block *b)
     return b->declared.is_writeonly && b->width == 1;
 }
 
-/* Whether what is done with the array at the token is only what a block of halves can do; `put4`: it is the argument of that. */
-static bool is_plain_use(const block *b, esker__token t, bool put4)
+static bool is_put_call(esker__token t)
+{
+    return esker__token_is(t, PUT2) || esker__token_is(t, PUT4);
+}
+
+/* Whether what is done with the array at the token is only what a block of halves can do; `called`: it is the argument of PUT2 or PUT4. */
+static bool is_plain_use(const block *b, esker__token t, bool called)
 {
     esker__token open = esker__token_behind(t);
-    if (put4) return is_put(b) && esker__token_is(open, ",");
+    if (called) return is_put(b) && esker__token_is(open, ",");
     if (!esker__token_is(open, "["))
         return t.n == 1 && strchr("xyzw", t.chars[0]); /* a component, as the argument of a macro */
     esker__token close = esker__token_closing(open);
@@ -108,9 +114,9 @@ static esker_status collect(const char *source, const esker__macros *macros, blo
         st = add_block(t, macros, out);
     for (esker__token t = esker__token_next(source); t.n; first = before, before = t, t = esker__token_behind(t)) {
         block *b = !esker__token_is(before, ".") ? find_block(out, t) : NULL;
-        bool put4 = esker__token_is(first, PUT4) && esker__token_is(before, "(");
+        bool called = is_put_call(first) && esker__token_is(before, "(");
         if (b && !(t.chars >= b->declared.begin && t.chars < b->declared.end))
-            b->able = b->able && is_plain_use(b, t, put4);
+            b->able = b->able && is_plain_use(b, t, called);
     }
     return st;
 }
@@ -154,18 +160,21 @@ static const char functions[] =
     "highp float halves_load1(highp uint v, int i) { return halves_load1(unpackHalf2x16(v), i); } "
     "highp uvec2 halves_store4(highp vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); } ";
 
-/* Of a block whose elements are written one by one: $ is its array. */
+/* Of a block whose elements are written one by one: $ is its array. Of a word that is not ours alone the bits of `mask` are. */
 static const char put_functions[] =
-    " void $_put(highp uint i, highp float v) { highp uint up = (i & 1u) << 4u; "
-    "atomicAnd($_half[i >> 1u], 0xffff0000u >> up); atomicOr($_half[i >> 1u], packHalf2x16(vec2(v, 0.0)) << up); } "
+    " void $_word(highp uint i, highp uint mask, highp uint bits) { "
+    "if (mask == 0xffffffffu) $_half[i] = bits; "
+    "else if (mask != 0u) { atomicAnd($_half[i], ~mask); atomicOr($_half[i], bits & mask); } } "
+    "void $_put(highp uint i, highp float v) { highp uint up = (i & 1u) << 4u, bits = packHalf2x16(vec2(v, 0.0)) << up; "
+    "atomicAnd($_half[i >> 1u], 0xffff0000u >> up); atomicOr($_half[i >> 1u], bits); } "
+    "void $_put2(highp uint i, highp vec2 v) { $_half[i >> 1u] = packHalf2x16(v); } "
     "void $_put4(highp uint i, highp uint n, highp vec4 v) { "
-    "if ((i & 1u) == 0u) { "
-    "if (n > 1u) $_half[i >> 1u] = packHalf2x16(v.xy); else if (n == 1u) $_put(i, v.x); "
-    "if (n > 3u) $_half[(i >> 1u) + 1u] = packHalf2x16(v.zw); else if (n == 3u) $_put(i + 2u, v.z); "
-    "} else { "
-    "if (n > 0u) $_put(i, v.x); "
-    "if (n > 2u) $_half[(i >> 1u) + 1u] = packHalf2x16(v.yz); else if (n == 2u) $_put(i + 1u, v.y); "
-    "if (n > 3u) $_put(i + 3u, v.w); } }";
+    "highp uint a = packHalf2x16(v.xy), b = packHalf2x16(v.zw), at = i >> 1u; "
+    "highp uint of_a = n > 1u ? 0xffffffffu : n > 0u ? 0xffffu : 0u, of_b = n > 3u ? 0xffffffffu : n > 2u ? 0xffffu : 0u; "
+    "bool odd = (i & 1u) != 0u; "
+    "$_word(at, odd ? of_a << 16u : of_a, odd ? a << 16u : a); "
+    "$_word(at + 1u, odd ? of_a >> 16u | of_b << 16u : of_b, odd ? a >> 16u | b << 16u : b); "
+    "if (odd) $_word(at + 2u, of_b >> 16u, b >> 16u); }";
 
 typedef struct change {
     blocks *all;
@@ -238,10 +247,10 @@ static const char *add_changed(change *c, esker__token t)
     for (int i = 0; i < c->all->n; i++)
         if (t.chars == c->all->list[i].declared.begin && is_changed(c, &c->all->list[i]))
             return add_declaration(c, &c->all->list[i]);
-    if (esker__token_is(t, PUT4)) {
+    if (is_put_call(t)) {
         esker__token array = esker__token_behind(esker__token_behind(t)), comma = esker__token_behind(array);
         if (!is_changed(c, find_block(c->all, array))) return NULL;
-        esker__text_add(c->out, "%.*s_put4(", (int)array.n, array.chars);
+        esker__text_add(c->out, "%.*s_put%c(", (int)array.n, array.chars, t.chars[t.n - 1]);
         return comma.chars + 1;
     }
     block *b = find_block(c->all, t);

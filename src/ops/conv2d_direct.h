@@ -32,6 +32,9 @@ typedef struct esker__conv2d_direct {
     esker__cost cost;
 } esker__conv2d_direct;
 
+/** What conv/store4 wants to know where y may hold halves. */
+void esker__conv2d_define_halves(const esker__lowering *lowering, const esker__conv2d_direct *d, esker__text *defines);
+
 /** Whether conv/tiled can compute it on a device with these limits. */
 bool esker__conv2d_suits_tiled(const esker_limits *limits, const esker__conv2d_direct *d);
 esker_status esker__conv2d_emit_tiled(esker__lowering *lowering, const esker__conv2d_direct *d);

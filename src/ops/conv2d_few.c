@@ -99,7 +99,7 @@ esker_status esker__conv2d_emit_few(esker__lowering *lowering, const esker__conv
     esker__text defines = {0};
     esker__text_add(&defines, "LX %u\nLY %u\nLZ %u\nCH %u\nCI %d\nKH %d\nKW %d\nSY %d\nSX %d\nVY %d\n", t.lx, t.ly, t.lz,
                     t.ch, (int)d->c_in, (int)d->taps_y, (int)d->taps_x, (int)d->stride_y, (int)d->stride_x, vy);
-    if (d->y_v != 1 && esker__stores_halves(lowering)) esker__text_add(&defines, "APART 1\n");
+    esker__conv2d_define_halves(lowering, d, &defines);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->w);
     if (d->pooling)

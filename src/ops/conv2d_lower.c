@@ -79,6 +79,15 @@ static uint32_t channels_at_once(bool large, int64_t n)
 
 typedef esker__conv2d_direct direct;
 
+void esker__conv2d_define_halves(const esker__lowering *lowering, const direct *d, esker__text *defines)
+{
+    if (!esker__stores_halves(lowering) || d->fours || d->pooling) return;
+    if (d->y_v != 1)
+        esker__text_add(defines, "APART 1\n");
+    else if (!((d->columns | d->y_u | d->y_first | d->y_channel) & 1))
+        esker__text_add(defines, "EVEN_ROWS 1\n");
+}
+
 static esker_status emit_plain(esker__lowering *lowering, const direct *d, way how);
 
 /* Once it is known how: kernels that cannot pool, or read what was pooled, leave that to one of its own. */
@@ -211,7 +220,7 @@ static esker_status emit_plain(esker__lowering *lowering, const direct *d, way h
     if (d->groups > 1) esker__text_add(&defines, "GROUPS 1\n");
     if (share) esker__text_add(&defines, "SHARE 1\n");
     if (d->fours) esker__text_add(&defines, "FOURS 1\nPADS %d\n", (int)(d->f_out % 4));
-    if (!d->fours && d->y_v != 1 && esker__stores_halves(lowering)) esker__text_add(&defines, "APART 1\n");
+    esker__conv2d_define_halves(lowering, d, &defines);
     if (esker__divides_integers(n_tiles)) esker__text_add(&defines, "EXACT 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
     if (how != WAY_PLAIN && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))

@@ -124,7 +124,7 @@ esker_status esker__conv2d_emit_quads(esker__lowering *lowering, const esker__co
     esker__text defines = {0};
     esker__text_add(&defines, "KW %d\nS %d\nSIZE %u\n", (int)d->taps_x, (int)d->stride_x, size);
     if (d->fours) esker__text_add(&defines, "FOURS 1\n");
-    if (!d->fours && d->y_v != 1 && esker__stores_halves(lowering)) esker__text_add(&defines, "APART 1\n");
+    esker__conv2d_define_halves(lowering, d, &defines);
     desc.operands[desc.n_operands++] = (esker__operand){.value = x};
     desc.operands[desc.n_operands++] = (esker__operand){.value = w};
     esker__tail_emit(lowering, d->tail, d->y, d->fours, &desc, &defines);

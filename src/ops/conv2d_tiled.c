@@ -270,7 +270,7 @@ static esker_status emit(esker__lowering *lowering, const esker__conv2d_direct *
         esker__text_add(&defines, "X4 1\nSHIFT %d\n", (4 - d->pad_x % 4) % 4);
     if (!p && d->f_out % (t.ch * t.lz) == 0 && d->rows % t.ly == 0 && d->columns % (t.lx * t.px) == 0)
         esker__text_add(&defines, "EVEN 1\n");
-    if (!p && d->y_v != 1 && esker__stores_halves(lowering)) esker__text_add(&defines, "APART 1\n");
+    if (!p) esker__conv2d_define_halves(lowering, d, &defines);
     if (p) phase_defines(p, d->taps_x, &defines);
     if (splits > 1) esker__text_add(&defines, "SPLIT 1\n");
     if (!d->pooled) desc.operands[desc.n_operands++] = esker__read(lowering, d->x);

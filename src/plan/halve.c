@@ -11,8 +11,10 @@
 #include "base/memory.h"
 #include "plan/build.h"
 
-#define LEAST_BYTES 1024
-#define WG          64
+#define LEAST_BYTES 1024 /* of a result */
+#define LEAST_FIXED_BYTES \
+    8192 /* of what is the same in all steps: copies of biases save nothing, and double the number of kernels */
+#define WG 64
 
 typedef struct halving {
     esker__lowering *l;
@@ -113,6 +115,24 @@ static esker_status give_kernels(halving *h, size_t n_dispatches)
     return ESKER_OK;
 }
 
+/* Those that no dispatch has any more would be compiled for nothing. */
+static esker_status drop_kernels(esker_plan *plan)
+{
+    int *place = esker__calloc(plan->n_kernels, sizeof *place);
+    size_t n = 0;
+    if (!place) return esker__fail_memory(plan->n_kernels * sizeof *place, "plan");
+    for (size_t p = 0; p < plan->n_dispatches; p++) place[plan->dispatches[p].kernel] = 1;
+    for (size_t k = 0; k < plan->n_kernels; k++) {
+        if (!place[k]) continue;
+        place[k] = (int)n;
+        plan->kernels[n++] = plan->kernels[k];
+    }
+    for (size_t p = 0; p < plan->n_dispatches; p++) plan->dispatches[p].kernel = place[plan->dispatches[p].kernel];
+    plan->n_kernels = n;
+    esker__free(place);
+    return ESKER_OK;
+}
+
 static esker_status halve(halving *h)
 {
     esker_plan *plan = h->l->plan;
@@ -125,7 +145,8 @@ static esker_status halve(halving *h)
     for (int v = 0; v < (int)n_values; v++) {
         const esker__plan_value *value = &plan->values[v];
         bool parameter = value->storage == ESKER__STORAGE_PARAMETERS && value->fixed;
-        if (value->n_bytes < LEAST_BYTES || (!parameter && !value->may_halve)) continue;
+        if (value->n_bytes < (value->fixed ? LEAST_FIXED_BYTES : LEAST_BYTES) || (!parameter && !value->may_halve))
+            continue;
         if (!parameter && all_can(h, v, false)) {
             put_halves(h, v, v, false);
             plan->values[v].n_bytes = esker__round_up(value->n_bytes / 2, 16);
@@ -142,7 +163,8 @@ static esker_status halve(halving *h)
                                                       operand->n_bytes);
             if (st != ESKER_OK) return st;
         }
-    return give_kernels(h, n_dispatches);
+    esker_status st = give_kernels(h, n_dispatches);
+    return st == ESKER_OK ? drop_kernels(plan) : st;
 }
 
 esker_status esker__plan_halve(esker__lowering *l)

@@ -94,9 +94,12 @@ static const struct {
     {"layout(std430, binding = 1) writeonly buffer X { float x[]; };\nvoid f() { if (a) x[i + 1u] = b[x.y]; }",
      "void f() { if (a) x_put(uint(i + 1u),  b[x.y]); }"},
     {"layout(std430, binding = 1) writeonly buffer X { float x[]; };\nvoid f() { x[0] = 1.0; }",
-     "layout(std430, binding = 1) buffer X { uint x_half[]; }; void x_put("},
+     "layout(std430, binding = 1) buffer X { uint x_half[]; }; void x_word("},
     {"layout(std430, binding = 1) writeonly buffer X { float x[]; };\nvoid f() { halves_put4(x, at, 4u, v); }",
      "void f() { x_put4( at, 4u, v); }"},
+    {"layout(std430, binding = 1) writeonly buffer X { float x[]; };\n#define TWO(at) halves_put2(x, at, v); x[at] = "
+     "1.0;\n",
+     "#define TWO(at) x_put2( at, v); x_put(uint(at),  1.0);"},
     {"#define BLOCKS layout(std430, binding = 1) readonly buffer X { float x[]; };\nprecision highp "
      "float;\nBLOCKS\n#define F(e) "
      "a = x[e];\n",

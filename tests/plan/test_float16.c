@@ -72,7 +72,7 @@ static esker_node *record_attention(esker_graph *graph, esker_node *x)
 }
 
 static const net nets[] = {
-    {"an mlp", NULL, record_mlp, {2, {24, 36}}, 2},
+    {"an mlp", NULL, record_mlp, {2, {24, 36}}, 1},
     {"a cnn, planes", "planes", record_cnn, {4, {2, 3, 16, 16}}, 4},
     {"a cnn, odd planes", "planes", record_cnn, {4, {1, 3, 15, 17}}, 4},
     {"a cnn, channels in fours", "fours", record_cnn, {4, {2, 3, 16, 16}}, 5},
@@ -104,9 +104,19 @@ static int count_floats(const esker_plan *plan)
         for (size_t p = 0; p < plan->n_dispatches; p++)
             for (int o = 0; o < plan->dispatches[p].n_operands; o++)
                 used |= plan->dispatches[p].operands[o].value == (int)v;
-        n_not += used && value->may_halve && !value->half && value->n_bytes >= 1024;
+        n_not += used && value->may_halve && !value->half && value->n_bytes >= (value->fixed ? 8192u : 1024u);
     }
     return n_not;
+}
+
+/* None is compiled that no dispatch has. */
+static void assert_kernels_are_used(const esker_plan *plan)
+{
+    for (int k = 0; k < (int)plan->n_kernels; k++) {
+        bool used = false;
+        for (size_t p = 0; p < plan->n_dispatches; p++) used |= plan->dispatches[p].kernel == k;
+        assert_true(used);
+    }
 }
 
 static int run(const net *n, const esker_plan_desc *desc, float *out, esker_plan_info *info)
@@ -118,6 +128,7 @@ static int run(const net *n, const esker_plan_desc *desc, float *out, esker_plan
     esker_plan *plan = plan_of(n, &graph, desc);
     assert_ok(esker_plan_check(plan));
     esker_plan_get_info(plan, info);
+    assert_kernels_are_used(plan);
     if (desc->float16 && count_floats(plan)) fail_msg("%s: %d results in float32", n->name, count_floats(plan));
     if (desc->device) {
         uint64_t ticket = 0;
@@ -220,9 +231,11 @@ static void new_weights_are_seen(void **state)
     esker_params *params = esker_graph_get_params(graph);
     for (int i = 0; i < 24 * 36; i++) x[i] = 1;
     for (int turn = 0; turn < 2; turn++) {
-        for (int i = 0; i < 4096; i++) values[i] = turn ? 0.25f : 0;
-        assert_ok(esker_params_write(params, esker_params_find(params, "c"), values, 640));
+        for (int i = 0; i < 4096; i++) values[i] = 0;
+        assert_ok(esker_params_write(params, esker_params_find(params, "b_bias"), values, 64));
         assert_ok(esker_params_write(params, esker_params_find(params, "c_bias"), values, 10));
+        for (int i = 0; i < 4096; i++) values[i] = turn ? 0.25f : 0;
+        assert_ok(esker_params_write(params, esker_params_find(params, "b"), values, 4096));
         assert_ok(esker_plan_write(plan, 0, x, 24 * 36 * 4));
         assert_ok(esker_plan_submit(plan, &ticket));
         assert_ok(esker_plan_read(plan, ticket, 0, y, 240 * 4));
