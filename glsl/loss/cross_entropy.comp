@@ -11,11 +11,15 @@
 //             RIGHT 1: also out, at word `right` (FINAL 1) or `right` + group: rows whose largest logit, the first of equals, stands
 //             at the label, as f32
 //           3 out GRAD 1: dlogits f32 [rows, classes]
+// Elements  V 4: logits are vec4, where classes is a multiple of 4, and `classes` counts those
 // Uniforms  rounds: blocks of rows that one group does, one after the other; nan: the bits of a NaN, out of the compiler's sight
 // Groups    linear, folded over x and y, groups * rounds * (128 / LANES) >= rows; FINAL 1: one group
 // Limits    516 bytes shared, 128 invocations, 4 storage blocks
 #ifndef LANES
 #define LANES 128 // invocations that share a row: 1 to 128, a power of two
+#endif
+#ifndef V
+#define V 1
 #endif
 #ifndef GRAD
 #define GRAD 1
@@ -46,12 +50,21 @@ layout(std140, binding = 0) uniform Params {
     uint right;
 };
 
+#if V == 4
+#define ELEM vec4
+layout(std430, binding = 0) readonly buffer Logits { vec4 logits[]; };
+#if GRAD
+layout(std430, binding = 3) writeonly buffer Dlogits { vec4 dlogits[]; };
+#endif
+#else
+#define ELEM float
 layout(std430, binding = 0) readonly buffer Logits { float logits[]; };
-layout(std430, binding = 1) readonly buffer Labels { int labels[]; };
-layout(std430, binding = 2) buffer Losses { uint losses[]; };
 #if GRAD
 layout(std430, binding = 3) writeonly buffer Dlogits { float dlogits[]; };
 #endif
+#endif
+layout(std430, binding = 1) readonly buffer Labels { int labels[]; };
+layout(std430, binding = 2) buffer Losses { uint losses[]; };
 
 const float LOWEST = -3.402823e38;
 const uint ROWS = uint(128 / LANES);
@@ -94,6 +107,31 @@ float sum_of(float value, uint lane, uint lanes)
     return value;
 }
 
+#if V == 4
+float joined_max(vec4 v) { return max(max(v.x, v.y), max(v.z, v.w)); }
+float joined_sum(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
+// Which of element k is the label's, and the logit there.
+vec4 at_label(uint k, uint label) { return vec4(equal(uvec4(0u, 1u, 2u, 3u) + 4u * k, uvec4(label))); }
+float logit_of(uint base, uint label)
+{
+    vec4 v = logits[base + (label >> 2)];
+    uint i = label & 3u;
+    return i < 2u ? (i == 0u ? v.x : v.y) : i == 2u ? v.z : v.w;
+}
+// How many logits of element k are larger than the label's, those in front also if as large.
+float beating(vec4 v, float own, uint k, uint label)
+{
+    bvec4 larger = greaterThan(v, vec4(own)), same = equal(v, vec4(own)), before = lessThan(uvec4(0u, 1u, 2u, 3u) + 4u * k, uvec4(label));
+    return joined_sum(vec4(larger) + vec4(same) * vec4(before));
+}
+#else
+float joined_max(float v) { return v; }
+float joined_sum(float v) { return v; }
+float at_label(uint k, uint label) { return k == label ? 1.0 : 0.0; }
+float logit_of(uint base, uint label) { return logits[base + label]; }
+float beating(float v, float own, uint k, uint label) { return v > own || (v == own && k < label) ? 1.0 : 0.0; }
+#endif
+
 void main()
 {
     uint group = (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x;
@@ -102,14 +140,16 @@ void main()
     uint place = t / uint(LANES);
 
     // Float sums of counts are exact here: up to 2^24 in all, and beyond that off by less than one rounding each.
-    float counted = 0.0;
+    if (GRAD == 1 || group == 0u) { // the others need it for gradients alone
+        float counted = 0.0;
 #if COUNTED
-    for (uint i = t; i < n_counts; i += 128u) counted += float(losses[total + 1u + i]);
+        for (uint i = t; i < n_counts; i += 128u) counted += float(losses[total + 1u + i]);
 #else
-    for (uint i = t; i < rows; i += 128u) counted += labels[i] != -1 ? 1.0 : 0.0;
+        for (uint i = t; i < rows; i += 128u) counted += labels[i] != -1 ? 1.0 : 0.0;
 #endif
-    counted = sum_of(counted, t, 128u);
-    if (t == 0u) count = counted; // in shared memory, not in a register of each invocation: T860 would spill
+        counted = sum_of(counted, t, 128u);
+        if (t == 0u) count = counted; // in shared memory, not in a register of each invocation: T860 would spill
+    }
 
     float loss = 0.0;
 #if RIGHT
@@ -119,31 +159,28 @@ void main()
         uint row = (group * rounds + round) * ROWS + place;
         bool live = row < rows;
         int label = live ? labels[row] : -1;
-        bool valid = label >= 0 && uint(label) < classes;
+        bool valid = label >= 0 && uint(label) < classes * uint(V);
         uint base = row * classes;
         uint end = valid ? classes : 0u; // other rows are not read, yet take part in the barriers
-        float m = LOWEST;
-        for (uint k = lane; k < end; k += uint(LANES)) m = max(m, logits[base + k]);
-        m = row_max(m, lane);
-        float s = 0.0;
-        for (uint k = lane; k < end; k += uint(LANES)) s += exp(logits[base + k] - m);
+        ELEM largest = ELEM(LOWEST), terms = ELEM(0.0);
+        for (uint k = lane; k < end; k += uint(LANES)) largest = max(largest, logits[base + k]);
+        float m = row_max(joined_max(largest), lane);
+        for (uint k = lane; k < end; k += uint(LANES)) terms += exp(logits[base + k] - m);
+        float s = joined_sum(terms);
 #if LANES > 1
         s = sum_of(s, lane, uint(LANES));
 #endif
 #if RIGHT
         float beaten = 0.0; // by how many: those in front that are as large, those behind that are larger
-        float own = valid ? logits[base + uint(label)] : 0.0;
-        for (uint k = lane; k < end; k += uint(LANES)) {
-            float v = logits[base + k];
-            beaten += v > own || (v == own && k < uint(label)) ? 1.0 : 0.0;
-        }
+        float own = valid ? logit_of(base, uint(label)) : 0.0;
+        for (uint k = lane; k < end; k += uint(LANES)) beaten += beating(logits[base + k], own, k, uint(label));
 #if LANES > 1
         beaten = sum_of(beaten, lane, uint(LANES));
 #endif
         if (lane == 0u && valid && beaten == 0.0 && !isnan(s)) correct += 1.0; // none with a NaN is right
 #endif
         if (lane == 0u) {
-            if (valid) loss += log(s) - (logits[base + uint(label)] - m);
+            if (valid) loss += log(s) - (logit_of(base, uint(label)) - m);
             else if (label != -1) loss += uintBitsToFloat(nan);
         }
 #if GRAD
@@ -151,16 +188,20 @@ void main()
         float share = valid ? scale / s : 0.0;
         uint last = live ? classes : 0u;
         for (uint k = lane; k < last; k += uint(LANES)) {
-            float d = 0.0;
-            if (valid) d = exp(logits[base + k] - m) * share - (k == uint(label) ? scale : 0.0);
+            ELEM d = ELEM(0.0);
+            if (valid) d = exp(logits[base + k] - m) * share - at_label(k, uint(label)) * scale;
             dlogits[base + k] = d;
         }
 #endif
     }
 
+#if LANES == 128
+    float sum = loss; // the one row's, which invocation 0 has
+#else
     float sum = sum_of(loss, t, 128u);
 #if RIGHT
     correct = sum_of(correct, t, 128u);
+#endif
 #endif
     if (t == 0u) {
 #if RIGHT && FINAL

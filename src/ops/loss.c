@@ -158,11 +158,13 @@ static esker_status lower_cross_entropy(esker__lowering *lowering, const esker_n
         if (st != ESKER_OK) return st;
     }
 
+    int floats = esker__floats_of_element(lowering, layout.classes, true);
     char defines[96];
-    snprintf(defines, sizeof defines, "LANES %d\nGRAD %d\nFINAL %d\nRIGHT %d\nCOUNTED %d\n", layout.lanes, grad, final,
-             right, counted);
-    uint32_t params[] = {layout.groups[0], layout.rounds, (uint32_t)layout.rows,         (uint32_t)layout.classes,
-                         partials,         n_counts,      0x7fc00000u /* a quiet NaN */, final ? right_at : second[0]};
+    snprintf(defines, sizeof defines, "LANES %d\nV %d\nGRAD %d\nFINAL %d\nRIGHT %d\nCOUNTED %d\n", layout.lanes, floats,
+             grad, final, right, counted);
+    uint32_t params[] = {
+        layout.groups[0], layout.rounds, (uint32_t)layout.rows,         (uint32_t)layout.classes / (uint32_t)floats,
+        partials,         n_counts,      0x7fc00000u /* a quiet NaN */, final ? right_at : second[0]};
     esker__dispatch_desc desc = {
         .kernel = "loss/cross_entropy",
         .defines = defines,

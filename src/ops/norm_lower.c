@@ -83,10 +83,7 @@ static esker_status make_layout(esker__lowering *lowering, const esker_node *nod
     l->groups[2] = 1;
 
     /* From here on in elements, which have one weight where it is not the term's own. */
-    esker__family family = esker__lowering_family(lowering);
-    bool mali = family == ESKER__FAMILY_BIFROST ||
-                family == ESKER__FAMILY_VALHALL; /* there that walk has no registers left for fours */
-    l->floats = v->affine == 3 && (v->spatial % 4 || mali) ? 1 : esker__floats_of_element(lowering, v->b);
+    l->floats = v->affine == 3 && v->spatial % 4 ? 1 : esker__floats_of_element(lowering, v->b, v->affine == 3);
     l->chunk_n = esker__round_up(l->chunk_n, (uint64_t)l->floats);
     l->chunks = esker__ceil_div(l->n, l->chunk_n);
     uint32_t f = (uint32_t)l->floats, b = (uint32_t)v->b / f, row = (uint32_t)v->s * b, lanes = (uint32_t)l->lanes;

@@ -20,16 +20,19 @@ static int neighbours(int64_t a, int64_t b)
     return a % 4 == 0 && b % 4 == 0 ? 4 : a % 2 == 0 && b % 2 == 0 ? 2 : 1;
 }
 
-static int neighbours_of_y(const esker__lowering *lowering, const esker__pool_windows *w)
+/* `which`: of those that also keep where the largest is. */
+static int neighbours_of_y(const esker__lowering *lowering, const esker__pool_windows *w, bool which)
 {
-    return neighbours(w->y->dims[3], has_few_registers(lowering) ? 2 : 4);
+    esker__family family = esker__lowering_family(lowering);
+    bool mali = family == ESKER__FAMILY_BIFROST || family == ESKER__FAMILY_VALHALL;
+    return neighbours(w->y->dims[3], has_few_registers(lowering) || (which && mali) ? 2 : 4);
 }
 
 bool esker__pool_is_small(const esker__lowering *lowering, const esker__pool_windows *w)
 {
     const esker__pool2d_attr *a = w->attr;
     int most = has_few_registers(lowering) ? MOST_ELEMS_FEW : MOST_ELEMS;
-    int64_t held = 4 + (neighbours_of_y(lowering, w) - 1) * (int64_t)a->stride[1] + a->window[1];
+    int64_t held = 4 + (neighbours_of_y(lowering, w, false) - 1) * (int64_t)a->stride[1] + a->window[1];
     return (int64_t)a->window[0] * a->window[1] <= most && held <= MOST_HELD && !esker__setting("any_window", false);
 }
 
@@ -51,7 +54,7 @@ static float mean_scale(const esker__pool_windows *w)
 esker_status esker__emit_pool_small(esker__lowering *lowering, const esker__pool_windows *w, esker__operand x,
                                     esker__operand y, bool which)
 {
-    int n = neighbours_of_y(lowering, w), v = neighbours(w->x->dims[3], (int64_t)n * w->attr->stride[1]);
+    int n = neighbours_of_y(lowering, w, which), v = neighbours(w->x->dims[3], (int64_t)n * w->attr->stride[1]);
     double n_x = (double)esker__elems(w->x), n_y = (double)esker__elems(w->y);
     uint64_t units = (uint64_t)(esker__elems(w->y) / n);
     esker__dispatch_desc d = {.kernel = "pool/small", .operands = {x, y}, .n_operands = 2};

@@ -10,6 +10,8 @@
 #define ONE_GROUP    2048 /* elements that a single group does in less time than a second dispatch would take to start */
 #define MOST_GROUPS  16384
 #define ELEMS_A_LANE 4
+#define MANY_ROWS    4096
+#define FEW_LANES    32
 
 esker_status esker__rows_infer(const char *op, esker_node *const *inputs)
 {
@@ -35,7 +37,11 @@ esker_status esker__rows_layout(esker__lowering *lowering, const esker_node *nod
     const esker_shape *logits = &node->inputs[0]->type.shape;
     int64_t rows = logits->dims[0], classes = logits->dims[1];
     *out = (esker__rows){.rows = rows, .classes = classes, .lanes = 1};
-    while (out->lanes < GROUP && (int64_t)out->lanes * ELEMS_A_LANE < classes) out->lanes *= 2;
+    /* Where there are rows enough for all multiprocessors of a large GPU, fewer lanes wait for each other, for several rows at once. */
+    int most = esker__lanes_of_line(lowering, rows, GROUP);
+    bool many = rows >= MANY_ROWS && esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA;
+    if (most > FEW_LANES && esker__setting("few_lanes", many)) most = FEW_LANES;
+    while (out->lanes < most && (int64_t)out->lanes * ELEMS_A_LANE < classes) out->lanes *= 2;
     bool one_group = rows <= ONE_GROUP && rows * classes <= ONE_GROUP;
     /* One group rather takes all rows at once, with fewer lanes for each, than one block of rows after the other. */
     while (one_group && out->lanes > 1 && GROUP / out->lanes < rows) out->lanes /= 2;
@@ -80,9 +86,10 @@ int esker__lanes_of_line(const esker__lowering *lowering, int64_t lines, int gro
     return esker__setting("own_lines", usual) ? 1 : group;
 }
 
-int esker__floats_of_element(const esker__lowering *lowering, int64_t n)
+int esker__floats_of_element(const esker__lowering *lowering, int64_t n, bool holds_much)
 {
     esker__family family = esker__lowering_family(lowering);
-    bool single = n % 4 != 0 || family == ESKER__FAMILY_V3D || family == ESKER__FAMILY_MIDGARD;
+    bool mali = family == ESKER__FAMILY_BIFROST || family == ESKER__FAMILY_VALHALL;
+    bool single = n % 4 != 0 || family == ESKER__FAMILY_V3D || family == ESKER__FAMILY_MIDGARD || (holds_much && mali);
     return esker__setting("single_floats", single) ? 1 : 4;
 }

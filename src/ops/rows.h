@@ -53,8 +53,8 @@ int esker__lanes_of_line(const esker__lowering *lowering, int64_t lines, int gro
 
 /**
  * How many neighbours of a row of `n` floats a kernel of such lines has for one element: 4 where that divides n. 1 on V3D and Midgard, where four cost
- * half of the threads. ESKER_VARIANT: "single_floats".
+ * half of the threads, and in a kernel that has much to hold on the newer Mali, too. ESKER_VARIANT: "single_floats".
  */
-int esker__floats_of_element(const esker__lowering *lowering, int64_t n);
+int esker__floats_of_element(const esker__lowering *lowering, int64_t n, bool holds_much);
 
 #endif

@@ -188,7 +188,7 @@ static esker_status make_layout(esker__lowering *lowering, const esker_node *nod
     around a = around_axis(node);
     *out = (layout){.a = a,
                     .lanes = choose_lanes(lowering, &a),
-                    .floats = esker__floats_of_element(lowering, a.inner == 1 ? a.n : 1),
+                    .floats = esker__floats_of_element(lowering, a.inner == 1 ? a.n : 1, false),
                     .columns = a.inner > 1,
                     .lines = (uint64_t)(a.outer * a.inner)};
     uint64_t blocks = esker__ceil_div(out->lines, (uint64_t)(GROUP / out->lanes));

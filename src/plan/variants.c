@@ -17,6 +17,7 @@ static const char *const names[] = {
     "chains",
     "count_apart",
     "exact",
+    "few_lanes",
     "fours",
     "halves",
     "held_weight",
