@@ -45,54 +45,56 @@ static int by_first(const void *left, const void *right)
     return by_size(left, right);
 }
 
-static bool meet_in_time(const esker__interval *a, const esker__interval *b)
-{
-    return a->first <= b->last && b->first <= a->last;
-}
+/* What is placed already, by offset: all that the search for a gap looks at, side by side. */
+typedef struct placed_interval {
+    int first, last;
+    uint64_t begin, end;
+} placed_interval;
 
 /*
- * The lowest offset at which `wanted` meets none of the placed intervals, which are sorted by offset: walk up past each one
- * that is alive at the same time and starts before the gap is large enough.
+ * The lowest offset at which `wanted` meets none of the placed intervals: walk up past each one that is alive at the same time and
+ * begins before the gap is large enough.
  */
-static uint64_t lowest_gap(const esker__interval *wanted, const esker__interval *intervals, const uint64_t *offsets,
-                           const size_t *placed, size_t n_placed)
+static uint64_t lowest_gap(const esker__interval *wanted, const placed_interval *placed, size_t n_placed)
 {
-    uint64_t at = 0;
-    for (size_t i = 0; i < n_placed; i++) {
-        const esker__interval *other = &intervals[placed[i]];
-        if (!meet_in_time(wanted, other)) continue;
-        if (offsets[placed[i]] >= at + wanted->n_bytes) break;
-        uint64_t end = offsets[placed[i]] + other->n_bytes;
-        if (end > at) at = end;
+    uint64_t at = 0, n_bytes = wanted->n_bytes;
+    int first = wanted->first, last = wanted->last;
+    for (const placed_interval *other = placed, *end = placed + n_placed; other < end; other++) {
+        if (first > other->last || other->first > last) continue;
+        if (other->begin >= at + n_bytes) break;
+        if (other->end > at) at = other->end;
     }
     return at;
 }
 
-static uint64_t place_in_order(const order_entry *order, const esker__interval *intervals, size_t n, uint64_t *offsets,
-                               size_t *placed)
+/* The bytes that the order takes; more than `most`, whatever they are, as soon as it takes more. `placed` has room for n. */
+static uint64_t place_in_order(const order_entry *order, size_t n, uint64_t most, uint64_t *offsets,
+                               placed_interval *placed)
 {
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++) {
-        size_t index = order[i].index;
-        uint64_t at = lowest_gap(&intervals[index], intervals, offsets, placed, i);
-        offsets[index] = at;
+        const esker__interval *interval = order[i].interval;
+        uint64_t at = lowest_gap(interval, placed, i), end = at + interval->n_bytes;
+        if (end > total) total = end;
+        if (total > most) break;
+        offsets[order[i].index] = at;
         size_t j = i;
-        for (; j > 0 && offsets[placed[j - 1]] > at; j--) placed[j] = placed[j - 1];
-        placed[j] = index;
-        if (at + intervals[index].n_bytes > total) total = at + intervals[index].n_bytes;
+        for (; j > 0 && placed[j - 1].begin > at; j--) placed[j] = placed[j - 1];
+        placed[j] = (placed_interval){interval->first, interval->last, at, end};
     }
     return total;
 }
 
 /*
  * From the best order so far: one entry moved to another place, kept where the result is no larger. The numbers are drawn from a fixed seed, so that a plan
- * is the same each time; the work is bounded, and most plans are at their lower bound before it begins.
+ * is the same each time; the work is bounded, and most plans are at their lower bound, or as near as makes no difference, before it begins.
  */
 #define SEARCH_STEPS 4000
 #define SEARCH_WORK  20000000u /* pairs of intervals looked at */
+#define NEAR_PART    512       /* a 512th over the bound is near */
 
 static void search(order_entry *order, esker__interval *intervals, size_t n, uint64_t bound, uint64_t *offsets,
-                   size_t *placed, uint64_t *best)
+                   placed_interval *placed, uint64_t *best)
 {
     esker__random random;
     esker__random_init(&random, 1, n);
@@ -103,7 +105,7 @@ static void search(order_entry *order, esker__interval *intervals, size_t n, uin
         for (; at < to; at++) order[at] = order[at + 1];
         for (; at > to; at--) order[at] = order[at - 1];
         order[to] = moved;
-        uint64_t total = place_in_order(order, intervals, n, offsets, placed);
+        uint64_t total = place_in_order(order, n, *best, offsets, placed);
         if (total <= *best) {
             if (total < *best)
                 for (size_t i = 0; i < n; i++) intervals[i].offset = offsets[i];
@@ -129,7 +131,7 @@ esker_status esker__place_intervals(esker__interval *intervals, size_t n, uint64
     if (!n) return ESKER_OK;
     order_entry *order = esker__malloc(n * sizeof *order);
     uint64_t *offsets = esker__malloc(n * sizeof *offsets);
-    size_t *placed = esker__malloc(n * sizeof *placed);
+    placed_interval *placed = esker__malloc(n * sizeof *placed);
     esker_status st = ESKER_OK;
     if (!order || !offsets || !placed) {
         st = esker__fail_memory(n * sizeof *order, "memory plan");
@@ -141,12 +143,13 @@ esker_status esker__place_intervals(esker__interval *intervals, size_t n, uint64
     if (st != ESKER_OK) goto done;
     for (size_t k = 0; k < sizeof orders / sizeof orders[0]; k++) {
         sort(order, intervals, n, orders[k]);
-        uint64_t total = place_in_order(order, intervals, n, offsets, placed);
+        uint64_t total = place_in_order(order, n, UINT64_MAX, offsets, placed);
         if (k > 0 && total >= *out_bytes) continue;
         best = k;
         *out_bytes = total;
         for (size_t i = 0; i < n; i++) intervals[i].offset = offsets[i];
     }
+    bound += bound / NEAR_PART;
     if (*out_bytes > bound) {
         sort(order, intervals, n, orders[best]);
         search(order, intervals, n, bound, offsets, placed, out_bytes);
