@@ -362,11 +362,12 @@ static esker_status advance(esker_device *dev, uint64_t n_started, uint64_t n_do
         }
         if (now - begin_ns >= timeout_ns) break;
         st = block(dev, n_done, timeout_ns - (now - begin_ns));
-        if (st == ESKER_OK)
-            st = esker__device_enter(dev); /* waiting for another device of this thread may have entered that one */
-        if (now - told_ns < COMPLAIN_NS) continue;
-        told_ns = now;
-        complain(q, (now - begin_ns) / 1000000000u);
+        if (now - told_ns >= COMPLAIN_NS) {
+            told_ns = now;
+            complain(q, (now - begin_ns) / 1000000000u);
+        }
+        /* Another device of this thread may have been waited for, or the program's log have been called. */
+        if (st == ESKER_OK) st = esker__device_enter(dev);
     }
     if (begin_ns) esker__queue_trace_span(q, throttle ? "throttle" : "wait", NULL, n_done, begin_ns);
     return pass_on(dev, st);
@@ -511,10 +512,11 @@ static esker_status make_room(esker_device *dev, bool never_wait)
                        q->done - q->delivered);
 }
 
-esker_status esker__queue_add(esker_device *dev, const esker__job *job, const esker_submit_desc *desc, uint64_t *out_number)
+esker_status esker__queue_add(esker_device *dev, const esker__job *job, const esker_submit_desc *desc, bool entered,
+                              uint64_t *out_number)
 {
     esker__queue *q = dev->queue;
-    esker_status st = esker__device_enter(dev);
+    esker_status st = entered ? ESKER_OK : esker__device_enter(dev);
     if (st == ESKER_OK) st = make_room(dev, desc->never_wait);
     if (st != ESKER_OK) return pass_on(dev, st);
     uint64_t begin_ns = esker__queue_trace_now(q);

@@ -20,11 +20,14 @@ typedef struct esker__job {
 
 /**
  * Submit: starts at once where nothing is held back and nothing is waited for. A job that fails to start then is the caller's
- * failure, and was never queued. Runs no callbacks.
+ * failure, and was never queued. Runs no callbacks. `entered`: the caller knows that the device is.
  */
-esker_status esker__queue_add(esker_device *dev, const esker__job *job, const esker_submit_desc *desc,
+esker_status esker__queue_add(esker_device *dev, const esker__job *job, const esker_submit_desc *desc, bool entered,
                               uint64_t *out_number);
-/** Wait until a submission is done; its status, with its message. `throttle` as of esker__fence_wait(). Runs no callbacks. */
+/**
+ * Wait until a submission is done; its status, with its message. `throttle` as of esker__fence_wait(). Runs no callbacks. The device is entered
+ * then, unless that was what failed.
+ */
 esker_status esker__queue_wait(esker_device *dev, uint64_t number, bool throttle);
 /** Whether it is done, and then as above. */
 esker_status esker__queue_poll(esker_device *dev, uint64_t number, bool *out_done);

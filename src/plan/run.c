@@ -80,14 +80,15 @@ static esker_status finish_slot(esker_plan *plan, int slot, bool throttle)
 
 /*
  * The next step's slot, free to be filled: the step that had it before has finished, and its callback has run while its
- * results were there. Callbacks may submit steps of this very plan, and so take the slot.
+ * results were there. Callbacks may submit steps of this very plan, and so take the slot. *out_entered: the device is known to be entered.
  */
-static esker_status next_slot(esker_plan *plan, int *out_slot)
+static esker_status next_slot(esker_plan *plan, int *out_slot, bool *out_entered)
 {
     esker__plan_slot *slot;
     do {
         *out_slot = (int)(plan->ticket % ESKER_PLAN_SLOTS);
         slot = &plan->slots[*out_slot];
+        *out_entered = slot->unfinished; /* and so waited for */
         esker_status st = finish_slot(plan, *out_slot, true);
         /* A step that failed for itself alone was told about; where a job was dropped nothing can be relied on any more. */
         if (st == ESKER_ERR_LOST || slot->unfinished) return st;
@@ -110,13 +111,14 @@ static esker_status need_slots(esker_plan *plan, int input)
 esker_status esker_plan_write(esker_plan *plan, int input, const void *data, size_t n_bytes)
 {
     int slot;
+    bool entered;
     esker_status st = need_slots(plan, input);
     if (st != ESKER_OK) return st;
     esker__plan_input *in = &plan->inputs[input];
     if (n_bytes != in->n_bytes)
         return esker__fail(ESKER_ERR_INVALID, "plan: input %s has %llu bytes, %zu were given", in->name,
                            (unsigned long long)in->n_bytes, n_bytes);
-    st = next_slot(plan, &slot);
+    st = next_slot(plan, &slot, &entered);
     if (st == ESKER_OK) st = esker__staging_write(&in->staging, slot, 0, data, n_bytes);
     if (st != ESKER_OK) return st;
     in->written = true;
@@ -271,7 +273,7 @@ static esker_status check_inputs(const esker_plan *plan)
 static esker_status submit(esker_plan *plan, const esker_submit_desc *desc, uint64_t *out_number, uint64_t *out_ticket)
 {
     int slot = (int)(plan->ticket % ESKER_PLAN_SLOTS);
-    bool done = true;
+    bool done = true, entered = false;
     uint64_t ticket = plan->ticket;
     esker_status st = check_inputs(plan);
     if (st == ESKER_OK && desc->never_wait && plan->slots[slot].unfinished) {
@@ -280,12 +282,13 @@ static esker_status submit(esker_plan *plan, const esker_submit_desc *desc, uint
             st = esker__fail(ESKER_ERR_LIMIT, "plan: step %llu is unfinished, %d steps may be in flight",
                              (unsigned long long)(plan->ticket - ESKER_PLAN_SLOTS), ESKER_PLAN_SLOTS);
     }
-    if (st == ESKER_OK) st = next_slot(plan, &slot);
+    if (st == ESKER_OK) st = next_slot(plan, &slot, &entered);
     if (st == ESKER_OK && plan->ticket != ticket) st = check_inputs(plan); /* a callback took them */
     if (st == ESKER_OK) st = write_step_block(plan, slot);
     if (st != ESKER_OK) return st;
     plan->slots[slot].unfinished = true;
-    st = esker__queue_add(plan->device, &(esker__job){plan, plan->ticket, start_step, finish_step}, desc, out_number);
+    st = esker__queue_add(plan->device, &(esker__job){plan, plan->ticket, start_step, finish_step}, desc, entered,
+                          out_number);
     if (st != ESKER_OK) {
         plan->slots[slot].unfinished = false; /* as next_slot left it */
         return st;

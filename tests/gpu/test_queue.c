@@ -116,7 +116,7 @@ static void submit(esker_device *dev)
                                     .callback = tell,
                                     .user = m,
                                     .never_wait = true};
-    esker_status st = esker__queue_add(dev, &(esker__job){made, (uint64_t)n_made, start, finish}, &desc, &number);
+    esker_status st = esker__queue_add(dev, &(esker__job){made, (uint64_t)n_made, start, finish}, &desc, false, &number);
     if (st == ESKER_ERR_LIMIT) return; /* full: events must happen first */
     assert_ok(st);
     m->handle = esker__queue_handle(dev, number, (uint64_t)n_made);
