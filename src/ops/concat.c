@@ -90,9 +90,8 @@ static esker_status concat_lower(esker__lowering *lowering, const esker_node *no
         n += rows * lengths[k];
         quads = quads && lengths[k] % 4 == 0;
     }
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "concat: %lld elements, the kernel indexes at most %d", (long long)n,
-                           INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, (uint64_t)n);
+    if (st != ESKER_OK) return st;
     char defines[] = "INPUTS 3\nQUADS 0\nBYTES 0\n";
     defines[7] = (char)('0' + node->n_inputs);
     if (quads) defines[15] = '1';
@@ -101,7 +100,7 @@ static esker_status concat_lower(esker__lowering *lowering, const esker_node *no
     esker__dispatch_desc desc = {.kernel = "shape/concat", .defines = defines};
     for (int k = 0; k < node->n_inputs; k++) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[k]);
     desc.operands[desc.n_operands++] = esker__write(lowering, node);
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
+    st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
     if (st != ESKER_OK) return st;
     uint32_t params[] = {(uint32_t)(n / unit), desc.groups[0], (uint32_t)(lengths[0] / unit), (uint32_t)(lengths[1] / unit),
                          (uint32_t)(lengths[2] / unit)};

@@ -67,9 +67,8 @@ static double tolerance(const esker_node *node)
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
     int64_t n = esker__elems(&node->type.shape);
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "convert: %lld elements, the kernel indexes at most %d", (long long)n,
-                           INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, (uint64_t)n);
+    if (st != ESKER_OK) return st;
     char defines[64];
     const esker__convert_attr *a = node->attr;
     snprintf(defines, sizeof defines, "FROM %d\nTO %d\n%s", (int)node->inputs[0]->type.dtype, (int)node->type.dtype,
@@ -78,7 +77,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
                                  .defines = defines,
                                  .operands = {esker__read(lowering, node->inputs[0]), esker__write(lowering, node)},
                                  .n_operands = 2};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * 64), desc.groups);
+    st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * 64), desc.groups);
     if (st != ESKER_OK) return st;
     struct {
         uint32_t n, groups_x;

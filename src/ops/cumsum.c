@@ -116,9 +116,8 @@ static esker_status lower_scan(esker__lowering *lowering, const scan *s, esker__
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
     scan s = scan_of(node);
-    if (s.n * s.outer * s.inner > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "cumsum: %lld elements, the kernel indexes at most %d",
-                           (long long)(s.n * s.outer * s.inner), INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, (uint64_t)(s.n * s.outer * s.inner));
+    if (st != ESKER_OK) return st;
     return lower_scan(lowering, &s, esker__read(lowering, node->inputs[0]), esker__write(lowering, node));
 }
 

@@ -154,9 +154,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
         if (at[i] >= 0) modes[i] = esker__map_mode(&map, at[i], inner4);
     if (!map.n_operands) map.rank = 0;
     uint64_t n = (uint64_t)esker__elems(shape);
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "%llu elements in one operation, the kernels index at most %d",
-                           (unsigned long long)n, INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, n);
+    if (st != ESKER_OK) return st;
     struct params {
         uint32_t n, groups_x, unused[3], axes[ESKER_MAX_RANK][4]; /* word 5: 1 modulo 4 */
     } params = {.n = (uint32_t)n};
@@ -166,7 +165,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
         for (int k = 0; k < map.n_operands; k++) params.axes[i][1 + k] = (uint32_t)map.strides[k][i] * quad;
     }
     esker__dispatch_desc desc = {.kernel = "elementwise/chain", .params = &params, .n_params = 5 + 4 * map.rank};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div(n, 4 * GROUP_SIZE), desc.groups);
+    st = esker__fold_groups(lowering, esker__ceil_div(n, 4 * GROUP_SIZE), desc.groups);
     if (st != ESKER_OK) return st;
     params.groups_x = desc.groups[0];
     for (int i = 0; i < node->n_inputs; i++) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[i]);

@@ -54,15 +54,12 @@ esker__index_split esker__index_split_at(const esker_shape *full, int axis, int6
     return s;
 }
 
-esker_status esker__index_check_elems(const esker_node *node)
+esker_status esker__index_check_elems(const esker__lowering *lowering, const esker_node *node)
 {
-    for (int i = -1; i < node->n_inputs; i++) {
-        int64_t n = esker__elems(i < 0 ? &node->type.shape : &node->inputs[i]->type.shape);
-        if (n > INT32_MAX)
-            return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements, the kernel indexes at most %d", node->op->name,
-                               (long long)n, INT32_MAX);
-    }
-    return ESKER_OK;
+    esker_status st = esker__check_indexable(lowering, (uint64_t)esker__elems(&node->type.shape));
+    for (int i = 0; st == ESKER_OK && i < node->n_inputs; i++)
+        st = esker__check_indexable(lowering, (uint64_t)esker__elems(&node->inputs[i]->type.shape));
+    return st;
 }
 
 int esker__index_kind(const esker_node *node)
@@ -191,7 +188,7 @@ static esker_status gather_lower(esker__lowering *lowering, const esker_node *no
 {
     const esker__gather_attr *a = node->attr;
     esker__index_split s = gather_split(node);
-    esker_status st = esker__index_check_elems(node);
+    esker_status st = esker__index_check_elems(lowering, node);
     if (st != ESKER_OK) return st;
     bool each = is_each(node), nan = is_float(node->type.dtype) && !a->zero;
     int bytes = (int)esker_dtype_bytes(node->type.dtype) % 4; /* 0: words */

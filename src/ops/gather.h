@@ -21,7 +21,7 @@ esker__index_split esker__index_split_at(const esker_shape *full, int axis, int6
 /** Of an index for each element: int32, and a shape that is inputs[0]'s but for the axis. `text` begins the message. */
 esker_status esker__index_check_each(const char *text, esker_node *const *inputs, int axis);
 /** No more elements in any operand than the kernels can index. */
-esker_status esker__index_check_elems(const esker_node *node);
+esker_status esker__index_check_elems(const esker__lowering *lowering, const esker_node *node);
 /** What INDEX is in the kernels. */
 int esker__index_kind(const esker_node *node);
 /** What the indices are converted from, if the kernels can read that; else NULL. */

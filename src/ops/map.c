@@ -104,9 +104,8 @@ esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const e
     esker__map_merge(map);
     int64_t n = 1;
     for (int i = 0; i < map->rank; i++) n *= map->dims[i];
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "%lld elements in one operation, the kernels index at most %d", (long long)n,
-                           INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, (uint64_t)n);
+    if (st != ESKER_OK) return st;
 
     bool inner4 = map->rank > 0 && map->dims[map->rank - 1] % 4 == 0;
     int modes[ESKER__MAP_OPERANDS] = {0};
@@ -146,7 +145,7 @@ esker_status esker__map_emit(esker__lowering *lowering, esker__map *map, const e
 
     esker__dispatch_desc desc = {
         .kernel = "elementwise/map", .defines = defines, .params = &params, .n_params = 5 + 4 * rank};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
+    st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
     if (st != ESKER_OK) return st;
     params.groups_x = desc.groups[0];
     desc.n_operands = map->n_operands + 1;

@@ -128,10 +128,8 @@ esker_status esker__move_lower(esker__lowering *lowering, const esker_node *node
     int64_t n, n_in;
     esker_status st = esker_shape_elems(&node->type.shape, &n);
     if (st == ESKER_OK) st = esker_shape_elems(&x->shape, &n_in);
+    if (st == ESKER_OK) st = esker__check_indexable(lowering, (uint64_t)(n > n_in ? n : n_in));
     if (st != ESKER_OK) return st;
-    if (n > INT32_MAX || n_in > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements from %lld, the kernel indexes at most %d", node->op->name,
-                           (long long)n, (long long)n_in, INT32_MAX);
     merge(move);
     int bytes = (int)esker_dtype_bytes(x->dtype) % 4; /* 0: words */
     uint32_t fill = fill_bits(x->dtype, move->fill);

@@ -31,13 +31,12 @@ static void reference(const esker__reference *r)
 static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
     int64_t n = esker__elems(&node->type.shape);
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "one_hot: %lld elements, the kernel indexes at most %d", (long long)n,
-                           INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, (uint64_t)n);
+    if (st != ESKER_OK) return st;
     esker__dispatch_desc desc = {.kernel = "shape/one_hot",
                                  .operands = {esker__read(lowering, node->inputs[0]), esker__write(lowering, node)},
                                  .n_operands = 2};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
+    st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
     if (st != ESKER_OK) return st;
     uint32_t params[] = {(uint32_t)n, desc.groups[0], (uint32_t)((const esker__one_hot_attr *)node->attr)->classes};
     desc.params = params;

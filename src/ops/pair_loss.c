@@ -246,9 +246,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     const pair_attr *a = node->attr;
     const pair_loss *loss = node->op->detail;
     uint64_t n = (uint64_t)esker__elems(&node->inputs[0]->type.shape);
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "%s: %llu elements, the kernel indexes at most %d", node->op->name,
-                           (unsigned long long)n, INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, n);
+    if (st != ESKER_OK) return st;
     bool each = a->reduction == ESKER_REDUCTION_NONE, final = !each && n <= ONE_GROUP;
     bool grad = esker__output_is_used(lowering, node, 1);
     uint64_t chunk_n = esker__round_up(esker__ceil_div(n, each ? 65535 : MOST), 128);
@@ -278,7 +277,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     };
     cost(node, &desc.cost);
     if (grad) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
-    esker_status st = esker__emit(lowering, &desc);
+    st = esker__emit(lowering, &desc);
     if (st != ESKER_OK || final || each) return st;
     return esker__finish_sum(lowering, sums.value, groups, true, esker__write(lowering, node), NULL);
 }

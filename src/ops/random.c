@@ -117,9 +117,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
 {
     const esker__random_attr *a = node->attr;
     int64_t n = esker__elems(&node->type.shape);
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements, the kernel indexes at most %d", node->op->name,
-                           (long long)n, INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, (uint64_t)n);
+    if (st != ESKER_OK) return st;
     char defines[48];
     snprintf(defines, sizeof defines, "KIND %d\nWG %d\n", (int)a->kind, GROUP_SIZE);
     struct {
@@ -135,7 +134,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     }
     esker__dispatch_desc desc = {
         .kernel = "random/random", .defines = defines, .params = &params, .n_params = 7, .uses_step = true};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
+    st = esker__fold_groups(lowering, esker__ceil_div((uint64_t)n, 4 * GROUP_SIZE), desc.groups);
     if (st != ESKER_OK) return st;
     params.groups_x = desc.groups[0];
     if (a->kind == DROPOUT) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[0]);

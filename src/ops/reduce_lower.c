@@ -212,10 +212,8 @@ esker_status esker__reduce_lower(esker__lowering *lowering, const esker_node *no
     job j = {.r = *r};
     int64_t n;
     esker_status st = esker_shape_elems(x, &n);
+    if (st == ESKER_OK) st = esker__check_indexable(lowering, (uint64_t)n);
     if (st != ESKER_OK) return st;
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements, the kernel indexes at most %d", node->op->name,
-                           (long long)n, INT32_MAX);
     bool any = false;
     for (int i = 0; i < x->rank; i++) {
         bool reduced = esker__is_reduced(node, i);

@@ -140,10 +140,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     int64_t n = 0, n_in = 0;
     esker_status st = esker_shape_elems(&node->type.shape, &n);
     if (st == ESKER_OK) st = esker_shape_elems(&node->inputs[0]->type.shape, &n_in);
+    if (st == ESKER_OK) st = esker__check_indexable(lowering, (uint64_t)(n > n_in ? n : n_in));
     if (st != ESKER_OK) return st;
-    if (n > INT32_MAX || n_in > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements from %lld, the kernel indexes at most %d", node->op->name,
-                           (long long)n, (long long)n_in, INT32_MAX);
     char defines[40];
     snprintf(defines, sizeof defines, "BILINEAR %d\nGRAD %d\n", a->mode == ESKER_RESIZE_BILINEAR, is_grad(node));
     esker__dispatch_desc desc = {.kernel = "image/resize",

@@ -83,9 +83,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     const esker_shape *x = &node->type.shape;
     int64_t d = x->dims[x->rank - 1], n_elems;
     esker_status st = esker_shape_elems(x, &n_elems);
-    if (st == ESKER_OK && n_elems > INT32_MAX)
-        st = esker__fail(ESKER_ERR_LIMIT, "rotary: %lld elements, the kernel indexes at most %d", (long long)n_elems,
-                         INT32_MAX);
+    if (st == ESKER_OK) st = esker__check_indexable(lowering, (uint64_t)n_elems);
     for (int64_t first = 0; st == ESKER_OK && first < d / 2; first += PAIRS) {
         int64_t pairs = d / 2 - first < PAIRS ? d / 2 - first : PAIRS;
         struct {

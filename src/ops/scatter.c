@@ -216,7 +216,7 @@ static esker_status scatter_lower(esker__lowering *lowering, const esker_node *n
     bool base = node->op == &esker__op_scatter_add, each = !is_take_grad(node);
     esker__index_split s = scatter_split(node);
     const esker_limits *limits = esker__lowering_limits(lowering);
-    esker_status st = esker__index_check_elems(node);
+    esker_status st = esker__index_check_elems(lowering, node);
     if (st != ESKER_OK) return st;
     if (!each && owns_rows(&s, limits)) return scatter_rows(lowering, node, &s);
 

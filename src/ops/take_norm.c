@@ -137,9 +137,8 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     const esker_shape *table = &node->inputs[0]->type.shape;
     int64_t n = esker__elems(&node->type.shape);
     uint32_t units = (uint32_t)(table->dims[1] / 4), lanes = 1;
-    if (n > INT32_MAX)
-        return esker__fail(ESKER_ERR_LIMIT, "%s: %lld elements, the kernel indexes at most %d", node->op->name,
-                           (long long)n, INT32_MAX);
+    esker_status st = esker__check_indexable(lowering, (uint64_t)n);
+    if (st != ESKER_OK) return st;
     while (lanes < GROUP && lanes < units) lanes *= 2;
     struct {
         uint32_t groups_x, rows, table_n, added_n, fill;
@@ -147,7 +146,7 @@ static esker_status lower(esker__lowering *lowering, const esker_node *node)
     } params = {0, (uint32_t)(n / table->dims[1]),    (uint32_t)table->dims[0],
                 1, attr->take.zero ? 0 : 0x7fc00000u, norm->eps};
     esker__norm_call c = {.desc = {.kernel = "norm/taken", .params = &params, .n_params = 6}};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div(params.rows, GROUP / lanes), c.desc.groups);
+    st = esker__fold_groups(lowering, esker__ceil_div(params.rows, GROUP / lanes), c.desc.groups);
     if (st != ESKER_OK) return st;
     params.groups_x = c.desc.groups[0];
     cost(node, &c.desc.cost);

@@ -25,6 +25,13 @@ esker_status esker__fold_groups_along(esker__lowering *l, uint64_t n_groups, int
     return ESKER_OK;
 }
 
+esker_status esker__check_indexable(const esker__lowering *l, uint64_t n_elems)
+{
+    if (n_elems <= INT32_MAX) return ESKER_OK;
+    return esker__fail(ESKER_ERR_LIMIT, "%s: %llu elements, the kernel indexes at most %d", l->node->op->name,
+                       (unsigned long long)n_elems, INT32_MAX);
+}
+
 esker_status esker__fold_groups(esker__lowering *l, uint64_t n_groups, uint32_t out_groups[3])
 {
     return esker__fold_groups_along(l, n_groups, 0, out_groups);

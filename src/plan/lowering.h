@@ -178,6 +178,8 @@ esker_status esker__step_slot_of(esker__lowering *lowering, const esker__op *op,
 /** A failure that a function without a status met: the next esker__emit() returns it. */
 void esker__lowering_fail(esker__lowering *lowering, esker_status status);
 
+/** ESKER_ERR_LIMIT where kernels, which count in int, do not reach the last of `n_elems` elements. */
+esker_status esker__check_indexable(const esker__lowering *lowering, uint64_t n_elems);
 /**
  * Fold `n_groups` into a grid whose axes stay within the limits: groups = {x, y, 1}; the kernel rebuilds the linear index
  * as (gl_WorkGroupID.y + group_base.y) * groups_x + gl_WorkGroupID.x + group_base.x, with groups_x among its params. Fails
