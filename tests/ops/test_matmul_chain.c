@@ -5,12 +5,10 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <esker/ops.h>
 #include <esker/plan.h>
 
-#define STEPS  2
 #define BLOCKS 2
 
 /* Blocks of a transformer, with a product of elements in place of the attention. */
@@ -59,8 +57,9 @@ static esker_node *linear(esker_graph *graph, const net *s, int i, int part, int
     return s->plain ? y : esker_add(y, test_parameter(graph, (esker_shape){1, {n}}, 0.5f, "bias%d.%d", i, part));
 }
 
-static esker_node *record(esker_graph *graph, const net *s, bool train)
+static esker_node *record(esker_graph *graph, const void *net_of, bool train)
 {
+    const net *s = net_of;
     int rows = s->batch * s->rows, n = s->narrow;
     esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){2, {rows, n}});
     for (int i = 0; i < BLOCKS; i++) {
@@ -98,68 +97,22 @@ static int longest(const esker_plan *plan)
     return most;
 }
 
-static void check_chains(const esker_plan *plan, const net *s, bool train, test_way way)
+static void check_chains(const esker_plan *plan, const void *net_of, bool train, test_way way)
 {
+    const net *s = net_of;
     esker_device_info info;
     esker_device_get_info(test_device(), &info);
     bool large = info.limits.group_invocations >= 1024 && info.limits.storage_blocks >= 16;
     if (s->variant) assert_int_equal(longest(plan), way.no_fusion || !large ? 0 : s->stages[train]);
 }
 
-/* The parameters after some steps. */
-static int train(const void *row, test_way way, float *out, int room)
-{
-    const net *s = row;
-    esker_graph *graph;
-    assert_ok(esker_graph_create(NULL, &graph));
-    esker_node *loss = record(graph, s, true);
-    esker_plan *plan = test_compile(graph, &loss, 1, way);
-    check_chains(plan, s, true, way);
-    (void)test_train(plan, s->batch * s->rows * s->narrow, STEPS);
-    int n = test_read_params(esker_graph_get_params(graph), out, room);
-    esker_plan_destroy(plan);
-    esker_graph_destroy(graph);
-    return n;
-}
-
-static void same_parameters(void **state)
-{
-    const net *s = *state;
-    assert_same_fused(train, s, s->name, s->variant, 2e-5f);
-}
-
-/* The loss alone: what lies between the products of a chain is read by nobody. */
-static int loss_alone(const void *row, test_way way, float *out, int room)
-{
-    const net *s = row;
-    esker_graph *graph;
-    (void)room;
-    assert_ok(esker_graph_create(NULL, &graph));
-    esker_node *loss = record(graph, s, false);
-    esker_plan *plan = test_compile(graph, &loss, 1, way);
-    check_chains(plan, s, false, way);
-    assert_ok(esker_plan_read(plan, test_train(plan, s->batch * s->rows * s->narrow, 1), 0, out, sizeof *out));
-    esker_plan_destroy(plan);
-    esker_graph_destroy(graph);
-    return 1;
-}
-
-static void same_loss(void **state)
-{
-    const net *s = *state;
-    assert_same_fused(loss_alone, s, s->name, s->variant, 1e-6f);
-}
-
 int main(void)
 {
     enum { N = sizeof nets / sizeof *nets };
-    static char names[N][80];
-    struct CMUnitTest tests[2 * N];
+    static test_net tests[N];
     for (int i = 0; i < N; i++) {
-        void *row = (void *)(uintptr_t)&nets[i];
-        snprintf(names[i], sizeof names[i], "forward: %s", nets[i].name);
-        tests[i] = (struct CMUnitTest){nets[i].name, same_parameters, NULL, test_without_variant, row};
-        tests[N + i] = (struct CMUnitTest){names[i], same_loss, NULL, test_without_variant, row};
+        const net *s = &nets[i];
+        tests[i] = (test_net){s->name, s->variant, s->batch * s->rows * s->narrow, s, record, check_chains};
     }
-    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+    return test_nets_main(tests, N);
 }

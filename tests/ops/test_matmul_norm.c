@@ -5,12 +5,10 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <esker/ops.h>
 #include <esker/plan.h>
 
-#define STEPS  2
 #define BLOCKS 3
 
 typedef enum kind { LAYER, RMS, PLAIN } kind; /* plain: a layer norm without weight and bias */
@@ -56,8 +54,9 @@ static esker_node *linear(esker_graph *graph, int i, int n, int k, esker_node *x
 }
 
 /* Blocks of a wide product, a narrow one, and a norm behind that. */
-static esker_node *record(esker_graph *graph, const net *s, bool train)
+static esker_node *record(esker_graph *graph, const void *net_of, bool train)
 {
+    const net *s = net_of;
     esker_node *x = esker_input(graph, "x", ESKER_DTYPE_F32, &(esker_shape){3, {s->batch, s->rows, s->narrow}}), *y = x;
     for (int i = 0; i < BLOCKS; i++) {
         esker_node *inner = esker_tanh(linear(graph, 2 * i, s->wide, s->narrow, y));
@@ -84,68 +83,27 @@ static void count(const esker_plan *plan, int out[2])
     }
 }
 
-/* The parameters after some steps. */
-static int train(const void *row, test_way way, float *out, int room)
+static void check_counts(const esker_plan *plan, const void *net_of, bool train, test_way way)
 {
-    const net *s = row;
-    esker_graph *graph;
-    assert_ok(esker_graph_create(NULL, &graph));
-    esker_node *loss = record(graph, s, true);
-    esker_plan *plan = test_compile(graph, &loss, 1, way);
+    const net *s = net_of;
     int counted[2];
     count(plan, counted);
     esker_device_info info;
     esker_device_get_info(test_device(), &info);
-    if (s->variant) {
-        bool fused = !way.no_fusion && s->in_kernel && info.limits.group_invocations >= 1024;
-        assert_int_equal(counted[0], fused ? BLOCKS : 0);
-        /* The first product behind has no gradient of x, the act's is a tail. */
-        assert_int_equal(counted[1], fused && !s->act ? BLOCKS - 1 : 0);
-    }
-    (void)test_train(plan, s->batch * s->rows * s->narrow, STEPS);
-    int n = test_read_params(esker_graph_get_params(graph), out, room);
-    esker_plan_destroy(plan);
-    esker_graph_destroy(graph);
-    return n;
-}
-
-static void same_parameters(void **state)
-{
-    const net *s = *state;
-    assert_same_fused(train, s, s->name, s->variant, 2e-5f);
-}
-
-/* The loss alone: statistics, and without an addition the products' results, are read by nobody. */
-static int loss_alone(const void *row, test_way way, float *out, int room)
-{
-    const net *s = row;
-    esker_graph *graph;
-    (void)room;
-    assert_ok(esker_graph_create(NULL, &graph));
-    esker_node *loss = record(graph, s, false);
-    esker_plan *plan = test_compile(graph, &loss, 1, way);
-    assert_ok(esker_plan_read(plan, test_train(plan, s->batch * s->rows * s->narrow, 1), 0, out, sizeof *out));
-    esker_plan_destroy(plan);
-    esker_graph_destroy(graph);
-    return 1;
-}
-
-static void same_loss(void **state)
-{
-    const net *s = *state;
-    assert_same_fused(loss_alone, s, s->name, s->variant, 1e-6f);
+    if (!s->variant || !train) return;
+    bool fused = !way.no_fusion && s->in_kernel && info.limits.group_invocations >= 1024;
+    assert_int_equal(counted[0], fused ? BLOCKS : 0);
+    /* The first product behind has no gradient of x, the act's is a tail. */
+    assert_int_equal(counted[1], fused && !s->act ? BLOCKS - 1 : 0);
 }
 
 int main(void)
 {
     enum { N = sizeof nets / sizeof *nets };
-    static char names[N][80];
-    struct CMUnitTest tests[2 * N];
+    static test_net tests[N];
     for (int i = 0; i < N; i++) {
-        void *row = (void *)(uintptr_t)&nets[i];
-        snprintf(names[i], sizeof names[i], "forward: %s", nets[i].name);
-        tests[i] = (struct CMUnitTest){nets[i].name, same_parameters, NULL, test_without_variant, row};
-        tests[N + i] = (struct CMUnitTest){names[i], same_loss, NULL, test_without_variant, row};
+        const net *s = &nets[i];
+        tests[i] = (test_net){s->name, s->variant, s->batch * s->rows * s->narrow, s, record, check_counts};
     }
-    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+    return test_nets_main(tests, N);
 }

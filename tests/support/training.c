@@ -74,3 +74,68 @@ void assert_same_fused(test_run run, const void *row, const char *name, const ch
     assert_int_equal(run(row, (test_way){.check = true}, checked, ROOM), n);
     assert_memory_equal(fused, checked, (size_t)n * sizeof *checked);
 }
+
+/* ---- Nets, trained and forward ---- */
+
+#define STEPS 2
+
+static esker_plan *compile_net(const test_net *t, bool train, test_way way, esker_graph **out_graph)
+{
+    assert_ok(esker_graph_create(NULL, out_graph));
+    esker_node *loss = t->record(*out_graph, t->net, train);
+    esker_plan *plan = test_compile(*out_graph, &loss, 1, way);
+    t->look(plan, t->net, train, way);
+    return plan;
+}
+
+/* The parameters after some steps. */
+static int train_net(const void *row, test_way way, float *out, int room)
+{
+    const test_net *t = row;
+    esker_graph *graph;
+    esker_plan *plan = compile_net(t, true, way, &graph);
+    (void)test_train(plan, t->n_x, STEPS);
+    int n = test_read_params(esker_graph_get_params(graph), out, room);
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return n;
+}
+
+static int loss_of_net(const void *row, test_way way, float *out, int room)
+{
+    const test_net *t = row;
+    esker_graph *graph;
+    (void)room;
+    esker_plan *plan = compile_net(t, false, way, &graph);
+    assert_ok(esker_plan_read(plan, test_train(plan, t->n_x, 1), 0, out, sizeof *out));
+    esker_plan_destroy(plan);
+    esker_graph_destroy(graph);
+    return 1;
+}
+
+static void same_parameters(void **state)
+{
+    const test_net *t = *state;
+    assert_same_fused(train_net, t, t->name, t->variant, 2e-5f);
+}
+
+static void same_loss(void **state)
+{
+    const test_net *t = *state;
+    assert_same_fused(loss_of_net, t, t->name, t->variant, 1e-6f);
+}
+
+int test_nets_main(const test_net *nets, int n)
+{
+    enum { MOST = 32 };
+    static char names[MOST][80];
+    struct CMUnitTest tests[2 * MOST] = {{0}};
+    if (n > MOST) return 1;
+    for (int i = 0; i < n; i++) {
+        void *row = (void *)(uintptr_t)&nets[i];
+        snprintf(names[i], sizeof names[i], "forward: %s", nets[i].name);
+        tests[i] = (struct CMUnitTest){nets[i].name, same_parameters, NULL, test_without_variant, row};
+        tests[n + i] = (struct CMUnitTest){names[i], same_loss, NULL, test_without_variant, row};
+    }
+    return test_finish(_cmocka_run_group_tests("nets", tests, (size_t)(2 * n), NULL, NULL));
+}

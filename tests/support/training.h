@@ -35,4 +35,15 @@ typedef int (*test_run)(const void *row, test_way way, float *out, int room);
  */
 void assert_same_fused(test_run run, const void *row, const char *name, const char *variant, float tolerance);
 
+/** One net, whose input "x" has n_x floats; with a test for a step's parameters and one for the loss alone, where nobody reads what lies between. */
+typedef struct test_net {
+    const char *name, *variant; /* as ESKER_VARIANT takes it; NULL: the usual kernels */
+    int n_x;
+    const void *net;
+    esker_node *(*record)(esker_graph *graph, const void *net, bool train); /* its loss, and with `train` the update */
+    void (*look)(const esker_plan *plan, const void *net, bool train, test_way way);
+} test_net;
+/** assert_same_fused() of each, two steps of training and the loss: what main() returns. */
+int test_nets_main(const test_net *nets, int n);
+
 #endif
