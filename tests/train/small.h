@@ -23,6 +23,16 @@ static inline esker_model *small_model(int hidden, bool convolution, uint64_t se
     return net;
 }
 
+/** A trainer; on the tests' device if the description has none. */
+static inline esker_trainer *small_trainer(esker_model *net, const esker_trainer_desc *desc)
+{
+    esker_trainer *trainer = NULL;
+    esker_trainer_desc with_device = *desc;
+    if (!with_device.device) with_device.device = test_device();
+    assert_ok(esker_trainer_create(net, &with_device, &trainer));
+    return trainer;
+}
+
 static inline esker_dataset *small_digits(esker_split split, int64_t n_samples)
 {
     esker_dataset *ds = NULL;
