@@ -225,17 +225,9 @@ int main(void)
 
 #else
 
-static void without_libcjson_nothing_is_trained(void **state)
-{
-    (void)state;
-    skip();
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(without_libcjson_nothing_is_trained)};
-    (void)cmocka_run_group_tests(tests, NULL, NULL);
-    return 77;
+    return test_without_libcjson();
 }
 
 #endif

@@ -281,17 +281,9 @@ int main(void)
 
 #else
 
-static void without_libcjson_models_are_not_read(void **state)
-{
-    esker_model *net;
-    (void)state;
-    assert_fails(esker_model_from_json("{}", 2, "some.json", &net), ESKER_ERR_UNSUPPORTED, "built without libcjson");
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(without_libcjson_models_are_not_read)};
-    return test_finish(cmocka_run_group_tests(tests, NULL, NULL));
+    return test_without_libcjson();
 }
 
 #endif
