@@ -139,7 +139,7 @@ typedef struct esker_train_stats {
     double fences_per_step, throttles_per_step, uploaded_bytes_per_step;
     double loader_waits_per_step; /* the batch was not filled yet when it was wanted */
     double step_seconds_median,
-        step_seconds_mean; /* from submission to submission; the median over halves of two steps in a row */
+        step_seconds_mean; /* from submission to submission; the median over means of ESKER_PLAN_SLOTS steps in a row */
     uint64_t peak_bytes;   /* prediction of the plan for full batches: esker_plan_info.peak_bytes */
     uint64_t
         allocated_bytes; /* what making that plan added to esker_memory_stats.in_use_bytes, parameters included if it was

@@ -24,14 +24,15 @@ void esker__meter_before_step(esker__meter *meter, const esker_device *dev, int6
 void esker__meter_submitted(esker__meter *meter, bool loader_waited)
 {
     uint64_t now = esker__now_ns();
+    uint64_t *before =
+        &meter->submit_ns[meter->n_submits++ % ESKER_PLAN_SLOTS]; /* when the step was submitted that had this one's slot */
     if (meter->window_start_ns) {
-        /* Of two steps: a busy GPU is handed steps by twos, and a submission waits for the older ones by twos. */
-        if (meter->intervals) meter->intervals[meter->window_steps] = (double)(now - meter->submit_before_ns) * 0.5e-9;
+        /* Steps are submitted in bursts of as many as there are slots: a wait may end when several have finished. */
+        if (meter->intervals) meter->intervals[meter->window_steps] = (double)(now - *before) * 1e-9 / ESKER_PLAN_SLOTS;
         meter->window_steps++;
         meter->loader_waits += loader_waited;
     }
-    meter->submit_before_ns = meter->last_submit_ns;
-    meter->last_submit_ns = now;
+    meter->last_submit_ns = *before = now;
 }
 
 static int compare(const void *a, const void *b)

@@ -13,7 +13,7 @@ typedef struct esker__meter {
     uint64_t epoch_start_ns;
     /* The window; see esker_train_stats. */
     esker_counters at_start;
-    uint64_t window_start_ns, last_submit_ns, submit_before_ns;
+    uint64_t window_start_ns, last_submit_ns, submit_ns[ESKER_PLAN_SLOTS], n_submits;
     int64_t window_steps, loader_waits;
     double *intervals; /* seconds between submissions, room for n_steps; NULL: no window */
 } esker__meter;

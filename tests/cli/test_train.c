@@ -166,7 +166,7 @@ static void a_checked_training_names_the_broken_kernel(void **state)
     char glsl[1200];
     snprintf(glsl, sizeof glsl, "%s", command_path("glsl"));
     mkdir(glsl, 0777);
-    test_break_kernel(glsl, "pool/forward", "y[e] = s * scale;", "y[e] = s + scale;");
+    test_break_kernel(glsl, "pool/forward", "return s * scale;", "return s + scale;");
     command_check(checked, 0, NULL, NULL);
     setenv("ESKER_GLSL_DIR", "glsl", 1);
     command_check(plain, 0, NULL, NULL);
