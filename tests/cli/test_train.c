@@ -166,12 +166,12 @@ static void a_checked_training_names_the_broken_kernel(void **state)
     char glsl[1200];
     snprintf(glsl, sizeof glsl, "%s", command_path("glsl"));
     mkdir(glsl, 0777);
-    test_break_kernel(glsl, "pool/forward", "return s * scale;", "return s + scale;");
+    test_break_kernel(glsl, "pool/small", "s[o] *= scale;", "s[o] += scale;");
     command_check(checked, 0, NULL, NULL);
     setenv("ESKER_GLSL_DIR", "glsl", 1);
     command_check(plain, 0, NULL, NULL);
     const command_outcome *o = command_run(checked);
-    if (o->status != 1 || !strstr(o->err, "avg_pool2d") || !strstr(o->err, "by pool/forward"))
+    if (o->status != 1 || !strstr(o->err, "avg_pool2d") || !strstr(o->err, "by pool/small"))
         fail_msg("status %d: %s", o->status, o->err);
     setenv("ESKER_GLSL_DIR", "no-glsl", 1);
     command_check(plain, 1, NULL, "ESKER_GLSL_DIR: no-glsl: No such file or directory");
