@@ -292,6 +292,15 @@ static esker_node *op_attention(esker_graph *g, const esker_shape *s)
     return esker_attention(parameter(g, "q", s), parameter(g, "k", s), parameter(g, "v", s),
                            &(esker_attention_desc){.causal = true});
 }
+/* All three gradients, of a loss that gives attention the gradient r. */
+static esker_node *op_attention_grad(esker_graph *g, const esker_shape *s)
+{
+    esker_node *in[] = {parameter(g, "q", s), parameter(g, "k", s), parameter(g, "v", s)}, *gradients[3];
+    esker_node *y = esker_attention(in[0], in[1], in[2], &(esker_attention_desc){.causal = true}),
+               *loss = esker_sum(esker_mul(y, parameter(g, "r", s)), NULL, 0, false);
+    if (esker_gradients(loss, in, 3, gradients) != ESKER_OK) return NULL;
+    return esker_add(bench_corner(gradients[0]), esker_add(bench_corner(gradients[1]), bench_corner(gradients[2])));
+}
 static esker_node *op_update(esker_graph *g, const esker_shape *s)
 {
     esker_node *loss = esker_sum(parameter(g, "a", s), NULL, 0, false);
@@ -368,6 +377,8 @@ static const struct row {
     {"embedding gradient", "take_grad", op_embedding_grad, {2, {1 << 16, 1 << 8}}, 8},
     {"attention", "attention", op_attention, {4, {12, 4, 64, 32}}},
     {"attention", "attention", op_attention, {4, {4, 8, 1024, 64}}},
+    {"attention grad", "attention_grad", op_attention_grad, {4, {12, 4, 64, 32}}},
+    {"attention grad", "attention_grad", op_attention_grad, {4, {4, 8, 1024, 64}}},
     {"adamw", "adamw", op_update, {1, {1 << 24}}, 28},
 };
 
