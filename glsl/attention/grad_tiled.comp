@@ -13,14 +13,12 @@
 // Groups    (heads * (q_tiles + k_tiles) - first_group, 1, 1) or fewer
 // Limits    ROWS COLS invocations; shared memory, in bytes: 36 BK (COLS + 1) + 32 ROWS COLS (not if HELD) + 8 ROWS (BK + 4)
 #ifndef COLS
-#define COLS 8 // 4, 8 or 16, at least d4
+#define COLS 8 // 4 or 8, at least d4
 #endif
 #ifndef BK
 #define BK 64 // others at a time, as in attention/tiled
 #endif
-#ifndef ROWS
-#define ROWS 16 // own rows: 16, or 8 with COLS 16
-#endif
+#define ROWS 16 // own rows
 #ifndef HELD
 #define HELD 0 // own rows in registers, where BK is 4 COLS
 #endif

@@ -11,7 +11,7 @@
 // Groups    (heads * tiles - first_group, 1, 1) or fewer
 // Limits    16 COLS invocations; shared memory, in bytes: 16 BK (2 COLS + 1) + 256 COLS + 64 (BK + 4)
 #ifndef COLS
-#define COLS 8 // 4, 8 or 16, at least d4
+#define COLS 8 // 4 or 8, at least d4
 #endif
 #ifndef BK
 #define BK 64 // keys at a time: 4 COLS, or twice or four times that
@@ -30,10 +30,8 @@ precision highp int;
 
 #if COLS == 4 // layout() takes no expressions
 #define WG 64
-#elif COLS == 8
-#define WG 128
 #else
-#define WG 256
+#define WG 128
 #endif
 layout(local_size_x = WG) in;
 

@@ -3,22 +3,16 @@
 
 #include "base/fail.h"
 #include "base/memory.h"
-#include "ops/attention.h"
+#include "ops/attention_lower.h"
 
 typedef esker__attention_sizes sizes;
+typedef esker__attention_layout layout;
 
 #define GROUP 64  /* invocations */
 #define PAIRS 256 /* of a group's tile */
 #define MOST_GROUPS \
     8192             /* of a dispatch: a driver may reserve each group's shared memory, 1 to 1.3 KiB, for the whole grid */
 #define PACK_ROWS 64 /* of a group of attention/pack */
-
-typedef struct layout {
-    sizes s;
-    uint32_t d4;
-    int cols;
-    bool vec;
-} layout;
 
 static esker_status make_layout(const esker_node *node, layout *out)
 {
@@ -142,9 +136,8 @@ static esker_status pack_inputs(esker__lowering *lowering, const layout *l, cons
     return st;
 }
 
-/* The dispatches over `groups` groups; params[0] is the first of each. */
-static esker_status emit_groups(esker__lowering *lowering, const layout *l, esker__dispatch_desc *desc, uint32_t *params,
-                                uint64_t groups, double flops_a_pair)
+esker_status esker__attention_emit(esker__lowering *lowering, const layout *l, esker__dispatch_desc *desc, uint32_t *params,
+                                   uint64_t groups, double flops_a_pair)
 {
     double flops = esker__attention_pairs(&l->s) * flops_a_pair;
     desc->params = params;
@@ -168,10 +161,10 @@ static esker_status emit_tiles(esker__lowering *lowering, const layout *l, esker
 {
     uint64_t tiles = esker__ceil_div((uint64_t)rows, (uint64_t)own);
     params[1] = (uint32_t)tiles;
-    return emit_groups(lowering, l, desc, params, tiles * (uint64_t)l->s.heads, flops_a_pair);
+    return esker__attention_emit(lowering, l, desc, params, tiles * (uint64_t)l->s.heads, flops_a_pair);
 }
 
-static uint32_t bits(double value)
+uint32_t esker__attention_bits(double value)
 {
     union {
         float f;
@@ -185,21 +178,33 @@ static uint32_t bits(double value)
 #define TILED_ROWS 16  /* of a group */
 #define TILED_KEYS 64u /* at a time */
 
-/* Whether to take the one with groups of `rows` queries, or keys, and so many bytes of shared memory. */
-static int choose_tiled(esker__lowering *lowering, const layout *l, const char *op, uint32_t rows, uint32_t blocks,
-                        uint32_t bytes, int n_tiled)
+/* One of the ways to do it: LANES, TILED and on by their names, or a block. */
+typedef struct way {
+    int tiled; /* 0: lanes */
+    const esker__attention_block *block;
+} way;
+
+/* `has_tiled`, `has_blocks`: whether those from tiles, of so many bytes of shared memory, and those by blocks can do it. */
+static way choose(esker__lowering *lowering, const layout *l, bool grad, bool has_tiled, bool has_blocks, uint32_t bytes,
+                  int n_tiled)
 {
-    static const char *const names[] = {"lanes", "tiled", "tiled32", "held32"};
+    static const char *const tiled_names[] = {"lanes", "tiled", "tiled32", "held32"};
+    const char *names[4 + ESKER__ATTENTION_BLOCKS];
+    const esker__attention_block *blocks[ESKER__ATTENTION_BLOCKS];
     const esker_limits *limits = esker__lowering_limits(lowering);
-    uint32_t invocations = rows * (uint32_t)l->cols;
-    if (limits->group_invocations < 1024 || !l->vec || l->cols > 16 || limits->storage_blocks < blocks ||
-        limits->group_invocations < invocations || limits->group_size[0] < invocations || limits->shared_bytes < bytes)
-        return 0;
+    if (!has_tiled || limits->group_invocations < 1024 || !l->vec || l->cols > 8 || limits->shared_bytes < bytes)
+        n_tiled = 0;
+    for (int i = 0; i <= n_tiled; i++) names[i] = tiled_names[i];
+    int usual = -1, n_blocks = 0;
+    if (has_blocks) n_blocks = esker__attention_blocks(lowering, l, grad, blocks, names + 1 + n_tiled, &usual);
     char problem[160];
-    snprintf(problem, sizeof problem, "%s causal=%d heads=%lld tq=%lld tk=%lld d=%lld joint=%d", op, l->s.causal,
-             (long long)l->s.heads, (long long)l->s.tq, (long long)l->s.tk, (long long)l->s.d, l->s.joint);
-    bool measured = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA && l->cols <= 8; /* larger heads were not */
-    return esker__choose(lowering, problem, names, 1 + n_tiled, measured ? n_tiled : 0);
+    snprintf(problem, sizeof problem, "%s causal=%d heads=%lld tq=%lld tk=%lld d=%lld joint=%d",
+             grad ? "attention_grad" : "attention", l->s.causal, (long long)l->s.heads, (long long)l->s.tq,
+             (long long)l->s.tk, (long long)l->s.d, l->s.joint);
+    bool waits = esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA;
+    usual = usual >= 0 ? 1 + n_tiled + usual : waits ? n_tiled : 0;
+    int i = n_tiled + n_blocks ? esker__choose(lowering, problem, names, 1 + n_tiled + n_blocks, usual) : 0;
+    return i > n_tiled ? (way){.block = blocks[i - 1 - n_tiled]} : (way){.tiled = i};
 }
 
 static esker_status lower_tiled(esker__lowering *lowering, const esker_node *node, const layout *l, bool lse)
@@ -213,7 +218,7 @@ static esker_status lower_tiled(esker__lowering *lowering, const esker_node *nod
                          (uint32_t)l->s.tq,
                          (uint32_t)l->s.tk,
                          l->d4,
-                         bits(l->s.scale),
+                         esker__attention_bits(l->s.scale),
                          (uint32_t)l->s.between,
                          (uint32_t)l->s.apart,
                          (uint32_t)first[0] * l->d4,
@@ -259,32 +264,40 @@ static void add_trio(esker__lowering *lowering, esker__dispatch_desc *desc, cons
     }
 }
 
-/* The gradients in one dispatch, for which there must be bindings enough: q, k and v, or the three results, are one. */
+/* The gradients from tiles, in one dispatch for which there must be bindings enough (q, k and v, or the three results, are one), or by blocks. */
 static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node *node, const layout *l, bool *out_done)
 {
     const esker__attention_attr *attr = node->attr;
     const sizes *s = &l->s;
     esker_node *results[3] = {(esker_node *)node};
+    int n_used = 0;
     for (int i = 0; !s->out_joint && i < 3; i++) {
-        if (!esker__output_is_used(lowering, node, i)) return ESKER_OK;
+        n_used += esker__output_is_used(lowering, node, i);
         results[i] = esker__output((esker_node *)node, i);
     }
-    trio in = trio_of(lowering, node->inputs, l, s->joint, attr->first),
-         out = trio_of(lowering, results, l, s->out_joint, attr->out_first);
-    uint32_t blocks = (in.one ? 1 : 3) + 3 + (out.one ? 1 : 3);
-    uint32_t cols = (uint32_t)l->cols,
-             own = cols > 8 ? TILED_ROWS / 2 : TILED_ROWS; /* fewer, so that shared memory suffices */
-    int way = blocks > 7 ? 0
-                         : choose_tiled(lowering, l, "attention_grad", own, blocks,
-                                        36 * TILED_KEYS * (cols + 1) + 32 * own * cols + 8 * own * (TILED_KEYS + 4),
-                                        cols == 8 ? 3 : 1);
-    *out_done = way > 0;
+    bool all_used = s->out_joint || n_used == 3,
+         keys_too = s->out_joint || esker__output_is_used(lowering, node, 1) == esker__output_is_used(lowering, node, 2);
+    trio in = {0}, out = {0};
+    uint32_t blocks = 99;
+    if (all_used) {
+        in = trio_of(lowering, node->inputs, l, s->joint, attr->first);
+        out = trio_of(lowering, results, l, s->out_joint, attr->out_first);
+        blocks = (in.one ? 1 : 3) + 3 + (out.one ? 1 : 3);
+    }
+    uint32_t cols = (uint32_t)l->cols;
+    bool has_tiled = blocks <= 7 && blocks <= esker__lowering_limits(lowering)->storage_blocks;
+    way chosen = choose(lowering, l, true, has_tiled, keys_too,
+                        36 * TILED_KEYS * (cols + 1) + 32 * TILED_ROWS * cols + 8 * TILED_ROWS * (TILED_KEYS + 4),
+                        cols == 8 ? 3 : 1);
+    *out_done = chosen.tiled || chosen.block;
+    if (chosen.block) return esker__attention_grad_blocks_lower(lowering, node, l, chosen.block);
     if (!*out_done) return ESKER_OK;
-    uint32_t keys = way > 1 ? 32 : TILED_KEYS;
-    uint64_t q_tiles = esker__ceil_div((uint64_t)s->tq, own), k_tiles = esker__ceil_div((uint64_t)s->tk, own);
+    int form = chosen.tiled;
+    uint32_t keys = form > 1 ? 32 : TILED_KEYS;
+    uint64_t q_tiles = esker__ceil_div((uint64_t)s->tq, TILED_ROWS), k_tiles = esker__ceil_div((uint64_t)s->tk, TILED_ROWS);
     char defines[80];
-    snprintf(defines, sizeof defines, "COLS %d\nROWS %u\nBK %u\nCAUSAL %d\nJOINT %d\nWIDE %d\nHELD %d\n", l->cols, own,
-             keys, s->causal, in.one, out.one, way == 3);
+    snprintf(defines, sizeof defines, "COLS %d\nBK %u\nCAUSAL %d\nJOINT %d\nWIDE %d\nHELD %d\n", l->cols, keys, s->causal,
+             in.one, out.one, form == 3);
     uint32_t params[] = {0,
                          (uint32_t)q_tiles,
                          (uint32_t)k_tiles,
@@ -292,7 +305,7 @@ static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node
                          (uint32_t)s->tq,
                          (uint32_t)s->tk,
                          l->d4,
-                         bits(s->scale),
+                         esker__attention_bits(s->scale),
                          (uint32_t)s->between,
                          (uint32_t)s->apart,
                          in.at[0],
@@ -308,7 +321,8 @@ static esker_status lower_grad_tiled(esker__lowering *lowering, const esker_node
     desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[3]);
     desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[4]);
     add_trio(lowering, &desc, &out, results, s->out_joint, true);
-    return emit_groups(lowering, l, &desc, params, (uint64_t)s->heads * (q_tiles + k_tiles), 14 * (double)s->d + 16);
+    return esker__attention_emit(lowering, l, &desc, params, (uint64_t)s->heads * (q_tiles + k_tiles),
+                                 14 * (double)s->d + 16);
 }
 
 /* ---- Lanes of a group, which read what they need: any GPU ---- */
@@ -321,8 +335,10 @@ esker_status esker__attention_lower(esker__lowering *lowering, const esker_node 
     bool lse = esker__output_is_used(lowering, node, 1);
     uint32_t n_blocks = (l.s.joint ? 1 : 3) + 1 + lse, cols = (uint32_t)l.cols;
     uint32_t tiled_bytes = 16 * TILED_KEYS * (2 * cols + 1) + 256 * cols + 64 * (TILED_KEYS + 4);
-    if (choose_tiled(lowering, &l, "attention", TILED_ROWS, n_blocks, tiled_bytes, 1))
-        return lower_tiled(lowering, node, &l, lse);
+    way chosen = choose(lowering, &l, false, esker__lowering_limits(lowering)->storage_blocks >= n_blocks, true,
+                        tiled_bytes, 1);
+    if (chosen.block) return esker__attention_blocks_lower(lowering, node, &l, chosen.block, lse);
+    if (chosen.tiled) return lower_tiled(lowering, node, &l, lse);
     /* The logarithms need a fifth block, and more registers than Midgard has beside four addresses; it has groups of 128 alone. */
     const esker_limits *limits = esker__lowering_limits(lowering);
     bool small = limits->group_invocations < 256;
@@ -344,7 +360,7 @@ esker_status esker__attention_lower(esker__lowering *lowering, const esker_node 
                          packed ? (uint32_t)k_at : (uint32_t)first[1] * l.d4,
                          packed ? (uint32_t)v_at : (uint32_t)first[2] * l.d4,
                          (uint32_t)(PAIRS / own),
-                         bits(l.s.scale),
+                         esker__attention_bits(l.s.scale),
                          (uint32_t)l.s.between,
                          (uint32_t)l.s.apart,
                          (uint32_t)first[0] * l.d4};
@@ -397,7 +413,7 @@ static esker_status lower_one(esker__lowering *lowering, const esker_node *node,
                          (uint32_t)s->d,
                          l->d4,
                          (uint32_t)(PAIRS / own),
-                         bits(s->scale),
+                         esker__attention_bits(s->scale),
                          (uint32_t)s->between,
                          0,
                          (uint32_t)s->apart,

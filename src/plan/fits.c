@@ -43,6 +43,8 @@ static const struct {
     /* Attention from tiles in shared memory: more than ten minutes for V3D's compiler, minutes for others. */
     {"attention", NULL, "tiled*", V3D | MALI | ADRENO},
     {"attention", NULL, "held#", V3D | MALI | ADRENO},
+    {"attention", NULL, "block#x#", V3D | MALI | ADRENO},
+    {"attention", NULL, "eights", V3D | MALI | ADRENO},
     /* Norms whose group holds a line in registers. */
     {"norm", NULL, "whole512", ADRENO},
     {"norm", NULL, "whole1024", ADRENO},

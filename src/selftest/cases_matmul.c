@@ -67,7 +67,7 @@ static const esker__case_row rows[] = {
     {"matmul", "one behind another, and a norm", .build = build_products_of_rows, .shapes = {"5,64 x 64,128 x 128,64 x 64"}},
     {"layer_norm", "behind a product, and in front", .build = build_norms_of_products, .shapes = {"5,64 x 64,64 x 64 x 64", "2,129 x 129,129 x 129 x 129"}},
 
-    {"attention", .build = build_attention, .shapes = {"1,1,1,1 x 1,1,1,1 x 1,1,1,1", "2,3,7,8 x 2,3,7,8 x 2,3,7,8", "1,2,65,33 x 1,2,70,33 x 1,2,70,33"}},
+    {"attention", .build = build_attention, .shapes = {"1,1,1,1 x 1,1,1,1 x 1,1,1,1", "2,3,7,8 x 2,3,7,8 x 2,3,7,8", "1,2,65,33 x 1,2,70,33 x 1,2,70,33", "1,2,65,64 x 1,2,70,64 x 1,2,70,64"}},
     {"attention", "causal", .build = build_attention, .args = {1}, .shapes = {"2,3,7,8 x 2,3,7,8 x 2,3,7,8", "1,1,129,32 x 1,1,129,32 x 1,1,129,32"}},
     {"recurrent", "rnn, tanh", .build = build_recurrent, .args = {ESKER_RECURRENT_RNN_TANH}, .in = {ON(-1, 1), ON(-0.5, 0.5), ON(-0.5, 0.5)}, .shapes = {"4,3,5 x 7,5 x 7,7 x 7 x 7 x 3,7"}},
     {"recurrent", "rnn, relu, reversed", .build = build_recurrent, .args = {ESKER_RECURRENT_RNN_RELU, 1}, .in = {ON(-1, 1), ON(-0.3, 0.3), ON(-0.3, 0.3)}, .shapes = {"4,3,5 x 7,5 x 7,7 x 7 x 7 x 3,7"}},

@@ -92,7 +92,9 @@ static const op_check_row rows[] = {
     LARGE("size 32, more queries", 1, 2, 33, 20, 32),
     LARGE("size 63", 1, 1, 65, 64, 63),
     LARGE("size 64", 1, 1, 63, 65, 64),
+    LARGE("size 48", 1, 2, 70, 66, 48),
     LARGE("size 128", 1, 1, 9, 130, 128),
+    LARGE("size 100", 1, 1, 65, 67, 100),
     LARGE("size 130", 1, 1, 5, 6, 130),
     {"size 256", build, 3, QKV(1, 1, 5, 7, 256), .args = &causal, .no_differences = true},
     {"127 rows", build, 3, QKV(1, 1, 127, 127, 8), .args = &causal, .no_differences = true},
@@ -223,36 +225,74 @@ static void refuses_what_does_not_fit(void **state)
     op_check_refused(build, &nan, (op_check_input[]){x, x, x}, 3, ESKER_ERR_INVALID, "it must be finite");
 }
 
-/* ---- The kernels for GPUs that wait long for memory: rows of theirs again, where the device has the limits for them ---- */
+/* ---- The other ways: rows of theirs again, where the device has the limits for them ---- */
 
-static bool fits_tiled(const op_check_row *row)
+/* By what a head's elements are: how many they are at least and at most. `kernels`: forward and backward. */
+static const struct way {
+    const char *name, *kernels[2];
+    int least, most;
+} ways[] = {
+    {"tiled", {"attention/tiled", "attention/grad_tiled"}, 1, 32},
+    {"tiled32,tiled", {"attention/tiled", "attention/grad_tiled"}, 17, 32},
+    {"held32,tiled", {"attention/tiled", "attention/grad_tiled"}, 17, 32},
+    {"eights", {"attention/eights", "attention/grad_eights"}, 1, 64},
+    {"block4x8", {"attention/blocks", "attention/grad_blocks"}, 1, 32},
+    {"block8x4", {"attention/blocks", "attention/grad_blocks"}, 33, 64},
+    {"block4x4", {"attention/blocks", "attention/grad_blocks"}, 33, 64},
+    {"block4x4", {"attention/blocks", "attention/grad_blocks"}, 65, 128},
+    {"block8x4", {"attention/blocks", "attention/grad"}, 65, 128},
+};
+
+static int64_t size_of(const op_check_row *row)
 {
     const columns *c = row->build == build_columns ? row->args : NULL;
-    int64_t size = c ? c->size : row->in[0].shape.dims[3];
-    return size % 4 == 0 && size <= 64;
+    return c ? c->size : row->in[0].shape.dims[3];
 }
 
-/* Rows of 5 to 8 vec4, for which there are more of them. */
-static bool has_eights(const op_check_row *row)
+/* Those that are large programs where a CPU compiles them go through some of the rows alone. */
+static bool is_for_large(const op_check_row *row)
 {
-    const columns *c = row->build == build_columns ? row->args : NULL;
-    int64_t size = c ? c->size : row->in[0].shape.dims[3];
-    return size > 16 && size <= 32;
+    static const char *const names[] = {"size 32, more keys",
+                                        "size 32, more queries, causal",
+                                        "size 48, causal",
+                                        "size 64",
+                                        "size 100, causal",
+                                        "columns, size 32",
+                                        "columns, size 64",
+                                        "exp() alone overflows",
+                                        "rows before heads, causal, size 32"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(row->name, names[i])) return true;
+    return false;
 }
 
-static void with_tiles(void **state)
+static bool has_way(const op_check_row *row, const struct way *w)
+{
+    int64_t size = size_of(row);
+    if (!strstr(w->kernels[0], "tiled") && !is_for_large(row)) return false;
+    return size % 4 == 0 && size >= w->least && size <= w->most;
+}
+
+static bool has_ways(const op_check_row *row)
+{
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        if (has_way(row, &ways[i])) return true;
+    return false;
+}
+
+static void in_other_ways(void **state)
 {
     op_check_row row = *(const op_check_row *)*state; /* its references met central differences already */
     void *again = &row;
     row.no_differences = true;
-    static const char *const ways[] = {"tiled", "tiled32", "held32"};
-    for (int i = 0; i < (has_eights(&row) ? 3 : 1); i++) {
-        setenv("ESKER_VARIANT", ways[i], 1);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        if (!has_way(&row, &ways[i])) continue;
+        setenv("ESKER_VARIANT", ways[i].name, 1);
         op_check(&again);
     }
 }
 
-static int without_tiles(void **state)
+static int usual_way(void **state)
 {
     (void)state;
     unsetenv("ESKER_VARIANT");
@@ -292,19 +332,65 @@ static void gradients_are_one_dispatch(void **state)
     esker_graph_destroy(graph);
 }
 
+/* That a name stands for the kernels whose results are looked at above, where q, k and v are apart and where they are columns of one value. */
+static void names_stand_for_kernels(void **state)
+{
+    (void)state;
+    esker_limits limits;
+    esker_limits_es31(&limits);
+    limits.storage_blocks = 8;
+    limits.group_invocations = limits.group_size[0] = 1024;
+    limits.shared_bytes = 49152;
+    for (size_t i = 0; i < 2 * (sizeof ways / sizeof *ways); i++) {
+        const struct way *w = &ways[i / 2];
+        int size = w->most, n_seen[2] = {0}; /* from tiles, gradients with three results are not one dispatch */
+        bool apart = i % 2 && strcmp(w->kernels[0], "attention/tiled") != 0;
+        const columns one = {{.causal = true}, 2, size, 6 * size, {0, 2 * size, 4 * size}};
+        esker_graph *graph;
+        esker_plan *plan;
+        esker_plan_info info;
+        esker_node *in[3], *outputs[4] = {NULL};
+        int n_in = apart ? 3 : 1;
+        assert_ok(esker_graph_create(NULL, &graph));
+        for (int k = 0; k < n_in; k++) {
+            const char name[] = {'x', (char)('0' + k), 0};
+            in[k] = esker_input(
+                graph, name, ESKER_DTYPE_F32,
+                &(esker_shape){n_in == 1 ? 3 : 4, {2, n_in == 1 ? 33 : 2, n_in == 1 ? 6 * size : 33, size}});
+        }
+        esker_node *y = n_in == 1 ? build_columns(graph, in, &one) : build(graph, in, &causal);
+        assert_ok(esker_gradients(esker_sum(esker_square(y), NULL, 0, false), in, n_in, outputs));
+        setenv("ESKER_VARIANT", w->name, 1);
+        assert_ok(esker_plan_compile(
+            graph, &(esker_plan_desc){.limits = &limits, .outputs = outputs, .n_outputs = n_in, .slice_seconds = -1},
+            &plan));
+        esker_plan_get_info(plan, &info);
+        for (int k = 0; k < info.n_dispatches; k++) {
+            esker_dispatch_info d;
+            assert_ok(esker_plan_get_dispatch(plan, k, &d));
+            for (int grad = 0; grad < 2; grad++) n_seen[grad] += !strcmp(d.kernel, w->kernels[grad]);
+        }
+        if (!n_seen[0] || !n_seen[1])
+            fail_msg("%s, size %d, %d inputs: %d and %d dispatches", w->name, size, n_in, n_seen[0], n_seen[1]);
+        esker_plan_destroy(plan);
+        esker_graph_destroy(graph);
+    }
+}
+
 int main(void)
 {
     enum { N_ROWS = sizeof rows / sizeof *rows };
     static char names[N_ROWS][100];
-    struct CMUnitTest more[4 + N_ROWS] = {cmocka_unit_test(refuses_what_does_not_fit),
+    struct CMUnitTest more[5 + N_ROWS] = {cmocka_unit_test(refuses_what_does_not_fit),
                                           cmocka_unit_test(transpositions_go_away),
                                           cmocka_unit_test(columns_are_read_where_they_are),
-                                          cmocka_unit_test_setup_teardown(gradients_are_one_dispatch, NULL, without_tiles)};
-    int n = 4;
+                                          cmocka_unit_test_setup_teardown(names_stand_for_kernels, NULL, usual_way),
+                                          cmocka_unit_test_setup_teardown(gradients_are_one_dispatch, NULL, usual_way)};
+    int n = 5;
     for (int i = 0; i < N_ROWS; i++) {
-        if (!fits_tiled(&rows[i])) continue;
-        snprintf(names[i], sizeof names[i], "tiled: %s", rows[i].name);
-        more[n++] = (struct CMUnitTest){names[i], with_tiles, NULL, without_tiles, (void *)(uintptr_t)&rows[i]};
+        if (!has_ways(&rows[i])) continue;
+        snprintf(names[i], sizeof names[i], "in other ways: %s", rows[i].name);
+        more[n++] = (struct CMUnitTest){names[i], in_other_ways, NULL, usual_way, (void *)(uintptr_t)&rows[i]};
     }
     return op_check_main("attention", rows, N_ROWS, more, (size_t)n);
 }
