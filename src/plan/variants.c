@@ -62,6 +62,7 @@ static const char *const names[] = {
     "s32x32",
     "s64x32",
     "fewrows",
+    "ownrow",
     "direct",
     /* with norms of whole rows, and in chains */
     "whole8",
