@@ -63,6 +63,7 @@ static const char *const names[] = {
     "s64x32",
     "fewrows",
     "ownrow",
+    "ownrows",
     "direct",
     /* with norms of whole rows, and in chains */
     "whole8",
