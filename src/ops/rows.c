@@ -12,6 +12,7 @@
 #define ELEMS_A_LANE 4
 #define MANY_ROWS    4096
 #define FEW_LANES    32
+#define VECTOR       8 /* of llvmpipe, in floats: lanes that are together in any case */
 
 esker_status esker__rows_infer(const char *op, esker_node *const *inputs)
 {
@@ -82,8 +83,9 @@ esker_status esker__finish_part(esker__lowering *lowering, esker__value parts, u
 
 int esker__lanes_of_line(const esker__lowering *lowering, int64_t lines, int group)
 {
-    bool usual = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE && lines >= 2 * (int64_t)group;
-    return esker__setting("own_lines", usual) ? 1 : group;
+    bool llvmpipe = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE;
+    if (esker__setting("own_lines", llvmpipe && lines >= 2 * (int64_t)group)) return 1;
+    return llvmpipe && lines >= 2 * VECTOR ? VECTOR : group;
 }
 
 int esker__floats_of_element(const esker__lowering *lowering, int64_t n, bool holds_much)
