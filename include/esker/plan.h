@@ -56,7 +56,7 @@ typedef struct esker_plan_desc {
      */
     bool check;
     /**
-     * Store in float16 what can be: results between operations, and weights, as steps read them (their float32 values stay with the parameters). Kernels compute in
+     * Store in float16 what can be: results between operations, and weights, as steps read them (their float32 values stay with the parameters, so that a copy of those is memory besides; none on llvmpipe). Kernels compute in
      * float32, and round what they store: an error below 2^-10 of each value, 2^-11 where a device rounds to the nearest half, or 2^-14 where it makes zeros
      * of halves that are no normal numbers; beyond 65504 they are infinite. Inputs, outputs, results below 1 KiB, weights below 8, and what is inside of one
      * operation (partial sums, Winograd's transforms) stay in float32. For plans that change no parameters; others are ESKER_ERR_INVALID. esker_plan_info says how much is stored so.

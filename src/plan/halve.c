@@ -137,6 +137,8 @@ static esker_status halve(halving *h)
 {
     esker_plan *plan = h->l->plan;
     size_t n_values = plan->n_values, n_dispatches = plan->n_dispatches;
+    /* Copies are memory besides, spent for what steps need not read; where halves are slower to read than floats it would buy nothing. */
+    bool copies = esker__setting("half_copies", plan->family != ESKER__FAMILY_LLVMPIPE);
     for (size_t k = 0; k < plan->n_kernels; k++) {
         esker_status st = esker__kernel_halves(plan->kernels[k].name, plan->kernels[k].defines, &h->reads[k],
                                                &h->writes[k]);
@@ -151,7 +153,7 @@ static esker_status halve(halving *h)
             put_halves(h, v, v, false);
             plan->values[v].n_bytes = esker__round_up(value->n_bytes / 2, 16);
             plan->values[v].half = true;
-        } else if (value->fixed && all_can(h, v, true)) {
+        } else if (copies && value->fixed && all_can(h, v, true)) {
             esker_status st = copy_fixed(h, v);
             if (st != ESKER_OK) return st;
         }

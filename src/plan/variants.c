@@ -19,6 +19,7 @@ static const char *const names[] = {
     "exact",
     "few_lanes",
     "fours",
+    "half_copies",
     "halves",
     "held_weight",
     "meetings",

@@ -227,7 +227,12 @@ static void new_weights_are_seen(void **state)
     esker_graph *graph;
     uint64_t ticket;
     const net *n = &nets[0];
+    setenv("ESKER_VARIANT", "half_copies", 1);
     esker_plan *plan = plan_of(n, &graph, &(esker_plan_desc){.device = test_device(), .float16 = true});
+    unsetenv("ESKER_VARIANT");
+    esker_plan_info info;
+    esker_plan_get_info(plan, &info);
+    assert_true(info.prologue_bytes >= 64 * 64 * 2);
     esker_params *params = esker_graph_get_params(graph);
     for (int i = 0; i < 24 * 36; i++) x[i] = 1;
     for (int turn = 0; turn < 2; turn++) {
