@@ -53,6 +53,10 @@ static const op_check_variant variants[] = {
     TILE("tile4x4", "few channels, filters of 5 by 5", 1, 2, DIMS(2, 5, 8, 19), DIMS(5, 5, 5, 5), DIMS(5, 1, 1)),
     TILE("tile4x4s2,grad4w", "rows of fours, one tap", 1, 0, DIMS(2, 8, 9, 12), DIMS(16, 8, 1, 1), DIMS(16, 1, 1)),
     TILE("tile4x4s4,grad8w", "rows of fours, stride 2", 2, 1, DIMS(2, 8, 12, 16), DIMS(16, 8, 3, 3), DIMS(16, 1, 1)),
+    /* Groups of few invocations, no multiple of 32. */
+    TILE("tile4x4,grad4", "few channels, filters of 5 by 3", 1, 2, DIMS(2, 5, 8, 19), DIMS(5, 5, 5, 3), DIMS(5, 1, 1)),
+    TILE("tile4x4,grad8", "7 channels, 9 filters", 1, 1, DIMS(3, 7, 9, 14), DIMS(9, 7, 3, 3), DIMS(9, 1, 1)),
+    TILE("tile4x4,grad8w", "3 channels, 20 filters", 1, 1, DIMS(3, 3, 10, 15), DIMS(20, 3, 3, 3), DIMS(20, 1, 1)),
     TILE("tile4x4,grad8", "stride 2, as many blocks of channels as there are to be groups", 2, 0, DIMS(1, 208, 2, 2),
          DIMS(512, 208, 1, 1), DIMS(512, 1, 1)),
 };
