@@ -1,5 +1,5 @@
 /* conv2d, conv_transpose2d and their gradients: attributes and sizes shared by their rules
-   (conv2d.c, conv2d_grad.c, conv_transpose2d.c) and their lowering (conv2d_lower.c). */
+   (conv2d.c, conv2d_grad.c, conv_transpose2d.c) and their lowering (conv2d_lower.c, conv2d_weight_grad.c). */
 #ifndef ESKER_OPS_CONV2D_H
 #define ESKER_OPS_CONV2D_H
 

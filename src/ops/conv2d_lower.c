@@ -1,81 +1,14 @@
-/* Which kernels compute a convolution and its gradients, and how they are cut. */
-#include "ops/conv2d_tiles.h"
+/* How convolutions and the gradients of their inputs are computed: as what kernel, and how it is cut. */
+#include "ops/conv2d_way.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/fail.h"
 #include "ops/ops.h"
 #include "ops/pool2d.h"
-#include "ops/sums.h"
-
-/* Where convolutions from tiles in shared memory are the usual choice: CPUs have no such memory, and Adrenos spill (a660: 20 of 8 x 8). */
-static bool prefers_tiles(const esker__lowering *lowering)
-{
-    esker__family family = esker__lowering_family(lowering);
-    return esker__has_room_for_tiles(esker__lowering_limits(lowering)) && family != ESKER__FAMILY_LLVMPIPE &&
-           family != ESKER__FAMILY_ADRENO;
-}
 
 /* Weights, one for each of 8 channels, that conv/direct shares at a time: vec4 pairs. */
 #define SHARED_TAPS 256
-
-/* From the fastest on large GPUs to the plainest: a product of matrices (taps of one pixel); tiles of 4 x 4 and of 2 x 2 pixels by Winograd's
-   filtering, never usual but where `winograd` says so; a few channels, all at once; tiles in shared memory; reads of four neighbours (for CPUs); large ones; small ones; no window that
-   rolls along a row. */
-typedef enum way {
-    WAY_MATMUL,
-    WAY_WINOGRAD4,
-    WAY_WINOGRAD2,
-    WAY_FEW,
-    WAY_TILED,
-    WAY_QUADS,
-    WAY_WIDE,
-    WAY_NARROW,
-    WAY_PLAIN
-} way;
-
-/* Winograd's filtering: which tiles are possible, and the usual ones or 0. */
-typedef struct winograd {
-    bool suits2, suits4;
-    int usual;
-} winograd;
-
-/* `terms`: products to add up; `pays`: that tiles are expected to be worth it. */
-static way choose_way(esker__lowering *lowering, const char *problem, double terms, bool suits_matmul, winograd filtered,
-                      bool suits_few, bool suits_tiled, bool pays, bool suits_quads)
-{
-    static const char *const all[] = {"matmul", "winograd4", "winograd2", "few",  "tiled",
-                                      "quads",  "wide",      "narrow",    "plain"};
-    bool large = esker__has_room_for_tiles(esker__lowering_limits(lowering));
-    const bool can[] = {
-        suits_matmul, filtered.suits4, filtered.suits2, suits_few, suits_tiled, suits_quads && large, large, true, true};
-    const char *names[sizeof can];
-    way ways[sizeof can];
-    int n = 0, usual = 0;
-    for (int i = 0; i < (int)sizeof can; i++)
-        if (can[i]) names[n] = all[i], ways[n++] = (way)i;
-    /* On CPUs small problems are not worth compiling large kernels for. */
-    bool is_cpu = esker__lowering_family(lowering) == ESKER__FAMILY_LLVMPIPE, is_small = terms < 1e6;
-    bool tiles = prefers_tiles(lowering);
-    const bool suits[] = {tiles || (is_cpu && !is_small),
-                          filtered.usual == 4 && !is_small,
-                          filtered.usual == 2 && !is_small,
-                          esker__lowering_family(lowering) == ESKER__FAMILY_NVIDIA,
-                          tiles && pays,
-                          is_cpu && !is_small,
-                          large,
-                          true,
-                          true};
-    while (!suits[ways[usual]]) usual++;
-    return ways[esker__choose(lowering, problem, names, n, usual)];
-}
-
-/* Channels that an invocation takes: groups of one channel (depthwise) and two have kernels of their own. */
-static uint32_t channels_at_once(bool large, int64_t n)
-{
-    return large && n >= 8 ? 8 : n > 2 ? 4 : (uint32_t)n;
-}
 
 typedef esker__conv2d_direct direct;
 
@@ -88,15 +21,15 @@ void esker__conv2d_define_halves(const esker__lowering *lowering, const direct *
         esker__text_add(defines, "EVEN_ROWS 1\n");
 }
 
-static esker_status emit_plain(esker__lowering *lowering, const direct *d, way how);
+static esker_status emit_plain(esker__lowering *lowering, const direct *d, esker__conv2d_way how);
 
 /* Once it is known how: kernels that cannot pool, or read what was pooled, leave that to one of its own. */
-static esker_status emit_way(esker__lowering *lowering, const direct *d, way how)
+static esker_status emit_way(esker__lowering *lowering, const direct *d, esker__conv2d_way how)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    bool can = (how == WAY_FEW && !d->pooled && esker__conv2d_few_pools(limits, d)) ||
-               (how == WAY_TILED && (d->pooled ? esker__conv2d_reads_pooled(limits, d->pooled)
-                                               : d->pooling && esker__conv2d_tiled_pools(limits, d)));
+    bool can = (how == ESKER__WAY_FEW && !d->pooled && esker__conv2d_few_pools(limits, d)) ||
+               (how == ESKER__WAY_TILED && (d->pooled ? esker__conv2d_reads_pooled(limits, d->pooled)
+                                                      : d->pooling && esker__conv2d_tiled_pools(limits, d)));
     if ((!d->pooling && !d->pooled) || can) return emit_plain(lowering, d, how);
     direct apart = *d;
     apart.pooling = apart.pooled = NULL;
@@ -120,10 +53,11 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
     bool any = !d->fours;
-    winograd filtered = {0};
+    esker__conv2d_filtering filtered = {0};
     if (any)
-        filtered = (winograd){esker__conv2d_suits_winograd(lowering, d, 2), esker__conv2d_suits_winograd(lowering, d, 4),
-                              esker__conv2d_usual_winograd(lowering, d)};
+        filtered = (esker__conv2d_filtering){esker__conv2d_suits_winograd(lowering, d, 2),
+                                             esker__conv2d_suits_winograd(lowering, d, 4),
+                                             esker__conv2d_usual_winograd(lowering, d)};
     bool fixed = (filtered.suits2 || filtered.suits4) && esker__is_fixed(lowering, d->w); /* filters are transformed once */
     char problem[256];
     snprintf(problem, sizeof problem,
@@ -131,24 +65,25 @@ static esker_status emit_direct(esker__lowering *lowering, const direct *d)
              (long long)d->images, d->x_h, d->x_w, (long long)d->c_in, (long long)d->rows, (long long)d->columns,
              (long long)d->f_out, (long long)d->groups, d->taps_y, d->taps_x, d->stride_y, d->stride_x, d->step_y,
              d->step_x, fixed ? " fixed" : "", d->pooling || d->pooled ? " pooled" : "", d->fours ? " fours" : "");
-    way how = choose_way(lowering, problem, d->cost.flops / 2, any && esker__conv2d_is_matmul(d), filtered,
-                         any && esker__conv2d_suits_few(limits, d), any && esker__conv2d_suits_tiled(limits, d), true,
-                         esker__conv2d_suits_quads(limits, d));
+    esker__conv2d_way how = esker__conv2d_choose_way(
+        lowering, problem, d->cost.flops / 2, any && esker__conv2d_is_matmul(d), filtered,
+        any && esker__conv2d_suits_few(limits, d), any && esker__conv2d_suits_tiled(limits, d), true,
+        esker__conv2d_suits_quads(limits, d));
     return emit_way(lowering, d, how);
 }
 
-static esker_status emit_plain(esker__lowering *lowering, const direct *d, way how)
+static esker_status emit_plain(esker__lowering *lowering, const direct *d, esker__conv2d_way how)
 {
     const esker_limits *limits = esker__lowering_limits(lowering);
-    if (how == WAY_WINOGRAD4 || how == WAY_WINOGRAD2)
-        return esker__conv2d_emit_winograd(lowering, d, how == WAY_WINOGRAD4 ? 4 : 2);
-    if (how == WAY_MATMUL) return esker__conv2d_emit_matmul(lowering, d);
-    if (how == WAY_FEW) return esker__conv2d_emit_few(lowering, d);
-    if (how == WAY_TILED) return esker__conv2d_emit_tiled(lowering, d);
-    if (how == WAY_QUADS) return esker__conv2d_emit_quads(lowering, d);
-    bool large = how == WAY_WIDE;
-    uint32_t ch = channels_at_once(large, d->f_out);
-    bool dilate = d->step_y != 1 || d->step_x != 1, roll = d->stride_x == 1 && d->step_x == 1 && how != WAY_PLAIN;
+    if (how == ESKER__WAY_WINOGRAD4 || how == ESKER__WAY_WINOGRAD2)
+        return esker__conv2d_emit_winograd(lowering, d, how == ESKER__WAY_WINOGRAD4 ? 4 : 2);
+    if (how == ESKER__WAY_MATMUL) return esker__conv2d_emit_matmul(lowering, d);
+    if (how == ESKER__WAY_FEW) return esker__conv2d_emit_few(lowering, d);
+    if (how == ESKER__WAY_TILED) return esker__conv2d_emit_tiled(lowering, d);
+    if (how == ESKER__WAY_QUADS) return esker__conv2d_emit_quads(lowering, d);
+    bool large = how == ESKER__WAY_WIDE;
+    uint32_t ch = esker__conv2d_channels_at_once(large, d->f_out);
+    bool dilate = d->step_y != 1 || d->step_x != 1, roll = d->stride_x == 1 && d->step_x == 1 && how != ESKER__WAY_PLAIN;
     /* Eight pixels unless that pads rows by a fifth more than four do. */
     uint32_t px = large && 5 * esker__round_up((uint64_t)d->columns, 8) <= 6 * esker__round_up((uint64_t)d->columns, 4) ? 8
                                                                                                                         : 4;
@@ -223,7 +158,7 @@ static esker_status emit_plain(esker__lowering *lowering, const direct *d, way h
     esker__conv2d_define_halves(lowering, d, &defines);
     if (esker__divides_integers(n_tiles)) esker__text_add(&defines, "EXACT 1\n");
     /* A known number of taps unrolls their loop, which needs registers too. */
-    if (how != WAY_PLAIN && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))
+    if (how != ESKER__WAY_PLAIN && (d->taps_x == 1 || (large && d->taps_x > 1 && d->taps_x <= 5)))
         esker__text_add(&defines, "KW %d\n", (int)d->taps_x);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->x);
     desc.operands[desc.n_operands++] = esker__read(lowering, d->w);
@@ -398,7 +333,7 @@ esker_status esker__conv2d_input_grad_lower(esker__lowering *lowering, const esk
                      "conv_input_grad n=%lld c=%lld h=%lld w=%lld f=%lld oh=%lld ow=%lld k=%lldx%lld s=2x2", (long long)s.n,
                      (long long)s.c, (long long)s.h, (long long)s.w, (long long)s.f, (long long)s.oh, (long long)s.ow,
                      (long long)s.kh, (long long)s.kw);
-            if (!esker__choose(lowering, problem, names, 2, !prefers_tiles(lowering)))
+            if (!esker__choose(lowering, problem, names, 2, !esker__conv2d_prefers_tiles(lowering)))
                 return esker__conv2d_emit_phases(lowering, d);
         }
     }
@@ -420,153 +355,4 @@ esker_status esker__conv2d_input_grad_lower_pooled(esker__lowering *lowering, co
         return esker__fail(ESKER_ERR_INTERNAL, "%s: no pixels", plain->op->name);
     d.pooled = pooled;
     return emit_direct(lowering, &d);
-}
-
-esker_status esker__conv2d_weight_grad_emit(esker__lowering *lowering, const esker_node *node, uint32_t parts,
-                                            const esker_node *sums, esker__dispatch_desc *d, esker__text *defines)
-{
-    uint64_t n_gw = (uint64_t)esker__elems(&node->type.shape),
-             n_sums = sums ? esker__round_up((uint64_t)esker__elems(&sums->type.shape), 4) : 0;
-    esker__value part = {0};
-    bool apart = parts > 1 || sums || esker__updated(node); /* a second pass updates */
-    if (d->cost.flops == 0) node->op->cost(node, &d->cost);
-    d->cost.bytes += 4 * (double)(n_gw + n_sums) * (parts - 1);
-    if (apart) part = esker__scratch(lowering, 4 * (n_gw + n_sums) * parts);
-    d->operands[d->n_operands++] = apart ? (esker__operand){.value = part, .write = true} : esker__write(lowering, node);
-    esker_status st = esker__emit_with(lowering, d, defines);
-    if (st != ESKER_OK || !apart) return st;
-    return sums ? esker__emit_sum_splits_and_sums(lowering, part, n_gw, parts, node)
-                : esker__emit_sum_splits(lowering, part, n_gw, parts, NULL, 1, 1, node);
-}
-
-static esker_status weight_grad(esker__lowering *lowering, const esker_node *node, const esker_node *pooled)
-{
-    const esker__conv2d_attr *attr = node->attr;
-    const esker_limits *limits = esker__lowering_limits(lowering);
-    esker__conv2d_size s = esker__conv2d_size_of(node);
-    esker__cost cost;
-    node->op->cost(node, &cost);
-    char problem[256];
-    snprintf(
-        problem, sizeof problem,
-        "conv_weight_grad n=%lld c=%lld h=%lld w=%lld f=%lld oh=%lld ow=%lld g=%lld k=%lldx%lld s=%lldx%lld d=%lldx%lld%s",
-        (long long)s.n, (long long)s.c, (long long)s.h, (long long)s.w, (long long)s.f, (long long)s.oh, (long long)s.ow,
-        (long long)s.groups, (long long)s.kh, (long long)s.kw, (long long)s.sy, (long long)s.sx, (long long)s.dy,
-        (long long)s.dx, pooled ? " pooled" : "");
-    /* Measured on an H100: not with a few channels, of which most of a group would be idle. */
-    bool pays = s.cg == 1 || s.cg >= 8;
-    winograd filtered = {.suits4 = esker__conv2d_weight_grad_suits_winograd(lowering, &s),
-                         .usual = esker__conv2d_weight_grad_usual_winograd(lowering, &s) ? 4 : 0};
-    way how = choose_way(lowering, problem, cost.flops / 2, esker__conv2d_weight_grad_is_matmul(&s), filtered,
-                         esker__conv2d_weight_grad_suits_few(limits, &s), esker__conv2d_weight_grad_suits_tiled(limits, &s),
-                         pays, esker__conv2d_weight_grad_suits_quads(limits, node, &s));
-    const esker_node *sums = attr->sums ? esker__output((esker_node *)node, 1) : NULL;
-    bool on_the_way = how == WAY_FEW || (how == WAY_TILED && (!sums || esker__conv2d_weight_grad_tiled_sums(limits, &s)));
-    if (pooled && !(on_the_way && esker__conv2d_reads_pooled(limits, pooled))) {
-        const esker__conv2d_attr *of = pooled->attr;
-        esker_status st = esker__emit_winners_grad(lowering, pooled->inputs[1], pooled->inputs[2], of->window, NULL,
-                                                   node->inputs[1]);
-        if (st != ESKER_OK) return st;
-        pooled = NULL;
-    }
-    if (how == WAY_FEW) return esker__conv2d_weight_grad_emit_few(lowering, node, &s, sums, pooled);
-    if (how == WAY_TILED) return esker__conv2d_weight_grad_emit_tiled(lowering, node, &s, sums, pooled);
-    if (sums) { /* no other makes them */
-        esker_status st = esker__emit_sums(lowering, node, 1, ESKER__CONV2D_SUMMED);
-        if (st != ESKER_OK) return st;
-    }
-    if (how == WAY_MATMUL) return esker__conv2d_weight_grad_emit_matmul(lowering, node, &s);
-    if (how == WAY_WINOGRAD4) return esker__conv2d_weight_grad_emit_winograd(lowering, node, &s);
-    if (how == WAY_QUADS) return esker__conv2d_weight_grad_emit_quads(lowering, node, &s);
-    bool large = how == WAY_WIDE;
-    /* A window of neighbouring taps reads one new pixel for each column, where the stride is 1; the other way, several channels of
-       one tap, needs no bounds in its inner loop, but wants channels to take. */
-    bool dilate = s.dy != 1 || s.dx != 1, roll = how != WAY_PLAIN && s.sx == 1 && s.dx == 1 && s.kw > 1;
-    bool by_window = large && s.cg >= 8 && s.fg >= 8 ? false : roll || s.cg < 3;
-    uint32_t ch = channels_at_once(large && (by_window || s.cg >= 8), s.fg);
-    uint32_t window = 0, tiles_c, tiles_q;
-    if (by_window) {
-        window = (uint32_t)esker__ceil_div((uint64_t)s.kw, esker__ceil_div((uint64_t)s.kw, 4));
-        tiles_c = (uint32_t)s.cg;
-        tiles_q = (uint32_t)esker__ceil_div((uint64_t)s.kw, window);
-    } else {
-        tiles_c = (uint32_t)esker__ceil_div((uint64_t)s.cg, ch == 8 ? 8 : 4);
-        tiles_q = (uint32_t)s.kw;
-    }
-    uint64_t tiles_f = esker__ceil_div((uint64_t)s.fg, ch),
-             tiles = (uint64_t)s.groups * tiles_f * tiles_c * (uint64_t)s.kh * tiles_q;
-    uint64_t n_elems = (uint64_t)(s.f * s.cg * s.kh * s.kw), n_rows = (uint64_t)(s.n * s.oh);
-    uint32_t chunk,
-        splits = esker__choose_splits(lowering, n_elems, tiles, n_rows, 1, esker__ceil_div(64, (uint64_t)s.ow), &chunk);
-
-    esker__dispatch_desc d = {.kernel = "conv/weight_grad"};
-    esker_status st = esker__fold_groups(lowering, esker__ceil_div(tiles * splits, 64), d.groups);
-    if (st != ESKER_OK) return st;
-    int32_t g[8], x[8];
-    for (int i = 0; i < 8; i++) {
-        g[i] = (int32_t)(s.oh * s.ow) * (int32_t)esker__at_most((uint64_t)s.fg - 1, (uint32_t)i);
-        x[i] = (int32_t)(s.h * s.w) * (int32_t)esker__at_most((uint64_t)s.cg - 1, (uint32_t)i);
-    }
-    uint32_t params[] = {
-        (uint32_t)(tiles * splits),
-        (uint32_t)tiles,
-        tiles_c,
-        tiles_q,
-        (uint32_t)s.fg,
-        (uint32_t)s.cg,
-        (uint32_t)s.oh,
-        (uint32_t)s.ow,
-        (uint32_t)n_rows,
-        chunk,
-        (uint32_t)s.h,
-        (uint32_t)s.w,
-        (uint32_t)s.sy,
-        (uint32_t)s.sx,
-        (uint32_t)s.py,
-        (uint32_t)s.px,
-        (uint32_t)s.kh,
-        (uint32_t)s.kw,
-        (uint32_t)g[1],
-        (uint32_t)g[2],
-        (uint32_t)g[3],
-        (uint32_t)g[4],
-        (uint32_t)g[5],
-        (uint32_t)g[6],
-        (uint32_t)g[7],
-        (uint32_t)x[1],
-        (uint32_t)x[2],
-        (uint32_t)x[3],
-        (uint32_t)x[4],
-        (uint32_t)x[5],
-        (uint32_t)x[6],
-        (uint32_t)x[7],
-        (uint32_t)n_elems,
-        d.groups[0],
-        (uint32_t)s.dy,
-        (uint32_t)s.dx,
-        (uint32_t)s.f,
-        (uint32_t)s.c,
-        (uint32_t)tiles_f,
-    };
-    d.params = params;
-    d.n_params = sizeof params / sizeof *params;
-    esker__text defines = {0};
-    esker__text_add(&defines, "CH %u\nWINDOW %u\n", ch, window);
-    if (by_window) esker__text_add(&defines, "ROLL %d\n", roll);
-    if (dilate) esker__text_add(&defines, "DILATE 1\n");
-    if (s.groups > 1) esker__text_add(&defines, "GROUPS 1\n");
-    d.operands[d.n_operands++] = esker__read(lowering, node->inputs[0]);
-    d.operands[d.n_operands++] = esker__read(lowering, node->inputs[1]);
-    return esker__conv2d_weight_grad_emit(lowering, node, splits, NULL, &d, &defines);
-}
-
-esker_status esker__conv2d_weight_grad_lower(esker__lowering *lowering, const esker_node *node)
-{
-    return weight_grad(lowering, node, NULL);
-}
-
-esker_status esker__conv2d_weight_grad_lower_pooled(esker__lowering *lowering, const esker_node *plain,
-                                                    const esker_node *pooled)
-{
-    return weight_grad(lowering, plain, pooled);
 }
