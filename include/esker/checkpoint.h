@@ -8,7 +8,8 @@
  *
  * Format     https://github.com/huggingface/safetensors: 8 bytes little-endian header length, a JSON header padded with
  * spaces so that the data begins at a multiple of 8, then the tensors without gaps, here in the order of the parameters.
- * Threads    The thread that uses the model; once a plan uses its parameters, the thread that owns the device.
+ * Threads    The thread that uses the model; once a plan uses its parameters, the thread that owns the device. Loading needs no device: where the
+ *            first result is wanted soon, one thread can load while another opens the device, in which some drivers spend 60 ms.
  */
 #ifndef ESKER_CHECKPOINT_H
 #define ESKER_CHECKPOINT_H
