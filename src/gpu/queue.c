@@ -59,106 +59,6 @@ bool esker__queue_is_held(const esker_device *dev, uint64_t number)
     return number >= dev->queue->started && number < dev->queue->made;
 }
 
-/* ---- Failing ---- */
-
-/* The entry's own failure from this thread's message; one that it has already stays. */
-static void fail_entry(esker__entry *entry, esker_status st)
-{
-    if (entry->status != ESKER_OK) return;
-    entry->status = st;
-    snprintf(entry->message, sizeof entry->message, "%s", esker_last_error());
-}
-
-static esker_status fail_after(esker__entry *entry, uint64_t number, uint64_t after, esker_status st, const char *why)
-{
-    esker_status same = esker__fail(st, "submission %" PRIu64 " (%s) comes after submission %" PRIu64 ", which failed: %s",
-                                    number, entry->label, after, why[0] ? why : esker_status_name(st));
-    fail_entry(entry, same);
-    return same;
-}
-
-/* ---- Waiting for others ---- */
-
-/* Once it has started, only those of this device still matter: they may fail yet. */
-static void drop_met(esker__entry *entry)
-{
-    int n_left = 0;
-    for (int i = 0; i < entry->n_waits; i++) {
-        esker__wait *wait = &entry->waits[i];
-        if (wait->event) esker__event_release(wait->event);
-        if (wait->outcomes) esker__outcomes_release(wait->outcomes);
-        if (!wait->event && !wait->outcomes) entry->waits[n_left++] = *wait;
-    }
-    entry->n_waits = n_left;
-}
-
-static void drop_waits(esker__entry *entry)
-{
-    drop_met(entry);
-    entry->n_waits = 0;
-}
-
-/* A status, or ESKER__PENDING. Those of this device are waited for by being behind them. */
-static int look_at(const esker__wait *wait)
-{
-    if (wait->event) return esker__event_look(wait->event);
-    return wait->outcomes ? esker__outcomes_look(wait->outcomes, wait->number) : ESKER_OK;
-}
-
-static bool may_start(void *user)
-{
-    const esker__entry *entry = user;
-    bool pending = false;
-    for (int i = 0; i < entry->n_waits; i++) {
-        int status = look_at(&entry->waits[i]);
-        if (status != ESKER_OK && status != ESKER__PENDING) return true; /* to fail */
-        pending |= status == ESKER__PENDING;
-    }
-    return !pending;
-}
-
-/* Fail the entry if something it waits for has failed. */
-static void take_failures(esker__queue *q, esker__entry *entry, uint64_t number)
-{
-    for (int i = 0; i < entry->n_waits && entry->status == ESKER_OK; i++) {
-        const esker__wait *wait = &entry->waits[i];
-        int status = look_at(wait);
-        if (status == ESKER__PENDING) continue;
-        if (wait->event && status != ESKER_OK) {
-            const char *why = status == ESKER_ERR_CANCELLED ? " (or let go of before it happened)" : "";
-            fail_entry(entry,
-                       esker__fail((esker_status)status, "submission %" PRIu64 " (%s): event %s was signalled with %s%s",
-                                   number, entry->label, esker__event_label(wait->event),
-                                   esker_status_name((esker_status)status), why));
-        } else if (status == ESKER__FORGOTTEN) {
-            fail_after(entry, number, wait->number, ESKER_ERR_INVALID, "its device has forgotten how it went");
-        } else if (wait->outcomes && status != ESKER_OK) {
-            char why[64];
-            snprintf(why, sizeof why, "%s, on device %" PRIu64, esker_status_name((esker_status)status),
-                     wait->outcomes->device);
-            fail_after(entry, number, wait->number, (esker_status)status, why);
-        } else if (!wait->event && !wait->outcomes && wait->number < q->done) {
-            const esker__entry *before = esker__queue_entry(q, wait->number);
-            if (q->made - wait->number <= q->capacity && before->status != ESKER_OK)
-                fail_after(entry, number, wait->number, before->status, before->message);
-        }
-    }
-}
-
-/* Those of this device that run already fail when what they come after does. */
-static void poison_followers(esker__queue *q, uint64_t failed)
-{
-    const esker__entry *entry = esker__queue_entry(q, failed);
-    for (uint64_t n = failed + 1; n < q->made; n++) {
-        esker__entry *later = esker__queue_entry(q, n);
-        for (int i = 0; i < later->n_waits; i++) {
-            const esker__wait *wait = &later->waits[i];
-            if (!wait->event && !wait->outcomes && wait->number == failed)
-                fail_after(later, n, failed, entry->status, entry->message);
-        }
-    }
-}
-
 /* ---- Starting and finishing ---- */
 
 /*
@@ -217,13 +117,13 @@ static void complete(esker_device *dev)
     if (entry->timed) esker__queue_trace_done(dev, entry, number);
     if (entry->job.owner) {
         esker_status st = entry->job.finish(entry->job.owner, entry->job.ticket, entry->status);
-        if (st != ESKER_OK) fail_entry(entry, st);
+        if (st != ESKER_OK) esker__entry_fail(entry, st);
     }
-    drop_waits(entry);
+    esker__entry_drop_waits(entry);
     if (entry->callback) q->n_callbacks--;
     if (entry->status != ESKER_OK) {
         if (number < atomic_load(&q->outcomes->first_failed)) atomic_store(&q->outcomes->first_failed, number);
-        poison_followers(q, number);
+        esker__queue_poison(q, number);
     }
     atomic_store(&q->outcomes->statuses[number % q->capacity], (unsigned char)entry->status);
     q->done++;
@@ -236,7 +136,7 @@ static void complete(esker_device *dev)
 static void lose_all(esker_device *dev)
 {
     esker__queue *q = dev->queue;
-    for (uint64_t n = q->done; n < q->made; n++) fail_entry(esker__queue_entry(q, n), ESKER_ERR_LOST);
+    for (uint64_t n = q->done; n < q->made; n++) esker__entry_fail(esker__queue_entry(q, n), ESKER_ERR_LOST);
     while (q->done < q->made) complete(dev);
 }
 
@@ -255,15 +155,15 @@ static void start_ready(esker_device *dev)
     while (q->started < q->made) {
         esker__entry *entry = esker__queue_entry(q, q->started);
         if (entry->status == ESKER_OK) {
-            if (!may_start(entry)) return;
-            take_failures(q, entry, q->started);
+            if (!esker__entry_may_start(entry)) return;
+            esker__entry_take_failures(q, entry, q->started);
         }
         if (entry->status == ESKER_OK) {
             esker_status st = esker__device_enter(dev);
             if (st == ESKER_OK) st = start(dev, entry);
-            if (st != ESKER_OK) fail_entry(entry, st);
+            if (st != ESKER_OK) esker__entry_fail(entry, st);
         }
-        drop_met(entry);
+        esker__entry_drop_met(entry);
         q->started++;
     }
 }
@@ -299,7 +199,7 @@ static void complain(esker__queue *q, uint64_t seconds)
     const esker__entry *entry = esker__queue_entry(q, q->started);
     for (int i = 0; i < entry->n_waits; i++) {
         const esker__wait *wait = &entry->waits[i];
-        if (look_at(wait) != ESKER__PENDING) continue;
+        if (esker__wait_look(wait) != ESKER__PENDING) continue;
         if (wait->event)
             esker__log(ESKER_LOG_WARNING, "after %" PRIu64 " s submission %" PRIu64 " (%s) still waits for event %s",
                        seconds, q->started, entry->label, esker__event_label(wait->event));
@@ -317,13 +217,13 @@ static void wait_for_others(esker__queue *q, uint64_t timeout_ns)
     esker__entry *entry = esker__queue_entry(q, q->started);
     for (int i = 0; i < entry->n_waits; i++) {
         const esker__wait *wait = &entry->waits[i];
-        if (!wait->outcomes || look_at(wait) != ESKER__PENDING) continue;
+        if (!wait->outcomes || esker__wait_look(wait) != ESKER__PENDING) continue;
         esker_device *own = esker__outcomes_own_device(wait->outcomes);
         if (!own) continue;
         (void)esker__queue_wait(own, wait->number, false); /* how it went is in the outcomes */
         return;
     }
-    esker__sleep(may_start, entry, timeout_ns < SLEEP_NS ? timeout_ns : SLEEP_NS);
+    esker__sleep(esker__entry_may_start, entry, timeout_ns < SLEEP_NS ? timeout_ns : SLEEP_NS);
 }
 
 /* One piece of blocking, until everything before `n_done` is done, or something may start. */
@@ -425,9 +325,9 @@ void esker__queue_abandon(esker_device *dev, void *owner)
     for (uint64_t n = q->started; n < q->made; n++) {
         esker__entry *entry = esker__queue_entry(q, n);
         if (entry->job.owner != owner || entry->status != ESKER_OK) continue;
-        fail_entry(entry, esker__fail(ESKER_ERR_CANCELLED,
-                                      "submission %" PRIu64 " (%s): its plan was destroyed before it could start", n,
-                                      entry->label));
+        esker__entry_fail(entry, esker__fail(ESKER_ERR_CANCELLED,
+                                             "submission %" PRIu64 " (%s): its plan was destroyed before it could start", n,
+                                             entry->label));
     }
     for (uint64_t n = q->done; n < q->started; n++)
         if (esker__queue_entry(q, n)->job.owner == owner) n_running = n + 1;
@@ -533,16 +433,16 @@ esker_status esker__queue_add(esker_device *dev, const esker__job *job, const es
     const char *label = desc->label ? desc->label : "step";
     memcpy(entry->label, label, strnlen(label, sizeof entry->label - 1)); /* the rest is zeros */
     st = take_waits(dev, entry, desc);
-    if (st == ESKER_OK) take_failures(q, entry, q->made);
-    if (st == ESKER_OK && q->started == q->made && may_start(entry)) {
+    if (st == ESKER_OK) esker__entry_take_failures(q, entry, q->made);
+    if (st == ESKER_OK && q->started == q->made && esker__entry_may_start(entry)) {
         if (entry->status == ESKER_OK) st = start(dev, entry);
         if (st == ESKER_OK) {
-            drop_met(entry);
+            esker__entry_drop_met(entry);
             q->started++;
         }
     }
     if (st != ESKER_OK) {
-        drop_waits(entry);
+        esker__entry_drop_waits(entry);
         return pass_on(dev, st);
     }
     *out_number = q->made++;

@@ -63,6 +63,19 @@ static inline esker__entry *esker__queue_entry(esker__queue *q, uint64_t number)
     return &q->entries[number % q->capacity];
 }
 
+/* queue_waits.c. Fail with this thread's message; a failure that it has already stays. */
+void esker__entry_fail(esker__entry *entry, esker_status st);
+/* Let go of what it waits for: once it has started, but for those of this device, which may fail yet; or all. */
+void esker__entry_drop_met(esker__entry *entry);
+void esker__entry_drop_waits(esker__entry *entry);
+/* A status, or ESKER__PENDING. */
+int esker__wait_look(const esker__wait *wait);
+/* Whether nothing that the entry waits for is pending, or something has failed. */
+bool esker__entry_may_start(void *entry);
+/* Fail the entry if something it waits for has failed; and those of this device that come after one that did. */
+void esker__entry_take_failures(esker__queue *q, esker__entry *entry, uint64_t number);
+void esker__queue_poison(esker__queue *q, uint64_t failed);
+
 /* queue_callbacks.c: `st`, or what callbacks returned that nobody was told yet. */
 esker_status esker__queue_tell(esker_device *dev, esker_status st);
 

@@ -20,7 +20,6 @@ static const char *const names[] = {
     "few_lanes",
     "fours",
     "half_copies",
-    "half_copies",
     "halves",
     "held_weight",
     "meetings",
