@@ -149,7 +149,7 @@ bool esker__check_is_half(const esker__check_run *r, const esker_node *node)
     return value >= 0 && r->plan->values[value].half;
 }
 
-bool esker__check_reads_prepared_halves(const esker__check_run *r)
+bool esker__check_misses_rounding(const esker__check_run *r)
 {
     for (int p = r->first[r->node->id]; p <= r->last[r->node->id]; p++) {
         const esker__plan_dispatch *d = &r->plan->dispatches[p];
@@ -162,7 +162,7 @@ bool esker__check_reads_prepared_halves(const esker__check_run *r)
                 of_node |= input >= 0 &&
                            (input == d->operands[o].value || r->plan->values[input].half_copy == d->operands[o].value);
             }
-            if (value->half && !of_node && !d->operands[o].write) return true;
+            if (value->half && of_node == d->operands[o].write) return true;
         }
     }
     return false;

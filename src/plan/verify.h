@@ -55,9 +55,12 @@ esker_status esker__check_read(const esker__check_run *r, int storage, uint64_t 
                                unsigned char **out);
 /** A copy of the node's bytes. */
 esker_status esker__check_read_node(const esker__check_run *r, const esker_node *node, unsigned char **out);
-/** Whether the node's value is stored in float16; and whether the node at hand reads halves of another form of an input, whose rounding no reference knows. */
+/**
+ * Whether the node's value is stored in float16; and whether the node at hand has inputs that are not the ones which can be read back: it reads halves of
+ * another form of one, or a dispatch goes on with one as it was before it became halves.
+ */
 bool esker__check_is_half(const esker__check_run *r, const esker_node *node);
-bool esker__check_reads_prepared_halves(const esker__check_run *r);
+bool esker__check_misses_rounding(const esker__check_run *r);
 /** Whether the dispatch is one of those that compute the node at hand. */
 static inline bool esker__check_is_own(const esker__check_run *r, const esker__plan_dispatch *d)
 {

@@ -348,7 +348,7 @@ esker_status esker__check_compare(esker__check_run *r)
         for (int i = 0; i < rec->n_arenas; i++) wanted[i] = rec->arenas[i].want;
         if (rec->n_arenas) fill_update(r, wanted, &base);
         base.bound = bound_of(r);
-        if (esker__check_reads_prepared_halves(r)) base.more = HALF / EPS;
+        if (esker__check_misses_rounding(r)) base.more = HALF / EPS;
         if (base.bound) st = op->magnitudes(&base);
         if (st == ESKER_OK) op->reference(&base);
         if (st == ESKER_OK && op->update) op->update(&base);
