@@ -93,17 +93,31 @@ static esker_status start(esker_device *dev, esker__entry *entry)
     return st;
 }
 
-/* The first fence that passes only when `number`, which has started, has finished: its own or one behind it; put now if there is none. */
-static esker_status fence_of(esker_device *dev, uint64_t number, esker__fence **out)
+static esker_status put_fence(esker_device *dev, uint64_t number)
+{
+    esker__fence fence;
+    esker_status st = esker__fence_put(dev, &fence);
+    if (st == ESKER_OK) esker__queue_entry(dev->queue, number)->fence = fence;
+    return st;
+}
+
+/* Whose fence passes only when `number`, which has started, has finished: its own or the first behind it; put now if there is none. */
+static esker_status fence_of(esker_device *dev, uint64_t number, uint64_t *out)
 {
     esker__queue *q = dev->queue;
-    esker__fence fence;
     while (number + 1 < q->started && !esker__queue_entry(q, number)->fence.sync) number++;
-    *out = &esker__queue_entry(q, number)->fence;
-    if ((*out)->sync) return ESKER_OK;
-    esker_status st = esker__fence_put(dev, &fence);
-    if (st == ESKER_OK) **out = fence;
-    return st;
+    *out = number;
+    return esker__queue_entry(q, number)->fence.sync ? ESKER_OK : put_fence(dev, number);
+}
+
+/* Nobody may come back before `number`'s fence has passed: the GPU is given what is behind it, unless it has some of that. */
+static esker_status hand_over(esker_device *dev, uint64_t number)
+{
+    esker__queue *q = dev->queue;
+    uint64_t newest = q->started - 1;
+    for (uint64_t n = newest; n > number; n--)
+        if (esker__queue_entry(q, n)->fence.sync) return ESKER_OK;
+    return newest > number ? put_fence(dev, newest) : ESKER_OK;
 }
 
 /* The oldest that is not done is done, or failed. */
@@ -175,10 +189,11 @@ static esker_status harvest(esker_device *dev, uint64_t n_ask)
     while (q->done < q->started) {
         if (esker__queue_entry(q, q->done)->fence.serial > dev->finished) {
             bool passed = false;
-            esker__fence *fence;
+            uint64_t at;
             if (q->done >= n_ask) return ESKER_OK;
-            esker_status st = fence_of(dev, q->done, &fence);
-            if (st == ESKER_OK) st = esker__fence_ask(dev, fence, &passed);
+            esker_status st = fence_of(dev, q->done, &at);
+            if (st == ESKER_OK) st = esker__fence_ask(dev, &esker__queue_entry(q, at)->fence, &passed);
+            if (st == ESKER_OK && !passed) st = hand_over(dev, at);
             if (st != ESKER_OK || !passed) return st;
         }
         complete(dev);
@@ -233,10 +248,12 @@ static esker_status block(esker_device *dev, uint64_t n_done, uint64_t timeout_n
     bool held = q->started < q->made, passed;
     if (q->done < q->started && q->done < n_done) {
         uint64_t piece = held ? PIECE_NS : SLEEP_NS;
-        esker__fence *fence;
-        esker_status st = fence_of(dev, n_done - 1 < q->started ? n_done - 1 : q->started - 1, &fence);
+        uint64_t at;
+        esker_status st = fence_of(dev, n_done - 1 < q->started ? n_done - 1 : q->started - 1, &at);
+        if (st == ESKER_OK) st = hand_over(dev, at);
         if (st != ESKER_OK) return st;
-        return esker__fence_wait_for(dev, fence, timeout_ns < piece ? timeout_ns : piece, &passed);
+        return esker__fence_wait_for(dev, &esker__queue_entry(q, at)->fence, timeout_ns < piece ? timeout_ns : piece,
+                                     &passed);
     }
     wait_for_others(q, timeout_ns);
     return ESKER_OK;
