@@ -91,21 +91,11 @@ esker_status esker__attention_blocks_lower(esker__lowering *lowering, const eske
     char defines[120], all[140];
     describe(defines, sizeof defines, l, b, l->s.tk);
     snprintf(all, sizeof all, "%sLSE %d\n", defines, lse);
-    uint32_t params[] = {0,
-                         (uint32_t)l->s.heads,
-                         (uint32_t)l->s.tq,
-                         (uint32_t)l->s.tk,
-                         l->d4,
-                         esker__attention_bits(l->s.scale),
-                         (uint32_t)l->s.between,
-                         (uint32_t)l->s.apart,
-                         (uint32_t)first[0] * l->d4,
-                         (uint32_t)first[1] * l->d4,
-                         (uint32_t)first[2] * l->d4};
+    uint32_t params[ESKER__ATTENTION_WORDS];
+    esker__attention_words(l, first, params);
     esker__dispatch_desc desc = {
         .kernel = b->cols ? "attention/blocks" : "attention/eights", .defines = all, .n_params = sizeof params / 4};
-    for (int i = 0; i < (l->s.joint ? 1 : 3); i++)
-        desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[i]);
+    esker__attention_read(lowering, node, l, &desc);
     desc.operands[desc.n_operands++] = esker__write(lowering, node);
     if (lse) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
     uint64_t tiles = esker__ceil_div((uint64_t)l->s.tq, ROWS);
@@ -150,21 +140,10 @@ esker_status esker__attention_grad_blocks_lower(esker__lowering *lowering, const
     esker__value stats = esker__scratch(lowering, 8 * (uint64_t)(s->heads * s->tq));
     esker_status st = lower_delta(lowering, node, l, stats);
     char defines[120], all[160];
-    uint32_t params[] = {0,
-                         (uint32_t)s->heads,
-                         (uint32_t)s->tq,
-                         (uint32_t)s->tk,
-                         l->d4,
-                         esker__attention_bits(s->scale),
-                         (uint32_t)s->between,
-                         (uint32_t)s->apart,
-                         (uint32_t)attr->first[0] * l->d4,
-                         (uint32_t)attr->first[1] * l->d4,
-                         (uint32_t)attr->first[2] * l->d4,
-                         (uint32_t)s->out_apart,
-                         (uint32_t)attr->out_first[0] * l->d4,
-                         (uint32_t)attr->out_first[1] * l->d4,
-                         (uint32_t)attr->out_first[2] * l->d4};
+    uint32_t params[ESKER__ATTENTION_WORDS + 4] = {0};
+    esker__attention_words(l, attr->first, params);
+    params[ESKER__ATTENTION_WORDS] = (uint32_t)s->out_apart;
+    for (int i = 0; i < 3; i++) params[ESKER__ATTENTION_WORDS + 1 + i] = (uint32_t)attr->out_first[i] * l->d4;
     for (int of_keys = 1; st == ESKER_OK && of_keys >= 0; of_keys--) {
         if (!s->out_joint && !esker__output_is_used(lowering, node, of_keys)) continue;
         describe(defines, sizeof defines, l, b, of_keys ? s->tq : s->tk);
@@ -172,8 +151,7 @@ esker_status esker__attention_grad_blocks_lower(esker__lowering *lowering, const
         esker__dispatch_desc desc = {.kernel = b->cols ? "attention/grad_blocks" : "attention/grad_eights",
                                      .defines = all,
                                      .n_params = sizeof params / 4};
-        for (int i = 0; i < (s->joint ? 1 : 3); i++)
-            desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[i]);
+        esker__attention_read(lowering, node, l, &desc);
         desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[5]);
         desc.operands[desc.n_operands++] = (esker__operand){.value = stats};
         for (int i = of_keys; i <= 2 * of_keys && (!s->out_joint || i == of_keys); i++) {

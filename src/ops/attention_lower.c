@@ -1,5 +1,6 @@
 /* Attention and its gradients as dispatches of glsl/attention. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "base/memory.h"
@@ -173,6 +174,28 @@ uint32_t esker__attention_bits(double value)
     return both.u;
 }
 
+void esker__attention_words(const layout *l, const int32_t *first, uint32_t out[ESKER__ATTENTION_WORDS])
+{
+    const uint32_t words[ESKER__ATTENTION_WORDS] = {0,
+                                                    (uint32_t)l->s.heads,
+                                                    (uint32_t)l->s.tq,
+                                                    (uint32_t)l->s.tk,
+                                                    l->d4,
+                                                    esker__attention_bits(l->s.scale),
+                                                    (uint32_t)l->s.between,
+                                                    (uint32_t)l->s.apart,
+                                                    (uint32_t)first[0] * l->d4,
+                                                    (uint32_t)first[1] * l->d4,
+                                                    (uint32_t)first[2] * l->d4};
+    memcpy(out, words, sizeof words);
+}
+
+void esker__attention_read(esker__lowering *lowering, const esker_node *node, const layout *l, esker__dispatch_desc *desc)
+{
+    for (int i = 0; i < (l->s.joint ? 1 : 3); i++)
+        desc->operands[desc->n_operands++] = esker__read(lowering, node->inputs[i]);
+}
+
 /* ---- Through shared memory, on GPUs that wait long for the other kind: attention/tiled and grad_tiled ---- */
 
 #define TILED_ROWS 16  /* of a group */
@@ -213,20 +236,10 @@ static esker_status lower_tiled(esker__lowering *lowering, const esker_node *nod
     char defines[80];
     snprintf(defines, sizeof defines, "COLS %d\nBK %u\nCAUSAL %d\nLSE %d\nJOINT %d\n", l->cols, TILED_KEYS, l->s.causal,
              lse, l->s.joint);
-    uint32_t params[] = {0,
-                         0,
-                         (uint32_t)l->s.tq,
-                         (uint32_t)l->s.tk,
-                         l->d4,
-                         esker__attention_bits(l->s.scale),
-                         (uint32_t)l->s.between,
-                         (uint32_t)l->s.apart,
-                         (uint32_t)first[0] * l->d4,
-                         (uint32_t)first[1] * l->d4,
-                         (uint32_t)first[2] * l->d4};
+    uint32_t params[ESKER__ATTENTION_WORDS];
+    esker__attention_words(l, first, params);
     esker__dispatch_desc desc = {.kernel = "attention/tiled", .defines = defines, .n_params = sizeof params / 4};
-    for (int i = 0; i < (l->s.joint ? 1 : 3); i++)
-        desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[i]);
+    esker__attention_read(lowering, node, l, &desc);
     desc.operands[desc.n_operands++] = esker__write(lowering, node);
     if (lse) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));
     return emit_tiles(lowering, l, &desc, params, l->s.tq, TILED_ROWS, 4 * (double)l->s.d + 8);
@@ -371,7 +384,7 @@ esker_status esker__attention_lower(esker__lowering *lowering, const esker_node 
         if (st != ESKER_OK) return st;
         desc.operands[desc.n_operands++] = (esker__operand){.value = qkv};
     } else {
-        for (int i = 0; i < (joint ? 1 : 3); i++) desc.operands[desc.n_operands++] = esker__read(lowering, node->inputs[i]);
+        esker__attention_read(lowering, node, &l, &desc);
     }
     desc.operands[desc.n_operands++] = esker__write(lowering, node);
     if (lse) desc.operands[desc.n_operands++] = esker__write(lowering, esker__output((esker_node *)node, 1));

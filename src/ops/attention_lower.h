@@ -14,6 +14,12 @@ typedef struct esker__attention_layout {
 /** The dispatches over `groups` groups; params[0] is the first of each. */
 esker_status esker__attention_emit(esker__lowering *lowering, const esker__attention_layout *l, esker__dispatch_desc *desc,
                                    uint32_t *params, uint64_t groups, double flops_a_pair);
+#define ESKER__ATTENTION_WORDS 11
+/** What kernels that work by tiles or blocks begin with: the first group, `heads` (or tiles of a head), lengths, scale, and where rows of q, k and v lie. */
+void esker__attention_words(const esker__attention_layout *l, const int32_t *first, uint32_t out[ESKER__ATTENTION_WORDS]);
+/** q, k and v: the first operands of their dispatches. */
+void esker__attention_read(esker__lowering *lowering, const esker_node *node, const esker__attention_layout *l,
+                           esker__dispatch_desc *desc);
 /** As a float. */
 uint32_t esker__attention_bits(double value);
 
