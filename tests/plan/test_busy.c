@@ -18,13 +18,25 @@
 static int n_late;
 static long n_asked;
 
+static struct {
+    GLsync sync;
+    int n;
+} seen[64];
+
+/* Drivers use names again: what was asked about another fence of that name does not count. */
+GLsync glFenceSync(GLenum condition, GLbitfield flags)
+{
+    static GLsync (*driver)(GLenum, GLbitfield);
+    if (!driver) *(void **)&driver = dlsym(RTLD_NEXT, "glFenceSync");
+    GLsync sync = driver(condition, flags);
+    for (int i = 0; i < 64; i++)
+        if (seen[i].sync == sync) seen[i].sync = NULL;
+    return sync;
+}
+
 GLenum glClientWaitSync(GLsync sync, GLbitfield flags, GLuint64 timeout)
 {
     static GLenum (*driver)(GLsync, GLbitfield, GLuint64);
-    static struct {
-        GLsync sync;
-        int n;
-    } seen[64];
     static int next;
     int i = 0;
     if (!driver) *(void **)&driver = dlsym(RTLD_NEXT, "glClientWaitSync");
@@ -40,7 +52,7 @@ GLenum glClientWaitSync(GLsync sync, GLbitfield flags, GLuint64 timeout)
             return GL_TIMEOUT_EXPIRED;
         }
     }
-    if (i < 64) seen[i].sync = NULL; /* drivers use names again */
+    if (i < 64) seen[i].sync = NULL;
     return driver(sync, flags, timeout);
 }
 
